@@ -1,0 +1,29 @@
+# syntax=docker/dockerfile:1
+FROM denoland/deno:2.9.6
+
+WORKDIR /app
+
+# The cache of dependencies is filled here and only read later.
+COPY deno.json deno.lock ./
+COPY cache/ cache/
+COPY db/ db/
+COPY routes/ routes/
+COPY tools/healthcheck.ts tools/
+COPY *.ts ./
+RUN chown deno:deno "$DENO_DIR"
+USER deno
+RUN ["deno", "cache", "--frozen", "main.ts", "seed.ts", "tools/healthcheck.ts"]
+
+ENV HOST=0.0.0.0 PORT=3000 REDIS_URL=redis://redis:6379
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+  CMD ["deno", "run", "--no-prompt", "--no-remote", "--cached-only", "--allow-net=127.0.0.1:3000", "tools/healthcheck.ts"]
+
+# What `deno task start` computes, for the host names of docker-compose.yml. Other hosts need a
+# command of their own. The base image's entrypoint puts `deno` in front and passes signals on.
+CMD ["run", "--frozen", "--cached-only", "--no-prompt", "--no-remote", \
+  "--allow-net=0.0.0.0:3000,redis:6379,postgres:5432", \
+  "--allow-env=HOST,PORT,ADMIN_TOKEN,SHUTDOWN_TIMEOUT_MS,LOG_LEVEL,DATABASE_URL,DATABASE_POOL_MAX,REDIS_URL,REDIS_COMMAND_TIMEOUT_MS,CACHE,CACHE_PREFIX,CACHE_VERSION,CACHE_TTL_MS,CACHE_LIST_TTL_MS,CACHE_GRACE_MS,CACHE_NEGATIVE_TTL_MS,CACHE_JITTER_RATIO,CACHE_MEMORY_BYTES,CACHE_MEMORY_LEASE_MS,CACHE_AUDIT_RATIO,CACHE_WAIT_REPLICAS,CACHE_WARM,CHANGES_POLL_MS,CHANGES_REPLAY_WINDOW_MS,CHANGES_LISTEN,CHANGES_CACHE_NAME", \
+  "--ignore-env", "main.ts"]

@@ -1,0 +1,89 @@
+import type { Runtime } from "./runtime.ts";
+
+const RETRY_MS_MAX = 500;
+
+/**
+ * Applies the invalidations that this process may have missed. With `replay`, also those of the
+ * recent past that had been applied: the server is another one, or has restarted, and may have lost
+ * them. Rejects to be called again.
+ */
+export type CatchUpTask = (options: { readonly replay: boolean }) => Promise<void>;
+
+/** Options of a {@linkcode CatchUp}. */
+export interface CatchUpOptions {
+  /** Catches up. */
+  readonly task: CatchUpTask;
+  /** Tells one life of the server from the next: differs after a restart or failover. */
+  readonly identity: () => Promise<string>;
+  /** Called when an attempt fails. */
+  readonly onError: (error: unknown) => void;
+  /** Called when Redis may be read again. */
+  readonly onDone: (replayed: boolean) => void;
+}
+
+/**
+ * Catch-up before trust: after each connection to Redis nothing is read from it until every
+ * invalidation that was committed before has been applied.
+ *
+ * ```text
+ * 1. Redis acknowledges a delete, dies before it reaches the disk, and restarts with the old value
+ * 2. reader: GET key -> the value that was invalidated
+ * ```
+ */
+export class CatchUp {
+  readonly #runtime: Runtime;
+  readonly #options: CatchUpOptions;
+  #identity: string | undefined;
+  #attempt = 0;
+  #behind = true;
+  #closed = false;
+
+  constructor(runtime: Runtime, options: CatchUpOptions) {
+    this.#runtime = runtime;
+    this.#options = options;
+  }
+
+  /** Whether Redis must not be read yet. */
+  get behind(): boolean {
+    return this.#behind;
+  }
+
+  /** Changes with every connection, made or lost. */
+  get generation(): number {
+    return this.#attempt;
+  }
+
+  /** The connection is lost: what was asked before must not be believed when it is answered. */
+  lost(): void {
+    this.#attempt++;
+    this.#behind = true;
+  }
+
+  /** Begins anew, because a connection was made. Resolves when it is done or superseded. */
+  async begin(): Promise<void> {
+    const attempt = ++this.#attempt;
+    this.#behind = true;
+    for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
+      try {
+        const identity = await this.#options.identity();
+        const replay = identity !== this.#identity;
+        await this.#options.task({ replay });
+        if (attempt !== this.#attempt) return;
+        this.#identity = identity;
+        this.#behind = false;
+        this.#options.onDone(replay);
+        return;
+      } catch (error) {
+        if (this.#closed) return;
+        this.#options.onError(error);
+        const delayMs = Math.min(++failures * 50, RETRY_MS_MAX);
+        await new Promise<void>((resolve) => void this.#runtime.clock.after(delayMs, resolve));
+      }
+    }
+  }
+
+  /** Ends the attempts. */
+  close(): void {
+    this.#closed = true;
+  }
+}

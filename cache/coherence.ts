@@ -1,0 +1,110 @@
+import { CoarseClock } from "./coarse_clock.ts";
+import type { Clock } from "./runtime.ts";
+
+/** Stripes of the epoch table. Two keys that share one only cost each other an installation. */
+const STRIPES = 1 << 14;
+/** Room for the epochs of one generation below the next, in a number that stays exact. */
+const GENERATION_STEP = 2 ** 32;
+
+/**
+ * How long this process's memory may be trusted, and whether a key changed while it was being read.
+ *
+ * Trust is a lease on time: a sign of life of the invalidation feed that was asked for at t0 proves
+ * that everything announced before t0 has been applied here, so memory is good until t0 +
+ * `memoryLeaseMs`, and not a moment longer however the feed fails.
+ *
+ * The epoch of a key is the install guard. It ends this race:
+ *
+ * ```text
+ * 1. reader: GET key is sent, and reads the old value
+ * 2. feed:   key changed            -> nothing in memory yet, nothing to drop
+ * 3. reader: installs the old value -> stale until the TTL
+ * ```
+ *
+ * The reader notes the epoch before step 1 and installs only if it is the same at step 3.
+ */
+export class Coherence {
+  readonly #clock: CoarseClock;
+  readonly #memoryLeaseMs: number;
+  readonly #epochs = new Uint32Array(STRIPES);
+  #generation = 0;
+  #trustedUntilMs: number;
+  #open = false;
+  #suspended = false;
+
+  /** @param memoryLeaseMs `Infinity` when there is no one else: memory is the store. */
+  constructor(clock: Clock, memoryLeaseMs: number) {
+    this.#clock = new CoarseClock(clock);
+    this.#memoryLeaseMs = memoryLeaseMs;
+    this.#trustedUntilMs = memoryLeaseMs === Infinity ? Infinity : -Infinity;
+  }
+
+  /** The monotonic time until which memory may be trusted. */
+  get trustedUntilMs(): number {
+    return this.#trustedUntilMs;
+  }
+
+  /** Whether memory may be trusted now. */
+  trusted(): boolean {
+    return this.#clock.monotonicNow() < this.#trustedUntilMs;
+  }
+
+  /** Whether what is read now may be kept: memory is trusted, and Redis is owed no invalidation. */
+  mayKeep(): boolean {
+    return !this.#suspended && this.trusted();
+  }
+
+  /** Keeps nothing until {@linkcode resume}: Redis may name what was invalidated. */
+  suspend(): void {
+    this.#suspended = true;
+  }
+
+  /** Keeps again what is read from here on; what is being read is not kept. */
+  resume(): void {
+    this.#suspended = false;
+    this.#generation++;
+  }
+
+  /** The epoch of a key: equal before and after a read, nothing changed in between that we know. */
+  epoch(name: string): number {
+    return this.#generation * GENERATION_STEP + (this.#epochs[stripe(name)] ?? 0);
+  }
+
+  /** Notes that a key changed. */
+  bump(name: string): void {
+    const at = stripe(name);
+    this.#epochs[at] = ((this.#epochs[at] ?? 0) + 1) >>> 0;
+  }
+
+  /** Notes that every key may have changed. */
+  bumpAll(): void {
+    this.#generation++;
+  }
+
+  /** The feed began. Trust waits for its first sign of life. */
+  open(): void {
+    this.#open = true;
+    this.#generation++;
+  }
+
+  /** The feed is lost: nothing may be trusted, and nothing being read may be installed. */
+  close(): void {
+    this.#open = false;
+    this.#generation++;
+    this.#trustedUntilMs = -Infinity;
+  }
+
+  /** The feed was alive for a question asked at `sentAtMs`. */
+  alive(sentAtMs: number): void {
+    if (this.#open) this.#trustedUntilMs = sentAtMs + this.#memoryLeaseMs;
+  }
+}
+
+/** FNV-1a, 32 bits (Fowler, Noll, Vo), folded to a stripe. */
+function stripe(name: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) {
+    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  }
+  return (hash ^ (hash >>> 16)) & (STRIPES - 1);
+}

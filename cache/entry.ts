@@ -1,0 +1,190 @@
+/**
+ * The wire format of a stored entry: a small header, then the payload as it was loaded.
+ *
+ * ```text
+ * byte  0      format (1)
+ * byte  1      codec (0: UTF-8 JSON, 1: zstd), plus 0x80 for a negative entry
+ * bytes 2..9   loadedAtMs     float64, wall clock
+ * bytes 10..17 freshUntilMs   float64, wall clock
+ * bytes 18..25 staleUntilMs   float64, wall clock: the end of the grace
+ * bytes 26..29 costMs         float32, what the load cost
+ * byte  30     number of tags, at most 32
+ * bytes 31..34 length of the payload  uint32
+ * then per tag: length of name (uint16), name, length of version (uint16), version (UTF-8)
+ * then the payload, to the last byte: cut short or run on, it is not an entry
+ * ```
+ *
+ * Everything here is pure. Bytes that do not parse are never an exception: {@linkcode decodeEntry}
+ * answers why it could not read them, and the caller counts a miss.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import * as zlib from "node:zlib";
+
+/** The format this code writes. A reader of an older release must treat a newer one as a miss. */
+export const FORMAT = 1;
+
+const HEADER_BYTES = 35;
+const CODEC_JSON = 0;
+const CODEC_ZSTD = 1;
+const NEGATIVE_FLAG = 0x80;
+const TAGS_MAX = 32;
+const TAG_BYTES_MAX = 0xffff;
+/** A payload that inflates past this is refused: a bound on what stored bytes can make us allocate. */
+const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
+
+/** A tag and the version of it that was seen before the load. */
+export interface TagVersion {
+  /** The tag's name. */
+  readonly name: string;
+  /** Its version then. */
+  readonly version: string;
+}
+
+/** An entry in memory. Times are wall-clock milliseconds. */
+export interface Entry {
+  /** The value as JSON, or `null` for a negative entry. */
+  readonly text: string | null;
+  /** When the load ended. */
+  readonly loadedAtMs: number;
+  /** The end of its fresh life. */
+  readonly freshUntilMs: number;
+  /** The end of its grace; equal to `freshUntilMs` without one. */
+  readonly staleUntilMs: number;
+  /** What the load cost, in milliseconds. */
+  readonly costMs: number;
+  /** The tags it carries, the cache's root tag first. */
+  readonly tags: readonly TagVersion[];
+}
+
+/**
+ * Writes an entry.
+ *
+ * @param compressBytesMin Payloads of at least this many bytes are compressed, where the runtime
+ * has zstd and it pays.
+ * @throws {RangeError} More than 32 tags, or a tag name or version longer than 65,535 bytes.
+ */
+export function encodeEntry(entry: Entry, compressBytesMin: number): Uint8Array {
+  if (entry.tags.length > TAGS_MAX) {
+    throw new RangeError(`Cannot encode entry: ${entry.tags.length} tags, at most ${TAGS_MAX}`);
+  }
+  let payload: Buffer = Buffer.from(entry.text ?? "", "utf8");
+  let codec = CODEC_JSON;
+  if (payload.length >= compressBytesMin && typeof zlib.zstdCompressSync === "function") {
+    const compressed = zlib.zstdCompressSync(payload, {
+      params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 },
+    });
+    if (compressed.length < payload.length) {
+      payload = compressed;
+      codec = CODEC_ZSTD;
+    }
+  }
+  let headerBytes = HEADER_BYTES;
+  for (const tag of entry.tags) {
+    const nameBytes = Buffer.byteLength(tag.name);
+    const versionBytes = Buffer.byteLength(tag.version);
+    if (nameBytes > TAG_BYTES_MAX || versionBytes > TAG_BYTES_MAX) {
+      throw new RangeError(`Cannot encode entry: a tag takes more than ${TAG_BYTES_MAX} bytes`);
+    }
+    headerBytes += 4 + nameBytes + versionBytes;
+  }
+  const bytes = Buffer.allocUnsafe(headerBytes + payload.length);
+  bytes[0] = FORMAT;
+  bytes[1] = codec | (entry.text === null ? NEGATIVE_FLAG : 0);
+  bytes.writeDoubleLE(entry.loadedAtMs, 2);
+  bytes.writeDoubleLE(entry.freshUntilMs, 10);
+  bytes.writeDoubleLE(entry.staleUntilMs, 18);
+  bytes.writeFloatLE(entry.costMs, 26);
+  bytes[30] = entry.tags.length;
+  bytes.writeUInt32LE(payload.length, 31);
+  let offset = HEADER_BYTES;
+  for (const tag of entry.tags) {
+    offset = writeShort(bytes, tag.name, offset);
+    offset = writeShort(bytes, tag.version, offset);
+  }
+  payload.copy(bytes, offset);
+  return bytes;
+}
+
+/**
+ * Reads an entry, or answers why it cannot be read. Never throws.
+ *
+ * @returns The entry, or a short reason such as `"truncated"` or `"format 9"`.
+ */
+export function decodeEntry(stored: Uint8Array): Entry | string {
+  const bytes = stored instanceof Buffer
+    ? stored
+    : Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  if (bytes.length < HEADER_BYTES) return "truncated";
+  if (bytes[0] !== FORMAT) return `format ${bytes[0]}`;
+  const flags = bytes.readUInt8(1);
+  const codec = flags & ~NEGATIVE_FLAG;
+  const negative = (flags & NEGATIVE_FLAG) !== 0;
+  if (codec !== CODEC_JSON && codec !== CODEC_ZSTD) return `codec ${codec}`;
+  const tags: TagVersion[] = [];
+  let offset = HEADER_BYTES;
+  const tagsCount = bytes.readUInt8(30);
+  if (tagsCount > TAGS_MAX) return "too many tags";
+  for (let i = 0; i < tagsCount; i++) {
+    const name = readShort(bytes, offset);
+    const version = name && readShort(bytes, name.end);
+    if (name === undefined || version === undefined) return "truncated";
+    tags.push({ name: name.text, version: version.text });
+    offset = version.end;
+  }
+  if (bytes.length - offset !== bytes.readUInt32LE(31)) return "truncated";
+  const loadedAtMs = bytes.readDoubleLE(2);
+  const freshUntilMs = bytes.readDoubleLE(10);
+  const staleUntilMs = bytes.readDoubleLE(18);
+  const costMs = bytes.readFloatLE(26);
+  if (!Number.isFinite(loadedAtMs + freshUntilMs + staleUntilMs + costMs)) return "times";
+  const text = negative ? null : payloadText(bytes, offset, codec);
+  if (text === undefined) return "payload";
+  return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags };
+}
+
+/**
+ * The bytes by which a reader tells Redis which entry it has looked at: when it was loaded and until
+ * when it is fresh, as they stand in the header. {@linkcode ACQUIRE_LUA} compares them in place.
+ */
+export function entryStamp(stored: Uint8Array): Uint8Array {
+  return stored.subarray(2, 18);
+}
+
+/** The stamp of an entry that is held decoded. */
+export function stampOfEntry(entry: Entry): Uint8Array {
+  const stamp = Buffer.allocUnsafe(16);
+  stamp.writeDoubleLE(entry.loadedAtMs, 0);
+  stamp.writeDoubleLE(entry.freshUntilMs, 8);
+  return stamp;
+}
+
+function writeShort(bytes: Buffer, text: string, offset: number): number {
+  const length = bytes.write(text, offset + 2, "utf8");
+  bytes.writeUInt16LE(length, offset);
+  return offset + 2 + length;
+}
+
+/** `undefined` when the bytes end before the text does. */
+function readShort(bytes: Buffer, offset: number): { text: string; end: number } | undefined {
+  if (offset + 2 > bytes.length) return undefined;
+  const end = offset + 2 + bytes.readUInt16LE(offset);
+  return end > bytes.length ? undefined : { text: bytes.toString("utf8", offset + 2, end), end };
+}
+
+/** `undefined` when the payload does not inflate. */
+function payloadText(bytes: Buffer, offset: number, codec: number): string | undefined {
+  if (codec === CODEC_JSON) {
+    return offset === bytes.length ? undefined : bytes.toString("utf8", offset);
+  }
+  if (typeof zlib.zstdDecompressSync !== "function") return undefined;
+  try {
+    return zlib.zstdDecompressSync(bytes.subarray(offset), { maxOutputLength: PAYLOAD_BYTES_MAX })
+      .toString("utf8");
+  } catch (_error) {
+    // Damaged bytes are an expected answer of this function, and its caller counts them.
+    return undefined;
+  }
+}

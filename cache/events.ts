@@ -1,0 +1,38 @@
+/**
+ * What the cache tells its owner. Library code does not log: subscribe a logger to these.
+ *
+ * @module
+ */
+
+/** A thing that happened. Keys are logical keys; durations are milliseconds. */
+export type CacheEvent =
+  | { readonly type: "fill"; readonly key: string; readonly ttlMs: number; readonly costMs: number }
+  | { readonly type: "fill-refused"; readonly key: string }
+  | { readonly type: "invalidate"; readonly keys: readonly string[]; readonly pending: boolean }
+  | {
+    readonly type: "invalidate-tags";
+    readonly tags: readonly string[];
+    readonly pending: boolean;
+  }
+  | { readonly type: "clear"; readonly pending: boolean }
+  | { readonly type: "load-error"; readonly key: string; readonly error: unknown }
+  | { readonly type: "refresh-error"; readonly key: string; readonly error: unknown }
+  | { readonly type: "unreadable"; readonly key: string; readonly reason: string }
+  | { readonly type: "coherent"; readonly coherent: boolean; readonly reason: string }
+  | { readonly type: "redis-error"; readonly command: string; readonly error: unknown }
+  | { readonly type: "breaker"; readonly state: "closed" | "open" | "half-open" }
+  | { readonly type: "connection"; readonly connected: boolean }
+  | { readonly type: "catch-up-error"; readonly error: unknown }
+  | { readonly type: "caught-up"; readonly replayed: boolean };
+
+/** One read that was answered, for debug logs. */
+export interface LookupEvent {
+  /** The logical key. */
+  readonly key: string;
+  /** Where the answer came from. */
+  readonly source: "memory" | "redis" | "load";
+  /** Whether it was served past its fresh life. */
+  readonly stale: boolean;
+  /** How long the read took, in milliseconds. */
+  readonly durationMs: number;
+}

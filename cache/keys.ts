@@ -1,0 +1,77 @@
+/**
+ * How logical keys become Redis keys: `{prefix}:{version}:` then the name in braces, then the part.
+ *
+ * The braces are a Redis Cluster hash tag: a value and its lease share one slot, so one script may
+ * touch both.
+ *
+ * @module
+ */
+
+/**
+ * What a Redis key of this cache holds: the value, its lease, or the version of a tag; and, under the
+ * root tag's name, the read counts and the mark of their last decay.
+ */
+export type KeyPart = "" | ":lease" | ":tag" | ":popular" | ":decayed";
+
+/** The longest logical key or tag, in UTF-16 code units. */
+export const KEY_LENGTH_MAX = 200;
+
+// deno-lint-ignore no-control-regex -- control characters are what it is there to refuse
+const FORBIDDEN = /[{}\u0000-\u001f\u007f]/;
+
+/**
+ * Checks a logical key or a tag name.
+ *
+ * @throws {TypeError} It is empty, too long, or holds a brace, a control character or half of a
+ * surrogate pair: those have no UTF-8, and all would become the same Redis key.
+ */
+export function assertKey(key: string): void {
+  if (
+    key.length === 0 || key.length > KEY_LENGTH_MAX || FORBIDDEN.test(key) || !key.isWellFormed()
+  ) {
+    throw new TypeError(
+      `Cannot use ${
+        JSON.stringify(key.slice(0, 40))
+      } as a key: 1 to ${KEY_LENGTH_MAX} characters, ` +
+        "no braces, no control characters",
+    );
+  }
+}
+
+/** The Redis keys of one cache. */
+export class Keyspace {
+  /** What every key of this cache begins with. */
+  readonly prefix: string;
+  readonly #neighbours: readonly string[];
+
+  /** @throws {TypeError} The prefix is not made of letters, digits, `_`, `-` or `.`. */
+  constructor(prefix: string, version: number) {
+    if (!/^[\w.-]{1,50}$/.test(prefix)) {
+      throw new TypeError(`Cannot use ${JSON.stringify(prefix.slice(0, 60))} as a key prefix`);
+    }
+    this.prefix = `${prefix}:${version}:`;
+    this.#neighbours = [`${prefix}:${version - 1}:`, `${prefix}:${version + 1}:`];
+  }
+
+  /** The Redis key of a part of an entry or tag. */
+  of(name: string, part: KeyPart): string {
+    return `${this.prefix}{${name}}${part}`;
+  }
+
+  /**
+   * The same under the key versions before and after this one. While a deployment rolls from one to
+   * the next, both are read, so what either invalidates has to go from both.
+   */
+  ofNeighbours(name: string, part: KeyPart): string[] {
+    return this.#neighbours.map((prefix) => `${prefix}{${name}}${part}`);
+  }
+
+  /** Takes a Redis key apart. `undefined`: it is not one of this cache. */
+  parse(redisKey: string): { readonly name: string; readonly part: string } | undefined {
+    const end = redisKey.lastIndexOf("}");
+    if (!redisKey.startsWith(this.prefix) || redisKey[this.prefix.length] !== "{" || end < 0) {
+      return undefined;
+    }
+    return { name: redisKey.slice(this.prefix.length + 1, end), part: redisKey.slice(end + 1) };
+  }
+}

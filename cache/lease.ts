@@ -1,0 +1,75 @@
+/**
+ * The lease: one load per key across processes, and the fence against stale fills.
+ *
+ * After Nishtala et al., "Scaling Memcache at Facebook" (NSDI 2013), section 3.2.1. The race it ends:
+ *
+ * ```text
+ * 1. reader: GET key            -> miss
+ * 2. reader: SELECT             -> old row
+ * 3. writer: UPDATE, COMMIT
+ * 4. writer: DEL key
+ * 5. reader: SET key old row    -> stale until the TTL
+ * ```
+ *
+ * Here step 1 leaves a lease with a fresh nonce beside the value, step 4 removes value and lease
+ * together, and step 5 stores only while its own nonce stands: it finds none, and is refused. A
+ * nonce, not a counter: an evicted counter restarts, and lets an old fill through.
+ *
+ * A lease reads `nonce stamp`. The stamp is made of the tag versions it was taken under; one taken
+ * under other versions began before an invalidation by tag, so it does not count and is replaced.
+ *
+ * @module
+ */
+
+import type { TagVersion } from "./entry.ts";
+
+/** Makes the text of a lease: `nonce` must be one that nobody has used, and hold no space. */
+export function leaseOf(nonce: string, tags: readonly TagVersion[]): string {
+  return nonce + stampOf(tags);
+}
+
+/** The part of a lease that tells under which tag versions it was taken. */
+export function stampOf(tags: readonly TagVersion[]): string {
+  return ` ${tags.map((tag) => tag.version).join(",")}`;
+}
+
+/**
+ * KEYS: value, lease. ARGV: lease, leaseMs, seen (empty, or `=` and an entry stamp). Answers
+ * `[holder, value]`.
+ *
+ * A value that differs from the one the caller saw is somebody's fill since: it is answered, and no
+ * lease taken. `pcall`, because a foreign type under our key must read as "nothing there".
+ */
+export const ACQUIRE_LUA = `
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'string' and #value > 0 then
+  if ARGV[3] == '' or string.sub(value, 3, 18) ~= string.sub(ARGV[3], 2) then return {'', value} end
+end
+local held = redis.pcall('GET', KEYS[2])
+local stamp = string.match(ARGV[1], ' .*$')
+if type(held) == 'string' and string.sub(held, -#stamp) == stamp then return {held, false} end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return {ARGV[1], false}
+`;
+
+/** KEYS: value, lease. ARGV: lease, bytes, ttlMs. Answers 1 if stored, 0 if refused. */
+export const FILL_LUA = `
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1
+`;
+
+/** KEYS: lease. ARGV: lease, cooldownMs. */
+export const RELEASE_LUA = `
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if tonumber(ARGV[2]) > 0 then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return redis.call('DEL', KEYS[1])
+`;
+
+/** KEYS: value, lease. ARGV: bytes, ttlMs. A write: whoever is loading must not overwrite it. */
+export const SET_LUA = `
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[2])
+return 1
+`;

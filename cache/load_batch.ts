@@ -1,0 +1,72 @@
+import type { LoadContext, Loads } from "./loads.ts";
+import type { Clock, Timer } from "./runtime.ts";
+
+/** How long the first key of a batch waits for the others at most. */
+const GATHER_MS_MAX = 2;
+
+/** Fetches several values at once. A key that is absent from the map does not exist. */
+export type BatchLoader<T> = (
+  keys: readonly string[],
+  context: LoadContext,
+) => Promise<ReadonlyMap<string, T>>;
+
+/**
+ * Gathers the keys of one batched read that need loading, and loads them in one call.
+ *
+ * It goes out when every key of the read has either asked for a load or been answered, and a moment
+ * after the first asked in any case: two batches that hold each other's keys must not wait for each
+ * other for ever. What asks later, the refreshes behind stale answers, is gathered for that moment.
+ */
+export class LoadBatch<T> {
+  readonly #loads: Loads;
+  readonly #clock: Clock;
+  readonly #loadMissing: BatchLoader<T>;
+  #gathering = new Map<string, Gathered<T>>();
+  readonly #undecided: Set<string>;
+  #timer: Timer | undefined;
+
+  /** @param keys Every key of the read. */
+  constructor(
+    wiring: { readonly loads: Loads; readonly clock: Clock },
+    loadMissing: BatchLoader<T>,
+    keys: readonly string[],
+  ) {
+    this.#loads = wiring.loads;
+    this.#clock = wiring.clock;
+    this.#loadMissing = loadMissing;
+    this.#undecided = new Set(keys);
+  }
+
+  /** Asks for the load of a key. */
+  load(key: string): Promise<T | undefined> {
+    const gathered: Gathered<T> = Promise.withResolvers<T | undefined>();
+    this.#gathering.set(key, gathered);
+    this.#timer ??= this.#clock.after(GATHER_MS_MAX, () => void this.#dispatch());
+    this.decided(key);
+    return gathered.promise;
+  }
+
+  /** Says that a key has been answered, or has asked for its load. */
+  decided(key: string): void {
+    if (this.#undecided.delete(key) && this.#undecided.size === 0) void this.#dispatch();
+  }
+
+  /** Never rejects: the outcome goes to those who asked. */
+  async #dispatch(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const gathered = this.#gathering;
+    if (gathered.size === 0) return;
+    this.#gathering = new Map();
+    try {
+      const values = await this.#loads.run((context) =>
+        this.#loadMissing([...gathered.keys()], context)
+      );
+      for (const [key, { resolve }] of gathered) resolve(values.get(key));
+    } catch (error) {
+      for (const { reject } of gathered.values()) reject(error);
+    }
+  }
+}
+
+type Gathered<T> = PromiseWithResolvers<T | undefined>;

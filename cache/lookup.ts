@@ -1,0 +1,40 @@
+/**
+ * What a read answers.
+ *
+ * @module
+ */
+
+/** Where an answer came from: a tier, or the source of truth. */
+export type Source = "memory" | "redis" | "load";
+
+/**
+ * The answer to one read: the value as JSON text, and where it came from.
+ *
+ * A lookup is immutable and may be shared by many callers, so {@linkcode Lookup.value} parses the
+ * text anew for each. A server that passes JSON on need never parse it: it writes `text`.
+ *
+ * @typeParam T The shape of the value.
+ */
+export class Lookup<T = unknown> {
+  /** Where the answer came from. */
+  readonly source: Source;
+  /** The value as JSON, or `null` for a value that is known not to exist (a negative entry). */
+  readonly text: string | null;
+  /** Wall time in milliseconds until which the value counts as fresh; 0 if it was not stored. */
+  readonly freshUntilMs: number;
+  /** Whether the value was served past its fresh life, within its grace. */
+  readonly stale: boolean;
+
+  /** Use the cache's reads instead: they make lookups. */
+  constructor(source: Source, text: string | null, freshUntilMs: number, stale: boolean) {
+    this.source = source;
+    this.text = text;
+    this.freshUntilMs = freshUntilMs;
+    this.stale = stale;
+  }
+
+  /** Parses the value. `undefined` when it is known not to exist. */
+  value(): T | undefined {
+    return this.text === null ? undefined : JSON.parse(this.text);
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * A cache-aside cache over memory and Redis that stays correct under races, crashes and outages.
+ *
+ * @example
+ * ```ts
+ * import { Cache } from "./mod.ts";
+ *
+ * const rows = new Map([[1, { name: "Ada" }]]);
+ *
+ * await using cache = new Cache({ url: "memory:" });
+ * const found = await cache.getOrLoad("user:1", () => Promise.resolve(rows.get(1)));
+ * console.assert(found.value()?.name === "Ada");
+ *
+ * rows.set(1, { name: "Grace" }); // the write is committed …
+ * await cache.delete("user:1"); // … and only then invalidated
+ * const fresh = await cache.getOrLoad("user:1", () => Promise.resolve(rows.get(1)));
+ * console.assert(fresh.value()?.name === "Grace");
+ * ```
+ *
+ * @module
+ */
+
+export type { CatchUpTask } from "./catch_up.ts";
+export { Cache, type Loader } from "./cache.ts";
+export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
+export type { CacheEvent, LookupEvent } from "./events.ts";
+export type { BatchLoader } from "./load_batch.ts";
+export type { LoadContext } from "./loads.ts";
+export { Lookup, type Source } from "./lookup.ts";
+export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
+export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
+export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";
+export type {
+  Acquired,
+  AcquireOptions,
+  FeedListener,
+  FillOptions,
+  Store,
+  StoreInfo,
+} from "./store.ts";
+export type { Invalidation } from "./writer.ts";

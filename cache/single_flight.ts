@@ -1,0 +1,68 @@
+/**
+ * One look-up per key at a time in this process, joined only before it is sent.
+ *
+ * The usual single flight lets a caller join a call that is already running. For a cache that must
+ * be fresh after a write that is a stale read:
+ *
+ * ```text
+ * 1. reader A: GET key is sent, and reads the old value
+ * 2. writer:   UPDATE, DEL key, acknowledged
+ * 3. reader B: starts after the acknowledgement, joins A's GET, and gets the old value
+ * ```
+ *
+ * So at most one look-up per key runs, and at most one waits behind it, as in a group commit: B joins
+ * the one that waits, which is sent after B began.
+ */
+export class SingleFlight<T> {
+  readonly #flights = new Map<string, Flight<T>>();
+  #joined = 0;
+
+  /** Callers so far that shared a look-up that another began. */
+  get joined(): number {
+    return this.#joined;
+  }
+
+  /** Keys with a look-up under way. */
+  get size(): number {
+    return this.#flights.size;
+  }
+
+  /**
+   * Runs `task` for `key`, or shares the outcome of one that has not begun. A rejection reaches every
+   * sharer unchanged. `task` must not throw synchronously.
+   */
+  run(key: string, task: () => Promise<T>): Promise<T> {
+    const flight = this.#flights.get(key);
+    if (flight === undefined) {
+      const first: Flight<T> = { waiting: undefined };
+      this.#flights.set(key, first);
+      return this.#drive(key, first, task);
+    }
+    if (flight.waiting !== undefined) {
+      this.#joined++;
+      return flight.waiting.promise;
+    }
+    const { promise, resolve } = Promise.withResolvers<T>();
+    flight.waiting = { task, promise, resolve };
+    return promise;
+  }
+
+  async #drive(key: string, flight: Flight<T>, task: () => Promise<T>): Promise<T> {
+    try {
+      return await task();
+    } finally {
+      const waiting = flight.waiting;
+      flight.waiting = undefined;
+      if (waiting === undefined) this.#flights.delete(key);
+      else waiting.resolve(this.#drive(key, flight, waiting.task));
+    }
+  }
+}
+
+interface Flight<T> {
+  waiting: {
+    readonly task: () => Promise<T>;
+    readonly promise: Promise<T>;
+    readonly resolve: (outcome: Promise<T>) => void;
+  } | undefined;
+}

@@ -1,0 +1,90 @@
+/**
+ * The port to the shared tier: what the engine asks of it, whatever the topology.
+ *
+ * Every method rejects when the tier cannot answer now, and then may or may not have taken effect.
+ * Names are logical; the store makes its own keys of them.
+ *
+ * @module
+ */
+
+/** What `CLIENT TRACKING` tells: the sink of an invalidation feed. */
+export interface FeedListener {
+  /** The feed began: from here on every change is announced. What was held before is not covered. */
+  opened(): void;
+  /** The feed ended; changes may be missed from here on. */
+  closed(reason: string): void;
+  /** Everything announced up to `sentAtMs` (monotonic) has been delivered. */
+  alive(sentAtMs: number): void;
+  /** A Redis key of this cache was written, deleted, evicted or expired, by anyone. */
+  changed(redisKey: string): void;
+  /** Everything was deleted. */
+  flushed(): void;
+}
+
+/** What {@linkcode Store.acquire} answers. */
+export interface Acquired {
+  /** The lease that stands now: the caller's own if it won. Empty when `bytes` is there. */
+  readonly holder: string;
+  /** A value that the caller has not seen yet: no lease was taken. */
+  readonly bytes: Uint8Array | null;
+}
+
+/** What the shared tier says of itself, for a person to read. */
+export interface StoreInfo {
+  /** `INFO stats`. */
+  readonly info: string;
+  /** `INFO keyspace`. */
+  readonly keyspace: string;
+  /** `DBSIZE`. */
+  readonly totalKeys: number;
+}
+
+/** The shared tier. */
+export interface Store {
+  /** Reads the bytes of an entry, or `null`. A key of a foreign type answers empty bytes. */
+  get(key: string): Promise<Uint8Array | null>;
+  /** Takes the lease on a key, unless a value unlike `seen` or a lease under the same tags stands. */
+  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired>;
+  /** Stores bytes if and only if `lease` still stands, and ends it. Answers whether it stood. */
+  fill(key: string, lease: string, options: FillOptions): Promise<boolean>;
+  /** Ends `lease` if it stands: at once, or `cooldownMs` from now so that nobody loads till then. */
+  release(key: string, lease: string, cooldownMs: number): Promise<void>;
+  /** Stores bytes and ends any lease, as one step. */
+  set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void>;
+  /** Removes values and leases: each key as one step. */
+  invalidate(keys: readonly string[]): Promise<void>;
+  /** Reads tag versions; `null` for a tag that has none. */
+  readTags(names: readonly string[]): Promise<(string | null)[]>;
+  /** Gives `version` to those of the tags that have none, and answers the versions that stand. */
+  createTags(names: readonly string[], version: string): Promise<string[]>;
+  /** Gives every tag a new version. */
+  writeTags(names: readonly string[], version: string): Promise<void>;
+  /** Adds to the shared counts of how often keys are read; the counts decay by half each hour. */
+  addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void>;
+  /** The most read keys, most read first. */
+  readPopular(count: number): Promise<string[]>;
+  /** Begins the invalidation feed; it re-opens by itself until the store is closed. */
+  follow(listener: FeedListener): void;
+  /** Tells one life of the tier from the next: differs after a restart or failover. */
+  identity(): Promise<string>;
+  /** What the tier says of itself. */
+  info(): Promise<StoreInfo>;
+  /** Closes every connection. Commands under way reject. */
+  close(): Promise<void>;
+}
+
+/** Options of {@linkcode Store.acquire}. */
+export interface AcquireOptions {
+  /** How long the lease stands at most. */
+  readonly leaseMs: number;
+  /** Stamp of the entry that the caller has looked at and found wanting, if there was one. */
+  readonly seen: Uint8Array | undefined;
+}
+
+/** Options of {@linkcode Store.fill}. */
+export interface FillOptions {
+  /** The entry, header and all. */
+  readonly bytes: Uint8Array;
+  /** After how long Redis forgets it. */
+  readonly ttlMs: number;
+}

@@ -1,0 +1,44 @@
+import type { Clock } from "./runtime.ts";
+
+/** Readers that wait for another process's load, woken by the feed or by the poll behind it. */
+export class Waiters {
+  readonly #clock: Clock;
+  readonly #waiting = new Map<
+    string,
+    { readonly promise: Promise<void>; readonly wake: () => void }
+  >();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Keys that are waited for. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /** Resolves when the key is woken, or `pollMs` after the first of those who wait for it began. */
+  wait(key: string, pollMs: number): Promise<void> {
+    const waiting = this.#waiting.get(key);
+    if (waiting !== undefined) return waiting.promise;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wake = () => {
+      timer.cancel();
+      this.#waiting.delete(key);
+      resolve();
+    };
+    const timer = this.#clock.after(pollMs, wake);
+    this.#waiting.set(key, { promise, wake });
+    return promise;
+  }
+
+  /** Wakes those who wait for a key. */
+  wake(key: string): void {
+    this.#waiting.get(key)?.wake();
+  }
+
+  /** Wakes everyone. */
+  wakeAll(): void {
+    for (const { wake } of [...this.#waiting.values()]) wake();
+  }
+}

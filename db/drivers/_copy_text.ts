@@ -1,0 +1,51 @@
+import type { SqlValue } from "../database.ts";
+import { arrayText } from "./_array_text.ts";
+
+/** How much text is sent at once. Small enough to stream, large enough that calls cost nothing. */
+const CHUNK_CHARACTERS = 64 * 1024;
+
+function fieldText(value: SqlValue): string {
+  if (value === null) return "\\N";
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  const text = typeof value === "string"
+    ? value
+    : value instanceof Date
+    ? value.toISOString()
+    : arrayText(value);
+  // Most fields hold none of these, and a test is cheaper than four replacements.
+  if (!/[\\\t\n\r]/.test(text)) return text;
+  return text.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n")
+    .replaceAll("\r", "\\r");
+}
+
+/** One row in the text format of `COPY`, its newline included. */
+export function copyLine(row: readonly SqlValue[]): string {
+  return row.map(fieldText).join("\t") + "\n";
+}
+
+/** Rows in the text format of `COPY`, in chunks. Calls `onRow` for each row it has taken. */
+export async function* copyChunks(
+  rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
+  onRow: () => void,
+): AsyncGenerator<string> {
+  let chunk = "";
+  // A synchronous source is read as one: an await for each of a million rows costs more than they do.
+  if (Symbol.iterator in rows) {
+    for (const row of rows) {
+      onRow();
+      chunk += copyLine(row);
+      if (chunk.length < CHUNK_CHARACTERS) continue;
+      yield chunk;
+      chunk = "";
+    }
+  } else {
+    for await (const row of rows) {
+      onRow();
+      chunk += copyLine(row);
+      if (chunk.length < CHUNK_CHARACTERS) continue;
+      yield chunk;
+      chunk = "";
+    }
+  }
+  if (chunk !== "") yield chunk;
+}

@@ -1,0 +1,170 @@
+/**
+ * The driver of the JSR profile: `jsr:@db/postgres`.
+ *
+ * Slower than the default, and by much over TCP: a statement with parameters is five small writes on
+ * a socket that it never sets TCP_NODELAY on, and that it doesn't hand out. The kernel holds the second
+ * write back until the first is acknowledged, which the server delays by 40 ms. See docs/adr/0001.
+ * Connections that hang while they open, or break while they close, stay open until the process ends,
+ * as the package gives no way to close them.
+ *
+ * @module
+ */
+import { type ClientOptions, PostgresError } from "@db/postgres";
+import type { Database, DatabaseOptions, Queryable, SqlValue, Subscription } from "../database.ts";
+import { quoteIdentifier } from "../quote_identifier.ts";
+import { type Clock, systemClock } from "../runtime.ts";
+import { ClientPool, type Loan } from "./_client_pool.ts";
+import { DeadlineError, withDeadline } from "./_deadline.ts";
+import { isUnavailableState, unavailable } from "./_unavailable.ts";
+
+/** How long running statements may take to finish when the pool closes. */
+const CLOSE_TIMEOUT_MS = 5_000;
+/** Well below the 65,535 parameters that the protocol can count. */
+const PARAMETERS_MAX = 30_000;
+
+/** Opens a pool. Connects with the first statement, so it answers even while Postgres is down. */
+export function connect(options: DatabaseOptions): Database {
+  return new DenoPostgresDatabase(options);
+}
+
+class DenoPostgresDatabase implements Database {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  readonly #pool: ClientPool;
+
+  constructor(options: DatabaseOptions) {
+    const connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
+    const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
+    this.#clock = options.clock ?? systemClock;
+    this.#limitMs = connectTimeoutMs + statementTimeoutMs;
+    this.#pool = new ClientPool({
+      client: clientOptions(options.url, statementTimeoutMs),
+      clientsMax: options.poolMax ?? 20,
+      connectTimeoutMs,
+      waitMs: this.#limitMs,
+      clock: this.#clock,
+    });
+  }
+
+  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.#lend((loan) => this.#run<Row>(loan, text, values));
+  }
+
+  transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
+    return this.#lend(async (loan) => {
+      await this.#run(loan, "BEGIN", []);
+      try {
+        const answer = await run({
+          query: <Row>(text: string, values: readonly SqlValue[] = []) =>
+            this.#run<Row>(loan, text, values),
+        });
+        await this.#run(loan, "COMMIT", []);
+        return answer;
+      } catch (error) {
+        if (!loan.broken) await this.#run(loan, "ROLLBACK", []);
+        throw error;
+      }
+    });
+  }
+
+  /** The package has no `COPY`, so rows go in batches, in one transaction. */
+  copyFrom(
+    table: string,
+    columns: readonly string[],
+    rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
+  ): Promise<number> {
+    const into = `INSERT INTO ${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join()})`;
+    const rowsMax = Math.max(1, Math.floor(PARAMETERS_MAX / columns.length));
+    return this.transaction(async (transaction) => {
+      let count = 0;
+      let batch: (readonly SqlValue[])[] = [];
+      const send = async () => {
+        const places = batch.map((row, index) =>
+          `(${row.map((_, column) => `$${index * row.length + column + 1}`).join()})`
+        );
+        await transaction.query(`${into} VALUES ${places.join()}`, batch.flat());
+        count += batch.length;
+        batch = [];
+      };
+      for await (const row of rows) {
+        batch.push(row);
+        if (batch.length === rowsMax) await send();
+      }
+      if (batch.length > 0) await send();
+      return count;
+    });
+  }
+
+  listen(channel: string, _onNotify: (payload: string) => void): Promise<Subscription> {
+    return Promise.reject(
+      new Error(`Cannot listen on ${channel}: @db/postgres has no LISTEN. Poll instead`),
+    );
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close(CLOSE_TIMEOUT_MS);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #lend<T>(use: (loan: Loan) => Promise<T>): Promise<T> {
+    let lent = false;
+    try {
+      return await this.#pool.lend((loan) => {
+        lent = true;
+        return use(loan);
+      });
+    } catch (error) {
+      // Once a client was lent the error is the caller's own, or translated where it arose.
+      throw lent ? error : translate(error);
+    }
+  }
+
+  async #run<Row>(loan: Loan, text: string, values: readonly SqlValue[]): Promise<Row[]> {
+    if (loan.broken) throw unavailable("the transaction lost its connection", undefined);
+    try {
+      const result = await withDeadline(
+        loan.client.queryObject<Row>(text, [...values]),
+        this.#limitMs,
+        this.#clock,
+      );
+      return result.rows;
+    } catch (error) {
+      // Whatever Postgres did not say itself leaves the connection in an unknown state.
+      loan.broken = !(error instanceof PostgresError) || error.fields.severity === "FATAL";
+      throw translate(error);
+    }
+  }
+}
+
+/** The package understands some of a URL. This reads what both drivers are to understand alike. */
+function clientOptions(url: string, statementTimeoutMs: number): ClientOptions {
+  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
+  const sslMode = searchParams.get("sslmode") ?? "disable";
+  return {
+    applicationName: "lookaside",
+    hostname: decodeURIComponent(hostname),
+    port: port === "" ? 5432 : Number(port),
+    user: decodeURIComponent(username),
+    ...(password === "" ? {} : { password: decodeURIComponent(password) }),
+    database: decodeURIComponent(pathname.slice(1)),
+    tls: { enabled: sslMode !== "disable", enforce: !["disable", "prefer"].includes(sslMode) },
+    options: { statement_timeout: String(statementTimeoutMs) },
+    // As the default driver has them: a bigint is no JSON, and a double is a number.
+    controls: { decoders: { int8: (value) => value, float8: Number } },
+    // The next statement tries again anyway.
+    connection: { attempts: 1 },
+  };
+}
+
+/** What callers see of a driver's error: "not now" as one class, anything else unchanged. */
+function translate(error: unknown): unknown {
+  if (error instanceof DeadlineError) return unavailable("it does not answer", error);
+  if (error instanceof PostgresError) {
+    const { code } = error.fields;
+    return isUnavailableState(code) ? unavailable(`it answered ${code}`, error) : error;
+  }
+  return unavailable("it cannot be reached, or the connection was lost", error);
+}

@@ -1,0 +1,57 @@
+/**
+ * Creating the database that a URL names.
+ *
+ * @module
+ */
+import { type Database, type DatabaseOptions, DatabaseUnavailableError } from "./database.ts";
+import { quoteIdentifier } from "./quote_identifier.ts";
+
+/** The database every server has, to connect to while the one that is wanted does not exist. */
+const MAINTENANCE_DATABASE = "postgres";
+
+/** A driver's `connect`. */
+export type Connect = (options: DatabaseOptions) => Database;
+
+/**
+ * Creates the database that `url` names unless it exists. Answers whether it was created by this call.
+ * Several callers may race: one creates it, and for all of them it exists afterwards.
+ *
+ * @throws {TypeError} `url` names no database.
+ * @throws {DatabaseUnavailableError} The server cannot be reached.
+ */
+export async function ensureDatabase(connect: Connect, url: string): Promise<boolean> {
+  const name = decodeURIComponent(new URL(url).pathname.slice(1));
+  if (name === "") throw new TypeError("Cannot create a database: the URL names none");
+  const refusal = await refusalOf(connect, url);
+  if (refusal === undefined) return false;
+
+  const maintenanceUrl = new URL(url);
+  maintenanceUrl.pathname = `/${MAINTENANCE_DATABASE}`;
+  await using database = connect({ url: maintenanceUrl.href, poolMax: 1 });
+  // It exists, so it was refused for another reason: a wrong password, no right to connect.
+  if (await exists(database, name)) throw refusal;
+  try {
+    await database.query(`CREATE DATABASE ${quoteIdentifier(name)}`);
+    return true;
+  } catch (error) {
+    if (await exists(database, name)) return false;
+    throw error;
+  }
+}
+
+/** Why the database cannot be used; `undefined` if it can. Asked first, as many may use only their own. */
+async function refusalOf(connect: Connect, url: string): Promise<unknown> {
+  await using database = connect({ url, poolMax: 1 });
+  try {
+    await database.query("SELECT 1");
+    return undefined;
+  } catch (error) {
+    if (error instanceof DatabaseUnavailableError) throw error;
+    return error;
+  }
+}
+
+async function exists(database: Database, name: string): Promise<boolean> {
+  const rows = await database.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
+  return rows.length > 0;
+}

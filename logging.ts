@@ -1,0 +1,128 @@
+/**
+ * Logs: pretty in a terminal, one JSON object per line otherwise, never a password.
+ *
+ * Library code emits events and does not log; here the composition root turns them into records.
+ *
+ * @module
+ */
+import {
+  configure,
+  getConsoleSink,
+  getJsonLinesFormatter,
+  getLogger,
+  type Logger,
+  type TextFormatter,
+} from "@logtape/logtape";
+import { getPrettyFormatter } from "@logtape/pretty";
+import { redactByPattern, type RedactionPattern } from "@logtape/redaction";
+import type { CacheEvent, LookupEvent } from "./cache/mod.ts";
+import type { LogLevel } from "./config.ts";
+
+/** The password of a URL anywhere in a text, up to the last `@` before the path. */
+const URL_PASSWORD: RedactionPattern = {
+  pattern: /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/?#@]*):[^\s/"']+@/gi,
+  replacement: "$1:***@",
+};
+
+/** Options of {@linkcode configureLogging}. */
+export interface LoggingOptions {
+  /** The least severe records that are written. */
+  readonly level: LogLevel;
+  /** For people (`true`) or for machines. */
+  readonly pretty: boolean;
+}
+
+/** Sets logging up for this process and answers the service's logger. */
+export async function configureLogging(options: LoggingOptions): Promise<Logger> {
+  await configure({
+    sinks: { console: getConsoleSink({ formatter: logFormatter(options.pretty) }) },
+    loggers: [
+      { category: "lookaside", lowestLevel: options.level, sinks: ["console"] },
+      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["console"] },
+    ],
+  });
+  return getLogger("lookaside");
+}
+
+/** Renders a record, without the passwords of the URLs in it. */
+export function logFormatter(pretty: boolean): TextFormatter {
+  const formatter: TextFormatter = pretty
+    ? getPrettyFormatter({ timestamp: "time", wordWrap: false, properties: true })
+    : getJsonLinesFormatter({ properties: "flatten" });
+  return redactByPattern(formatter, [URL_PASSWORD]);
+}
+
+/** Makes the subscriber of the cache's events. */
+export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
+  let redisErrorReported = false;
+  return (event) => {
+    switch (event.type) {
+      case "fill":
+        return logger.debug("fill {key}", pick(event));
+      case "fill-refused":
+        return logger.debug("fill of {key} refused: it was invalidated meanwhile", pick(event));
+      case "invalidate":
+        return logger.debug("delete {keys}", pick(event));
+      case "invalidate-tags":
+        return logger.debug("delete tags {tags}", pick(event));
+      case "clear":
+        return logger.info("clear", pick(event));
+      case "load-error":
+        return logger.debug("Cannot load {key}: {error}", pick(event));
+      case "refresh-error":
+        return logger.warn("Cannot refresh {key}: {error}", pick(event));
+      case "unreadable":
+        return logger.warn("Cannot read the entry of {key}: {reason}", pick(event));
+      case "coherent":
+        return event.coherent
+          ? logger.info("memory tier in use: {reason}", pick(event))
+          : logger.warn("memory tier bypassed: {reason}", pick(event));
+      case "breaker":
+        return logger.warn("circuit breaker of Redis: {state}", pick(event));
+      case "connection":
+        redisErrorReported = false;
+        return event.connected
+          ? logger.info("connected to Redis", pick(event))
+          : logger.warn("Redis cannot be reached: answering without it", pick(event));
+      case "caught-up":
+        return logger.info("caught up with the changes made while Redis was away", pick(event));
+      case "catch-up-error":
+        return logger.warn("Cannot catch up, so Redis is not read: {error}", pick(event));
+      case "redis-error": {
+        // An outage fails every command. The first failure says why; the rest would bury the log.
+        const level = redisErrorReported ? "debug" : "warning";
+        redisErrorReported = true;
+        return logger.emit({
+          level,
+          message: [`Cannot run ${event.command} on Redis: ${messageOf(event.error)}`],
+          rawMessage: "Cannot run {command} on Redis: {error}",
+          timestamp: Date.now(),
+          properties: pick(event),
+        });
+      }
+    }
+  };
+}
+
+/** Makes the subscriber of answered reads. It runs on every hit: subscribe it for debugging only. */
+export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
+  return (event) => {
+    const outcome = event.source === "load" ? "miss" : event.stale ? "stale hit" : "hit";
+    logger.debug("{outcome} {key} from {tier} in {durationMs} ms", {
+      outcome,
+      key: event.key,
+      tier: event.source,
+      durationMs: Math.round(event.durationMs * 1_000) / 1_000,
+    });
+  };
+}
+
+/** An error as a log shows it: the message, without the stack that only a defect deserves. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
+
+function pick(event: CacheEvent): Record<string, unknown> {
+  const { type: _type, ...properties } = event;
+  return "error" in properties ? { ...properties, error: messageOf(properties.error) } : properties;
+}

@@ -1,0 +1,256 @@
+/**
+ * The service: makes the cache, the database and the app from the configuration, serves, and on
+ * SIGTERM or SIGINT finishes what runs before it ends.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+import { connect } from "@db/driver";
+import { Audit } from "./audit.ts";
+import { Cache, systemRuntime } from "./cache/mod.ts";
+import {
+  type Config,
+  ConfigError,
+  isLoopback,
+  parseConfig,
+  readEnvironment,
+  redactUrl,
+} from "./config.ts";
+import { ChangeFeed } from "./db/changes.ts";
+import { Users } from "./db/users.ts";
+import { applyChanges, resetCache } from "./invalidation.ts";
+import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
+import { createApp, type ErrorListener } from "./routes/app.ts";
+import { loadUser, warmUsers } from "./routes/users.ts";
+
+/** How long the database may take to prove that users can be read. */
+const READINESS_TIMEOUT_MS = 1_000;
+
+/** How long the service waits for its first connection to Redis before it is ready without. */
+const REDIS_START_MS = 1_000;
+
+const REDIS_PORT = "6379";
+
+/** How long the cache and the database may take to close. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+/** How long the process may take to end by itself once all is closed. */
+const END_TIMEOUT_MS = 1_000;
+
+const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+/** How many users `POST /cache/warm` reads. */
+const WARM_COUNT = 100;
+
+/** The Redis URL of a cache that is this process's own. */
+const IN_MEMORY = "memory:";
+
+type Handler = (request: Request) => Response | Promise<Response>;
+
+/** Runs the service until it is told to stop. */
+async function serve(config: Config, logger: Logger): Promise<void> {
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  await using resources = new AsyncDisposableStack();
+  for (const signal of STOP_SIGNALS) {
+    Deno.addSignalListener(signal, stop);
+    resources.defer(() => Deno.removeSignalListener(signal, stop));
+  }
+  // Closed last: what the cache still loads in the background needs it.
+  const database = resources.use(connect(config.database));
+  const caughtUp = Promise.withResolvers<void>();
+  const logEvent = cacheEventLogger(logger);
+  // What the cache asks of the feed, it asks once it is connected: later than both are made.
+  const cache: Cache = resources.use(
+    new Cache({
+      ...config.cache,
+      catchUp: (options) => changes.catchUp(options),
+      // That its connections end is no news while it closes.
+      onEvent: (event) => {
+        if (event.type === "caught-up") caughtUp.resolve();
+        if (!resources.disposed) logEvent(event);
+      },
+      ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
+    }),
+  );
+  const changes = resources.use(
+    new ChangeFeed(database, {
+      ...config.changes,
+      cacheName: cacheName(config),
+      cacheEnds: config.cache.url === IN_MEMORY,
+      apply: (batch) => applyChanges(cache, batch),
+      reset: () => resetCache(cache),
+      onError: (error) =>
+        logger.warn("Cannot relay changes: {reason}", { reason: messageOf(error) }),
+    }),
+  );
+  // With the cache off there is nothing to invalidate here, and others must not miss what they should.
+  if (config.cache.enabled) changes.start();
+  const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
+  const redisTried = within(REDIS_START_MS, inUse ? caughtUp.promise : Promise.resolve());
+  const users = new Users(database);
+  const audit = config.auditRatio === 0 ? undefined : resources.use(
+    new Audit({
+      ratio: config.auditRatio,
+      propagationMs: config.cache.memoryLeaseMs + config.changes.pollMs,
+      cache,
+      load: (key) => loadUser(users, key),
+      onStale: (key) => logger.error("the cache answered an old {key}", { key }),
+      onError: (error) => logger.warn("Cannot audit: {reason}", { reason: messageOf(error) }),
+      clock: systemRuntime.clock,
+      random: systemRuntime.random,
+    }),
+  );
+  const onError: ErrorListener = (error, { method, path, status }) => {
+    const record = { method, path, status, reason: messageOf(error) };
+    if (status === 503) logger.warn("{status} {method} {path}: {reason}", record);
+    else logger.error("{status} {method} {path}: {reason}", { ...record, error });
+  };
+  const app = createApp({
+    cache,
+    users,
+    clock: systemRuntime.clock,
+    listTtlMs: config.http.listTtlMs,
+    access: {
+      adminTokens: config.http.adminToken === undefined ? [] : [config.http.adminToken],
+      loopback: isLoopback(config.http.hostname),
+    },
+    changes,
+    ...(audit === undefined ? {} : { audit }),
+    warm: () => warmUsers(cache, users, WARM_COUNT),
+    ready: readiness(users, { stopping: stopping.signal, redisTried }),
+    onError,
+  });
+  const server = listen(config, app.fetch, logger);
+
+  if (config.warmCount > 0) void warm(warmUsers(cache, users, config.warmCount), logger);
+
+  await untilAborted(stopping.signal);
+  logger.info("stopping");
+  // It answers what it has accepted and then closes. Asking clients to reconnect meanwhile would only
+  // lose the requests on connections that are accepted at the end.
+  if (!await within(config.http.shutdownTimeoutMs, server.shutdown())) {
+    logger.warn("stopped with requests still running");
+  }
+  if (!await within(CLOSE_TIMEOUT_MS, resources.disposeAsync())) {
+    logger.warn("stopped before every connection was closed");
+  }
+  logger.info("stopped");
+}
+
+/**
+ * What this cache is called in the database: the same in every instance that shares it. Without the key
+ * version, for an invalidation covers the neighbouring ones.
+ */
+function cacheName({ cache: { url, prefix }, changes }: Config): string {
+  if (url === IN_MEMORY) return `${IN_MEMORY}${crypto.randomUUID()}`;
+  if (changes.cacheName !== undefined) return changes.cacheName;
+  const { hostname, port, pathname } = new URL(url);
+  return `redis:${hostname}:${port || REDIS_PORT}/${pathname.slice(1) || "0"}/${prefix}`;
+}
+
+/**
+ * Whether requests should be sent here: from the first time that users can be read until the signal
+ * to stop. An outage of Postgres changes nothing, or what the cache still serves would be lost too.
+ * A Redis that is there is waited for, so that the first requests find it.
+ */
+function readiness(
+  users: Users,
+  { stopping, redisTried }: { stopping: AbortSignal; redisTried: Promise<unknown> },
+): () => Promise<boolean> {
+  let hasBeenReady = false;
+  return async () => {
+    if (!hasBeenReady && !stopping.aborted) {
+      const read = users.list({ page: 1, limit: 1 });
+      hasBeenReady = await within(READINESS_TIMEOUT_MS, Promise.all([read, redisTried]));
+    }
+    return hasBeenReady && !stopping.aborted;
+  };
+}
+
+/** Beside the first requests, not before them: a cold start must not wait for a warm one. */
+async function warm(work: Promise<number>, logger: Logger): Promise<void> {
+  try {
+    logger.info("warmed {count} users", { count: await work });
+  } catch (error) {
+    logger.warn("Cannot warm the cache: {reason}", { reason: messageOf(error) });
+  }
+}
+
+function listen(config: Config, handler: Handler, logger: Logger): Deno.HttpServer {
+  return Deno.serve({
+    hostname: config.http.hostname,
+    port: config.http.port,
+    onListen: ({ hostname, port }) =>
+      logger.info("listening on {url}", {
+        url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,
+        redis: redactUrl(config.cache.url),
+        postgres: redactUrl(config.database.url),
+        cache: config.cache.enabled,
+      }),
+  }, handler);
+}
+
+/** Whether `work` is done in time. A failure is passed on. */
+async function within(timeoutMs: number, work: Promise<unknown>): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => late.resolve(false), timeoutMs);
+  try {
+    return await Promise.race([work.then(() => true), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** A defect leaves the process in a state nobody has thought about: say so, and let it be restarted. */
+function endOnDefects(logger: Logger): void {
+  const end = (event: Event, error: unknown) => {
+    event.preventDefault();
+    logger.fatal("ended by a defect: {reason}", { reason: messageOf(error), error });
+    Deno.exit(1);
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => end(event, event.reason));
+  globalThis.addEventListener("error", (event) => end(event, event.error));
+}
+
+async function main(): Promise<number> {
+  let config: Config;
+  try {
+    config = parseConfig(readEnvironment());
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    await Deno.stderr.write(new TextEncoder().encode(`${error.message}\n`));
+    return 2;
+  }
+  const logger = await configureLogging({
+    level: config.logLevel,
+    pretty: Deno.stdout.isTerminal(),
+  });
+  endOnDefects(logger);
+  try {
+    await serve(config, logger);
+    return 0;
+  } catch (error) {
+    const address = `${config.http.hostname}:${config.http.port}`;
+    if (error instanceof Deno.errors.AddrInUse) {
+      logger.fatal(`Cannot listen at ${address}: the port is in use`);
+    } else {
+      logger.fatal("Cannot serve: {error}", { error: messageOf(error) });
+    }
+    return 1;
+  }
+}
+
+if (import.meta.main) {
+  Deno.exitCode = await main();
+  // Nothing is left that keeps the process alive. Under `deno run --watch` it must end so: an exit by
+  // force there hangs the watcher.
+  Deno.unrefTimer(setTimeout(() => Deno.exit(), END_TIMEOUT_MS));
+}

@@ -1,0 +1,117 @@
+/**
+ * Makes answers of lookups. The data goes out as the text that the cache holds: it is never parsed.
+ *
+ * @module
+ */
+import type { Context } from "hono";
+import type { Clock, Lookup } from "../cache/mod.ts";
+import { cacheStatus, secondsLeft, worstOf } from "./_cache_status.ts";
+import { matchesEtag, weakEtag } from "./_etag.ts";
+
+/** How many lookups' headers are kept. At about 500 bytes each, some 5 MB. */
+const KEPT_MAX = 10_000;
+
+/** The headers of answers made of one lookup, good for one second of its life. */
+interface Kept {
+  readonly ttlSeconds: number;
+  readonly etag: string;
+  readonly init: { readonly headers: Record<string, string> };
+}
+
+/** What an answer is made of. */
+export interface Answer {
+  /** When the request's handler began, on the monotonic clock. */
+  readonly startedAtMs: number;
+  /** Members between `duration` and `data`, as JSON, with a comma after each. */
+  readonly members?: string;
+}
+
+/** Answers requests with lookups. */
+export class Answers {
+  readonly #clock: Clock;
+  /**
+   * A memory hit gets the same lookup object every time. Making its headers anew for each answer would
+   * cost a fifth of the throughput, so they are kept for as long as they stay true.
+   */
+  #kept = new WeakMap<Lookup, Kept>();
+  #keptCount = 0;
+
+  /** `clock` tells durations and what is left of an entry's life. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The monotonic time, for {@linkcode Answer.startedAtMs}. */
+  now(): number {
+    return this.#clock.monotonicNow();
+  }
+
+  /** Answers with the value of `lookup`, which has one: 200, or 304 if the client holds it already. */
+  one(context: Context, lookup: Lookup, answer: Answer): Response {
+    const kept = lookup.source === "memory" ? this.#recall(lookup) : this.#make(lookup);
+    const ifNoneMatch = context.req.raw.headers.get("if-none-match");
+    if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, kept.etag)) {
+      return notModified(kept.init.headers);
+    }
+    return new Response(this.#body(lookup, lookup.text ?? "null", answer), kept.init);
+  }
+
+  /** Answers with the values of `lookups` as an array; those that do not exist are left out. */
+  many(context: Context, lookups: readonly Lookup[], answer: Answer): Response {
+    const texts = lookups.map(({ text }) => text).filter((text) => text !== null);
+    const etag = weakEtag(texts);
+    const worst = worstOf(lookups);
+    const headers = headersOf(etag, worst === undefined ? "" : this.status(worst));
+    const ifNoneMatch = context.req.raw.headers.get("if-none-match");
+    if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag)) return notModified(headers);
+    return new Response(this.#body(worst, `[${texts.join(",")}]`, answer), { headers });
+  }
+
+  /** The `Cache-Status` of an answer made of `lookup` now. */
+  status(lookup: Lookup): string {
+    return cacheStatus(lookup, secondsLeft(lookup, this.#clock.now()));
+  }
+
+  #body(lookup: Lookup | undefined, data: string, { startedAtMs, members = "" }: Answer): string {
+    const source = lookup?.source === "load" ? "database" : "cache";
+    const duration = (this.#clock.monotonicNow() - startedAtMs).toFixed(1);
+    return `{"source":"${source}","duration":"${duration}ms",${members}"data":${data}}`;
+  }
+
+  #recall(lookup: Lookup): Kept {
+    const ttlSeconds = secondsLeft(lookup, this.#clock.now());
+    const kept = this.#kept.get(lookup);
+    if (kept !== undefined && kept.ttlSeconds === ttlSeconds) return kept;
+    // Bounded by starting over: the memory tier's bound does not count what hangs on its entries here.
+    if (kept === undefined && ++this.#keptCount > KEPT_MAX) {
+      this.#kept = new WeakMap();
+      this.#keptCount = 1;
+    }
+    const made = this.#make(lookup, ttlSeconds, kept?.etag);
+    this.#kept.set(lookup, made);
+    return made;
+  }
+
+  #make(
+    lookup: Lookup,
+    ttlSeconds: number = secondsLeft(lookup, this.#clock.now()),
+    etag: string = weakEtag([lookup.text ?? ""]),
+  ): Kept {
+    const headers = headersOf(etag, cacheStatus(lookup, ttlSeconds));
+    return { ttlSeconds, etag, init: { headers } };
+  }
+}
+
+function headersOf(etag: string, status: string): Record<string, string> {
+  return {
+    "content-type": "application/json",
+    // Whoever stores the answer asks again before using it: a write here cannot reach its copy.
+    "cache-control": "no-cache",
+    "etag": etag,
+    "cache-status": status,
+  };
+}
+
+function notModified({ "content-type": _, ...headers }: Record<string, string>): Response {
+  return new Response(null, { status: 304, headers });
+}

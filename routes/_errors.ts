@@ -1,0 +1,135 @@
+/**
+ * What went wrong, as an answer. The only file that knows which status belongs to which failure.
+ *
+ * @module
+ */
+import type { Context, Hono } from "hono";
+import { HTTPException } from "hono/http-exception";
+import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../cache/mod.ts";
+import { DatabaseUnavailableError } from "../db/database.ts";
+
+/** One thing that is wrong with a request. */
+export interface Issue {
+  /** Where: a path segment, a query parameter or a field of the body. Empty: the body as a whole. */
+  readonly path: string;
+  /** What was expected there. */
+  readonly message: string;
+}
+
+/** What {@linkcode ErrorListener} is told about the request that failed. */
+export interface ErrorContext {
+  /** The request's method. */
+  readonly method: string;
+  /** The request's path, without the query. */
+  readonly path: string;
+  /** What was answered: 500 for a defect, 503 for a failure that passes by itself. */
+  readonly status: number;
+}
+
+/** Told of every error that became a 5xx, and of none that is the client's. Must not throw. */
+export type ErrorListener = (error: unknown, context: ErrorContext) => void;
+
+/** How many issues one answer lists, and how much of a client's own words it repeats. */
+const ISSUES_MAX = 20;
+const ISSUE_PATH_LENGTH_MAX = 100;
+/** When to come back: about the time that a restart of Postgres or of this process takes. */
+const RETRY_AFTER_S = "1";
+
+const UNAVAILABLE = [
+  CacheClosedError,
+  DatabaseUnavailableError,
+  LoadRejectedError,
+  LoadTimeoutError,
+];
+
+/** 400: the request cannot be understood as it stands. */
+export function invalid(issues: readonly Issue[]): Response {
+  const listed = issues.slice(0, ISSUES_MAX).map(({ path, message }) => ({
+    path: path.slice(0, ISSUE_PATH_LENGTH_MAX),
+    message,
+  }));
+  return failure(400, { error: "Invalid request", issues: listed });
+}
+
+/** 401: the body of an answer to a request without a good token. */
+export const UNAUTHORIZED = { error: "Unauthorized" };
+
+/** 403: nobody may, because there is no token to ask for. */
+export function forbidden(): Response {
+  return failure(403, { error: "Forbidden: set ADMIN_TOKEN to open this to other machines" });
+}
+
+/** 404: there is no such user. `headers` tell how that is known. */
+export function userNotFound(headers: Record<string, string> = {}): Response {
+  return failure(404, { error: "User not found" }, headers);
+}
+
+/** 413: the body is longer than `bytesMax`. */
+export function bodyTooLarge(bytesMax: number): Response {
+  return failure(413, { error: `Body exceeds ${bytesMax} bytes` });
+}
+
+/** 415: the body is not plain JSON in UTF-8. */
+export function unsupportedMediaType(): Response {
+  return failure(415, { error: "Expected a body of type application/json in UTF-8" }, {
+    "accept": "application/json",
+  });
+}
+
+/** 503: this process should get no requests now. */
+export function notReady(): Response {
+  return failure(503, { error: "Not ready" }, { "retry-after": RETRY_AFTER_S });
+}
+
+/**
+ * Answers what no route answered: 404, 405 for a path that exists under other methods, and the errors
+ * that handlers threw.
+ */
+export function answerErrors(app: Hono, onError: ErrorListener): void {
+  app.notFound((context) => {
+    const allowed = allowedMethods(app, context.req.path);
+    if (allowed.length === 0) return failure(404, { error: "Not found" });
+    return failure(405, { error: "Method not allowed" }, { "allow": allowed.join(", ") });
+  });
+  app.onError((error, context) => {
+    // What middleware of Hono's own refuses, it refuses with an answer.
+    if (error instanceof HTTPException) return error.getResponse();
+    const response = UNAVAILABLE.some((type) => error instanceof type)
+      ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
+      : failure(500, { error: "Internal Server Error" });
+    onError(error, errorContext(context, response.status));
+    return response;
+  });
+}
+
+/** What the listener is told of a request that is answered with `status`. */
+export function errorContext({ req }: Context, status: number): ErrorContext {
+  return { method: req.method, path: req.path, status };
+}
+
+/** The methods that have a route at `path`. Asked only when a request has found none. */
+function allowedMethods(app: Hono, path: string): string[] {
+  // A handler for every route, registered beside the real ones, would answer 405 too, but would turn
+  // the one handler of each hot route into a chain.
+  const routed = new Set(app.routes.map(({ method }) => method));
+  const allowed = [...routed].filter((method) =>
+    app.router.match(method, path)[0].some(([[, route]]) => route.method === method)
+  );
+  if (allowed.includes("GET")) allowed.push("HEAD");
+  return allowed.sort();
+}
+
+function failure(
+  status: number,
+  body: { readonly error: string; readonly issues?: readonly Issue[] },
+  headers: Record<string, string> = {},
+): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+      ...headers,
+    },
+  });
+}

@@ -1,0 +1,70 @@
+/**
+ * The HTTP API.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { type Access, adminOnly } from "./_access.ts";
+import { ErrorCounts } from "./_error_counts.ts";
+import { answerErrors } from "./_errors.ts";
+import { addCacheRoutes, type CacheDependencies } from "./cache.ts";
+import { addDocsRoutes } from "./docs.ts";
+import { addHealthRoutes, type HealthDependencies } from "./health.ts";
+import { addMetricsRoute, type MetricsDependencies } from "./metrics.ts";
+import { addUserRoutes, type UsersDependencies } from "./users.ts";
+
+export type { ErrorContext, ErrorListener } from "./_errors.ts";
+
+/** Everything that the API is made of. */
+export interface AppDependencies
+  extends UsersDependencies, HealthDependencies, CacheDependencies, MetricsDependencies {
+  /** Reads, writes and clearing go through it. */
+  readonly cache: UsersDependencies["cache"] & CacheDependencies["cache"];
+  /** Audits answers, where they are audited. */
+  readonly audit?: NonNullable<UsersDependencies["audit"] & CacheDependencies["audit"]>;
+  /** Who may write, and look inside. */
+  readonly access: Access;
+}
+
+/**
+ * The API as an app whose `fetch` answers requests.
+ *
+ * It has no middleware of its own in front of a route, because a single one would turn the one handler
+ * of each read into a chain of promises. To see every request, wrap `app.fetch`.
+ */
+export function createApp(given: AppDependencies): Hono {
+  const app = new Hono();
+  const errors = new ErrorCounts();
+  const dependencies = { ...given, onError: errors.around(given.onError) };
+  const guard = adminOnly(dependencies.access);
+  addUserRoutes(app, dependencies, guard);
+  addCacheRoutes(app, dependencies, guard);
+  addHealthRoutes(app, dependencies);
+  addMetricsRoute(app, { ...dependencies, errors }, guard);
+  addDocsRoutes(app);
+  answerErrors(app, dependencies.onError);
+  answerHeads(app);
+  return app;
+}
+
+/**
+ * Makes HEAD answer with the headers of GET, `Content-Length` included. Hono drops the body, and with it
+ * the length: a server would then announce the length 0, which is not that of the GET.
+ */
+function answerHeads(app: Hono): void {
+  const fetch = app.fetch;
+  app.fetch = (request, ...rest) => {
+    if (request.method !== "HEAD") return fetch(request, ...rest);
+    const { url, headers } = request;
+    return withoutBody(fetch(new Request(url, { headers }), ...rest));
+  };
+}
+
+async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {
+  const response = await answering;
+  const { byteLength } = await response.arrayBuffer();
+  const headers = new Headers(response.headers);
+  // 304 says nothing of a body that it never has.
+  if (response.status !== 304) headers.set("content-length", String(byteLength));
+  return new Response(null, { status: response.status, headers });
+}

@@ -1,0 +1,44 @@
+/**
+ * Whether the process lives, and whether it should get requests.
+ *
+ * @module
+ */
+import type { Hono } from "hono";
+import { errorContext, type ErrorListener, notReady } from "./_errors.ts";
+
+/** What the routes of health need. */
+export interface HealthDependencies {
+  /**
+   * Whether requests should be sent here: started, not stopping, and the database answers or the cache
+   * can stand in for it. Must answer in bounded time; a rejection counts as no.
+   */
+  readonly ready: () => boolean | Promise<boolean>;
+  /** Told when `ready` rejects. */
+  readonly onError: ErrorListener;
+}
+
+/**
+ * Adds the routes of health.
+ *
+ * - `GET /healthz`: 200 for as long as the process answers at all. It asks nobody else, because a restart
+ *   of this process mends neither Postgres nor Redis.
+ * - `GET /readyz`: 200 while `ready` says so, else 503, which tells a load balancer to look elsewhere.
+ */
+export function addHealthRoutes(app: Hono, { ready, onError }: HealthDependencies): void {
+  app.get("/healthz", (context) => {
+    context.header("cache-control", "no-store");
+    return context.json({ status: "ok" });
+  });
+
+  app.get("/readyz", async (context) => {
+    try {
+      if (!await ready()) return notReady();
+    } catch (error) {
+      const response = notReady();
+      onError(error, errorContext(context, response.status));
+      return response;
+    }
+    context.header("cache-control", "no-store");
+    return context.json({ status: "ready" });
+  });
+}

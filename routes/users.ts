@@ -1,0 +1,230 @@
+/**
+ * Users: reads through the cache, writes that invalidate it.
+ *
+ * @module
+ */
+import type { Context, Hono, MiddlewareHandler } from "hono";
+import type { BatchLoader, Cache, Clock, EntryOptions, Invalidation } from "../cache/mod.ts";
+import type { Change } from "../db/changes.ts";
+import type { User, Users } from "../db/users.ts";
+import { Answers } from "./_answers.ts";
+import { errorContext, type ErrorListener, userNotFound } from "./_errors.ts";
+import { invalidUserId, parseBody, parseUserId, parseUsersQuery } from "./_input.ts";
+import { PAGE_LIMIT_DEFAULT, UserBody, UserChanges, type UsersQueryInput } from "./_schemas.ts";
+import {
+  USER_PREFIX,
+  userIdOf,
+  userKey,
+  USERS_LIST_TAG,
+  USERS_TAG,
+  usersAfterKey,
+  usersPageKey,
+} from "./_user_keys.ts";
+
+/** Where users are read from and written to. */
+export type UsersRepository = Pick<
+  Users,
+  "find" | "findMany" | "list" | "listAfter" | "create" | "replace" | "update" | "remove"
+>;
+
+/** What the routes of users need. */
+export interface UsersDependencies {
+  /** In front of the repository. */
+  readonly cache: Pick<Cache, "getOrLoad" | "getOrLoadMany" | "delete" | "invalidateTags">;
+  /** The source of truth. */
+  readonly users: UsersRepository;
+  /** For durations, and for what is left of an entry's life. */
+  readonly clock: Clock;
+  /** Told of every user that was answered, where answers are audited. */
+  readonly audit?: { note(key: string): void };
+  /** Fresh life of a page of users, in milliseconds. */
+  readonly listTtlMs: number;
+  /** Told of invalidations that failed behind a write that succeeded. */
+  readonly onError: ErrorListener;
+}
+
+/** What a change of the table `users` invalidates, whoever made it. */
+export function usersInvalidation(
+  { ids }: Pick<Change, "ids">,
+): { readonly keys: readonly string[]; readonly tags: readonly string[] } {
+  if (ids === undefined) return { keys: [], tags: [USERS_TAG] };
+  return { keys: ids.map((id) => userKey(Number(id))), tags: [USERS_LIST_TAG] };
+}
+
+/** Loads users for cache keys of users, in one query. */
+export function userBatchLoader(users: Pick<UsersRepository, "findMany">): BatchLoader<User> {
+  return async (keys) => {
+    const found = await users.findMany(keys.map(userIdOf));
+    return new Map([...found].map(([id, user]) => [userKey(id), user]));
+  };
+}
+
+/** Loads one user for a cache key of users. */
+export function loadUser(users: Pick<UsersRepository, "find">, key: string): Promise<unknown> {
+  return users.find(userIdOf(key));
+}
+
+/** Reads the most requested users ahead of demand, in batches. Answers how many it read. */
+export function warmUsers(
+  cache: Pick<Cache, "warm">,
+  users: Pick<UsersRepository, "findMany">,
+  count: number,
+): Promise<number> {
+  return cache.warm(userBatchLoader(users), { count, keyPrefix: USER_PREFIX, tags: [USERS_TAG] });
+}
+
+/** Adds the routes of users. `guard` stands before those that write. */
+export function addUserRoutes(
+  app: Hono,
+  dependencies: UsersDependencies,
+  guard: MiddlewareHandler,
+): void {
+  addReads(app, dependencies);
+  addWrites(app, dependencies, guard);
+}
+
+function addReads(app: Hono, { cache, users, clock, listTtlMs, audit }: UsersDependencies): void {
+  const answers = new Answers(clock);
+  const pageOptions: EntryOptions<User[]> = { ttlMs: listTtlMs, tags: [USERS_TAG, USERS_LIST_TAG] };
+  const userOptions: EntryOptions<User> = { tags: [USERS_TAG] };
+  const loadMissing = userBatchLoader(users);
+
+  app.get("/users/:id", async (context) => {
+    const startedAtMs = answers.now();
+    const text = context.req.param("id");
+    const id = parseUserId(text);
+    if (id === undefined) return invalidUserId(text);
+    const key = userKey(id);
+    const lookup = await cache.getOrLoad(key, () => users.find(id), userOptions);
+    if (audit !== undefined && lookup.source !== "load") audit.note(key);
+    if (lookup.text === null) return userNotFound({ "cache-status": answers.status(lookup) });
+    return answers.one(context, lookup, { startedAtMs });
+  });
+
+  app.get("/users", async (context) => {
+    const startedAtMs = answers.now();
+    const query = parseUsersQuery(context);
+    if (query instanceof Response) return query;
+    if (query.ids !== undefined) {
+      const keys = [...new Set(query.ids)].map(userKey);
+      const lookups = await cache.getOrLoadMany(keys, loadMissing, userOptions);
+      return answers.many(context, lookups, { startedAtMs });
+    }
+    const { key, members, load } = pageOf(query, users);
+    const lookup = await cache.getOrLoad(key, load, pageOptions);
+    return answers.one(context, lookup, { startedAtMs, members });
+  });
+}
+
+/** One page of users: its key, what the answer says of it, and how to load it. */
+interface Page {
+  readonly key: string;
+  readonly members: string;
+  load(): Promise<User[]>;
+}
+
+function pageOf(query: UsersQueryInput, users: UsersRepository): Page {
+  const { page = 1, limit = PAGE_LIMIT_DEFAULT, after } = query;
+  if (after !== undefined) {
+    return {
+      key: usersAfterKey(after, limit),
+      members: `"after":${after},`,
+      load: () => users.listAfter({ after, limit }),
+    };
+  }
+  return {
+    key: usersPageKey(page, limit),
+    members: `"page":${page},`,
+    load: () => users.list({ page, limit }),
+  };
+}
+
+function addWrites(app: Hono, dependencies: UsersDependencies, guard: MiddlewareHandler): void {
+  const { users } = dependencies;
+
+  app.post("/users", guard, async (context) => {
+    const fields = await parseBody(context, UserBody);
+    if (fields instanceof Response) return fields;
+    const user = await users.create(fields);
+    // The id was free until now, which may be cached: "does not exist" is invalidated, too.
+    const invalidation = await invalidate(context, user.id, dependencies);
+    context.header("location", `/users/${user.id}`);
+    return written(context, { user, done: "created", invalidation, status: 201 });
+  });
+
+  app.put("/users/:id", guard, async (context) => {
+    const id = parseUserId(context.req.param("id"));
+    if (id === undefined) return invalidUserId(context.req.param("id"));
+    const fields = await parseBody(context, UserBody);
+    if (fields instanceof Response) return fields;
+    const user = await users.replace(id, fields);
+    if (user === undefined) return userNotFound();
+    const invalidation = await invalidate(context, id, dependencies);
+    return written(context, { user, done: "updated", invalidation, status: 200 });
+  });
+
+  app.patch("/users/:id", guard, async (context) => {
+    const id = parseUserId(context.req.param("id"));
+    if (id === undefined) return invalidUserId(context.req.param("id"));
+    const changes = await parseBody(context, UserChanges);
+    if (changes instanceof Response) return changes;
+    const user = await users.update(id, changes);
+    if (user === undefined) return userNotFound();
+    const invalidation = await invalidate(context, id, dependencies);
+    return written(context, { user, done: "updated", invalidation, status: 200 });
+  });
+
+  app.delete("/users/:id", guard, async (context) => {
+    const id = parseUserId(context.req.param("id"));
+    if (id === undefined) return invalidUserId(context.req.param("id"));
+    if (!await users.remove(id)) return userNotFound();
+    context.header(INVALIDATION_HEADER, await invalidate(context, id, dependencies));
+    return context.body(null, 204);
+  });
+}
+
+/** Says `applied` or `pending` on every write: the answer to a DELETE has no body to say it in. */
+const INVALIDATION_HEADER = "lookaside-invalidation";
+
+/**
+ * Invalidates a user and every page of users. Call it once the write has been committed, and answer
+ * once it resolves.
+ *
+ * A write that failed invalidates nothing, although one whose connection broke may have been committed:
+ * whoever sends writes while Postgres is down would empty the cache that is answering for it. The change
+ * feed invalidates what was committed.
+ */
+async function invalidate(
+  context: Context,
+  id: number,
+  { cache, onError }: UsersDependencies,
+): Promise<Invalidation> {
+  const outcomes = await Promise.allSettled([
+    cache.delete(userKey(id)),
+    cache.invalidateTags(USERS_LIST_TAG),
+  ]);
+  let invalidation: Invalidation = "applied";
+  for (const outcome of outcomes) {
+    if (outcome.status === "fulfilled" && outcome.value === "applied") continue;
+    invalidation = "pending";
+    // The write stands, so it must not be answered as if it had failed.
+    if (outcome.status === "rejected") onError(outcome.reason, errorContext(context, 200));
+  }
+  return invalidation;
+}
+
+function written(
+  context: Context,
+  { user, done, invalidation, status }: {
+    readonly user: User;
+    readonly done: "created" | "updated";
+    readonly invalidation: Invalidation;
+    readonly status: 200 | 201;
+  },
+): Response {
+  context.header(INVALIDATION_HEADER, invalidation);
+  const message = invalidation === "applied"
+    ? `User ${done} and cache invalidated`
+    : `User ${done}; cache invalidation pending`;
+  return context.json({ message, data: user }, status);
+}

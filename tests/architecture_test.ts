@@ -1,0 +1,158 @@
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { join } from "node:path";
+import { importMapProblems, rules } from "./support/architecture.ts";
+import { type Module, projectRoot, readSourceTree } from "./support/source_tree.ts";
+
+/** For each rule, files that break it. */
+const breaches: Readonly<Record<string, readonly Module[]>> = {
+  "cache/ imports nothing but itself, ioredis, lru-cache and Node's own modules": [
+    file("cache/a.ts", { imports: ["../db/database.ts>db/database.ts"] }),
+    file("cache/b.ts", { imports: ["zod"] }),
+  ],
+  "db/ imports neither cache/ nor routes/": [
+    file("db/a.ts", { imports: ["../cache/runtime.ts>cache/runtime.ts"] }),
+    file("db/drivers/b.ts", { imports: ["../../routes/app.ts>routes/app.ts"] }),
+  ],
+  "config.ts is imported by entry points and tests alone": [
+    file("routes/a.ts", { imports: ["../config.ts>config.ts"] }),
+  ],
+  "no service code imports tools/ or tests/": [
+    file("main.ts", { imports: ["./tools/start.ts>tools/start.ts"] }),
+    file("routes/a.ts", { imports: ["@std/assert>tests/std/assert.ts"] }),
+  ],
+  "a private file is imported from its own folder alone": [
+    file("tests/routes/a_test.ts", { imports: ["../../routes/_errors.ts>routes/_errors.ts"] }),
+  ],
+  "imports use bare names, not npm:, jsr: or http(s):": [
+    file("db/a.ts", { imports: ["npm:postgres"] }),
+    file("db/b.ts", { imports: ["jsr:@db/postgres"] }),
+    file("db/c.ts", { imports: ["https://example.com/mod.ts"] }),
+  ],
+  "no cycles": [
+    file("db/a.ts", { imports: ["./b.ts>db/b.ts"] }),
+    file("db/b.ts", { imports: ["./a.ts>db/a.ts"] }),
+  ],
+  "no console in library code": [file("routes/a.ts", { text: "console.log(1);" })],
+  "time and chance come from runtime.ts in library code": [
+    file("cache/a.ts", { text: "const a = Date.now();" }),
+    file("cache/b.ts", { text: "const a = new Date();" }),
+    file("db/c.ts", { text: "setTimeout(run, 5);" }),
+    file("routes/d.ts", { text: "Math.random();" }),
+  ],
+  "the environment is read by entry points alone": [
+    file("cache/a.ts", { text: 'Deno.env.get("A");' }),
+    file("db/b.ts", { text: "process.env.A;" }),
+  ],
+  "no catch without code or a reason": [
+    file("db/a.ts", { text: "try { a(); } catch {}" }),
+    file("tools/b.ts", { text: "try { a(); } catch (_) {\n}" }),
+  ],
+  "no re-export of everything outside mod.ts": [
+    file("cache/all.ts", { text: 'export * from "./cache.ts";' }),
+  ],
+  "SQL stands in db/": [
+    file("routes/a.ts", { text: "query(`\n  SELECT id\n  FROM users`);" }),
+    file("tools/b.ts", { text: 'query("delete from users where id = 1");' }),
+    file("main.ts", { text: "query('SELECT 1');" }),
+  ],
+  "file names tell something": [file("db/utils.ts"), file("cache/index.ts")],
+  "npm versions stand in the import maps alone": [
+    file("tools/a.ts", { text: 'const a = ["run", "npm:autocannon@9.0.0"];' }),
+  ],
+  "the stand-ins export only what the real packages do": [
+    file("tests/std/assert.ts", { text: "export function assertMagic(): void {}" }),
+    file("tests/std/bdd.ts", { text: "export { retry };" }),
+  ],
+};
+
+/** Files that look like breaches and are none. */
+const innocents: readonly Module[] = [
+  file("cache/a.ts", {
+    imports: ["./b.ts>cache/b.ts", "ioredis", "lru-cache", "node:zlib"],
+    text: '// console.log, Date.now()\nconst a = "Math.random() and console.log";',
+  }),
+  file("cache/b.ts", { text: "try { a(); } catch (error) { emit(error); }" }),
+  file("cache/c.ts", { text: "try { a(); } catch {\n  // It's closed already.\n}" }),
+  file("cache/runtime.ts", { text: "const now = () => Date.now();" }),
+  file("main.ts", {
+    imports: ["./config.ts>config.ts"],
+    text: 'Deno.env.get("A"); say("update the page, delete a user");',
+  }),
+  file("db/a.ts", { imports: ["./_b.ts>db/_b.ts"], text: 'query("SELECT 1");' }),
+  file("db/_b.ts"),
+  file("tests/std/assert.ts", { text: "export function assertEquals(): void {}" }),
+];
+
+describe("the source tree", () => {
+  for (const [name, rule] of Object.entries(rules)) {
+    it(`keeps the rule: ${name}`, async () => {
+      assertEquals(rule(await tree()), []);
+    });
+  }
+
+  it("is read whole, imports included", async () => {
+    const self = (await tree()).find(({ path }) => path === "tests/architecture_test.ts");
+    assertEquals(
+      self?.imports.find(({ specifier }) => specifier === "./support/architecture.ts")?.target,
+      "tests/support/architecture.ts",
+    );
+  });
+
+  it("has two import maps that agree on every npm version", async () => {
+    const [byDefault, jsr] = await Promise.all(
+      ["deno.json", "import_map.jsr.json"].map(async (name) =>
+        JSON.parse(await Deno.readTextFile(join(projectRoot, name)))
+      ),
+    );
+    assertEquals(importMapProblems(byDefault, jsr), []);
+  });
+});
+
+describe("the rules", () => {
+  for (const [name, rule] of Object.entries(rules)) {
+    it(`see each breach of: ${name}`, () => {
+      const bad = breaches[name] ?? [];
+      assertNotEquals(bad.length, 0);
+      const found = rule(bad).join("\n");
+      // A cycle is one finding that names every file in it.
+      assertEquals(bad.filter(({ path }) => !found.includes(path)).map(({ path }) => path), []);
+    });
+    it(`see no breach in innocent files of: ${name}`, () => {
+      assertEquals(rule(innocents), []);
+    });
+  }
+
+  it("see import maps that disagree, lack a name or leave a version open", () => {
+    const imports = { hono: "npm:hono@4.13.19", "@std/assert": "./tests/std/assert.ts" };
+    const real = { ...imports, "@std/assert": "jsr:@std/assert@^1" };
+    assertEquals(importMapProblems({ imports }, { imports: real }), []);
+    const broken = [
+      { ...real, hono: "npm:hono@4.13.18" },
+      { ...real, zod: "npm:zod@4.6.7" },
+      { "@std/assert": "jsr:@std/assert@^1" },
+      { ...real, "@std/assert": imports["@std/assert"] },
+    ];
+    for (const map of broken) {
+      assertEquals(importMapProblems({ imports }, { imports: map }).length, 1);
+    }
+    const open = { hono: "npm:hono@^4" };
+    assertEquals(importMapProblems({ imports: open }, { imports: open }).length, 1);
+  });
+});
+
+let read: Promise<Module[]> | undefined;
+
+/** The tree, read once. */
+function tree(): Promise<Module[]> {
+  return read ??= readSourceTree();
+}
+
+/** A made-up file. Imports of the project's own files are written `specifier>target`. */
+function file(path: string, content: { text?: string; imports?: string[] } = {}): Module {
+  const imports = (content.imports ?? []).map((item) => {
+    const [specifier = "", target] = item.split(">");
+    return target === undefined ? { specifier } : { specifier, target };
+  });
+  return { path, text: content.text ?? "", imports };
+}

@@ -1,0 +1,180 @@
+import { assert, assertEquals } from "@std/assert";
+import { it } from "@std/testing/bdd";
+import { eventually } from "../support/eventually.ts";
+import type { Open } from "./_conformance_open.ts";
+
+/** What writes promise. */
+export function describeWrites(open: Open): void {
+  it("set() replaces, and its value is what the next read answers", async () => {
+    await using cache = await open();
+    assertEquals(await cache.set("a", 1), "applied");
+    assertEquals((await cache.get("a"))?.value(), 1);
+    await cache.set("a", 2);
+    assertEquals((await cache.get("a"))?.value(), 2);
+  });
+
+  it("set() is not overwritten by a load that began before it", async () => {
+    await using cache = await open();
+    const select = Promise.withResolvers<number>();
+    let loading = false;
+    const reading = cache.getOrLoad("a", () => (loading = true, select.promise));
+    await eventually(() => assert(loading));
+    await cache.set("a", 2);
+    select.resolve(1);
+    assertEquals((await reading).value(), 1);
+    await eventually(() => assertEquals(cache.stats().refusedFills, 1));
+    assertEquals((await cache.get("a"))?.value(), 2);
+  });
+
+  it("delete() leaves nothing of the keys it names, and all others", async () => {
+    await using cache = await open();
+    for (const key of ["a", "b", "c"]) await cache.set(key, key);
+    assertEquals(await cache.delete("a", "b"), "applied");
+    const found = await cache.getMany(["a", "b", "c"]);
+    assertEquals(found.map((lookup) => lookup?.value()), [undefined, undefined, "c"]);
+    assertEquals(await cache.delete("a"), "applied");
+    assertEquals(await cache.delete(), "applied");
+  });
+
+  it("delete() voids the load under way: its callers are answered, nothing is stored", async () => {
+    await using cache = await open();
+    const select = Promise.withResolvers<number>();
+    let loading = false;
+    const before = cache.getOrLoad("a", () => (loading = true, select.promise));
+    await eventually(() => assert(loading));
+    await cache.delete("a");
+    const after = await cache.getOrLoad("a", () => Promise.resolve(2));
+    assertEquals(after.value(), 2);
+    select.resolve(1);
+    assertEquals((await before).value(), 1);
+    await eventually(() => assertEquals(cache.stats().refusedFills, 1));
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(3))).value(), 2);
+  });
+
+  it("invalidateTags() invalidates every entry of a tag, loaded or set, and no other", async () => {
+    await using cache = await open();
+    const page = (n: number) => `page:${n}`;
+    for (let n = 0; n < 20; n++) {
+      await cache.getOrLoad(page(n), () => Promise.resolve(n), { tags: ["users", `t${n}`] });
+    }
+    await cache.set("set", 1, { tags: ["users"] });
+    await cache.set("other", 1, { tags: ["posts"] });
+    await eventually(async () => assert(await cache.has(page(19))));
+    assertEquals(await cache.invalidateTags("users"), "applied");
+    for (let n = 0; n < 20; n++) assertEquals(await cache.get(page(n)), undefined);
+    assertEquals(await cache.get("set"), undefined);
+    assertEquals((await cache.get("other"))?.value(), 1);
+    assertEquals(await cache.invalidateTags("posts", "nobody's"), "applied");
+    assertEquals(await cache.get("other"), undefined);
+  });
+
+  it("invalidateTags() voids the loads under way, and nobody joins them", async () => {
+    await using cache = await open();
+    const select = Promise.withResolvers<number>();
+    let loading = false;
+    const options = { tags: ["users"] };
+    const before = cache.getOrLoad("a", () => (loading = true, select.promise), options);
+    await eventually(() => assert(loading));
+    await cache.invalidateTags("users");
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(2), options)).value(), 2);
+    select.resolve(1);
+    assertEquals((await before).value(), 1);
+    await eventually(() => assertEquals(cache.stats().refusedFills, 1));
+    assertEquals((await cache.get("a"))?.value(), 2);
+  });
+
+  it("takes tags in any script, as long as keys may be", async () => {
+    await using cache = await open();
+    const tag = "標".repeat(200);
+    await cache.getOrLoad("a", () => Promise.resolve(1), { tags: [tag] });
+    await eventually(async () => assert(await cache.has("a")));
+    await cache.invalidateTags(tag);
+    assertEquals(await cache.has("a"), false);
+  });
+
+  it("clear() leaves nothing, and takes new entries at once", async () => {
+    await using cache = await open();
+    await cache.set("a", 1);
+    await cache.set("b", 1, { tags: ["t"] });
+    assertEquals(await cache.clear(), "applied");
+    assertEquals(await cache.getMany(["a", "b"]), [undefined, undefined]);
+    await cache.set("a", 2);
+    assertEquals((await cache.get("a"))?.value(), 2);
+  });
+
+  it("clear() of one prefix or version leaves the others", async () => {
+    await using cache = await open();
+    await using other = await open({ version: 2 });
+    await cache.set("a", 1);
+    await other.set("a", 2);
+    await cache.clear();
+    assertEquals(await cache.get("a"), undefined);
+    assertEquals((await other.get("a"))?.value(), 2);
+  });
+}
+
+/** How long entries live. */
+export function describeTtls(open: Open): void {
+  const expired = { deadlineMs: 5_000 };
+
+  it("ttlMs 0 stores nothing, and set() with it removes", async () => {
+    await using cache = await open();
+    let loads = 0;
+    const load = () => Promise.resolve(++loads);
+    await cache.getOrLoad("a", load, { ttlMs: 0 });
+    await cache.getOrLoad("a", load, { ttlMs: 0 });
+    assertEquals(loads, 2);
+    assertEquals(await cache.has("a"), false);
+    await cache.set("b", 1);
+    await cache.set("b", 2, { ttlMs: 0 });
+    assertEquals(await cache.has("b"), false);
+  });
+
+  it("an entry ends with its TTL where it has no grace", async () => {
+    await using cache = await open({ jitterRatio: 0 });
+    await cache.set("a", 1, { ttlMs: 150, graceMs: 0 });
+    assertEquals((await cache.get("a"))?.value(), 1);
+    await eventually(async () => assertEquals(await cache.get("a"), undefined), expired);
+  });
+
+  it("get() answers a value in its grace, marked stale", async () => {
+    await using cache = await open({ jitterRatio: 0 });
+    await cache.set("a", 1, { ttlMs: 100, graceMs: 60_000 });
+    await eventually(async () => assertEquals((await cache.get("a"))?.stale, true), expired);
+    assertEquals((await cache.get("a"))?.value(), 1);
+  });
+
+  it("getOrLoad() answers a value in its grace at once, and loads behind it", async () => {
+    await using cache = await open({ jitterRatio: 0 });
+    await cache.set("a", 1, { ttlMs: 50, graceMs: 60_000 });
+    await eventually(async () => assertEquals((await cache.get("a"))?.stale, true), expired);
+    const stale = await cache.getOrLoad("a", () => Promise.resolve(2), { ttlMs: 60_000 });
+    assertEquals([stale.value(), stale.stale], [1, true]);
+    await eventually(async () => assertEquals((await cache.get("a"))?.value(), 2), expired);
+  });
+
+  it("a TTL can be read off the value", async () => {
+    await using cache = await open({ jitterRatio: 0 });
+    const ttlMs = (value: { maxAge: number }) => value.maxAge * 1_000;
+    const short = await cache.getOrLoad("a", () => Promise.resolve({ maxAge: 7 }), { ttlMs });
+    const leftMs = short.freshUntilMs - Date.now();
+    assert(leftMs > 5_000 && leftMs <= 7_000, `${leftMs}`);
+    await cache.getOrLoad("b", () => Promise.resolve({ maxAge: 0 }), { ttlMs });
+    assertEquals(await cache.has("b"), false);
+  });
+
+  it("a negative entry has its own TTL, and no grace", async () => {
+    await using cache = await open({ negativeTtlMs: 100, jitterRatio: 0 });
+    let loads = 0;
+    const load = () => (loads++, Promise.resolve(null));
+    await cache.getOrLoad("a", load);
+    await eventually(() =>
+      cache.getOrLoad("a", load).then(({ source }) => assert(source !== "load"))
+    );
+    const before = loads;
+    await eventually(async () => {
+      await cache.getOrLoad("a", load);
+      assert(loads > before);
+    }, expired);
+  });
+}

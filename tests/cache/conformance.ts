@@ -1,0 +1,40 @@
+/**
+ * What every cache promises, whatever is behind it. One suite for every topology: a new one is a line
+ * in `conformance_test.ts`.
+ *
+ * @module
+ */
+import { assert } from "@std/assert";
+import { describe } from "@std/testing/bdd";
+import { Cache, type CacheOptions } from "../../cache/mod.ts";
+import { eventually } from "../support/eventually.ts";
+import { describeClosing, describeLoads, describeMisuse } from "./_conformance_limits.ts";
+import { describeReads, describeValues } from "./_conformance_reads.ts";
+import { describeTtls, describeWrites } from "./_conformance_writes.ts";
+
+/** One arrangement of servers that a cache can run on. */
+export interface Topology {
+  /** Its name in the report. */
+  readonly name: string;
+  /** What to open a cache with; called for each test, so that no two share keys. */
+  readonly options: () => CacheOptions;
+}
+
+/** Registers the suite for one topology. */
+export function describeCacheOn(topology: Topology): void {
+  /** A cache that is ready for its first command. */
+  async function open(options: CacheOptions = {}): Promise<Cache> {
+    const cache = new Cache({ ...topology.options(), memoryBytes: 4 * 1024 * 1024, ...options });
+    await eventually(() => assert(cache.stats().coherent, "the cache is not connected"));
+    return cache;
+  }
+  describe(`Cache on ${topology.name}`, () => {
+    describeReads(open);
+    describeValues(open);
+    describeWrites(open);
+    describeTtls(open);
+    describeLoads(open);
+    describeMisuse(open);
+    describeClosing(open);
+  });
+}

@@ -1,0 +1,151 @@
+import { assert, assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { Cache } from "../../cache/mod.ts";
+import { leaseOf, stampOf } from "../../cache/lease.ts";
+import { FakeRuntime, settle } from "../support/fake_runtime.ts";
+import { FaultStore } from "../support/fault_store.ts";
+import { SimulatedServer } from "../support/simulated_store.ts";
+
+const options = { memoryBytes: 64 * 1024 };
+
+/** Two caches around one simulated Redis. */
+async function openTwo() {
+  const runtime = new FakeRuntime();
+  const server = new SimulatedServer({ clock: runtime.clock });
+  const a = new Cache({ ...options, store: server.connect("a"), runtime });
+  const b = new Cache({ ...options, store: server.connect("b"), runtime });
+  await settle();
+  return { runtime, server, a, b };
+}
+
+describe("leaseOf()", () => {
+  it("puts the tag versions behind the nonce, so that stampOf() ends it", () => {
+    const tags = [{ name: "*", version: "r1" }, { name: "users", version: "u1" }];
+    assertEquals(leaseOf("n1", tags), "n1 r1,u1");
+    assert(leaseOf("n1", tags).endsWith(stampOf(tags)));
+    assert(!leaseOf("n1", tags).endsWith(stampOf(tags.slice(1))));
+  });
+});
+
+describe("Cache, loading under a lease", () => {
+  it("stores nothing that was loaded before another instance's delete", async () => {
+    const { runtime, server, a, b } = await openTwo();
+    const select = Promise.withResolvers<number>();
+    const reading = a.getOrLoad("k", () => select.promise);
+    await settle();
+    await b.delete("k");
+    select.resolve(1);
+    assertEquals((await reading).value(), 1);
+    await settle();
+    assertEquals(server.bytesOf("k"), undefined);
+    assertEquals(a.stats().refusedFills, 1);
+    assertEquals((await b.getOrLoad("k", () => Promise.resolve(2))).value(), 2);
+    await a.close();
+    await b.close();
+    assertEquals(runtime.clock.timers, 0);
+  });
+
+  it("lets callers of other instances wait for the one that loads, and wakes them", async () => {
+    const { runtime, a, b } = await openTwo();
+    const select = Promise.withResolvers<number>();
+    let loads = 0;
+    const load = () => (loads++, select.promise);
+    const reads = [a, b].flatMap((cache) =>
+      Array.from({ length: 50 }, () => cache.getOrLoad("k", load))
+    );
+    await settle();
+    select.resolve(1);
+    const sources = new Set((await Promise.all(reads)).map(({ source }) => source));
+    assertEquals(loads, 1);
+    assertEquals(sources, new Set(["load", "redis", "memory"]));
+    assertEquals(runtime.clock.monotonicNow(), 0); // woken by the feed, not by the poll
+    await a.close();
+    await b.close();
+  });
+
+  it("polls where no feed wakes it", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    const a = new Cache({ ...options, store: server.connect("a", { feed: false }), runtime });
+    const b = new Cache({ ...options, store: server.connect("b", { feed: false }), runtime });
+    const select = Promise.withResolvers<number>();
+    const first = a.getOrLoad("k", () => select.promise);
+    await settle();
+    const second = b.getOrLoad("k", () => Promise.resolve(2));
+    await settle();
+    select.resolve(1);
+    await first;
+    await runtime.clock.advance(20);
+    assertEquals((await second).source, "redis");
+    await a.close();
+    await b.close();
+  });
+
+  it("takes the lease of an instance that died over when it runs out", async () => {
+    const { runtime, server, b } = await openTwo();
+    await server.connect("dead").acquire("k", "n1 ", { leaseMs: 5_000, seen: undefined });
+    await server.connect("dead").createTags(["*"], "");
+    const reading = b.getOrLoad("k", () => Promise.resolve(2));
+    await runtime.clock.advance(4_900);
+    assertEquals(b.stats().loads, 0);
+    await runtime.clock.advance(1_000);
+    assertEquals((await reading).value(), 2);
+    assertEquals(server.leases(), []);
+    await b.close();
+  });
+
+  it("loads for itself, and stores nothing, when it has waited long enough", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    const cache = new Cache({ ...options, store: server.connect("b"), runtime, waitMsMax: 500 });
+    const holder = server.connect("holder");
+    await holder.createTags(["*"], "");
+    await holder.acquire("k", "n1 ", { leaseMs: 60_000, seen: undefined });
+    const reading = cache.getOrLoad("k", () => Promise.resolve(2));
+    await runtime.clock.advance(500);
+    assertEquals((await reading).value(), 2);
+    assertEquals(server.bytesOf("k"), undefined);
+    await cache.close();
+  });
+
+  it("gives back a lease whose acquisition seemed to fail, so that nobody waits for it", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    // Calls 0 to 3: GET, the tag, the tag again, then the lease.
+    const store = new FaultStore(server.connect("a", { feed: false }), { nth: 3, kind: "after" });
+    const cache = new Cache({ ...options, store, runtime });
+    assertEquals((await cache.getOrLoad("k", () => Promise.resolve(1))).value(), 1);
+    assertEquals(store.failed, ["acquire"]);
+    await settle();
+    assertEquals(server.leases(), []);
+    await cache.close();
+  });
+
+  it("gives back a lease under which it could not store, so that nobody waits for it", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    // Call 4 is the fill.
+    const store = new FaultStore(server.connect("a", { feed: false }), { nth: 4, kind: "before" });
+    const cache = new Cache({ ...options, store, runtime });
+    assertEquals((await cache.getOrLoad("k", () => Promise.resolve(1))).value(), 1);
+    await settle();
+    assertEquals(store.failed, ["fill"]);
+    assertEquals(server.leases(), []);
+    await cache.close();
+  });
+
+  it("gives its leases back when it closes in mid-load", async () => {
+    const { runtime, server, a, b } = await openTwo();
+    const reading = a.getOrLoad("k", () => new Promise<number>(() => {}));
+    reading.catch(() => {
+      // Closing aborts it.
+    });
+    await settle();
+    const closing = a.close();
+    await runtime.clock.advance(1_000);
+    await closing;
+    assertEquals(server.leases(), []);
+    await b.close();
+    assertEquals(runtime.clock.timers, 0);
+  });
+});

@@ -1,0 +1,57 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { Cache, type CacheOptions } from "../../cache/mod.ts";
+import { settingsOf } from "../../cache/options.ts";
+
+const numbers = Object.keys(settingsOf({}));
+
+describe("settingsOf()", () => {
+  it("has a default for everything, and freezes what it decided", () => {
+    const settings = settingsOf({});
+    assert(Object.isFrozen(settings));
+    assertEquals(settings.ttlMs, 300_000);
+    assertEquals(settings.negativeTtlMs, 30_000);
+    assert(settings.loadTimeoutMs < settings.leaseMs);
+    assert(settings.heartbeatMs < settings.memoryLeaseMs);
+    assert(settings.waitMsMax > settings.leaseMs);
+  });
+
+  for (const name of numbers) {
+    it(`refuses a ${name} that is no number from 0`, () => {
+      for (const value of [-1, NaN, Infinity]) {
+        const error = assertThrows(() => settingsOf({ [name]: value }), RangeError);
+        assertEquals(error.message, `Cannot use ${name} ${value}: it must be a number from 0`);
+      }
+    });
+  }
+
+  const impossible: Readonly<Record<string, CacheOptions>> = {
+    "Cannot use leaseMs 0": { leaseMs: 0, loadTimeoutMs: 0 },
+    "Cannot use memoryLeaseMs 0": { memoryLeaseMs: 0 },
+    "Cannot use heartbeatMs 0": { heartbeatMs: 0 },
+    "Cannot use loadsMax 0": { loadsMax: 0 },
+    "Cannot use jitterRatio 1.1": { jitterRatio: 1.1 },
+    "Cannot use loadTimeoutMs": { leaseMs: 1_000, loadTimeoutMs: 1_000 },
+    "Cannot use heartbeatMs": { memoryLeaseMs: 100, heartbeatMs: 100 },
+  };
+  for (const [message, options] of Object.entries(impossible)) {
+    it(`refuses ${JSON.stringify(options)}`, () => {
+      assertThrows(() => settingsOf(options), RangeError, message);
+      assertThrows(() => new Cache(options), RangeError, message);
+    });
+  }
+
+  it("takes the bounds themselves", () => {
+    const settings = settingsOf({ jitterRatio: 1, ttlMs: 0, graceMs: 0, loadsWaitingMax: 0 });
+    assertEquals([settings.jitterRatio, settings.ttlMs], [1, 0]);
+  });
+});
+
+describe("new Cache()", () => {
+  it("refuses URLs and prefixes that it can't use", () => {
+    for (const url of ["http://127.0.0.1", "nonsense", ""]) {
+      assertThrows(() => new Cache({ url }), TypeError);
+    }
+    assertThrows(() => new Cache({ prefix: "a:b" }), TypeError);
+  });
+});

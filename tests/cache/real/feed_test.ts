@@ -1,0 +1,195 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { Keyspace } from "../../../cache/keys.ts";
+import { systemRuntime } from "../../../cache/mod.ts";
+import { RedisStore } from "../../../cache/redis_store.ts";
+import type { FeedListener } from "../../../cache/store.ts";
+import { eventually } from "../../support/eventually.ts";
+import { type RedisServer, startRedis } from "../../support/redis_server.ts";
+import { startTcpProxy } from "../../support/tcp_proxy.ts";
+import {
+  closeAll,
+  coherent,
+  freshPrefix,
+  holdInMemory,
+  type Node,
+  openNode,
+  openNodes,
+  Row,
+} from "./_nodes.ts";
+
+const MEMORY_LEASE_MS = 600;
+/** Late, so that what ends the trust is the lease and not the next heartbeat. */
+const HEARTBEAT_MS = 550;
+const LEASES = { memoryLeaseMs: MEMORY_LEASE_MS, heartbeatMs: HEARTBEAT_MS };
+
+/** A store that reads and writes at one address and has its feed from another. */
+class SplitStore extends RedisStore {
+  readonly #feed: RedisStore;
+
+  constructor(dataUrl: string, feedUrl: string, prefix: string) {
+    const options = {
+      keyspace: new Keyspace(prefix, 1),
+      runtime: systemRuntime,
+      commandTimeoutMs: 2_000,
+      waitReplicas: 0,
+      ...LEASES,
+      onError: () => {},
+      onConnection: () => {},
+      onBreaker: () => {},
+    };
+    super(dataUrl, options);
+    this.#feed = new RedisStore(feedUrl, options);
+  }
+
+  override follow(listener: FeedListener): void {
+    this.#feed.follow(listener);
+  }
+
+  override async close(): Promise<void> {
+    await Promise.all([super.close(), this.#feed.close()]);
+  }
+}
+
+function entriesOf({ cache }: Node): number {
+  return cache.stats().memory.entries;
+}
+
+interface Observed {
+  readonly atMs: number;
+  readonly source: string;
+  readonly value: string | undefined;
+}
+
+/** Reads without pause for a while, and answers what came when (from the moment a read began). */
+async function observe(node: Node, row: Row, untilMs: number): Promise<Observed[]> {
+  const observed: Observed[] = [];
+  while (performance.now() < untilMs) {
+    const atMs = performance.now();
+    const found = await node.cache.getOrLoad("k", row.load);
+    observed.push({ atMs, source: found.source, value: found.value() });
+    // A memory hit never yields to the event loop by itself.
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return observed;
+}
+
+describe("A feed that hangs without closing", () => {
+  for (const returns of ["resumes", "is replaced"] as const) {
+    it(`bypasses memory within the memory lease, and holds nothing old once it ${returns}`, async () => {
+      await using server = await startRedis();
+      await using proxy = startTcpProxy(server.port);
+      const prefix = freshPrefix();
+      const store = new SplitStore(server.url, `redis://127.0.0.1:${proxy.port}`, prefix);
+      await using victim = openNode("memory:", { store, prefix, ...LEASES });
+      await using other = openNode(server.url, { prefix });
+      await coherent(victim, other);
+      const row = new Row("old");
+      await holdInMemory([victim, other], "k", row.load);
+
+      if (returns === "resumes") proxy.hang();
+      else proxy.strand();
+      const hungAtMs = performance.now();
+      row.value = "new";
+      assertEquals(await other.cache.delete("k"), "applied");
+      const observed = await observe(victim, row, hungAtMs + 2 * MEMORY_LEASE_MS);
+
+      const late = observed.filter(({ atMs }) => atMs >= hungAtMs + MEMORY_LEASE_MS);
+      assertGreater(late.length, 10);
+      const old = observed.filter(({ value }) => value === "old");
+      // Not a promise, but what makes this test one: memory did answer, and did so until it expired.
+      assertGreater(old.length, 0, "memory never answered");
+      const lastOldMs = Math.max(...old.map(({ atMs }) => atMs)) - hungAtMs;
+      assert(lastOldMs < MEMORY_LEASE_MS, `memory answered ${lastOldMs} ms after the hang`);
+
+      if (returns === "resumes") {
+        assertEquals(new Set(late.map(({ source }) => source)), new Set(["redis"]));
+        proxy.pass();
+      }
+      await coherent(victim);
+      assertEquals((await victim.cache.getOrLoad("k", row.load)).value(), "new");
+      await holdInMemory([victim], "k", row.load);
+      assertEquals((await victim.cache.getOrLoad("k", row.load)).value(), "new");
+      assertGreater(victim.cache.stats().feedDrops, 0);
+      // And it is announced again: the next delete reaches memory.
+      row.value = "newer";
+      await other.cache.delete("k");
+      await eventually(async () =>
+        assertEquals((await victim.cache.getOrLoad("k", row.load)).value(), "newer")
+      );
+    });
+  }
+});
+
+describe("A change in Redis, whoever made it, reaches the memory of every instance", () => {
+  let server: RedisServer;
+
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  /** Holds a key in the memory of two nodes, changes Redis, and waits until both let go of it. */
+  async function assertReaches(
+    change: (redisKey: string, holdAgain: () => Promise<void>) => Promise<unknown>,
+  ): Promise<void> {
+    const prefix = freshPrefix();
+    const nodes = await openNodes(server, 2, { prefix });
+    try {
+      const row = new Row("old");
+      await holdInMemory(nodes, "k", row.load);
+      const holdAgain = async () => {
+        await eventually(() => assertEquals(nodes.map(entriesOf), [0, 0]));
+        await holdInMemory(nodes, "k", row.load);
+      };
+      row.value = "new";
+      await change(`${prefix}:1:{k}`, holdAgain);
+      await eventually(() => assertEquals(nodes.map(entriesOf), [0, 0]));
+      for (const { cache } of nodes) {
+        assertEquals((await cache.getOrLoad("k", row.load)).value(), "new");
+        assertEquals(cache.stats().feedDrops, 0);
+      }
+      assertEquals(row.reads, 2);
+    } finally {
+      await closeAll(nodes);
+    }
+  }
+
+  it("redis-cli DEL", () => assertReaches((key) => server.cli("DEL", key)));
+
+  it("FLUSHDB", () => assertReaches(() => server.cli("FLUSHDB")));
+
+  it("expiry", () =>
+    assertReaches(async (key, holdAgain) => {
+      // PEXPIRE is a change and announced as one, so what is announced later is the expiry itself.
+      await server.cli("PEXPIRE", key, "400");
+      await holdAgain();
+    }));
+
+  it("eviction", () =>
+    assertReaches(async () => {
+      await server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-random");
+      await server.cli("CONFIG", "SET", "maxmemory", "1");
+      await eventually(async () => assertEquals(await server.cli("DBSIZE"), "0"));
+      await server.cli("CONFIG", "SET", "maxmemory", "0");
+      assertGreater(Number(/evicted_keys:(\d+)/.exec(await server.cli("INFO", "stats"))?.[1]), 0);
+    }));
+
+  it("deleting the root tag voids every entry", async () => {
+    const prefix = freshPrefix();
+    const nodes = await openNodes(server, 2, { prefix });
+    try {
+      const row = new Row("old");
+      await holdInMemory(nodes, "k", row.load);
+      row.value = "new";
+      await server.cli("DEL", `${prefix}:1:{*}:tag`);
+      for (const { cache } of nodes) {
+        await eventually(async () =>
+          assertEquals((await cache.getOrLoad("k", row.load)).value(), "new")
+        );
+      }
+    } finally {
+      await closeAll(nodes);
+    }
+  });
+});

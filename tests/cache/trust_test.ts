@@ -1,0 +1,83 @@
+import { assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { Cache, type Store } from "../../cache/mod.ts";
+import { encodeEntry } from "../../cache/entry.ts";
+
+/** What Redis held before the write. */
+const oldBytes = encodeEntry({
+  text: '"old"',
+  loadedAtMs: Date.now(),
+  freshUntilMs: Date.now() + 60_000,
+  staleUntilMs: Date.now() + 60_000,
+  costMs: 0,
+  tags: [{ name: "*", version: "root" }],
+}, Infinity);
+
+/** A store whose reads wait for the test, and which takes no invalidation. */
+class UnreachableForWrites implements Store {
+  readonly asked = Promise.withResolvers<void>();
+  readonly reply = Promise.withResolvers<void>();
+  readonly #slow: "get" | "acquire";
+
+  constructor(slow: "get" | "acquire") {
+    this.#slow = slow;
+  }
+
+  async get(): Promise<Uint8Array | null> {
+    if (this.#slow !== "get") return null;
+    this.asked.resolve();
+    await this.reply.promise;
+    return oldBytes;
+  }
+
+  async acquire(
+    _key: string,
+    lease: string,
+  ): Promise<{ holder: string; bytes: Uint8Array | null }> {
+    if (this.#slow !== "acquire") return { holder: lease, bytes: null };
+    this.asked.resolve();
+    await this.reply.promise;
+    return { holder: "", bytes: oldBytes };
+  }
+
+  fill = () => Promise.resolve(true);
+  release = () => Promise.resolve();
+  set = () => Promise.reject(new Error("unreachable"));
+  invalidate = () => Promise.reject(new Error("unreachable"));
+  readTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
+  createTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
+  writeTags = () => Promise.reject(new Error("unreachable"));
+  addPopular = () => Promise.resolve();
+  readPopular = () => Promise.resolve([]);
+  follow = () => {};
+  identity = () => Promise.resolve("life");
+  info = () => Promise.reject(new Error("unreachable"));
+  close = () => Promise.resolve();
+}
+
+describe("Cache.getOrLoad()", () => {
+  for (const slow of ["get", "acquire"] as const) {
+    it(`believes no reply to ${slow} that was asked for before an invalidation was owed`, async () => {
+      const store = new UnreachableForWrites(slow);
+      await using cache = new Cache({ store });
+      const reading = cache.getOrLoad("key", () => Promise.resolve("new"));
+      await store.asked.promise;
+      assertEquals(await cache.delete("key"), "pending");
+      store.reply.resolve();
+      assertEquals((await reading).value(), "new");
+      assertEquals((await cache.getOrLoad("key", () => Promise.resolve("newer"))).value(), "newer");
+    });
+  }
+});
+
+describe("Cache.get()", () => {
+  it("believes no reply that was asked for before an invalidation was owed", async () => {
+    const store = new UnreachableForWrites("get");
+    await using cache = new Cache({ store });
+    const reading = cache.get("key");
+    await store.asked.promise;
+    assertEquals(await cache.delete("key"), "pending");
+    store.reply.resolve();
+    assertEquals(await reading, undefined);
+  });
+});

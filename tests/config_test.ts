@@ -1,0 +1,271 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import {
+  ConfigError,
+  isLoopback,
+  parseConfig,
+  readEnvironment,
+  redactUrl,
+  VARIABLE_NAMES,
+} from "../config.ts";
+
+const DEFAULTS = {
+  http: {
+    hostname: "127.0.0.1",
+    port: 3_000,
+    shutdownTimeoutMs: 10_000,
+    listTtlMs: 60_000,
+  },
+  database: { url: "postgres://postgres:secret@127.0.0.1:5432/testdb", poolMax: 20 },
+  cache: {
+    url: "redis://127.0.0.1:6379",
+    enabled: true,
+    prefix: "la",
+    version: 1,
+    ttlMs: 300_000,
+    graceMs: 60_000,
+    negativeTtlMs: 30_000,
+    jitterRatio: 0.1,
+    memoryBytes: 67_108_864,
+    memoryLeaseMs: 1_000,
+    commandTimeoutMs: 250,
+    waitReplicas: 0,
+  },
+  changes: { pollMs: 1_000, replayWindowMs: 390_000, listen: true },
+  auditRatio: 0,
+  warmCount: 0,
+  logLevel: "info",
+};
+
+const NOT_WHOLE_NUMBERS = ["-1", "1.5", "abc", "1e3", "0x10", "99999999999999999", "NaN"];
+
+const REFUSED: Readonly<Record<string, readonly string[]>> = {
+  HOST: ["two words", "http://host", "-", "127.0.0.1:80"],
+  PORT: [...NOT_WHOLE_NUMBERS, "65536"],
+  ADMIN_TOKEN: ["two words", "ä", "x".repeat(257)],
+  SHUTDOWN_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "600001"],
+  LOG_LEVEL: ["loud", "INFO"],
+  DATABASE_URL: [
+    "postgres:",
+    "mysql://host/db",
+    "127.0.0.1:5432",
+    "postgres://h1,h2/db",
+    "postgres:///db",
+  ],
+  DATABASE_POOL_MAX: [...NOT_WHOLE_NUMBERS, "0", "1001"],
+  REDIS_URL: [
+    "redis:",
+    "http://host",
+    "memory",
+    "memory:x",
+    "redis://host:0",
+    "redis://h1,h2",
+    "redis://:pw@",
+  ],
+  REDIS_COMMAND_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "0", "600001"],
+  CACHE: ["true", "ON", "1"],
+  CACHE_PREFIX: ["a b", "{la}", "a:b", "x".repeat(33)],
+  CACHE_VERSION: [...NOT_WHOLE_NUMBERS, "0", "1000000001"],
+  CACHE_TTL_MS: [...NOT_WHOLE_NUMBERS, "0", "2592000001"],
+  CACHE_LIST_TTL_MS: [...NOT_WHOLE_NUMBERS, "0", "2592000001"],
+  CACHE_GRACE_MS: [...NOT_WHOLE_NUMBERS, "2592000001"],
+  CACHE_NEGATIVE_TTL_MS: [...NOT_WHOLE_NUMBERS, "0", "2592000001"],
+  CACHE_JITTER_RATIO: ["-0.1", "1.1", "half", "1."],
+  CACHE_MEMORY_BYTES: [...NOT_WHOLE_NUMBERS, "68719476737"],
+  CACHE_MEMORY_LEASE_MS: [...NOT_WHOLE_NUMBERS, "9", "60001"],
+  CACHE_AUDIT_RATIO: ["-0.1", "1.1", "half", "1."],
+  CACHE_WAIT_REPLICAS: [...NOT_WHOLE_NUMBERS, "11"],
+  CACHE_WARM: [...NOT_WHOLE_NUMBERS, "1001"],
+  CHANGES_POLL_MS: [...NOT_WHOLE_NUMBERS, "9", "60001"],
+  CHANGES_REPLAY_WINDOW_MS: [...NOT_WHOLE_NUMBERS, "999", "86400001"],
+  CHANGES_LISTEN: ["true", "ON", "1"],
+  CHANGES_CACHE_NAME: ["two words", "ä", "x".repeat(101)],
+};
+
+function problemsOf(env: Record<string, string>): readonly string[] {
+  return assertThrows(() => parseConfig(env), ConfigError).problems;
+}
+
+describe("parseConfig()", () => {
+  it("gives every default for an empty environment", () => {
+    assertEquals(parseConfig({}), DEFAULTS);
+  });
+
+  it("takes an empty or blank variable for an absent one", () => {
+    const blank = Object.fromEntries(VARIABLE_NAMES.map((name, i) => [name, i % 2 ? "" : "  "]));
+    assertEquals(parseConfig(blank), DEFAULTS);
+  });
+
+  it("reads every variable", () => {
+    const config = parseConfig({
+      HOST: "::1",
+      PORT: "0",
+      ADMIN_TOKEN: "t0ken",
+      SHUTDOWN_TIMEOUT_MS: "0",
+      LOG_LEVEL: "trace",
+      DATABASE_URL: "postgresql://db.example/app",
+      DATABASE_POOL_MAX: "1",
+      REDIS_URL: "rediss://cache.example:6380/2",
+      REDIS_COMMAND_TIMEOUT_MS: "1",
+      CACHE: "off",
+      CACHE_PREFIX: "app-1_x",
+      CACHE_VERSION: "7",
+      CACHE_TTL_MS: "1",
+      CACHE_LIST_TTL_MS: "2",
+      CACHE_GRACE_MS: "0",
+      CACHE_NEGATIVE_TTL_MS: "3",
+      CACHE_JITTER_RATIO: "0",
+      CACHE_MEMORY_BYTES: "0",
+      CACHE_MEMORY_LEASE_MS: "10",
+      CACHE_AUDIT_RATIO: "1",
+      CACHE_WAIT_REPLICAS: "10",
+      CACHE_WARM: "1000",
+      CHANGES_POLL_MS: "10",
+      CHANGES_REPLAY_WINDOW_MS: "1000",
+      CHANGES_LISTEN: "off",
+      CHANGES_CACHE_NAME: "eu/cache-1",
+    });
+    assertEquals(config, {
+      http: { hostname: "::1", port: 0, adminToken: "t0ken", shutdownTimeoutMs: 0, listTtlMs: 2 },
+      database: { url: "postgresql://db.example/app", poolMax: 1 },
+      cache: {
+        url: "rediss://cache.example:6380/2",
+        enabled: false,
+        prefix: "app-1_x",
+        version: 7,
+        ttlMs: 1,
+        graceMs: 0,
+        negativeTtlMs: 3,
+        jitterRatio: 0,
+        memoryBytes: 0,
+        memoryLeaseMs: 10,
+        commandTimeoutMs: 1,
+        waitReplicas: 10,
+      },
+      changes: { pollMs: 10, replayWindowMs: 1_000, listen: false, cacheName: "eu/cache-1" },
+      auditRatio: 1,
+      warmCount: 1_000,
+      logLevel: "trace",
+    });
+  });
+
+  it("accepts memory: in place of a Redis", () => {
+    assertEquals(parseConfig({ REDIS_URL: "memory:" }).cache.url, "memory:");
+  });
+
+  it("accepts both bounds of a ratio", () => {
+    assertEquals(parseConfig({ CACHE_JITTER_RATIO: "1" }).cache.jitterRatio, 1);
+    assertEquals(parseConfig({ CACHE_JITTER_RATIO: ".25" }).cache.jitterRatio, 0.25);
+  });
+
+  for (const [name, values] of Object.entries(REFUSED)) {
+    it(`refuses a ${name} out of its bounds, by name alone`, () => {
+      for (const value of values) {
+        const problems = problemsOf({ [name]: value });
+        assertEquals(problems.length, 1, `${name}=${value}: ${problems.join("; ")}`);
+        assert(problems[0]?.startsWith(`${name}: must be `), problems[0]);
+      }
+    });
+  }
+
+  it("has a refused value on file for every variable", () => {
+    assertEquals(Object.keys(REFUSED).sort(), [...VARIABLE_NAMES].sort());
+  });
+
+  it("reports every problem at once", () => {
+    const env = Object.fromEntries(
+      Object.entries(REFUSED).map(([name, values]) => [name, values[0] ?? ""]),
+    );
+    assertEquals(
+      problemsOf(env).map((problem) => problem.split(":")[0]).sort(),
+      [...VARIABLE_NAMES].sort(),
+    );
+  });
+
+  it("never repeats a value, which may be a secret in the wrong place", () => {
+    const env = Object.fromEntries(VARIABLE_NAMES.map((name) => [name, "p4ssw0rd \u0000"]));
+    const error = assertThrows(() => parseConfig(env), ConfigError);
+    assertEquals(error.problems.length, VARIABLE_NAMES.length);
+    assert(!error.message.includes("p4ssw0rd"), error.message);
+    assert(!Deno.inspect(error).includes("p4ssw0rd"));
+  });
+
+  it("freezes what it gives", () => {
+    const config = parseConfig({});
+    for (const part of [config, config.http, config.database, config.cache]) {
+      assert(Object.isFrozen(part));
+    }
+  });
+
+  it("looks at no other variable", () => {
+    const seen = new Set<string>();
+    parseConfig(
+      new Proxy({}, {
+        get: (_target, name) => {
+          seen.add(String(name));
+          return undefined;
+        },
+      }),
+    );
+    assertEquals([...seen].sort(), [...VARIABLE_NAMES].sort());
+  });
+});
+
+describe("readEnvironment()", () => {
+  it("gives the listed variables and no others", () => {
+    Deno.env.set("CACHE_PREFIX", "from-env");
+    try {
+      const env = readEnvironment();
+      assertEquals(env.CACHE_PREFIX, "from-env");
+      assertEquals(Object.keys(env).sort(), [...VARIABLE_NAMES].sort());
+    } finally {
+      Deno.env.delete("CACHE_PREFIX");
+    }
+  });
+});
+
+describe("isLoopback()", () => {
+  it("knows the addresses that only this machine reaches", () => {
+    for (const hostname of ["127.0.0.1", "127.8.9.10", "::1", "localhost"]) {
+      assert(isLoopback(hostname), hostname);
+    }
+    for (const hostname of ["0.0.0.0", "::", "10.0.0.1", "127.example", "127.0.0.1.example", "a"]) {
+      assert(!isLoopback(hostname), hostname);
+    }
+  });
+});
+
+describe("redactUrl()", () => {
+  it("hides a password and keeps the rest", () => {
+    assertEquals(redactUrl("redis://me:p4ss@host:6379/1"), "redis://me:***@host:6379/1");
+    assertEquals(redactUrl("postgres://host/db?password=p4ss"), "postgres://host/db?password=***");
+    assertEquals(redactUrl("postgres://me@host:5432/db"), "postgres://me@host:5432/db");
+    assertEquals(redactUrl("memory:"), "memory:");
+  });
+
+  it("shows nothing of what is not a URL", () => {
+    assertEquals(redactUrl("p4ssw0rd"), "(not a URL)");
+  });
+});
+
+describe(".env.example", () => {
+  const WITHOUT_DEFAULT = new Set(["ADMIN_TOKEN", "CHANGES_CACHE_NAME"]);
+  const lines = Deno.readTextFileSync(new URL("../.env.example", import.meta.url)).split("\n");
+  const values = Object.fromEntries(
+    lines.flatMap((line) => {
+      const match = line.match(/^#? ?([A-Z][A-Z_]*)=(.*)$/);
+      return match === null ? [] : [[match[1], match[2]]];
+    }),
+  );
+
+  it("lists every variable", () => {
+    assertEquals(Object.keys(values).sort(), [...VARIABLE_NAMES].sort());
+  });
+
+  it("gives each its default", () => {
+    assertEquals(parseConfig(values), DEFAULTS);
+    for (const name of VARIABLE_NAMES) {
+      assert(WITHOUT_DEFAULT.has(name) || values[name] !== "", `${name} has no value`);
+    }
+  });
+});

@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { connect } from "@db/driver";
+import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
+import { Users } from "../../db/users.ts";
+import { eventually } from "../support/eventually.ts";
+import { freePort } from "../support/free_port.ts";
+import { type PostgresServer, startPostgres } from "../support/postgres_server.ts";
+import { startTcpProxy } from "../support/tcp_proxy.ts";
+
+const connectTimeoutMs = 400;
+const statementTimeoutMs = 400;
+/** Slack for a busy machine. */
+const slackMs = 1_500;
+const limitMs = connectTimeoutMs + statementTimeoutMs + slackMs;
+
+let server: PostgresServer;
+
+async function elapsedMs(run: () => Promise<unknown>): Promise<number> {
+  const startedAtMs = performance.now();
+  await run();
+  return performance.now() - startedAtMs;
+}
+
+/** Asks as often as a busy service, and expects nothing worse than "not now". */
+async function assertAnswersOrUnavailable(database: Database, times: number): Promise<number> {
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: times }, (_, n) => database.query("SELECT $1::int AS n", [n])),
+  );
+  const reasons = outcomes.flatMap((outcome) =>
+    outcome.status === "rejected" ? [outcome.reason] : []
+  );
+  for (const reason of reasons) {
+    assert(reason instanceof DatabaseUnavailableError, `${reason?.stack ?? reason}`);
+    assert(reason.cause instanceof Error);
+  }
+  return times - reasons.length;
+}
+
+describe("@db/driver in an outage", () => {
+  beforeAll(async () => {
+    server = await startPostgres();
+  });
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+  });
+
+  it("query() rejects at once while nothing listens", async () => {
+    await using database = connect({ url: `postgres://postgres@127.0.0.1:${freePort()}/x` });
+    const tookMs = await elapsedMs(async () => {
+      assertEquals(await assertAnswersOrUnavailable(database, 100), 0);
+    });
+    assertLess(tookMs, slackMs);
+  });
+
+  it("query() names neither user nor password in its error", async () => {
+    await using database = connect({ url: `postgres://annabel:hunter2@127.0.0.1:${freePort()}/x` });
+    const error = await assertRejects(() => database.query("SELECT 1"), DatabaseUnavailableError);
+    assertEquals(/annabel|hunter2/.test(Deno.inspect(error)), false);
+  });
+
+  it("query() works again after a restart under load, on every connection, by itself", async () => {
+    for (let round = 0; round < 3; round++) {
+      await using database = connect({ url: server.url, connectTimeoutMs, poolMax: 8 });
+      let loading = true;
+      const load = Promise.all(Array.from({ length: 32 }, async () => {
+        while (loading) await assertAnswersOrUnavailable(database, 1);
+      }));
+      await assertAnswersOrUnavailable(database, 50);
+      await server.restart();
+      loading = false;
+      await load;
+      // The first of them may still meet a connection that broke while idle.
+      await eventually(() => database.query("SELECT 1"), { deadlineMs: limitMs });
+      const tookMs = await elapsedMs(async () => {
+        assertEquals(await assertAnswersOrUnavailable(database, 200), 200);
+      });
+      assertLess(tookMs, slackMs);
+    }
+  });
+
+  it("query() gives up on a server that hangs, and works again when it is back", async () => {
+    await using proxy = startTcpProxy(server.port);
+    const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+    await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
+    await database.query("SELECT 1");
+    proxy.hang();
+    const tookMs = await elapsedMs(async () => {
+      assertEquals(await assertAnswersOrUnavailable(database, 30), 0);
+    });
+    assertLess(tookMs, limitMs);
+    proxy.pass();
+    await eventually(() => database.query("SELECT 1"), { deadlineMs: 5_000 });
+    assertEquals(await assertAnswersOrUnavailable(database, 30), 30);
+  });
+
+  it("transaction() gives up on a server that hangs in the middle", async () => {
+    await using proxy = startTcpProxy(server.port);
+    const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+    await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
+    const tookMs = await elapsedMs(() =>
+      assertRejects(() =>
+        database.transaction(async (transaction) => {
+          await transaction.query("SELECT 1");
+          proxy.hang();
+          await transaction.query("SELECT 1");
+        }), DatabaseUnavailableError)
+    );
+    assertLess(tookMs, limitMs);
+    proxy.pass();
+    await eventually(() => database.query("SELECT 1"), { deadlineMs: 5_000 });
+  });
+
+  it("Users.find() rejects every caller of a batch with DatabaseUnavailableError", async () => {
+    await using database = connect({ url: `postgres://postgres@127.0.0.1:${freePort()}/x` });
+    const users = new Users(database);
+    const outcomes = await Promise.allSettled([1, 2, 3].map((id) => users.find(id)));
+    for (const outcome of outcomes) {
+      assert(outcome.status === "rejected" && outcome.reason instanceof DatabaseUnavailableError);
+    }
+  });
+});

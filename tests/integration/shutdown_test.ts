@@ -1,0 +1,85 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import postgres from "postgres";
+import { eventually } from "../support/eventually.ts";
+import { read, startLoad } from "../support/load.ts";
+import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { startService } from "../support/service.ts";
+
+describe("the service, on a signal to stop,", () => {
+  const stack = new AsyncDisposableStack();
+  let database: TestDatabase;
+  let env: Record<string, string>;
+
+  beforeAll(async () => {
+    database = stack.use(await createSeededDatabase(100));
+    env = {
+      REDIS_URL: requiredEnv("REDIS_URL"),
+      DATABASE_URL: database.url,
+      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+    };
+  });
+  afterAll(() => stack.disposeAsync());
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it(`finishes the requests that wait for the database and exits 0 (${signal})`, async () => {
+      await using service = await startService({ env: { ...env, REDIS_URL: "memory:" } });
+      const sql = postgres(database.url, { max: 1, onnotice: () => undefined });
+      try {
+        const locker = await sql.reserve();
+        await locker`BEGIN`;
+        await locker`LOCK TABLE users IN ACCESS EXCLUSIVE MODE`;
+        const answers = Promise.all(
+          Array.from({ length: 20 }, (_, at) => read(() => service.fetch(`/users/${at + 1}`))),
+        );
+        await eventually(async () => {
+          const rows = await locker`SELECT count(*)::int AS waiting FROM pg_locks
+            WHERE NOT granted AND database = (
+              SELECT oid FROM pg_database WHERE datname = current_database())`;
+          assertGreater(rows[0]?.waiting, 0);
+        });
+        service.signal(signal);
+        await eventually(async () => {
+          const late = await read(() => service.fetch("/healthz"));
+          assertEquals(late.status, 0, "still accepts connections");
+        });
+        await locker`COMMIT`;
+        locker.release();
+        const statuses = (await answers).map(({ status }) => status);
+        assertEquals(statuses, Array(20).fill(200), service.log);
+        assertEquals((await service.exited()).code, 0, service.log);
+      } finally {
+        await sql.end({ timeout: 5 });
+      }
+    });
+  }
+
+  it("breaks no response under load and exits 0", async () => {
+    await using service = await startService({ env });
+    let stopping = false;
+    await using load = startLoad({
+      concurrency: 8,
+      send: (n) => service.fetch(n % 10 === 0 ? "/users?limit=100" : `/users/${n % 100 + 1}`),
+      // Once it stops, not to be let in is no broken response.
+      isGood: ({ status, text }) =>
+        (status === 200 && text.endsWith("}")) || (stopping && status === 0 && isNotLetIn(text)),
+    });
+    await load.answered(500);
+    stopping = true;
+    service.signal("SIGTERM");
+    const { code } = await service.exited();
+    assertEquals(await load.stop(), []);
+    assertEquals(code, 0, service.log);
+    assert(!service.running);
+  });
+});
+
+/**
+ * Whether a request failed before the service had taken it, as opposed to in mid-answer. That includes
+ * a new connection whose request had not arrived yet when the last moment was over.
+ */
+function isNotLetIn(text: string): boolean {
+  return /connection refused|connection reset|connection closed before message completed/i
+    .test(text);
+}

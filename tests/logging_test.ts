@@ -1,0 +1,112 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { configure, getLogger, type LogRecord, reset } from "@logtape/logtape";
+import type { CacheEvent } from "../cache/mod.ts";
+import { cacheEventLogger, logFormatter, lookupLogger, messageOf } from "../logging.ts";
+
+/** Runs with a logger whose records are kept. */
+async function recorded(
+  run: (logger: ReturnType<typeof getLogger>) => void,
+): Promise<LogRecord[]> {
+  const records: LogRecord[] = [];
+  await configure({
+    sinks: { kept: (record) => records.push(record) },
+    loggers: [
+      { category: "lookaside", lowestLevel: "debug", sinks: ["kept"] },
+      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["kept"] },
+    ],
+  });
+  try {
+    run(getLogger("lookaside"));
+  } finally {
+    await reset();
+  }
+  return records;
+}
+
+async function formatted(pretty: boolean, properties: Record<string, unknown>): Promise<string> {
+  const [record] = await recorded((logger) => logger.info("said {text}", properties));
+  assert(record !== undefined);
+  return logFormatter(pretty)(record);
+}
+
+describe("logFormatter()", () => {
+  it("writes one JSON object per line for machines", async () => {
+    const line = await formatted(false, { text: "two\nlines", at: 5 });
+    assert(line.endsWith("}\n") && line.indexOf("\n") === line.length - 1, line);
+    const record = JSON.parse(line);
+    assertEquals([record.level, record.logger, record.text, record.at], [
+      "INFO",
+      "lookaside",
+      "two\nlines",
+      5,
+    ]);
+  });
+
+  for (const pretty of [true, false]) {
+    it(`hides the passwords of URLs, wherever they are (pretty: ${pretty})`, async () => {
+      const text = "postgres://me:p4ss@host/db and redis://:p@4ss@host";
+      const error = new Error("Cannot reach redis://:p4ss@host:6379");
+      const line = await formatted(pretty, { text, nested: { url: text }, error });
+      assert(!/p4ss|4ss/.test(line), line);
+      assertMatch(line, /postgres:\/\/me:\*\*\*@host\/db/);
+      assertMatch(line, /redis:\/\/:\*\*\*@host/);
+    });
+  }
+});
+
+describe("cacheEventLogger()", () => {
+  it("logs fills and deletes at debug, with key and duration", async () => {
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger);
+      log({ type: "fill", key: "user:1", ttlMs: 5, costMs: 2 });
+      log({ type: "invalidate", keys: ["user:1"], pending: false });
+    });
+    assertEquals(records.map(({ level, properties }) => [level, properties]), [
+      ["debug", { key: "user:1", ttlMs: 5, costMs: 2 }],
+      ["debug", { keys: ["user:1"], pending: false }],
+    ]);
+  });
+
+  it("says once per outage why Redis fails", async () => {
+    const failure: CacheEvent = { type: "redis-error", command: "get", error: new Error("gone") };
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger);
+      for (let time = 0; time < 3; time++) log(failure);
+      log({ type: "connection", connected: true });
+      log(failure);
+    });
+    assertEquals(records.map(({ level }) => level), [
+      "warning",
+      "debug",
+      "debug",
+      "info",
+      "warning",
+    ]);
+    assertMatch(String(records[0]?.message.join("")), /Cannot run get on Redis: Error: gone/);
+  });
+});
+
+describe("lookupLogger()", () => {
+  it("logs hits, stale hits and misses with key, tier and duration", async () => {
+    const records = await recorded((logger) => {
+      const log = lookupLogger(logger);
+      log({ key: "a", source: "memory", stale: false, durationMs: 0.01234 });
+      log({ key: "b", source: "redis", stale: true, durationMs: 1 });
+      log({ key: "c", source: "load", stale: false, durationMs: 2 });
+    });
+    assertEquals(records.map(({ properties }) => properties), [
+      { outcome: "hit", key: "a", tier: "memory", durationMs: 0.012 },
+      { outcome: "stale hit", key: "b", tier: "redis", durationMs: 1 },
+      { outcome: "miss", key: "c", tier: "load", durationMs: 2 },
+    ]);
+    assert(records.every(({ level }) => level === "debug"));
+  });
+});
+
+describe("messageOf()", () => {
+  it("names the class and the message, without a stack", () => {
+    assertEquals(messageOf(new TypeError("no")), "TypeError: no");
+    assertEquals(messageOf("text"), "text");
+  });
+});

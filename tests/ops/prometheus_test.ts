@@ -1,0 +1,164 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { parser } from "@prometheus-io/lezer-promql";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
+import { z } from "zod";
+import { eventually } from "../support/eventually.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { type Service, startService } from "../support/service.ts";
+import { requiredEnv } from "../support/test_database.ts";
+
+/** A series that an expression reads, with the labels it asks for. */
+interface Selector {
+  readonly name: string;
+  readonly labels: readonly { readonly name: string; readonly value: string | undefined }[];
+}
+
+const Alerts = z.object({
+  groups: z.array(z.strictObject({
+    name: z.string(),
+    rules: z.array(z.strictObject({
+      alert: z.string().regex(/^Lookaside[A-Z]/),
+      expr: z.string(),
+      for: z.string().regex(/^\d+[smh]$/).optional(),
+      labels: z.strictObject({ severity: z.enum(["critical", "warning"]) }),
+      annotations: z.strictObject({ summary: z.string(), description: z.string() }),
+    })),
+  })),
+});
+
+const Dashboard = z.object({
+  panels: z.array(z.object({
+    id: z.int(),
+    title: z.string(),
+    gridPos: z.object({ x: z.int(), y: z.int(), w: z.int(), h: z.int() }),
+    targets: z.array(z.object({ expr: z.string() })).min(1),
+  })),
+});
+
+const ops = fileURLToPath(new URL("../../ops/", import.meta.url));
+const alerts = Alerts.parse(parse(await Deno.readTextFile(`${ops}alerts.yml`)))
+  .groups.flatMap(({ rules }) => rules);
+const { panels } = Dashboard.parse(
+  JSON.parse(await Deno.readTextFile(`${ops}grafana-dashboard.json`)),
+);
+const shown = panels.flatMap(({ title, targets }) =>
+  targets.map(({ expr }) => ({ where: `panel ${title}`, expr }))
+);
+const watched = alerts.map(({ alert, expr }) => ({ where: `alert ${alert}`, expr }));
+
+/** Labels that Prometheus adds. */
+const added = new Set(["instance", "job"]);
+
+describe("the alerts and the dashboard, of a service under way", () => {
+  const stack = new AsyncDisposableStack();
+  let series: readonly Selector[];
+
+  beforeAll(async () => {
+    const database = stack.use(await createSeededDatabase(10));
+    const service = stack.use(
+      await startService({
+        env: {
+          REDIS_URL: requiredEnv("REDIS_URL"),
+          DATABASE_URL: database.url,
+          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+          CACHE_AUDIT_RATIO: "1",
+        },
+      }),
+    );
+    series = await scrape(service);
+  });
+  afterAll(async () => await stack.disposeAsync());
+
+  for (const { where, expr } of [...watched, ...shown]) {
+    it(`${where} reads series that are there: ${expr}`, () => {
+      const selectors = selectorsOf(expr);
+      assert(selectors.length > 0);
+      for (const selector of selectors) {
+        assert(series.some((each) => isMatch(selector, each)), JSON.stringify(selector));
+      }
+    });
+  }
+
+  it("leave no metric without a place in the dashboard", () => {
+    const places = new Set(shown.flatMap(({ expr }) => selectorsOf(expr).map(({ name }) => name)));
+    assertEquals(series.map(({ name }) => name).filter((name) => !places.has(name)), []);
+  });
+
+  it("would be found out if a name, a label or its value were wrong", () => {
+    for (
+      const [expr, there] of [
+        ['sum(rate(lookaside_hits_total{tier="memory"}[5m]))', true],
+        ["lookaside_hits", false],
+        ['lookaside_hits_total{tier="disk"}', false],
+        ['lookaside_hits_total{level="memory"}', false],
+      ] as const
+    ) {
+      const found = selectorsOf(expr).every((one) => series.some((each) => isMatch(one, each)));
+      assertEquals(found, there, expr);
+    }
+  });
+});
+
+describe("alerts.yml", () => {
+  it("names each alert once", () => {
+    assertEquals(new Set(alerts.map(({ alert }) => alert)).size, alerts.length);
+  });
+});
+
+describe("grafana-dashboard.json", () => {
+  it("gives each panel an id and a place of its own", () => {
+    assertEquals(new Set(panels.map(({ id }) => id)).size, panels.length);
+    const taken = new Set<string>();
+    for (const { title, gridPos: { x, y, w, h } } of panels) {
+      assert(x + w <= 24, title);
+      for (let cell = 0; cell < w * h; cell++) {
+        const place = `${x + cell % w},${y + Math.floor(cell / w)}`;
+        assert(!taken.has(place), `${title} at ${place}`);
+        taken.add(place);
+      }
+    }
+  });
+});
+
+/** What a scrape holds, once the cache is in use. */
+async function scrape(service: Service): Promise<Selector[]> {
+  return await eventually(async () => {
+    const response = await service.fetch("/metrics");
+    const text = await response.text();
+    assertEquals(response.status, 200, text);
+    assertMatch(text, /^lookaside_coherent 1$/m);
+    return text.split("\n").filter((line) => line !== "" && !line.startsWith("#"))
+      .map((line) => line.slice(0, line.lastIndexOf(" "))).flatMap(selectorsOf);
+  });
+}
+
+/** What an expression of PromQL reads. Fails if it is none. */
+function selectorsOf(expr: string): Selector[] {
+  // What Grafana puts in before Prometheus sees it.
+  const text = expr.replaceAll("$__rate_interval", "5m");
+  const found: { name: string; labels: { name: string; value: string | undefined }[] }[] = [];
+  parser.parse(text).iterate({
+    enter: (node) => {
+      const here = text.slice(node.from, node.to);
+      assert(!node.type.isError, `${expr} cannot be parsed at ${node.from}`);
+      if (node.name === "VectorSelector") {
+        found.push({ name: /^\w+/.exec(here)?.[0] ?? "", labels: [] });
+      }
+      if (node.name === "UnquotedLabelMatcher") {
+        const [, name = "", value] = /^(\w+)\s*(?:=\s*"([^"]*)")?/.exec(here) ?? [];
+        if (!added.has(name)) found.at(-1)?.labels.push({ name, value });
+      }
+    },
+  });
+  return found;
+}
+
+/** Whether a series has the name and the labels that are asked for. */
+function isMatch(asked: Selector, series: Selector): boolean {
+  return asked.name === series.name &&
+    asked.labels.every(({ name, value }) =>
+      series.labels.some((label) => label.name === name && (value ?? label.value) === label.value)
+    );
+}

@@ -1,0 +1,168 @@
+import { CacheClosedError } from "../../cache/mod.ts";
+import { DatabaseUnavailableError } from "../../db/database.ts";
+import type { AppDependencies } from "../../routes/app.ts";
+import type { Api, SendInit } from "./api_fixture.ts";
+
+/** A request of one kind, and what is the matter while it is made. */
+export interface Case extends SendInit {
+  readonly path: string;
+  /** The status of the answer. */
+  readonly expect: number;
+  readonly api?: Partial<AppDependencies>;
+  readonly prepare?: (api: Api) => unknown;
+}
+
+/** What a client may write. */
+export const user: { readonly name: string; readonly email: string } = {
+  name: "Ada",
+  email: "ada@example.com",
+};
+const tokens = { access: { adminTokens: ["secret"], loopback: true } };
+/** Nobody is let in past the guard. */
+export const closed: Pick<AppDependencies, "access"> = {
+  access: { adminTokens: [], loopback: false },
+};
+const down = new DatabaseUnavailableError("Cannot query: down");
+const defect = new Error("broken");
+
+/** Every operation with a request of each status that it can answer. */
+export const cases: Readonly<Record<string, readonly Case[]>> = {
+  "get /users": [
+    ...["/users", "/users?page=2&limit=3", "/users?after=3", "/users?ids=1,2,77", "/users?ids=77"]
+      .map((path) => ({ path, expect: 200 })),
+    {
+      path: "/users?ids=1",
+      expect: 200,
+      prepare: (api) => api.send("/users?ids=1"),
+    },
+    { path: "/users", expect: 304, headers: { "if-none-match": "*" } },
+    { path: "/users?page=0&limit=x", expect: 400 },
+    ...failing("/users"),
+  ],
+  "post /users": [
+    { path: "/users", method: "POST", body: user, expect: 201 },
+    { path: "/users", method: "POST", body: user, expect: 201, prepare: pend },
+    ...badBodies("/users", "POST"),
+    ...refused("/users", "POST"),
+    ...failing("/users", { method: "POST", body: user }),
+  ],
+  "get /users/{id}": [
+    { path: "/users/1", expect: 200 },
+    { path: "/users/1", expect: 200, prepare: (api) => api.send("/users/1") },
+    { path: "/users/1", expect: 304, headers: { "if-none-match": "*" } },
+    { path: "/users/x", expect: 400 },
+    { path: "/users/77", expect: 404 },
+    { path: "/users/77", expect: 404, prepare: (api) => api.send("/users/77") },
+    ...failing("/users/1"),
+  ],
+  "put /users/{id}": overwriting("PUT", user),
+  "patch /users/{id}": overwriting("PATCH", { bio: null }),
+  "delete /users/{id}": [
+    { path: "/users/1", method: "DELETE", expect: 204 },
+    { path: "/users/1", method: "DELETE", expect: 204, prepare: pend },
+    { path: "/users/x", method: "DELETE", expect: 400 },
+    { path: "/users/77", method: "DELETE", expect: 404 },
+    ...refused("/users/1", "DELETE"),
+    ...failing("/users/1", { method: "DELETE" }),
+  ],
+  "delete /cache": [
+    { path: "/cache", method: "DELETE", expect: 200 },
+    { path: "/cache", method: "DELETE", expect: 200, prepare: pend },
+    {
+      path: "/cache",
+      method: "DELETE",
+      expect: 500,
+      prepare: (api) => api.cache.invalidation = defect,
+    },
+    {
+      path: "/cache",
+      method: "DELETE",
+      expect: 503,
+      prepare: (api) => api.cache.invalidation = new CacheClosedError("Cannot clear: closed"),
+    },
+    ...refused("/cache", "DELETE"),
+  ],
+  "get /cache/stats": [
+    { path: "/cache/stats", expect: 200, prepare: (api) => api.send("/users/1") },
+    {
+      path: "/cache/stats",
+      expect: 200,
+      prepare: (api) => api.cache.info = { info: "#", keyspace: "#", totalKeys: 1 },
+      api: {
+        changes: { stats: () => Promise.reject(down) },
+        audit: { note: () => {}, stats: () => ({ audited: 1, stale: 0 }) },
+      },
+    },
+    { path: "/cache/stats", expect: 500, prepare: breakStats },
+    ...refused("/cache/stats"),
+  ],
+  "post /cache/warm": [
+    { path: "/cache/warm", method: "POST", expect: 200 },
+    ...[[down, 503], [defect, 500]].map(([error, expect]) => ({
+      path: "/cache/warm",
+      method: "POST",
+      expect: Number(expect),
+      api: { warm: () => Promise.reject(error) },
+    })),
+    ...refused("/cache/warm", "POST"),
+  ],
+  "get /healthz": [{ path: "/healthz", expect: 200 }],
+  "get /readyz": [
+    { path: "/readyz", expect: 200 },
+    { path: "/readyz", expect: 503, api: { ready: () => false } },
+    { path: "/readyz", expect: 503, api: { ready: () => Promise.reject(down) } },
+  ],
+  "get /metrics": [
+    { path: "/metrics", expect: 200 },
+    { path: "/metrics", expect: 500, prepare: breakStats },
+    ...refused("/metrics"),
+  ],
+  "get /openapi.json": [{ path: "/openapi.json", expect: 200 }],
+  "get /docs": [{ path: "/docs", expect: 200 }],
+};
+
+function pend(api: Api): void {
+  api.cache.invalidation = "pending";
+}
+
+function breakStats(api: Api): void {
+  api.cache.stats = () => {
+    throw defect;
+  };
+}
+
+function failing(path: string, init: SendInit = {}): Case[] {
+  return [[down, 503], [defect, 500]].map(([error, expect]) => ({
+    path,
+    ...init,
+    expect: Number(expect),
+    prepare: (api: Api) => api.users.failure = error instanceof Error ? error : defect,
+  }));
+}
+
+function refused(path: string, method = "GET"): Case[] {
+  return [
+    { path, method, api: tokens, headers: { authorization: "Basic x" }, expect: 400 },
+    { path, method, api: tokens, expect: 401 },
+    { path, method, api: closed, expect: 403 },
+  ];
+}
+
+function badBodies(path: string, method: string): Case[] {
+  return [
+    { path, method, body: { name: 5 }, expect: 400 },
+    { path, method, body: "x".repeat(70_000), expect: 413 },
+    { path, method, body: "x", headers: { "content-type": "text/plain" }, expect: 415 },
+  ];
+}
+
+function overwriting(method: string, body: object): Case[] {
+  return [
+    { path: "/users/1", method, body, expect: 200 },
+    { path: "/users/1", method, body, expect: 200, prepare: pend },
+    { path: "/users/77", method, body, expect: 404 },
+    ...badBodies("/users/1", method),
+    ...refused("/users/1", method),
+    ...failing("/users/1", { method, body }),
+  ];
+}

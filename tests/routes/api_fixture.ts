@@ -1,0 +1,212 @@
+import { Cache, type Invalidation, Lookup } from "../../cache/mod.ts";
+import type { User, UserFields } from "../../db/users.ts";
+import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
+import type { UsersRepository } from "../../routes/users.ts";
+import { type FakeClock, FakeRuntime } from "../support/fake_runtime.ts";
+
+/** When every user of a {@linkcode FakeUsers} was made. */
+export const CREATED_AT = "2026-01-02T03:04:05.678Z";
+
+/** Users 1 to 30 in memory. Notes each call, and fails each one while there is a `failure`. */
+export class FakeUsers implements UsersRepository {
+  /** The methods that were called, in order. */
+  readonly calls: string[] = [];
+  /** What every method rejects with. */
+  failure: Error | undefined;
+  readonly #rows = new Map<number, User>();
+
+  constructor() {
+    for (let id = 1; id <= 30; id++) this.#rows.set(id, userRow(id));
+  }
+
+  find(id: number): Promise<User | undefined> {
+    return this.#called("find", () => this.#rows.get(id));
+  }
+
+  findMany(ids: readonly number[]): Promise<Map<number, User>> {
+    return this.#called("findMany", () =>
+      new Map(ids.flatMap((id) => {
+        const user = this.#rows.get(id);
+        return user === undefined ? [] : [[id, user] as const];
+      })));
+  }
+
+  list({ page, limit }: { readonly page: number; readonly limit: number }): Promise<User[]> {
+    return this.#called(
+      "list",
+      () => [...this.#rows.values()].slice((page - 1) * limit, page * limit),
+    );
+  }
+
+  listAfter({ after, limit }: { readonly after: number; readonly limit: number }): Promise<User[]> {
+    return this.#called(
+      "listAfter",
+      () => [...this.#rows.values()].filter(({ id }) => id > after).slice(0, limit),
+    );
+  }
+
+  create(fields: UserFields): Promise<User> {
+    return this.#called("create", () => this.#put({ ...userRow(this.#rows.size + 1), ...fields }));
+  }
+
+  replace(id: number, fields: UserFields): Promise<User | undefined> {
+    return this.#called("replace", () => {
+      const user = this.#rows.get(id);
+      return user && this.#put({ ...user, ...fields });
+    });
+  }
+
+  update(id: number, changes: Partial<UserFields>): Promise<User | undefined> {
+    return this.#called("update", () => {
+      const user = this.#rows.get(id);
+      return user && this.#put({ ...user, ...changes });
+    });
+  }
+
+  remove(id: number): Promise<boolean> {
+    return this.#called("remove", () => this.#rows.delete(id));
+  }
+
+  #put(user: User): User {
+    this.#rows.set(user.id, user);
+    return user;
+  }
+
+  #called<T>(name: string, work: () => T): Promise<T> {
+    this.calls.push(name);
+    return this.failure === undefined ? Promise.resolve(work()) : Promise.reject(this.failure);
+  }
+}
+
+/** A real cache in memory that notes each call, with answers that a test can put in its place. */
+export class WatchedCache {
+  /** The calls, each with its keys or tags, in order. */
+  readonly calls: string[] = [];
+  /** What `getOrLoad` answers instead. */
+  lookup: Lookup | undefined;
+  /** How invalidations end instead. */
+  invalidation: Invalidation | Error = "applied";
+  /** What `storeInfo` answers. */
+  info: { info: string; keyspace: string; totalKeys: number } | undefined;
+  readonly #cache: Cache;
+
+  constructor(cache: Cache) {
+    this.#cache = cache;
+  }
+
+  getOrLoad: Cache["getOrLoad"] = <T>(...args: Parameters<typeof Cache.prototype.getOrLoad<T>>) => {
+    this.calls.push(`getOrLoad ${args[0]}`);
+    if (this.lookup !== undefined) {
+      const { source, text, freshUntilMs, stale } = this.lookup;
+      return Promise.resolve(new Lookup<T>(source, text, freshUntilMs, stale));
+    }
+    return this.#cache.getOrLoad<T>(...args);
+  };
+
+  getOrLoadMany: Cache["getOrLoadMany"] = <T>(
+    ...args: Parameters<typeof Cache.prototype.getOrLoadMany<T>>
+  ) => {
+    this.calls.push(`getOrLoadMany ${args[0].join(" ")}`);
+    return this.#cache.getOrLoadMany<T>(...args);
+  };
+
+  delete = (...keys: string[]): Promise<Invalidation> =>
+    this.#invalidated(`delete ${keys.join(" ")}`, () => this.#cache.delete(...keys));
+
+  invalidateTags = (...tags: string[]): Promise<Invalidation> =>
+    this.#invalidated(
+      `invalidateTags ${tags.join(" ")}`,
+      () => this.#cache.invalidateTags(...tags),
+    );
+
+  clear = (): Promise<Invalidation> => this.#invalidated("clear", () => this.#cache.clear());
+
+  stats: Cache["stats"] = () => this.#cache.stats();
+
+  storeInfo: Cache["storeInfo"] = () => Promise.resolve(this.info);
+
+  async #invalidated(call: string, work: () => Promise<Invalidation>): Promise<Invalidation> {
+    this.calls.push(call);
+    await work();
+    if (this.invalidation instanceof Error) throw this.invalidation;
+    return this.invalidation;
+  }
+}
+
+/** The API over fakes, and what a test looks at. */
+export interface Api extends AsyncDisposable {
+  readonly users: FakeUsers;
+  readonly cache: WatchedCache;
+  readonly clock: FakeClock;
+  /** What was reported as unexpected. */
+  readonly errors: { readonly error: unknown; readonly context: ErrorContext }[];
+  /** Every route, as it was added. */
+  readonly routes: readonly { readonly method: string; readonly path: string }[];
+  /** Sends a request. A body that is no string is sent as JSON. */
+  send(path: string, init?: SendInit): Promise<Response>;
+  /** Sends a request as it is. */
+  fetch(request: Request): Promise<Response>;
+}
+
+/** A request. */
+export interface SendInit {
+  readonly method?: string;
+  readonly body?: unknown;
+  readonly headers?: Record<string, string>;
+}
+
+/** Makes the API over fakes. */
+export function createApi(changes: Partial<AppDependencies> = {}): Api {
+  const runtime = new FakeRuntime();
+  const engine = new Cache({ url: "memory:", jitterRatio: 0, ttlMs: 300_000, runtime });
+  const users = new FakeUsers();
+  const cache = new WatchedCache(engine);
+  const errors: Api["errors"] = [];
+  const app = createApp({
+    cache,
+    users,
+    clock: runtime.clock,
+    listTtlMs: 60_000,
+    access: { adminTokens: [], loopback: true },
+    changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
+    warm: () => Promise.resolve(0),
+    ready: () => true,
+    onError: (error, context) => void errors.push({ error, context }),
+    ...changes,
+  });
+  return {
+    users,
+    cache,
+    clock: runtime.clock,
+    errors,
+    routes: app.routes,
+    async send(path, { method = "GET", body, headers = {} } = {}) {
+      if (body === undefined) return await app.request(path, { method, headers });
+      return await app.request(path, {
+        method,
+        headers: { "content-type": "application/json", ...headers },
+        body: typeof body === "string" || body instanceof Uint8Array
+          ? body as BodyInit
+          : JSON.stringify(body),
+      });
+    },
+    fetch: async (request) => await app.fetch(request),
+    [Symbol.asyncDispose]: () => engine.close(),
+  };
+}
+
+/** A user as the fake database holds it. */
+export function userRow(id: number): User {
+  return {
+    id,
+    name: `User ${id}`,
+    email: `user${id}@example.com`,
+    bio: `Bio ${id}`,
+    created_at: new Date(CREATED_AT),
+  };
+}
+
+/** A user as the API answers it. */
+export function userJson(id: number): Record<string, unknown> {
+  return { ...userRow(id), created_at: CREATED_AT };
+}

@@ -1,0 +1,150 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { DatabaseUnavailableError } from "../../db/database.ts";
+import { type Api, createApi } from "./api_fixture.ts";
+
+const relay = { applied: 11, replayed: 12, backlog: 13, lagMs: 14_500 };
+
+describe("GET /metrics", () => {
+  it("answers in Prometheus's text format", async () => {
+    await using api = createApi();
+    const answer = await api.send("/metrics");
+    assertEquals(answer.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assertEquals(answer.headers.get("cache-control"), "no-store");
+    const names = new Map(
+      [...(await answer.text()).matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", kind]) => [
+        name,
+        kind,
+      ]),
+    );
+    assert(names.size > 30);
+    for (const [name, kind] of names) {
+      assertMatch(name, /^lookaside_[a-z0-9_]+$/);
+      assertEquals(name.endsWith("_total"), kind === "counter", name);
+      assert(!/_(ms|milliseconds|kb|mb)(_|$)/.test(name), name);
+    }
+  });
+
+  it("tells what /cache/stats tells", async () => {
+    await using api = createApi({
+      changes: { stats: () => Promise.resolve(relay) },
+      audit: { note: () => {}, stats: () => ({ audited: 21, stale: 22 }) },
+    });
+    watchStats(api);
+    const stats = await (await api.send("/cache/stats")).json();
+    const expected = {
+      'hits_total{tier="memory"}': stats.memory.hits,
+      'hits_total{tier="redis"}': stats.redis.hits,
+      'misses_total{tier="memory"}': stats.memory.misses,
+      'misses_total{tier="redis"}': stats.redis.misses,
+      stale_hits_total: stats.staleHits,
+      negative_hits_total: stats.negativeHits,
+      coalesced_total: stats.coalesced,
+      memory_entries: stats.memory.entries,
+      memory_bytes: stats.memory.bytes,
+      memory_evictions_total: stats.memory.evictions,
+      loads_total: stats.loads,
+      load_errors_total: stats.loadErrors,
+      rejected_loads_total: stats.rejectedLoads,
+      refreshes_total: stats.refreshes,
+      refused_fills_total: stats.refusedFills,
+      redis_errors_total: stats.redisErrors,
+      unreadable_total: stats.unreadable,
+      invalidations_total: stats.invalidations,
+      pending_invalidations: stats.pendingInvalidations,
+      coherent: 1,
+      feed_drops_total: stats.feedDrops,
+      'breaker_state{state="closed"}': 0,
+      'breaker_state{state="open"}': 1,
+      'breaker_state{state="half-open"}': 0,
+      'redis_duration_seconds{quantile="0.5"}': stats.redisLatency.p50Ms / 1000,
+      'redis_duration_seconds{quantile="0.99"}': stats.redisLatency.p99Ms / 1000,
+      'redis_duration_seconds{quantile="1"}': stats.redisLatency.maxMs / 1000,
+      redis_durations_total: stats.redisLatency.count,
+      'load_duration_seconds{quantile="0.5"}': stats.loadLatency.p50Ms / 1000,
+      'load_duration_seconds{quantile="0.99"}': stats.loadLatency.p99Ms / 1000,
+      'load_duration_seconds{quantile="1"}': stats.loadLatency.maxMs / 1000,
+      load_durations_total: stats.loadLatency.count,
+      database_up: 1,
+      relay_applied_total: 11,
+      relay_replayed_total: 12,
+      relay_backlog: 13,
+      relay_lag_seconds: 14.5,
+      audits_total: 21,
+      audit_stale_total: 22,
+      'errors_total{status="500"}': 0,
+      'errors_total{status="503"}': 0,
+      event_loop_lag_seconds: 0,
+    };
+    const { process_resident_memory_bytes, process_heap_used_bytes, ...scraped } = await scrape(
+      api,
+    );
+    assertEquals(scraped, expected);
+    assert(Number(process_resident_memory_bytes) > Number(process_heap_used_bytes));
+  });
+
+  it("counts on between scrapes", async () => {
+    await using api = createApi();
+    assertEquals((await scrape(api)).loads_total, 0);
+    await api.send("/users/1");
+    await api.send("/users/1");
+    const { loads_total, ...rest } = await scrape(api);
+    assertEquals([loads_total, rest['hits_total{tier="memory"}']], [1, 1]);
+  });
+
+  it("answers scrapes that overlap", async () => {
+    await using api = createApi();
+    const [one, other] = await Promise.all([scrape(api), scrape(api)]);
+    assertEquals(Object.keys(one), Object.keys(other));
+  });
+
+  it("leaves out what Postgres and an audit would have to tell", async () => {
+    await using api = createApi({ changes: { stats: () => Promise.reject(new Error("down")) } });
+    const scraped = await scrape(api);
+    assertEquals(scraped.database_up, 0);
+    assertEquals(Object.keys(scraped).filter((name) => /^(relay|audit)/.test(name)), []);
+  });
+
+  it("counts the errors that were reported, which are still reported", async () => {
+    await using api = createApi();
+    api.users.failure = new DatabaseUnavailableError("Cannot query: down");
+    await api.send("/users/1");
+    await api.send("/users/2");
+    api.users.failure = new Error("broken");
+    await api.send("/users/3");
+    const scraped = await scrape(api);
+    assertEquals([scraped['errors_total{status="503"}'], scraped['errors_total{status="500"}']], [
+      2,
+      1,
+    ]);
+    assertEquals(api.errors.map(({ context }) => context.status), [503, 503, 500]);
+  });
+});
+
+/** Makes each figure of the cache one of its own, so that none can stand for another. */
+function watchStats(api: Api): void {
+  const real = api.cache.stats();
+  const latency = (at: number) => ({ count: at, p50Ms: at + 1, p99Ms: at + 2, maxMs: at + 3 });
+  const counts = Object.keys(real).filter((name) => typeof Reflect.get(real, name) === "number");
+  const stats = {
+    ...real,
+    ...Object.fromEntries(counts.map((name, at) => [name, 1_000 + at])),
+    memory: { hits: 1, misses: 2, hitRate: 0.5, entries: 3, bytes: 4, evictions: 5 },
+    redis: { hits: 6, misses: 7, hitRate: 0.5 },
+    breaker: "open" as const,
+    coherent: true,
+    redisLatency: latency(2_000),
+    loadLatency: latency(3_000),
+  };
+  api.cache.stats = () => stats;
+}
+
+/** The samples of a scrape by name and labels, without the common prefix. */
+async function scrape(api: Api): Promise<Record<string, number>> {
+  const text = await (await api.send("/metrics")).text();
+  const samples = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return Object.fromEntries(samples.map((line) => {
+    const [, name = "", value = ""] = /^lookaside_(\S+) (\S+)$/.exec(line) ?? [];
+    return [name, Number(value)];
+  }));
+}

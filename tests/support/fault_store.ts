@@ -1,0 +1,115 @@
+import type {
+  Acquired,
+  AcquireOptions,
+  FeedListener,
+  FillOptions,
+  Store,
+  StoreInfo,
+} from "../../cache/store.ts";
+
+/** When a call fails: before it takes effect, or after, so that its caller can't tell. */
+export type FaultKind = "before" | "after";
+
+/** Which calls of a {@linkcode FaultStore} fail, and how. */
+export interface Fault {
+  /** The call that fails, from 0. */
+  readonly nth: number;
+  /** How many calls fail from there on. Default 1. */
+  readonly count?: number;
+  /** When it fails. */
+  readonly kind: FaultKind;
+}
+
+/** A store that fails the n-th call of the store it wraps. */
+export class FaultStore implements Store {
+  readonly #inner: Store;
+  readonly #fault: Fault | undefined;
+  #calls = 0;
+  readonly #failed: string[] = [];
+
+  /** @param fault Without one it only counts. */
+  constructor(inner: Store, fault?: Fault) {
+    this.#inner = inner;
+    this.#fault = fault;
+  }
+
+  /** Calls so far. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** The commands that were failed. */
+  get failed(): readonly string[] {
+    return this.#failed;
+  }
+
+  get(key: string): Promise<Uint8Array | null> {
+    return this.#call("get", () => this.#inner.get(key));
+  }
+
+  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
+    return this.#call("acquire", () => this.#inner.acquire(key, lease, options));
+  }
+
+  fill(key: string, lease: string, options: FillOptions): Promise<boolean> {
+    return this.#call("fill", () => this.#inner.fill(key, lease, options));
+  }
+
+  release(key: string, lease: string, cooldownMs: number): Promise<void> {
+    return this.#call("release", () => this.#inner.release(key, lease, cooldownMs));
+  }
+
+  set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void> {
+    return this.#call("set", () => this.#inner.set(key, bytes, ttlMs));
+  }
+
+  invalidate(keys: readonly string[]): Promise<void> {
+    return this.#call("invalidate", () => this.#inner.invalidate(keys));
+  }
+
+  readTags(names: readonly string[]): Promise<(string | null)[]> {
+    return this.#call("readTags", () => this.#inner.readTags(names));
+  }
+
+  createTags(names: readonly string[], version: string): Promise<string[]> {
+    return this.#call("createTags", () => this.#inner.createTags(names, version));
+  }
+
+  writeTags(names: readonly string[], version: string): Promise<void> {
+    return this.#call("writeTags", () => this.#inner.writeTags(names, version));
+  }
+
+  addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void> {
+    return this.#call("addPopular", () => this.#inner.addPopular(counts));
+  }
+
+  readPopular(count: number): Promise<string[]> {
+    return this.#call("readPopular", () => this.#inner.readPopular(count));
+  }
+
+  identity(): Promise<string> {
+    return this.#call("identity", () => this.#inner.identity());
+  }
+
+  follow(listener: FeedListener): void {
+    this.#inner.follow(listener);
+  }
+
+  info(): Promise<StoreInfo> {
+    return this.#call("info", () => this.#inner.info());
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+
+  async #call<T>(command: string, run: () => Promise<T>): Promise<T> {
+    const at = this.#calls++;
+    const fault = this.#fault;
+    const fails = fault !== undefined && at >= fault.nth && at < fault.nth + (fault.count ?? 1);
+    if (!fails) return await run();
+    this.#failed.push(command);
+    if (fault.kind === "after") await run();
+    throw new Error(`Cannot ${command}: call ${at} was failed ${fault.kind} it took effect`);
+  }
+}

@@ -1,0 +1,134 @@
+import { join } from "node:path";
+import { freePort } from "./free_port.ts";
+import { ServerProcess } from "./server_process.ts";
+
+/** The user and group `nobody` of Debian: Postgres refuses to run as root. */
+const nobody = { uid: 65534, gid: 65534 };
+
+/** A throwaway Postgres on loopback: user `postgres`, no password, database `postgres`. */
+export class PostgresServer extends ServerProcess {
+  /** The port it listens on, also after a restart. */
+  readonly port: number;
+  /** `postgres://postgres@127.0.0.1:{port}/postgres`. */
+  readonly url: string;
+
+  /** Use {@linkcode startPostgres}. */
+  constructor(binary: string, directory: string, port: number) {
+    super({
+      command: binary,
+      args: postgresArgs(directory, port),
+      env: { LC_ALL: "C" },
+      ...serverUser(),
+      ready: async (process) => {
+        await process.lineMatching(/database system is ready to accept connections/);
+      },
+      // Fast shutdown: SIGTERM would wait for every client to leave.
+      stopSignal: "SIGINT",
+      ownDirectory: directory,
+    });
+    this.port = port;
+    this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  }
+
+  /** @throws {Error} Always: the processes of its connections would go on. Hang a proxy instead. */
+  override pause(): never {
+    throw new Error("Cannot pause Postgres: only its first process would be; hang a proxy instead");
+  }
+
+  /** The address of another database of this server. */
+  urlOf(database: string): string {
+    return `postgres://postgres@127.0.0.1:${this.port}/${database}`;
+  }
+}
+
+/**
+ * Starts a Postgres server of its own, bound to 127.0.0.1, its data in a temporary directory, tuned
+ * to be fast and forgetful: nothing of it survives a crash of the machine.
+ *
+ * @throws {Deno.errors.NotFound} Neither the PATH nor /usr/lib/postgresql has `initdb`.
+ */
+export async function startPostgres(): Promise<PostgresServer> {
+  const binaries = await findPostgres();
+  const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_" });
+  const server = new PostgresServer(join(binaries, "postgres"), directory, freePort());
+  try {
+    const { user } = serverUser();
+    if (user) await Deno.chown(directory, user.uid, user.gid);
+    await initdb(join(binaries, "initdb"), directory);
+    await server.start();
+  } catch (error) {
+    await server[Symbol.asyncDispose]();
+    throw error;
+  }
+  return server;
+}
+
+/**
+ * The directory of the newest Postgres programs of this machine.
+ *
+ * @throws {Deno.errors.NotFound} There are none.
+ */
+export async function findPostgres(): Promise<string> {
+  const installed = "/usr/lib/postgresql";
+  const versions = (await namesIn(installed)).filter((name) => /^\d+$/.test(name))
+    .sort((a, b) => Number(b) - Number(a));
+  const candidates = [
+    ...versions.map((version) => join(installed, version, "bin")),
+    ...(Deno.env.get("PATH") ?? "").split(":").filter(Boolean),
+  ];
+  for (const directory of candidates) {
+    const names = await namesIn(directory);
+    if (names.includes("initdb") && names.includes("postgres")) return directory;
+  }
+  throw new Deno.errors.NotFound(
+    "Cannot find initdb and postgres: not in /usr/lib/postgresql/*/bin and not on the PATH",
+  );
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(directory))).map((entry) => entry.name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return [];
+    }
+    throw error;
+  }
+}
+
+async function initdb(binary: string, directory: string): Promise<void> {
+  const { user } = serverUser();
+  const { success, stderr } = await new Deno.Command(binary, {
+    args: [
+      ...["--pgdata", join(directory, "data"), "--username", "postgres", "--auth", "trust"],
+      ...["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"],
+    ],
+    ...user,
+    cwd: directory,
+    stdout: "null",
+  }).output();
+  if (!success) throw new Error(`Cannot run initdb: ${new TextDecoder().decode(stderr)}`);
+}
+
+function serverUser(): { user?: typeof nobody } {
+  return Deno.uid() === 0 ? { user: nobody } : {};
+}
+
+function postgresArgs(directory: string, port: number): string[] {
+  const settings = {
+    listen_addresses: "127.0.0.1",
+    port: String(port),
+    unix_socket_directories: directory,
+    max_connections: "200",
+    shared_buffers: "32MB",
+    dynamic_shared_memory_type: "mmap",
+    fsync: "off",
+    synchronous_commit: "off",
+    full_page_writes: "off",
+    autovacuum_naptime: "1h",
+  };
+  return [
+    ...["-D", join(directory, "data")],
+    ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  ];
+}

@@ -1,0 +1,202 @@
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
+
+/** What to run, and how to tell that it is ready. */
+export interface ServerSpec {
+  /** The program. */
+  readonly command: string;
+  /** Its arguments. */
+  readonly args: readonly string[];
+  /** Environment added to this process's own, or all of it with `clearEnv`. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Whether the child sees nothing but `env`. */
+  readonly clearEnv?: boolean;
+  /** The user to run as; only root may ask. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+  /** Asks a running child whether it is ready: resolves when it is. Gives up on `signal`. */
+  readonly ready: (process: ServerProcess, signal: AbortSignal) => Promise<void>;
+  /** How long it may take to become ready. Default 20,000. */
+  readonly readyWithinMs?: number;
+  /** How the child is asked to stop. Default `SIGTERM`. */
+  readonly stopSignal?: Deno.Signal;
+  /** A directory that is removed when the process is disposed of. */
+  readonly ownDirectory?: string;
+}
+
+/** Log lines kept of a child: enough for a failed test to be read, and bounded. */
+const linesMax = 5_000;
+
+/** A server in a child process, which may be stopped, killed, paused and started again. */
+export class ServerProcess implements AsyncDisposable {
+  readonly #spec: ServerSpec;
+  readonly #lines: string[] = [];
+  readonly #watchers = new Set<(line: string) => void>();
+  #child: Deno.ChildProcess | undefined;
+  #reading: Promise<unknown> = Promise.resolve();
+  #exit: Promise<Deno.CommandStatus> | undefined;
+
+  /** Use {@linkcode ServerProcess.start}, which waits until the server is ready. */
+  constructor(spec: ServerSpec) {
+    this.#spec = spec;
+  }
+
+  /** The process id of the running child. */
+  get pid(): number {
+    if (!this.#child) throw new Error(`Cannot name the pid of ${this.#spec.command}: not running`);
+    return this.#child.pid;
+  }
+
+  /** Whether a child is running (or paused). */
+  get running(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** The last lines the child has written, to either stream. */
+  get log(): string {
+    return this.#lines.join("\n");
+  }
+
+  /** Starts the child and waits until it is ready. */
+  async start(): Promise<void> {
+    if (this.#child) throw new Error(`Cannot start ${this.#spec.command}: it runs already`);
+    const { command, args, env = {}, clearEnv = false, user } = this.#spec;
+    const child = new Deno.Command(command, {
+      args: [...args],
+      env: { ...env },
+      clearEnv,
+      ...user,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#child = child;
+    this.#reading = Promise.all([this.#read(child.stdout), this.#read(child.stderr)]);
+    this.#exit = child.status.then((status) => {
+      if (this.#child === child) this.#child = undefined;
+      return status;
+    });
+    try {
+      await this.#becomeReady(this.#exit);
+    } catch (cause) {
+      await this.kill();
+      const message = `Cannot start ${command}: ${cause instanceof Error ? cause.message : cause}`;
+      throw new Error(`${message}\n${this.log}`, { cause });
+    }
+  }
+
+  /** Waits for the child to end by itself, and answers how. */
+  async exited(): Promise<Deno.CommandStatus> {
+    if (!this.#exit) throw new Error(`Cannot wait for ${this.#spec.command}: never started`);
+    const status = await this.#exit;
+    await this.#reading;
+    return status;
+  }
+
+  /** Sends a signal to the running child. */
+  signal(name: Deno.Signal): void {
+    if (this.#child) send(this.#child, name);
+  }
+
+  /** Asks the child to stop, waits until it has, and answers its exit code. */
+  async stop(): Promise<number | undefined> {
+    return await this.#end(this.#spec.stopSignal ?? "SIGTERM");
+  }
+
+  /** Ends the child at once. */
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** Stops the child if it runs, and starts it again as it was: same port, same data. */
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** Freezes the child: connections stay open and nothing answers. */
+  pause(): void {
+    this.signal("SIGSTOP");
+  }
+
+  /** Thaws a paused child. */
+  resume(): void {
+    this.signal("SIGCONT");
+  }
+
+  /** Waits for a line that matches, among those written from now on. */
+  async lineMatching(pattern: RegExp): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const watch = (line: string) => {
+      if (pattern.test(line)) resolve(line);
+    };
+    this.#watchers.add(watch);
+    try {
+      return await promise;
+    } finally {
+      this.#watchers.delete(watch);
+    }
+  }
+
+  /** Ends the child and removes its directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    const { ownDirectory } = this.#spec;
+    if (ownDirectory) await Deno.remove(ownDirectory, { recursive: true });
+  }
+
+  async #becomeReady(exit: Promise<Deno.CommandStatus>): Promise<void> {
+    const { ready, readyWithinMs = 20_000 } = this.#spec;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const over = new AbortController();
+    const timer = setTimeout(
+      () => reject(new Error(`not ready within ${readyWithinMs} ms`)),
+      readyWithinMs,
+    );
+    const died = exit.then((status) => {
+      throw new Error(`it ended with code ${status.code}`);
+    });
+    const readiness = ready(this, over.signal);
+    // The race is lost by all but one; what the losers reject with later is of no interest.
+    for (const loser of [readiness, died]) loser.catch(() => undefined);
+    try {
+      await Promise.race([readiness, died, late]);
+    } finally {
+      over.abort();
+      clearTimeout(timer);
+    }
+  }
+
+  async #end(signal: Deno.Signal): Promise<number | undefined> {
+    const child = this.#child;
+    if (!child) {
+      await this.#reading;
+      return undefined;
+    }
+    send(child, signal);
+    // A paused child takes no signal but SIGKILL until it is thawed.
+    if (signal !== "SIGKILL") send(child, "SIGCONT");
+    const status = await child.status;
+    this.#child = undefined;
+    await this.#reading;
+    return status.code;
+  }
+
+  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+    const lines = createInterface({ input: Readable.fromWeb(stream), crlfDelay: Infinity });
+    for await (const line of lines) {
+      if (this.#lines.length >= linesMax) this.#lines.shift();
+      this.#lines.push(line);
+      for (const watch of this.#watchers) watch(line);
+    }
+  }
+}
+
+/** Signals a child that may have ended in the meantime, which is then as good. */
+function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch (error) {
+    const ended = error instanceof TypeError || error instanceof Deno.errors.NotFound;
+    if (!ended) throw error;
+  }
+}

@@ -1,0 +1,152 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/** What a {@linkcode TcpProxy} does with what it is sent. */
+export type ProxyMode = "pass" | "hang" | "cut";
+
+/** A TCP proxy on loopback that can fail as networks do. Bytes held back are never lost or reordered. */
+export class TcpProxy implements AsyncDisposable {
+  /** The port clients connect to; it stays the same across cuts. */
+  readonly port: number;
+  readonly #targetPort: number;
+  readonly #connections = new Set<Deno.TcpConn>();
+  readonly #stranded = new Set<Deno.TcpConn>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
+  #listener: Deno.TcpListener | undefined;
+  #gate = Promise.withResolvers<void>();
+  #mode: ProxyMode = "pass";
+  #delayMs = 0;
+
+  /** Use {@linkcode startTcpProxy}. */
+  constructor(targetPort: number) {
+    this.#targetPort = targetPort;
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.port = listener.addr.port;
+    this.#gate.resolve();
+    this.#accept(listener);
+  }
+
+  /** Connections open now. */
+  get connections(): number {
+    return this.#connections.size / 2;
+  }
+
+  /** Forwards everything again, what was held back first. */
+  pass(): void {
+    this.#mode = "pass";
+    this.#gate.resolve();
+    if (!this.#listener) {
+      this.#accept(Deno.listen({ hostname: "127.0.0.1", port: this.port }));
+    }
+  }
+
+  /** Stops forwarding and closes nothing, as when packets are dropped. */
+  hang(): void {
+    if (this.#mode === "hang") return;
+    this.#mode = "hang";
+    this.#gate = Promise.withResolvers<void>();
+  }
+
+  /**
+   * Stops forwarding on the connections that are open now, for good, and closes none of them: as when
+   * a firewall forgets them. New ones work.
+   */
+  strand(): void {
+    for (const connection of this.#connections) this.#stranded.add(connection);
+  }
+
+  /** Closes every connection and refuses new ones. */
+  cut(): void {
+    this.#mode = "cut";
+    this.#gate.resolve();
+    this.#listener?.close();
+    this.#listener = undefined;
+    this.#closeConnections();
+  }
+
+  /** Holds every chunk for that long before it is forwarded, in both directions. */
+  delay(delayMs: number): void {
+    this.#delayMs = delayMs;
+  }
+
+  /** Closes everything and waits until nothing runs any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.cut();
+    await Promise.all(this.#running);
+  }
+
+  #accept(listener: Deno.TcpListener): void {
+    this.#listener = listener;
+    this.#track(async () => {
+      for await (const client of listener) this.#track(() => this.#serve(client));
+    });
+  }
+
+  async #serve(client: Deno.TcpConn): Promise<void> {
+    this.#connections.add(client);
+    let target: Deno.TcpConn;
+    try {
+      target = await Deno.connect({ hostname: "127.0.0.1", port: this.#targetPort });
+    } catch (error) {
+      this.#drop(client);
+      throw error;
+    }
+    this.#connections.add(target);
+    if (this.#mode === "cut") this.#closeConnections();
+    try {
+      await Promise.all([this.#forward(client, target), this.#forward(target, client)]);
+    } finally {
+      this.#drop(client);
+      this.#drop(target);
+    }
+  }
+
+  /** Forwards until the source ends, then ends both sides. */
+  async #forward(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+    const buffer = new Uint8Array(64 * 1024);
+    for (;;) {
+      const size = await from.read(buffer);
+      await this.#gate.promise;
+      if (size === null) break;
+      if (this.#stranded.has(from)) continue;
+      if (this.#delayMs > 0) {
+        await delay(this.#delayMs, undefined, { signal: this.#closing.signal });
+      }
+      for (let sent = 0; sent < size;) sent += await to.write(buffer.subarray(sent, size));
+    }
+    this.#drop(from);
+    this.#drop(to);
+  }
+
+  #closeConnections(): void {
+    for (const connection of this.#connections) this.#drop(connection);
+  }
+
+  #drop(connection: Deno.TcpConn): void {
+    this.#stranded.delete(connection);
+    if (this.#connections.delete(connection)) connection.close();
+  }
+
+  #track(run: () => Promise<void>): void {
+    const running: Promise<void> = run().catch((error: unknown) => {
+      if (!isBroken(error)) throw error;
+    }).finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+}
+
+/** Starts a proxy in front of a port of loopback. */
+export function startTcpProxy(targetPort: number): TcpProxy {
+  return new TcpProxy(targetPort);
+}
+
+/** Whether an error says that a connection ended, which is what a proxy is there to see. */
+function isBroken(error: unknown): boolean {
+  return error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted ||
+    error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionRefused ||
+    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.NotConnected ||
+    (error instanceof Error && error.name === "AbortError");
+}

@@ -1,0 +1,136 @@
+import { assert, assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { type Config, parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { netAddresses, permissionFlags, productionFlags } from "../../tools/permissions.ts";
+
+const probe = fileURLToPath(new URL("./_permission_probe.ts", import.meta.url));
+
+function addressesFor(env: Record<string, string>): string[] {
+  return netAddresses(parseConfig(env));
+}
+
+async function runProbe(
+  flags: readonly string[],
+  targets: { allowed: number; forbidden: number },
+): Promise<Record<string, string>> {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...flags, probe, JSON.stringify(targets)],
+    clearEnv: true,
+    env: { ...denoEnvironment(), PROBE_SECRET: "p4ss", CACHE_PREFIX: "probe" },
+  }).output();
+  const text = new TextDecoder();
+  assert(stdout.length > 0, text.decode(stderr));
+  return JSON.parse(text.decode(stdout));
+}
+
+/** What Deno itself needs of the environment to find its cache. */
+function denoEnvironment(): Record<string, string> {
+  const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+}
+
+/** Accepts and drops connections, so that a refusal can only come from Deno. */
+function acceptAll(): Deno.Listener & { readonly port: number; accepted: number } {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const server = Object.assign(listener, { port: listener.addr.port, accepted: 0 });
+  (async () => {
+    for await (const connection of listener) {
+      server.accepted++;
+      connection.close();
+    }
+  })();
+  return server;
+}
+
+describe("netAddresses()", () => {
+  it("lists the listening address, Redis and Postgres, and nothing else", () => {
+    assertEquals(addressesFor({}), ["127.0.0.1:3000", "127.0.0.1:6379", "127.0.0.1:5432"]);
+  });
+
+  it("fills in the default ports", () => {
+    assertEquals(
+      addressesFor({ REDIS_URL: "rediss://user:pw@r", DATABASE_URL: "postgresql://u:p@d/x" }),
+      ["127.0.0.1:3000", "r:6379", "d:5432"],
+    );
+  });
+
+  it("keeps given ports", () => {
+    assertEquals(
+      addressesFor({ PORT: "80", REDIS_URL: "redis://r:1/0", DATABASE_URL: "postgres://d:2/x" }),
+      ["127.0.0.1:80", "r:1", "d:2"],
+    );
+  });
+
+  it("puts IPv6 addresses in brackets", () => {
+    assertEquals(
+      addressesFor({ HOST: "::", REDIS_URL: "redis://[::1]", DATABASE_URL: "postgres://[::1]/x" }),
+      ["[::]:3000", "[::1]:6379", "[::1]:5432"],
+    );
+  });
+
+  it("leaves Redis out in memory-only mode", () => {
+    assertEquals(addressesFor({ REDIS_URL: "memory:" }), ["127.0.0.1:3000", "127.0.0.1:5432"]);
+  });
+});
+
+describe("permissionFlags()", () => {
+  it("names every variable and hides the rest", () => {
+    const flags = permissionFlags(parseConfig({}));
+    assertEquals(flags, [
+      "--no-prompt",
+      "--no-remote",
+      "--allow-net=127.0.0.1:3000,127.0.0.1:6379,127.0.0.1:5432",
+      `--allow-env=${VARIABLE_NAMES.join(",")}`,
+      "--ignore-env",
+    ]);
+  });
+
+  it("carries no password to the command line", () => {
+    const config = parseConfig({
+      REDIS_URL: "redis://:p4ss@r",
+      DATABASE_URL: "postgres://me:p4ss@d/x",
+      ADMIN_TOKEN: "p4ss",
+    });
+    assert(!productionFlags(config).join(" ").includes("p4ss"));
+  });
+});
+
+describe("a process with the service's flags", () => {
+  it("reaches Redis, Postgres and its own variables, and nothing else", async () => {
+    using redis = acceptAll();
+    using other = acceptAll();
+    const config: Config = parseConfig({ REDIS_URL: `redis://127.0.0.1:${redis.port}` });
+    const results = await runProbe(productionFlags(config), {
+      allowed: redis.port,
+      forbidden: other.port,
+    });
+    const { allowed, ownEnv, otherEnv, allEnv, ...refused } = results;
+    assertEquals({ allowed, ownEnv, otherEnv, allEnv }, {
+      allowed: "done: tcp",
+      ownEnv: "done: probe",
+      otherEnv: "done: undefined",
+      allEnv: "done: CACHE_PREFIX",
+    });
+    for (const [attempt, outcome] of Object.entries(refused)) {
+      assertEquals(outcome, "refused", `${attempt}: ${outcome}`);
+    }
+    assertEquals(other.accepted, 0);
+  });
+
+  it("would reach the other address if it were allowed to", async () => {
+    using redis = acceptAll();
+    using other = acceptAll();
+    const results = await runProbe(["--allow-all"], {
+      allowed: redis.port,
+      forbidden: other.port,
+    });
+    assertEquals(results.denoConnect, "done: tcp");
+    assertEquals(results.nodeConnect, "done: tcp");
+    assertEquals(results.otherEnv, "done: p4ss");
+    assert(other.accepted >= 2);
+  });
+});

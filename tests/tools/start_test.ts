@@ -1,0 +1,95 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { parseConfig } from "../../config.ts";
+import { productionFlags } from "../../tools/permissions.ts";
+import { eventually } from "../support/eventually.ts";
+import { freePort } from "../support/free_port.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { ServerProcess } from "../support/server_process.ts";
+import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import { assertAllEnd, descendantsOf } from "./_process_tree.ts";
+
+const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
+
+describe("deno task start", () => {
+  let database: TestDatabase;
+
+  beforeAll(async () => {
+    database = await createSeededDatabase(10);
+  });
+  afterAll(async () => await database[Symbol.asyncDispose]());
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it(`serves with exactly the computed permissions and ends with 0 on ${signal}`, async () => {
+      const env = {
+        HOST: "127.0.0.1",
+        PORT: String(freePort()),
+        REDIS_URL: requiredEnv("REDIS_URL"),
+        DATABASE_URL: database.url,
+        CACHE_PREFIX: `t${freePort()}`,
+      };
+      await using service = startProcess(env);
+      await service.start();
+      const children = await descendantsOf(service.pid);
+      assertEquals(children.length, 1);
+      const { stdout } = await new Deno.Command("ps", {
+        args: ["-ww", "-o", "args=", "-p", String(children[0])],
+      }).output();
+      const [, ...args] = new TextDecoder().decode(stdout).trim().split(" ");
+      assertEquals(args, ["run", ...productionFlags(parseConfig(env)), "main.ts"]);
+
+      service.signal(signal);
+      assertEquals((await service.exited()).code, 0, service.log);
+      await assertAllEnd(children);
+    });
+  }
+
+  it("names every problem of the configuration, shows no value and ends with 2", async () => {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", start],
+      env: { PORT: "p4ss", REDIS_URL: "p4ss" },
+    }).output();
+    const text = new TextDecoder().decode(stderr);
+    assertEquals(code, 2, text);
+    assertMatch(text, /PORT: must be.*\n.*REDIS_URL: must be/);
+    assert(!/p4ss|\n {4}at /.test(text), text);
+  });
+
+  it("ends with 1 and says why when the port is in use", async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", start],
+      env: { PORT: String(listener.addr.port), REDIS_URL: "memory:", DATABASE_URL: database.url },
+    }).output();
+    const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    assertEquals(code, 1, text);
+    assertMatch(text, /"level":"FATAL".*Cannot listen at 127\.0\.0\.1:\d+: the port is in use/);
+  });
+
+  it("starts and answers while both servers are down", async () => {
+    await using service = startProcess({
+      PORT: String(freePort()),
+      REDIS_URL: `redis://127.0.0.1:${freePort()}`,
+      DATABASE_URL: `postgres://postgres@127.0.0.1:${freePort()}/x`,
+    }, "/healthz");
+    await service.start();
+    assertEquals(await service.stop(), 0, service.log);
+  });
+});
+
+function startProcess(env: Readonly<Record<string, string>>, path = "/readyz"): ServerProcess {
+  return new ServerProcess({
+    command: Deno.execPath(),
+    args: ["run", "--allow-all", start],
+    env,
+    ready: async () => {
+      await eventually(async () => {
+        const response = await fetch(`http://127.0.0.1:${env.PORT}${path}`);
+        await response.body?.cancel();
+        assertEquals(response.status, 200);
+      }, { deadlineMs: 30_000 });
+    },
+    readyWithinMs: 30_000,
+  });
+}

@@ -1,0 +1,110 @@
+import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { eventually } from "../support/eventually.ts";
+import { projectRoot } from "../support/source_tree.ts";
+
+const passing = 'Deno.test("a", () => {});';
+const failing = 'Deno.test("b", () => { throw new Error("b"); });';
+const skipped = 'Deno.test({ name: "c", ignore: true, fn() {} });';
+
+describe("deno task test", () => {
+  it("ends with the count and succeeds when all pass", async () => {
+    const { lastLine, success } = await runSuite({ "a_test.ts": passing });
+    assertEquals({ lastLine, success }, { lastLine: "1 passed, 0 failed", success: true });
+  });
+
+  it("fails when a test fails", async () => {
+    const { lastLine, success } = await runSuite({ "a_test.ts": `${passing}\n${failing}` });
+    assertEquals({ lastLine, success }, { lastLine: "1 passed, 1 failed", success: false });
+  });
+
+  it("counts what is skipped, and fails on it with CI=true alone", async () => {
+    const files = { "a_test.ts": `${passing}\n${skipped}` };
+    const lastLine = "1 passed, 0 failed, 1 skipped";
+    assertEquals(await outcome(files), { lastLine, success: true });
+    assertEquals(await outcome(files, { CI: "true" }), { lastLine, success: false });
+  });
+
+  it("fails when nothing was run", async () => {
+    const { lastLine, success } = await runSuite({ "a_test.ts": "export {};" });
+    assertEquals({ lastLine, success }, { lastLine: "0 passed, 0 failed", success: false });
+  });
+
+  it("counts a module that throws, does not load or does not type-check as a failure", async () => {
+    for (const text of ["throw new Error()", 'import "./nowhere.ts";', "const a: number = 'a';"]) {
+      const { lastLine, success } = await runSuite({ "a_test.ts": passing, "b_test.ts": text });
+      assertMatch(lastLine, /^[01] passed, 1 failed$/);
+      assertEquals(success, false);
+    }
+  });
+
+  it("says which Debian packages are missing rather than skip what needs them", async () => {
+    const { output, success } = await runSuite({ "a_test.ts": passing }, { PATH: "/nowhere" });
+    assertEquals(success, false);
+    assertStringIncludes(output, "redis-server is missing (Debian: redis-server)");
+  });
+
+  it("ends the servers that a test has left behind", async () => {
+    // Not a child of the test itself: those Deno ends.
+    const script = "sleep 300 >/dev/null 2>&1 & echo left $! behind";
+    const text = `Deno.test("a", async () => {
+      const { stdout } = await new Deno.Command("sh", { args: ["-c", "${script}"] }).output();
+      console.log(new TextDecoder().decode(stdout));
+    });`;
+    const { output } = await runSuite({ "a_test.ts": text });
+    const pid = Number(/left (\d+) behind/.exec(output)?.[1]);
+    assertGreater(pid, 0);
+    await eventually(() => assertEquals(isAlive(pid), false), { deadlineMs: 2_000 });
+  });
+});
+
+/** Signal 0 is not to be had, so: SIGCONT, which does nothing to what runs. */
+function isAlive(pid: number): boolean {
+  try {
+    Deno.kill(pid, "SIGCONT");
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+async function outcome(
+  files: Record<string, string>,
+  env: Record<string, string> = {},
+): Promise<{ lastLine: string; success: boolean }> {
+  const { lastLine, success } = await runSuite(files, env);
+  return { lastLine, success };
+}
+
+/** Runs the command over test files of its own, with servers that nobody asks for anything. */
+async function runSuite(
+  files: Record<string, string>,
+  env: Record<string, string> = {},
+): Promise<{ lastLine: string; output: string; success: boolean }> {
+  const directory = await Deno.makeTempDir({ prefix: "lookaside_suite_" });
+  try {
+    for (const [name, text] of Object.entries(files)) {
+      await Deno.writeTextFile(`${directory}/${name}`, text);
+    }
+    const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", "--no-lock", `${projectRoot}/tools/test.ts`, directory],
+      env: {
+        CI: "false",
+        NO_COLOR: "1",
+        REDIS_URL: "redis://127.0.0.1:1",
+        DATABASE_URL: "postgres://127.0.0.1:1/nowhere",
+        ...env,
+      },
+    }).output();
+    const decoder = new TextDecoder();
+    const text = decoder.decode(stdout);
+    return {
+      lastLine: text.trimEnd().split("\n").at(-1) ?? "",
+      output: text + decoder.decode(stderr),
+      success,
+    };
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}

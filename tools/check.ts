@@ -1,0 +1,103 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task check`: everything that can be known without running the service. Every step runs, also
+ * after one has failed; the exit code is 0 only if all hold.
+ *
+ * @module
+ */
+import { resolve } from "node:path";
+import { sourceFiles } from "./source_files.ts";
+
+/** One thing to check: a run of `deno` that must succeed. */
+interface Step {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly cwd?: string;
+  /** Output that says that the step could not be done here, rather than that it failed. */
+  readonly impossible?: RegExp;
+}
+
+/** How Deno says that JSR does not answer. */
+const jsrUnreachable = /JSR package manifest for .* failed to load/;
+
+const root = resolve(import.meta.dirname ?? ".", "..");
+
+if (import.meta.main) Deno.exit(await main());
+
+async function main(): Promise<number> {
+  let failed = 0;
+  for (const step of await steps()) {
+    if (!await holds(step)) failed++;
+  }
+  console.log(failed === 0 ? "\nAll checks hold." : `\n${failed} checks failed.`);
+  return failed === 0 ? 0 : 1;
+}
+
+async function steps(): Promise<Step[]> {
+  const code = (await sourceFiles(root)).filter((path) => !path.startsWith("bench/"));
+  const pages = (await sourceFiles(root, ".md")).filter((path) => !path.startsWith("bench/"));
+  const jsr = await jsrOnly(code);
+  return [
+    { name: "format", args: ["fmt", "--check"] },
+    { name: "lint", args: ["lint"] },
+    {
+      name: "types",
+      args: ["check", "--frozen", "--doc", ...code.filter((path) => !jsr.includes(path)), ...pages],
+    },
+    {
+      name: "types, JSR profile",
+      args: ["check", "--no-lock", "--import-map", "import_map.jsr.json", ...code],
+      impossible: jsrUnreachable,
+    },
+    { name: "docs", args: ["doc", "--lint", "cache/mod.ts"] },
+    {
+      name: "package",
+      args: ["publish", "--dry-run", "--allow-dirty"],
+      cwd: "cache",
+    },
+    {
+      name: "boundaries",
+      args: ["test", "--frozen", "--allow-all", "--no-prompt", "tests/architecture_test.ts"],
+    },
+  ];
+}
+
+/** The files that the default import map can't resolve: what only the other one names or leads to. */
+async function jsrOnly(paths: readonly string[]): Promise<string[]> {
+  const byDefault = await importsOf("deno.json");
+  const added = Object.entries(await importsOf("import_map.jsr.json"))
+    .filter(([name, target]) => byDefault[name] !== target);
+  const names = added.map(([name]) => name).filter((name) => !(name in byDefault));
+  const targets = added.map(([, target]) => target.replace(/^\.\//, ""));
+  const found: string[] = [];
+  for (const path of paths) {
+    const text = await Deno.readTextFile(resolve(root, path));
+    const named = names.some((name) => text.includes(`from "${name}"`));
+    if (named || targets.includes(path)) found.push(path);
+  }
+  return found;
+}
+
+async function importsOf(map: string): Promise<Record<string, string>> {
+  return JSON.parse(await Deno.readTextFile(resolve(root, map))).imports;
+}
+
+async function holds(step: Step): Promise<boolean> {
+  const startedAtMs = performance.now();
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...step.args],
+    cwd: resolve(root, step.cwd ?? "."),
+    stdin: "null",
+    env: Deno.stdout.isTerminal() ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" },
+  }).output();
+  const decoder = new TextDecoder();
+  const output = decoder.decode(stdout) + decoder.decode(stderr);
+  const impossible = !success && (step.impossible?.test(output) ?? false);
+  const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
+  const verdict = success ? "ok    " : impossible ? "not   " : "FAILED";
+  const reason = impossible ? " (JSR does not answer from here)" : "";
+  console.log(`${verdict} ${step.name.padEnd(18)} ${seconds.padStart(5)} s${reason}`);
+  if (!success && !impossible) console.log(`\n${output.trimEnd()}\n`);
+  return success || impossible;
+}

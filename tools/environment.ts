@@ -1,0 +1,34 @@
+/**
+ * The environment of the development tools: this process's own over what `.env` says.
+ *
+ * @module
+ */
+import { parseEnv } from "node:util";
+import { readEnvironment } from "../config.ts";
+import { ROOT } from "./child_process.ts";
+
+/** Variables by name. */
+export type Environment = Record<string, string | undefined>;
+
+/** The service's variables, from this process's environment and, where they are not set, `.env`. */
+export async function developmentEnvironment(): Promise<Environment> {
+  const given = Object.entries(readEnvironment()).filter(([, value]) => value !== undefined);
+  return { ...await readEnvFile(`${ROOT}.env`), ...Object.fromEntries(given) };
+}
+
+/** Reads a file of `NAME=value` lines. A missing one is empty. */
+export async function readEnvFile(path: string): Promise<Environment> {
+  try {
+    return parseEnv(await Deno.readTextFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return {};
+    throw error;
+  }
+}
+
+/** The variables that are set, as a child process takes them. */
+export function definedOnly(env: Readonly<Environment>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined),
+  );
+}

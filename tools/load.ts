@@ -1,0 +1,266 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task load`: what the cache is worth, measured on a running service.
+ *
+ * Four rows, each with and without the cache. The service at `--url` has it; a second one, started
+ * here with the same configuration and `CACHE=off`, has not. Clears the cache on the way. With an
+ * `ADMIN_TOKEN`, set the same one here.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import { parseConfig } from "../config.ts";
+import { ChildProcess, DATA_FOLDER } from "./child_process.ts";
+import {
+  definedOnly,
+  developmentEnvironment,
+  type Environment,
+  readEnvFile,
+} from "./environment.ts";
+import { type Burst, medianOf, sendBurst, sendSteadily, type Target } from "./http_load.ts";
+import { devEnvFile } from "./machine.ts";
+import { permissionFlags } from "./permissions.ts";
+
+const START_TIMEOUT_MS = 30_000;
+const QUERY_COUNT = 100;
+/** A burst is short, so it is repeated, and the median counts. */
+const ROUNDS = 5;
+const CONNECTIONS = 10;
+const RATE_PER_SECOND = 100;
+const MISUSE = 2;
+
+/** One line of the table: the same work with and without the cache. */
+interface Row {
+  readonly name: string;
+  readonly unit: string;
+  readonly withCache: number;
+  readonly withoutCache: number;
+}
+
+/** The services are not in a state to be measured: the message is all there is to say. */
+class LoadError extends Error {
+  override readonly name = "LoadError";
+}
+
+/** The part of `/cache/stats` that is read here. */
+const Stats = z.object({ loads: z.number() });
+
+async function load(options: { url: string; seconds: number; json: boolean }): Promise<void> {
+  const env = { ...await readEnvFile(devEnvFile(DATA_FOLDER)), ...await developmentEnvironment() };
+  const token = env.ADMIN_TOKEN;
+  const headers: Record<string, string> = token ? { Authorization: `Bearer ${token}` } : {};
+  const cached: Target = { url: options.url.replace(/\/$/, ""), headers };
+  await untilReady(cached, 1_000);
+  await loadsOf(cached);
+
+  const port = freePort();
+  const uncached: Target = { url: `http://127.0.0.1:${port}`, headers };
+  const uncachedEnv = { ...env, HOST: "127.0.0.1", PORT: String(port), CACHE: "off" };
+  await using _service = startService({ ...uncachedEnv, LOG_LEVEL: "warning" });
+  await untilReady(uncached, START_TIMEOUT_MS);
+
+  const rows: Row[] = [];
+  for (const { name, unit, measure } of measurements(options.seconds)) {
+    const withCache = await reported(`${name}, with the cache`, unit, () => measure(cached));
+    const withoutCache = await reported(`${name}, without`, unit, () => measure(uncached));
+    rows.push({ name, unit, withCache, withoutCache });
+  }
+  console.log(options.json ? JSON.stringify({ url: cached.url, rows }, null, 2) : table(rows));
+}
+
+interface Measurement {
+  readonly name: string;
+  readonly unit: string;
+  readonly measure: (target: Target) => Promise<number>;
+}
+
+function measurements(seconds: number): Measurement[] {
+  return [
+    {
+      name: "Single query",
+      unit: "ms",
+      measure: async (target) => {
+        for (let round = 0; round < ROUNDS; round++) await burst(target, () => 1);
+        const { medianMs } = await sendBurst(target, {
+          connections: 1,
+          paths: Array.from({ length: QUERY_COUNT }, () => userPath(1)),
+        });
+        return medianMs;
+      },
+    },
+    {
+      name: `${QUERY_COUNT} queries, same key`,
+      unit: "ms",
+      measure: (target) => medianOfRounds(async () => (await burst(target, () => 1)).elapsedMs),
+    },
+    {
+      name: `${QUERY_COUNT} queries, different keys (cold)`,
+      unit: "ms",
+      measure: (target) =>
+        medianOfRounds(async () => {
+          await clear(target);
+          return (await burst(target, (index) => index + 1)).elapsedMs;
+        }),
+    },
+    {
+      name: `Database load at ${RATE_PER_SECOND} req/s`,
+      unit: "loads/s",
+      measure: async (target) => {
+        const before = await loadsOf(target);
+        const elapsedMs = await sendSteadily(target, {
+          paths: Array.from({ length: QUERY_COUNT }, (_, index) => userPath(index + 1)),
+          connections: CONNECTIONS,
+          ratePerSecond: RATE_PER_SECOND,
+          seconds,
+          onProgress: (sent) => progress(`${sent} requests`),
+        });
+        return (await loadsOf(target) - before) / (elapsedMs / 1_000);
+      },
+    },
+  ];
+}
+
+/** Reads of users over all connections at once. */
+function burst(target: Target, idAt: (index: number) => number): Promise<Burst> {
+  const paths = Array.from({ length: QUERY_COUNT }, (_, index) => userPath(idAt(index)));
+  return sendBurst(target, { connections: CONNECTIONS, paths });
+}
+
+async function medianOfRounds(measure: () => Promise<number>): Promise<number> {
+  const values: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) values.push(await measure());
+  return medianOf(values);
+}
+
+function userPath(id: number): string {
+  return `/users/${id}`;
+}
+
+/** How often the service has asked the database for something since it started. */
+async function loadsOf(target: Target): Promise<number> {
+  const response = await fetch(`${target.url}/cache/stats`, { headers: target.headers });
+  if (!response.ok) throw refusal(response, "read the statistics");
+  return Stats.parse(await response.json()).loads;
+}
+
+async function clear(target: Target): Promise<void> {
+  const response = await fetch(`${target.url}/cache`, {
+    method: "DELETE",
+    headers: target.headers,
+  });
+  await response.body?.cancel();
+  if (!response.ok) throw refusal(response, "clear the cache");
+}
+
+function refusal({ url, status }: Response, wish: string): LoadError {
+  const hint = status === 401 || status === 403 ? ". Set ADMIN_TOKEN to the service's" : "";
+  return new LoadError(`Cannot ${wish}: ${url} answers ${status}${hint}`);
+}
+
+function startService(env: Environment): ChildProcess {
+  const flags = permissionFlags(parseConfig(env));
+  return ChildProcess.deno(
+    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), "run", ...flags, "main.ts"],
+    { env: definedOnly(env) },
+  );
+}
+
+/** Waits until users can be read, which takes more than being alive. */
+async function untilReady(target: Target, timeoutMs: number): Promise<void> {
+  const endsAtMs = performance.now() + timeoutMs;
+  for (;;) {
+    const problem = await problemOf(target);
+    if (problem === undefined) return;
+    if (performance.now() > endsAtMs) {
+      throw new LoadError(`Cannot put load on ${target.url}: ${problem}. Is the service running?`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function problemOf(target: Target): Promise<string | undefined> {
+  try {
+    const response = await fetch(target.url + userPath(QUERY_COUNT));
+    await response.body?.cancel();
+    return response.ok ? undefined : `it answers ${response.status}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Measures, and says so while it does. */
+async function reported(label: string, unit: string, run: () => Promise<number>): Promise<number> {
+  progress(label);
+  const value = await run();
+  finish(`${label}: ${rounded(value)} ${unit}`);
+  return value;
+}
+
+/** Overwrites the current line of a terminal. Elsewhere only whole lines are of use. */
+function progress(text: string): void {
+  if (Deno.stderr.isTerminal()) write(`\r\x1b[K${text}`);
+}
+
+function finish(text: string): void {
+  write(Deno.stderr.isTerminal() ? `\r\x1b[K${text}\n` : `${text}\n`);
+}
+
+function write(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}
+
+function rounded(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
+}
+
+/** The rows in columns as wide as they need. */
+function table(rows: readonly Row[]): string {
+  const lines = [["", "with cache", "without", "ratio"]];
+  for (const { name, unit, withCache, withoutCache } of rows) {
+    const ratio = withCache === 0 ? "none left" : `${rounded(withoutCache / withCache)}×`;
+    lines.push([
+      name,
+      `${rounded(withCache)} ${unit}`,
+      `${rounded(withoutCache)} ${unit}`,
+      ratio,
+    ]);
+  }
+  const widths = [0, 1, 2, 3].map((at) => Math.max(...lines.map((line) => line[at]?.length ?? 0)));
+  return lines.map((line) =>
+    line.map((cell, at) => at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))
+      .join("  ")
+  ).join("\n");
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      url: { type: "string", default: "http://127.0.0.1:3000" },
+      seconds: { type: "string", default: "5" },
+      json: { type: "boolean", default: false },
+    },
+  });
+  const seconds = Number(values.seconds);
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600 || !URL.canParse(values.url)) {
+    console.error("Cannot measure: --url takes a URL, --seconds a whole number from 1 to 600");
+    return MISUSE;
+  }
+  try {
+    await load({ url: values.url, seconds, json: values.json });
+    return 0;
+  } catch (error) {
+    if (!(error instanceof LoadError)) throw error;
+    console.error(error.message);
+    return 1;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());

@@ -1,0 +1,36 @@
+/**
+ * Runs a command that ends when its parent does: `deno run tools/supervised.ts COMMAND ARGS…`.
+ *
+ * The parent holds this program's standard input open. When it closes, the parent is gone, however
+ * it went, and the command is told to stop. So it is on SIGTERM and SIGINT. Exits with its code, or
+ * with 0 if it was told to stop.
+ *
+ * @module
+ */
+import { send } from "./child_process.ts";
+
+/**
+ * `deno run --watch` outlives the program it watches: the first SIGTERM goes to the program, which
+ * finishes its work, and one that comes after ends the watcher. A program takes it for the first.
+ */
+const REPEAT_MS = 200;
+const KILL_AFTER_MS = 20_000;
+
+const [command, ...args] = Deno.args;
+if (command === undefined) throw new TypeError("Cannot supervise: no command is given");
+
+const child = new Deno.Command(command, { args, stdin: "null" }).spawn();
+let stopped = false;
+Deno.addSignalListener("SIGTERM", stop);
+Deno.addSignalListener("SIGINT", stop);
+Deno.stdin.readable.pipeTo(new WritableStream()).then(stop, stop);
+const { code } = await child.status;
+Deno.exit(stopped ? 0 : code);
+
+function stop(): void {
+  if (stopped) return;
+  stopped = true;
+  send(child, "SIGTERM");
+  setInterval(() => send(child, "SIGTERM"), REPEAT_MS);
+  setTimeout(() => send(child, "SIGKILL"), KILL_AFTER_MS);
+}

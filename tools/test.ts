@@ -1,0 +1,191 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task test`: the whole suite against throwaway servers.
+ *
+ * Uses `REDIS_URL` and `DATABASE_URL` where they are set, else starts a Redis and a Postgres of its
+ * own on free ports. Arguments go to `deno test`; paths among them replace the default `tests/`, and
+ * then the doc examples are left out, as they are under `--filter`.
+ *
+ * The last line is `N passed, N failed`. The exit code is 0 only if something passed and nothing
+ * failed, and with `CI=true` only if nothing was skipped either.
+ *
+ * @module
+ */
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { findPostgres, startPostgres } from "../tests/support/postgres_server.ts";
+import { startRedis } from "../tests/support/redis_server.ts";
+import { countTests, type TestCounts } from "./junit.ts";
+
+/** A suite that takes longer than this hangs: it takes a third of it on two idle cores. */
+const suiteMsMax = 15 * 60_000;
+
+/** What was asked for on the command line. */
+interface Request {
+  readonly args: readonly string[];
+  readonly importMap: string | undefined;
+  readonly everything: boolean;
+}
+
+const root = resolve(import.meta.dirname ?? ".", "..");
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
+
+async function main(args: readonly string[]): Promise<number> {
+  const missing = await missingPrograms();
+  if (missing.length > 0) {
+    for (const text of missing) console.error(`Cannot run the suite: ${text}`);
+    return 1;
+  }
+  const interrupt = new AbortController();
+  const onSignal = () => interrupt.abort(new Error("interrupted"));
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(name, onSignal);
+  }
+  const late = AbortSignal.timeout(suiteMsMax);
+  try {
+    const counts = await runAll(readRequest(args), AbortSignal.any([interrupt.signal, late]));
+    const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
+    if (late.aborted) console.error(`\nThe suite was ended after ${suiteMsMax / 60_000} minutes.`);
+    console.log(`\n${counts.passed} passed, ${counts.failed} failed${skipped}`);
+    return succeeded(counts) && !interrupt.signal.aborted ? 0 : 1;
+  } finally {
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      Deno.removeSignalListener(name, onSignal);
+    }
+  }
+}
+
+function succeeded({ passed, failed, skipped }: TestCounts): boolean {
+  return passed > 0 && failed === 0 && (skipped === 0 || Deno.env.get("CI") !== "true");
+}
+
+function readRequest(args: readonly string[]): Request {
+  const text = { type: "string" } as const;
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    strict: false,
+    allowPositionals: true,
+    options: { "import-map": text, filter: text, seed: text, reporter: text },
+  });
+  const importMap = values["import-map"];
+  return {
+    args: positionals.length > 0 ? args : [...args, "tests"],
+    importMap: typeof importMap === "string" ? resolve(root, importMap) : undefined,
+    everything: positionals.length === 0 && values.filter === undefined,
+  };
+}
+
+/** Runs the tests and the doc examples, between the start and the end of the servers. */
+async function runAll(request: Request, signal: AbortSignal): Promise<TestCounts> {
+  await using stack = new AsyncDisposableStack();
+  const directory = await Deno.makeTempDir({ prefix: "lookaside_test_" });
+  stack.defer(() => Deno.remove(directory, { recursive: true }));
+  // Servers that run as another user keep their data below it.
+  await Deno.chmod(directory, 0o711);
+  Deno.env.set("TMPDIR", directory);
+
+  const redisUrl = Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).url;
+  const databaseUrl = Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url;
+  const env: Record<string, string> = {
+    REDIS_URL: redisUrl,
+    DATABASE_URL: databaseUrl,
+    TMPDIR: directory,
+    ...(request.importMap ? { TEST_IMPORT_MAP: request.importMap } : {}),
+  };
+  const runs = [[...lockArgs(request), ...request.args]];
+  if (request.everything) {
+    const map = request.importMap ? ["--import-map", request.importMap] : [];
+    runs.push([...lockArgs(request), ...map, "--doc", "--permit-no-files", "cache"]);
+  }
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const [at, args] of runs.entries()) {
+    const counts = await runTests(args, { env, report: join(directory, `${at}.xml`), signal });
+    total.passed += counts.passed;
+    total.failed += counts.failed;
+    total.skipped += counts.skipped;
+  }
+  return total;
+}
+
+/** The lock file pins the default import map; the other one resolves ranges of JSR. */
+function lockArgs(request: Request): string[] {
+  if (request.importMap) return ["--no-lock"];
+  return Deno.env.get("CI") === "true" ? ["--frozen"] : [];
+}
+
+/** Runs `deno test` once, in a process group of its own that is gone afterwards. */
+async function runTests(
+  args: readonly string[],
+  options: { env: Record<string, string>; report: string; signal: AbortSignal },
+): Promise<TestCounts> {
+  const { env, report, signal } = options;
+  if (signal.aborted) return { passed: 0, failed: 1, skipped: 0 };
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "--allow-all", "--no-prompt", `--junit-path=${report}`, ...args],
+    cwd: root,
+    env,
+    stdin: "null",
+    detached: true,
+  }).spawn();
+  const endGroup = () => killGroup(child.pid);
+  signal.addEventListener("abort", endGroup);
+  try {
+    const { success } = await child.status;
+    const counts = await readReport(report);
+    // A module that throws or does not load fails the run without a line in the report.
+    return success || counts.failed > 0 ? counts : { ...counts, failed: 1 };
+  } finally {
+    signal.removeEventListener("abort", endGroup);
+    endGroup();
+  }
+}
+
+async function readReport(path: string): Promise<TestCounts> {
+  try {
+    return countTests(await Deno.readTextFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return { passed: 0, failed: 0, skipped: 0 };
+    throw error;
+  }
+}
+
+/** Ends what is left of a process group: servers that a test started and did not end. */
+function killGroup(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch (error) {
+    const gone = error instanceof Deno.errors.NotFound || error instanceof TypeError;
+    if (!gone) throw error;
+  }
+}
+
+/** What the suite needs and this machine lacks. Fault tests need the programs in any case. */
+async function missingPrograms(): Promise<string[]> {
+  const missing: string[] = [];
+  for (const program of ["redis-server", "redis-cli"]) {
+    if (!await runs(program)) missing.push(`${program} is missing (Debian: redis-server)`);
+  }
+  try {
+    await findPostgres();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    missing.push("initdb and postgres are missing (Debian: postgresql)");
+  }
+  return missing;
+}
+
+async function runs(program: string): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command(program, {
+      args: ["--version"],
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    return success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
