@@ -26,8 +26,8 @@ import { loadUser, warmUsers } from "./routes/users.ts";
 /** How long the database may take to prove that users can be read. */
 const READINESS_TIMEOUT_MS = 1_000;
 
-/** How long the service waits for its first connection to Redis before it is ready without. */
-const REDIS_START_MS = 1_000;
+/** How long the service waits for a Redis that does not even refuse before it is ready without. */
+const REDIS_START_MS = 5_000;
 
 const REDIS_PORT = "6379";
 
@@ -58,7 +58,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   }
   // Closed last: what the cache still loads in the background needs it.
   const database = resources.use(connect(config.database));
-  const caughtUp = Promise.withResolvers<void>();
+  const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger);
   // What the cache asks of the feed, it asks once it is connected: later than both are made.
   const cache: Cache = resources.use(
@@ -67,7 +67,8 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       catchUp: (options) => changes.catchUp(options),
       // That its connections end is no news while it closes.
       onEvent: (event) => {
-        if (event.type === "caught-up") caughtUp.resolve();
+        const refused = event.type === "redis-error" && event.command === "connect";
+        if (event.type === "caught-up" || refused) redisTried.resolve();
         if (!resources.disposed) logEvent(event);
       },
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
@@ -87,7 +88,11 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   // With the cache off there is nothing to invalidate here, and others must not miss what they should.
   if (config.cache.enabled) changes.start();
   const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
-  const redisTried = within(REDIS_START_MS, inUse ? caughtUp.promise : Promise.resolve());
+  const redisWaited = inUse ? within(REDIS_START_MS, redisTried.promise) : undefined;
+  // What was committed before the start would else invalidate what the first requests have filled.
+  const settled = async () => {
+    if (config.cache.enabled) await (redisWaited ?? changes.catchUp({ replay: false }));
+  };
   const users = new Users(database);
   const audit = config.auditRatio === 0 ? undefined : resources.use(
     new Audit({
@@ -118,7 +123,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     changes,
     ...(audit === undefined ? {} : { audit }),
     warm: () => warmUsers(cache, users, WARM_COUNT),
-    ready: readiness(users, { stopping: stopping.signal, redisTried }),
+    ready: readiness(users, { stopping: stopping.signal, settled }),
     onError,
   });
   const server = listen(config, app.fetch, logger);
@@ -152,17 +157,17 @@ function cacheName({ cache: { url, prefix }, changes }: Config): string {
 /**
  * Whether requests should be sent here: from the first time that users can be read until the signal
  * to stop. An outage of Postgres changes nothing, or what the cache still serves would be lost too.
- * A Redis that is there is waited for, so that the first requests find it.
+ * A cache that is there is waited for, so that the first requests find it.
  */
 function readiness(
   users: Users,
-  { stopping, redisTried }: { stopping: AbortSignal; redisTried: Promise<unknown> },
+  { stopping, settled }: { stopping: AbortSignal; settled: () => Promise<void> },
 ): () => Promise<boolean> {
   let hasBeenReady = false;
   return async () => {
     if (!hasBeenReady && !stopping.aborted) {
       const read = users.list({ page: 1, limit: 1 });
-      hasBeenReady = await within(READINESS_TIMEOUT_MS, Promise.all([read, redisTried]));
+      hasBeenReady = await within(READINESS_TIMEOUT_MS, Promise.all([read, settled()]));
     }
     return hasBeenReady && !stopping.aborted;
   };
