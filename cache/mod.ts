@@ -38,4 +38,5 @@ export type {
   Store,
   StoreInfo,
 } from "./store.ts";
+export { type Credentials, parseTopology, type ServerAddress, type Topology } from "./topology.ts";
 export type { Invalidation } from "./writer.ts";
