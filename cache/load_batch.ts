@@ -1,3 +1,4 @@
+import { type Deferred, deferred } from "./deferred.ts";
 import type { LoadContext, Loads } from "./loads.ts";
 import type { Clock, Timer } from "./runtime.ts";
 
@@ -39,7 +40,7 @@ export class LoadBatch<T> {
 
   /** Asks for the load of a key. */
   load(key: string): Promise<T | undefined> {
-    const gathered: Gathered<T> = Promise.withResolvers<T | undefined>();
+    const gathered = deferred<T | undefined>();
     this.#gathering.set(key, gathered);
     this.#timer ??= this.#clock.after(GATHER_MS_MAX, () => void this.#dispatch());
     this.decided(key);
@@ -69,4 +70,4 @@ export class LoadBatch<T> {
   }
 }
 
-type Gathered<T> = PromiseWithResolvers<T | undefined>;
+type Gathered<T> = Deferred<T | undefined>;

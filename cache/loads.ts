@@ -1,4 +1,5 @@
 import { Bulkhead } from "./bulkhead.ts";
+import { deferred } from "./deferred.ts";
 import { LoadTimeoutError } from "./errors.ts";
 import type { Lookup } from "./lookup.ts";
 import type { Runtime } from "./runtime.ts";
@@ -83,7 +84,7 @@ export class Loads {
       controller.abort(new LoadTimeoutError(`Cannot load: not done after ${timeoutMs} ms`));
     });
     this.#controllers.add(controller);
-    const aborted = Promise.withResolvers<never>();
+    const aborted = deferred<never>();
     const onAbort = () => aborted.reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {

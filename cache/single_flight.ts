@@ -1,3 +1,5 @@
+import { deferred } from "./deferred.ts";
+
 /**
  * One look-up per key at a time in this process, joined only before it is sent.
  *
@@ -42,7 +44,7 @@ export class SingleFlight<T> {
       this.#joined++;
       return flight.waiting.promise;
     }
-    const { promise, resolve } = Promise.withResolvers<T>();
+    const { promise, resolve } = deferred<T>();
     flight.waiting = { task, promise, resolve };
     return promise;
   }
