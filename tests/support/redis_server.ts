@@ -1,4 +1,5 @@
 import { freePort } from "./free_port.ts";
+import { redisCli } from "./redis_cli.ts";
 import { ServerProcess } from "./server_process.ts";
 
 /** Options of {@linkcode startRedis}. */
@@ -34,13 +35,7 @@ export class RedisServer extends ServerProcess {
 
   /** Runs one command through `redis-cli` and answers its raw output without the last line break. */
   async cli(...args: string[]): Promise<string> {
-    const { success, stdout, stderr } = await new Deno.Command("redis-cli", {
-      args: ["-p", String(this.port), "--raw", ...args],
-      signal: AbortSignal.timeout(10_000),
-    }).output();
-    const text = new TextDecoder().decode(stdout).replace(/\n$/, "");
-    if (success) return text;
-    throw new Error(`Cannot run redis-cli ${args[0]}: ${new TextDecoder().decode(stderr)}${text}`);
+    return await redisCli("-p", String(this.port), "--raw", ...args);
   }
 }
 

@@ -13,7 +13,7 @@ describe("startRedis()", () => {
     assertEquals(await redis.cli("SET", "a", "1"), "OK");
     const { pid } = redis;
     await redis.kill();
-    await assertRejects(() => redis.cli("PING"), Error, "Cannot run redis-cli PING");
+    await assertRejects(() => redis.cli("PING"), Error, "PING: ");
     await redis.start();
     assert(redis.pid !== pid);
     assertEquals(await redis.cli("GET", "a"), "1");

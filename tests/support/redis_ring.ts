@@ -1,0 +1,61 @@
+import { lastingPort } from "./free_port.ts";
+import { type RedisServer, startRedis } from "./redis_server.ts";
+
+/** Servers that know nothing of each other. */
+export class RedisRing implements AsyncDisposable {
+  readonly #servers: RedisServer[];
+
+  /** Use {@linkcode startRedisRing}. */
+  constructor(servers: RedisServer[]) {
+    this.#servers = servers;
+  }
+
+  /** Every server that was started and not removed, whether it runs or not. */
+  get servers(): readonly RedisServer[] {
+    return this.#servers;
+  }
+
+  /** `redis-ring://127.0.0.1:{port},…` of the servers that there are now. */
+  get url(): string {
+    return `redis-ring://${this.#servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
+  }
+
+  /** The server that holds a Redis key, among those that run. */
+  async holderOf(redisKey: string): Promise<RedisServer> {
+    for (const server of this.#servers.filter(({ running }) => running)) {
+      if (await server.cli("EXISTS", redisKey) === "1") return server;
+    }
+    throw new Error(`Cannot name the holder of ${redisKey}: there is none`);
+  }
+
+  /** Adds a server. Who is to know of it must be told the new `url`. */
+  async add(): Promise<RedisServer> {
+    const server = await startRedis({ port: lastingPort() });
+    this.#servers.push(server);
+    return server;
+  }
+
+  /** Takes a server out, and ends it. */
+  async remove(server: RedisServer): Promise<void> {
+    this.#servers.splice(this.#servers.indexOf(server), 1);
+    await server[Symbol.asyncDispose]();
+  }
+
+  /** Ends every process, and removes what they left. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await using stack = new AsyncDisposableStack();
+    for (const server of this.#servers) stack.use(server);
+  }
+}
+
+/** Starts independent servers. */
+export async function startRedisRing(count = 3): Promise<RedisRing> {
+  const ring = new RedisRing([]);
+  try {
+    for (let at = 0; at < count; at++) await ring.add();
+  } catch (error) {
+    await ring[Symbol.asyncDispose]();
+    throw error;
+  }
+  return ring;
+}
