@@ -86,7 +86,7 @@ async function runAll(request: Request, signal: AbortSignal): Promise<TestCounts
   await Deno.chmod(directory, 0o711);
   Deno.env.set("TMPDIR", directory);
 
-  const redisUrl = Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).url;
+  const redisUrl = Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl;
   const databaseUrl = Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url;
   const env: Record<string, string> = {
     REDIS_URL: redisUrl,

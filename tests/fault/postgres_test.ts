@@ -25,7 +25,7 @@ describe("the service, its Postgres", () => {
     proxy = stack.use(startTcpProxy(postgres.port));
     const url = new URL(database.url);
     url.port = String(proxy.port);
-    env = { REDIS_URL: redis.url, DATABASE_URL: url.href };
+    env = { REDIS_URL: redis.serviceUrl, DATABASE_URL: url.href };
     service = stack.use(await startService({ env }));
   });
   afterAll(() => stack.disposeAsync());

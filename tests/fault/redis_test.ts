@@ -36,7 +36,7 @@ describe("the service, its Redis", () => {
   for (const [name, { lose, regain }] of Object.entries(outages)) {
     it(`${name} under requests, answers every one and recovers by itself`, async () => {
       await using redis = await startRedis({ appendOnly: true });
-      await using service = await start(redis.url);
+      await using service = await start(redis.serviceUrl);
       await using load = startReads(service);
       await load.answered(400);
       await lose(redis);
@@ -51,7 +51,7 @@ describe("the service, its Redis", () => {
 
     it(`${name}, shows a write made meanwhile, and never again what was there before`, async () => {
       await using redis = await startRedis({ appendOnly: true });
-      await using service = await start(redis.url);
+      await using service = await start(redis.serviceUrl);
       for (let id = 1; id <= 10; id++) await cacheInUse(service, `/users/${id}`);
       await lose(redis);
       for (let id = 1; id <= 10; id++) {
@@ -78,7 +78,7 @@ describe("the service, its Redis", () => {
 
   it("restarted empty over and over under requests, answers every one", async () => {
     await using redis = await startRedis();
-    await using service = await start(redis.url);
+    await using service = await start(redis.serviceUrl);
     await using load = startReads(service);
     for (let round = 0; round < 5; round++) {
       await load.answered(100);
@@ -126,7 +126,7 @@ describe("the service, its Redis", () => {
 
   it("losing every key at any time (FLUSHALL), answers every request", async () => {
     await using redis = await startRedis();
-    await using service = await start(redis.url);
+    await using service = await start(redis.serviceUrl);
     await using load = startReads(service);
     for (let round = 0; round < 20; round++) {
       await load.answered(20);
@@ -137,7 +137,7 @@ describe("the service, its Redis", () => {
 
   it("holding foreign bytes and foreign types under its keys, answers right", async () => {
     await using redis = await startRedis();
-    await using service = await start(redis.url);
+    await using service = await start(redis.serviceUrl);
     const keys = await eventually(async () => {
       await user(service, 160);
       const found = (await redis.cli("KEYS", "*user:160*")).split("\n").filter(Boolean);

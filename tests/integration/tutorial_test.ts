@@ -17,7 +17,7 @@ describe("the service, as the tutorial's client sees it", () => {
     redis = stack.use(await startRedis());
     const database = stack.use(await createSeededDatabase(30));
     service = stack.use(
-      await startService({ env: { REDIS_URL: redis.url, DATABASE_URL: database.url } }),
+      await startService({ env: { REDIS_URL: redis.serviceUrl, DATABASE_URL: database.url } }),
     );
     await cacheInUse(service, "/users/30");
   });

@@ -1,6 +1,11 @@
+import { fileURLToPath } from "node:url";
 import { freePort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
 import { ServerProcess } from "./server_process.ts";
+
+/** The user that the service is to have in production. */
+const aclFile = fileURLToPath(new URL("../../ops/redis.acl", import.meta.url));
+const servicePassword = "t0ken";
 
 /** Options of {@linkcode startRedis}. */
 export interface RedisOptions {
@@ -10,20 +15,31 @@ export interface RedisOptions {
   readonly args?: readonly string[];
   /** The port. Default: a free one. */
   readonly port?: number;
+  /** Whether there is the user of {@linkcode RedisServer.serviceUrl}. Default true. */
+  readonly serviceUser?: boolean;
 }
 
 /** A throwaway Redis on loopback. */
 export class RedisServer extends ServerProcess {
   /** The port it listens on, also after a restart. */
   readonly port: number;
-  /** `redis://127.0.0.1:{port}`. */
+  /** `redis://127.0.0.1:{port}`: the user who may do everything. */
   readonly url: string;
+  /** The same as the user of `ops/redis.acl`, who may do what the service must and no more. */
+  readonly serviceUrl: string;
 
   /** Use {@linkcode startRedis}. */
-  constructor(port: number, directory: string, options: RedisOptions) {
+  constructor(
+    port: number,
+    directory: string,
+    { user, ...options }: RedisOptions & { readonly user: ServiceUser },
+  ) {
     super({
       command: "redis-server",
-      args: redisArgs(port, directory, options),
+      args: [
+        ...redisArgs(port, directory, options),
+        ...options.serviceUser ?? true ? user.args : [],
+      ],
       ready: async (process) => {
         await process.lineMatching(/Ready to accept connections/);
       },
@@ -31,6 +47,7 @@ export class RedisServer extends ServerProcess {
     });
     this.port = port;
     this.url = `redis://127.0.0.1:${port}`;
+    this.serviceUrl = `redis://${user.name}:${servicePassword}@127.0.0.1:${port}`;
   }
 
   /** Runs one command through `redis-cli` and answers its raw output without the last line break. */
@@ -46,7 +63,10 @@ export class RedisServer extends ServerProcess {
  */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const directory = await Deno.makeTempDir({ prefix: "lookaside_redis_" });
-  const server = new RedisServer(options.port ?? freePort(), directory, options);
+  const server = new RedisServer(options.port ?? freePort(), directory, {
+    ...options,
+    user: await readServiceUser(),
+  });
   try {
     await server.start();
   } catch (error) {
@@ -62,4 +82,16 @@ function redisArgs(port: number, directory: string, options: RedisOptions): stri
     ...["--appendonly", options.appendOnly ? "yes" : "no", "--appendfsync", "always"],
     ...["--daemonize", "no", ...options.args ?? []],
   ];
+}
+
+/** The user of `ops/redis.acl`, as arguments of `redis-server`. */
+interface ServiceUser {
+  readonly name: string;
+  readonly args: readonly string[];
+}
+
+/** With a password, which the file leaves to its owner, and the key prefixes of tests beside its own. */
+async function readServiceUser(): Promise<ServiceUser> {
+  const [, name = "", ...rules] = (await Deno.readTextFile(aclFile)).trim().split(/\s+/);
+  return { name, args: ["--user", name, ...rules, `>${servicePassword}`, "~t*"] };
 }

@@ -71,7 +71,10 @@ export async function openNodes(
   options: CacheOptions = {},
 ): Promise<Node[]> {
   const prefix = freshPrefix();
-  const nodes = Array.from({ length: count }, () => openNode(server.url, { prefix, ...options }));
+  const nodes = Array.from(
+    { length: count },
+    () => openNode(server.serviceUrl, { prefix, ...options }),
+  );
   try {
     await coherent(...nodes);
   } catch (error) {
