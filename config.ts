@@ -6,6 +6,7 @@
  * @module
  */
 import { z } from "zod";
+import { parseTopology, type ServerAddress } from "./cache/topology.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -16,9 +17,14 @@ const DATABASE_POOL_LIMIT = 1_000;
 const CACHE_VERSION_MAX = 1_000_000_000;
 const WARM_MAX = 1_000;
 const URL_LENGTH_MAX = 2_048;
+/** As many nodes as a cluster is recommended to have at most. */
+const REDIS_NODES_MAX = 1_000;
 
 /** One host, in the form that a permission list can name: no commas, no escapes. */
 const HOST_IN_URL = /^(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)$/i;
+
+/** A URL that names several servers, whose ports make that `URL` does not parse it. */
+const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
 
 /** Severities of log records, from the most talkative. */
 export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
@@ -47,7 +53,7 @@ export interface DatabaseConfig {
 
 /** What the cache takes. Durations in milliseconds. */
 export interface CacheConfig {
-  /** `redis://…`, `rediss://…` or `memory:`. */
+  /** Where the shared tier is, and in what form: see {@linkcode parseTopology}. */
   readonly url: string;
   /** `false`: every read goes to the database. */
   readonly enabled: boolean;
@@ -90,6 +96,8 @@ export interface ChangesConfig {
 
 /** Everything the service can be told. */
 export interface Config {
+  /** What Sentinels or a cluster may announce, besides the servers of the Redis URL. */
+  readonly redisNodes: readonly ServerAddress[];
   /** The HTTP server. */
   readonly http: HttpConfig;
   /** The database. */
@@ -128,10 +136,11 @@ const VARIABLES = {
     .optional(),
   SHUTDOWN_TIMEOUT_MS: integer(0, TIMEOUT_MS_MAX).default(10_000),
   LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
-  DATABASE_URL: serverUrl(["postgres:", "postgresql:"])
+  DATABASE_URL: postgresUrl()
     .default("postgres://postgres:secret@127.0.0.1:5432/testdb"),
   DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
-  REDIS_URL: serverUrl(["redis:", "rediss:", "memory:"]).default("redis://127.0.0.1:6379"),
+  REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
+  REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
   REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(250),
   CACHE: oneOf(["on", "off"]).default("on"),
   CACHE_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "must be 1 to 32 of A-Z a-z 0-9 _ -")
@@ -177,6 +186,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   }
   const values = parsed.data;
   return Object.freeze({
+    redisNodes: Object.freeze(values.REDIS_NODES),
     http: Object.freeze({
       hostname: values.HOST,
       port: values.PORT,
@@ -240,6 +250,10 @@ export function isLoopback(hostname: string): boolean {
 
 /** A URL fit for logs and terminals: its password is replaced by `***`. */
 export function redactUrl(url: string): string {
+  const [, scheme, user, servers] = SEVERAL_SERVERS.exec(url) ?? [];
+  if (scheme !== undefined) {
+    return `${scheme}${user === undefined ? "" : `${user.replace(/:.*/s, ":***")}@`}${servers}`;
+  }
   if (!URL.canParse(url)) return "(not a URL)";
   const shown = new URL(url);
   if (shown.password !== "") shown.password = "***";
@@ -273,16 +287,53 @@ function oneOf<const Names extends readonly [string, ...string[]]>(
   return z.enum(names, `must be one of ${names.join(", ")}`);
 }
 
-/** A URL with one of the schemes and, but for `memory:`, a host. */
-function serverUrl(schemes: readonly string[]): z.ZodString {
-  const names = schemes.map((scheme) => scheme === "memory:" ? scheme : `${scheme}//host`);
-  return z.string().max(URL_LENGTH_MAX, `must be at most ${URL_LENGTH_MAX} characters`).refine(
-    (text) => {
-      if (!URL.canParse(text)) return false;
-      const { protocol, hostname, port } = new URL(text);
-      if (!schemes.includes(protocol) || port === "0") return false;
-      return protocol === "memory:" ? text === "memory:" : HOST_IN_URL.test(hostname);
-    },
-    `must be a URL: ${names.join(", ")}`,
-  );
+/** `postgres://host/…`. */
+function postgresUrl(): z.ZodString {
+  return urlText().refine((text) => {
+    if (!URL.canParse(text)) return false;
+    const { protocol, hostname, port } = new URL(text);
+    return /^postgres(ql)?:$/.test(protocol) && port !== "0" && HOST_IN_URL.test(hostname);
+  }, "must be a URL: postgres://host or postgresql://host");
+}
+
+/** What {@linkcode parseTopology} reads. */
+function redisUrl(): z.ZodString {
+  const forms = "redis://host, redis-sentinel://h1,h2,h3/name, redis-cluster://h1,h2, " +
+    "redis-ring://h1,h2, the same with rediss, or memory:";
+  return urlText().refine(isTopology, `must be a URL: ${forms}`);
+}
+
+function urlText(): z.ZodString {
+  return z.string().max(URL_LENGTH_MAX, `must be at most ${URL_LENGTH_MAX} characters`);
+}
+
+function isTopology(url: string): boolean {
+  try {
+    parseTopology(url);
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+/** `host:port`, so many of them at most, with commas between. */
+function addresses(
+  countMax: number,
+): z.ZodPipe<z.ZodString, z.ZodTransform<ServerAddress[], string>> {
+  return z.string().transform((text, context) => {
+    const each = text.split(",").map((address) => address.trim());
+    const plain = each.every((address) =>
+      /^[^@/]+:[0-9]+$/.test(address) && isTopology(`redis://${address}`)
+    );
+    if (plain && each.length <= countMax) {
+      return each.flatMap((address) => {
+        const topology = parseTopology(`redis://${address}`);
+        return topology.kind === "memory" ? [] : topology.servers;
+      });
+    }
+    const message = `must be host:port, at most ${countMax} of them, with commas between`;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
 }

@@ -24,6 +24,12 @@ const URL_PASSWORD: RedactionPattern = {
   replacement: "$1:***@",
 };
 
+/** How Deno refuses to connect. */
+const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
+
+/** So many addresses are told of: a cluster has no more nodes. */
+const UNLISTED_MAX = 1_000;
+
 /** Options of {@linkcode configureLogging}. */
 export interface LoggingOptions {
   /** The least severe records that are written. */
@@ -55,6 +61,7 @@ export function logFormatter(pretty: boolean): TextFormatter {
 /** Makes the subscriber of the cache's events. */
 export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
   let redisErrorReported = false;
+  const unlisted = new Set<string>();
   return (event) => {
     switch (event.type) {
       case "fill":
@@ -89,6 +96,16 @@ export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
       case "catch-up-error":
         return logger.warn("Cannot catch up, so Redis is not read: {error}", pick(event));
       case "redis-error": {
+        const address = unlistedAddress(event.error);
+        if (address !== undefined) {
+          // Each attempt to connect fails so, and there is one every two seconds for ever.
+          if (unlisted.has(address) || unlisted.size >= UNLISTED_MAX) return;
+          unlisted.add(address);
+          return logger.error(
+            "Cannot connect to {address}: the permissions do not list it; add it to REDIS_NODES",
+            { address },
+          );
+        }
         // An outage fails every command. The first failure says why; the rest would bury the log.
         const level = redisErrorReported ? "debug" : "warning";
         redisErrorReported = true;
@@ -120,6 +137,15 @@ export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
 /** An error as a log shows it: the message, without the stack that only a defect deserves. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
+
+/** The address that Deno does not let this process connect to, if that is what is wrong. */
+function unlistedAddress(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof Deno.errors.NotCapable) return NET_REFUSAL.exec(error.message)?.[1];
+  // What a cluster's client says when no server answers.
+  const { lastNodeError } = error as { lastNodeError?: unknown };
+  return unlistedAddress(lastNodeError ?? error.cause);
 }
 
 function pick(event: CacheEvent): Record<string, unknown> {

@@ -10,6 +10,7 @@ import {
 } from "../config.ts";
 
 const DEFAULTS = {
+  redisNodes: [],
   http: {
     hostname: "127.0.0.1",
     port: 3_000,
@@ -61,6 +62,23 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
     "redis://host:0",
     "redis://h1,h2",
     "redis://:pw@",
+    "redis://host/db",
+    "redis-sentinel://h1,h2",
+    "redis-cluster://h1,,h2",
+    "redis-cluster://h1/1",
+    "redis-ring://h1,h1",
+    "redis-swarm://h1,h2",
+  ],
+  REDIS_NODES: [
+    "host",
+    "host:0",
+    "host:65536",
+    ":6379",
+    "a:1,,b:2",
+    "redis://host:1",
+    "me:pw@host:1",
+    "host:1/0",
+    Array.from({ length: 1_001 }, (_, at) => `h${at}:1`).join(),
   ],
   REDIS_COMMAND_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "0", "600001"],
   CACHE: ["true", "ON", "1"],
@@ -106,6 +124,7 @@ describe("parseConfig()", () => {
       DATABASE_URL: "postgresql://db.example/app",
       DATABASE_POOL_MAX: "1",
       REDIS_URL: "rediss://cache.example:6380/2",
+      REDIS_NODES: "10.0.0.1:7000, [::1]:7001,node-3:7002",
       REDIS_COMMAND_TIMEOUT_MS: "1",
       CACHE: "off",
       CACHE_PREFIX: "app-1_x",
@@ -126,6 +145,11 @@ describe("parseConfig()", () => {
       CHANGES_CACHE_NAME: "eu/cache-1",
     });
     assertEquals(config, {
+      redisNodes: [
+        { host: "10.0.0.1", port: 7_000 },
+        { host: "::1", port: 7_001 },
+        { host: "node-3", port: 7_002 },
+      ],
       http: { hostname: "::1", port: 0, adminToken: "t0ken", shutdownTimeoutMs: 0, listTtlMs: 2 },
       database: { url: "postgresql://db.example/app", poolMax: 1 },
       cache: {
@@ -151,6 +175,16 @@ describe("parseConfig()", () => {
 
   it("accepts memory: in place of a Redis", () => {
     assertEquals(parseConfig({ REDIS_URL: "memory:" }).cache.url, "memory:");
+  });
+
+  it("accepts every form of Redis", () => {
+    for (
+      const url of [
+        "redis-sentinel://me:pw@h1,h2:26380,h3/primary/2",
+        "redis-cluster://h1:7000,h2:7001,[::1]:7002",
+        "rediss-ring://:pw@10.0.0.1,10.0.0.2:6380/1",
+      ]
+    ) assertEquals(parseConfig({ REDIS_URL: url }).cache.url, url);
   });
 
   it("accepts both bounds of a ratio", () => {
@@ -243,13 +277,30 @@ describe("redactUrl()", () => {
     assertEquals(redactUrl("memory:"), "memory:");
   });
 
+  it("hides the password of several servers, whose URL no URL parser takes", () => {
+    for (
+      const [url, shown] of [
+        ["redis-cluster://h1:7000,h2:7001", "redis-cluster://h1:7000,h2:7001"],
+        ["redis-cluster://me:p4ss@h1:7000,h2:7001", "redis-cluster://me:***@h1:7000,h2:7001"],
+        ["rediss-ring://:p4ss@h1:1,[::1]:2/3", "rediss-ring://:***@h1:1,[::1]:2/3"],
+        ["redis-sentinel://me@h1,h2/m", "redis-sentinel://me@h1,h2/m"],
+        ["redis-sentinel://:p4:ss@h1,h2/m/0", "redis-sentinel://:***@h1,h2/m/0"],
+      ] as const
+    ) assertEquals(redactUrl(url), shown);
+    for (
+      const url of ["redis-cluster://me:p4@ss@h1:7000,h2:7001", "redis-ring://me:p4/ss@h1:1,h2:2"]
+    ) {
+      assert(!redactUrl(url).includes("ss"), redactUrl(url));
+    }
+  });
+
   it("shows nothing of what is not a URL", () => {
     assertEquals(redactUrl("p4ssw0rd"), "(not a URL)");
   });
 });
 
 describe(".env.example", () => {
-  const WITHOUT_DEFAULT = new Set(["ADMIN_TOKEN", "CHANGES_CACHE_NAME"]);
+  const WITHOUT_DEFAULT = new Set(["ADMIN_TOKEN", "CHANGES_CACHE_NAME", "REDIS_NODES"]);
   const lines = Deno.readTextFileSync(new URL("../.env.example", import.meta.url)).split("\n");
   const values = Object.fromEntries(
     lines.flatMap((line) => {

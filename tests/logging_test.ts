@@ -87,6 +87,37 @@ describe("cacheEventLogger()", () => {
   });
 });
 
+/** What Deno throws for an address that is not listed. */
+function refusal(address: string): Error {
+  return new Deno.errors.NotCapable(
+    `Requires net access to "${address}", run again with the --allow-net flag`,
+  );
+}
+
+describe("cacheEventLogger() on an address that the permissions do not list", () => {
+  it("names it once and says what to do, also where a cluster's client tells of it", async () => {
+    const all = Object.assign(new Error("Failed to refresh slots cache."), {
+      lastNodeError: refusal("10.0.0.8:7001"),
+    });
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger);
+      for (let time = 0; time < 3; time++) {
+        for (const error of [refusal("10.0.0.9:7001"), refusal("[::9]:7001"), all]) {
+          log({ type: "redis-error", command: "connect", error });
+        }
+        log({ type: "connection", connected: time % 2 === 0 });
+      }
+    });
+    assertEquals(
+      records.filter(({ level }) => level === "error").map(({ message }) => message.join("")),
+      ["10.0.0.9:7001", "[::9]:7001", "10.0.0.8:7001"].map((address) =>
+        `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`
+      ),
+    );
+    assertEquals(records.length, 6);
+  });
+});
+
 describe("lookupLogger()", () => {
   it("logs hits, stale hits and misses with key, tier and duration", async () => {
     const records = await recorded((logger) => {

@@ -20,12 +20,13 @@ import { ChildProcess, DATA_FOLDER } from "./child_process.ts";
 import { definedOnly, developmentEnvironment, type Environment } from "./environment.ts";
 import { devEnvFile, Machine } from "./machine.ts";
 import { permissionFlags } from "./permissions.ts";
+import { announcedNodes } from "./redis_nodes.ts";
 
 /** PGlite has one session, for which more connections would only queue, and passes no wake-ups on. */
 const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
 
 /** What `deno task load` must know to start a service like this one. */
-const NOTED = ["REDIS_URL", "DATABASE_URL", "DATABASE_POOL_MAX", "CHANGES_LISTEN"];
+const NOTED = ["REDIS_URL", "REDIS_NODES", "DATABASE_URL", "DATABASE_POOL_MAX", "CHANGES_LISTEN"];
 const STATEMENT_TIMEOUT_MS = 60_000;
 
 const ORIGINS: Readonly<Record<Origin, string>> = {
@@ -69,10 +70,12 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   const inserted = await prepareDatabase(config, servers.postgres.origin);
   if (stopped.aborted) return 0;
   await using _note = await noteServers(values.data, chosen);
+  const announced = await announcedNodes(config, (line) => console.log(line));
   console.log(welcome(config, servers, inserted));
 
+  const flags = permissionFlags(config, announced);
   await using service = ChildProcess.deno(
-    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), ...serviceArgs(config)],
+    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), ...serviceArgs(flags)],
     { env: definedOnly(chosen) },
   );
   const untilStopped = Promise.withResolvers<number>();
@@ -80,8 +83,8 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   return await Promise.race([untilStopped.promise, service.status.then(({ code }) => code)]);
 }
 
-function serviceArgs(config: Config): string[] {
-  return ["run", "--watch", "--no-clear-screen", ...permissionFlags(config), "main.ts"];
+function serviceArgs(flags: readonly string[]): string[] {
+  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts"];
 }
 
 /** The default user with its password, then the user of this session, whom local servers often trust. */

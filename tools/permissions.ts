@@ -1,29 +1,29 @@
 /**
- * What the service may do, as Deno's flags: talk to its two servers, listen, and read its own
- * variables. Nothing else, whatever a dependency tries.
+ * What the service may do, as Deno's flags: talk to its servers, listen, and read its own variables.
+ * Nothing else, whatever a dependency tries.
  *
  * @module
  */
+import { parseTopology, type ServerAddress } from "../cache/topology.ts";
 import { type Config, VARIABLE_NAMES } from "../config.ts";
 
-const DEFAULT_PORTS: Readonly<Record<string, number>> = {
-  "redis:": 6379,
-  "rediss:": 6379,
-  "postgres:": 5432,
-  "postgresql:": 5432,
-};
+const POSTGRES_PORT = 5432;
 
 /**
- * The addresses the service may open: the one it listens at, Redis and Postgres. An address is the
- * host as the configuration writes it, because Deno compares before it resolves.
+ * The addresses the service may open: the one it listens at, every Redis that is configured, those that
+ * Sentinels or a cluster have `announced`, and Postgres. An address is the host as the configuration or
+ * the announcement writes it, because Deno compares before it resolves.
  */
-export function netAddresses(config: Config): string[] {
+export function netAddresses(config: Config, announced: readonly ServerAddress[] = []): string[] {
+  const topology = parseTopology(config.cache.url);
   const addresses = [
-    `${bracketed(config.http.hostname)}:${config.http.port}`,
-    ...addressOf(config.cache.url),
-    ...addressOf(config.database.url),
+    { host: config.http.hostname, port: config.http.port },
+    ...(topology.kind === "memory" ? [] : topology.servers),
+    ...config.redisNodes,
+    ...announced,
+    postgresAddress(config.database.url),
   ];
-  return [...new Set(addresses)];
+  return [...new Set(addresses.map(({ host, port }) => `${bracketed(host)}:${port}`))];
 }
 
 /**
@@ -33,11 +33,14 @@ export function netAddresses(config: Config): string[] {
  * The bare `--ignore-env` makes every other variable read as absent. Without it ioredis, whose debug
  * module lists the environment on import, ends the process.
  */
-export function permissionFlags(config: Config): string[] {
+export function permissionFlags(
+  config: Config,
+  announced: readonly ServerAddress[] = [],
+): string[] {
   return [
     "--no-prompt",
     "--no-remote",
-    `--allow-net=${netAddresses(config).join(",")}`,
+    `--allow-net=${netAddresses(config, announced).join(",")}`,
     `--allow-env=${VARIABLE_NAMES.join(",")}`,
     "--ignore-env",
   ];
@@ -47,15 +50,16 @@ export function permissionFlags(config: Config): string[] {
  * As {@linkcode permissionFlags}, and no code but what the lock file names and the cache holds: a
  * service that starts must not fetch any.
  */
-export function productionFlags(config: Config): string[] {
-  return ["--frozen", "--cached-only", ...permissionFlags(config)];
+export function productionFlags(
+  config: Config,
+  announced: readonly ServerAddress[] = [],
+): string[] {
+  return ["--frozen", "--cached-only", ...permissionFlags(config, announced)];
 }
 
-function addressOf(url: string): string[] {
-  const { protocol, hostname, port } = new URL(url);
-  const defaultPort = DEFAULT_PORTS[protocol];
-  if (defaultPort === undefined) return [];
-  return [`${bracketed(hostname)}:${port === "" ? defaultPort : port}`];
+function postgresAddress(url: string): ServerAddress {
+  const { hostname, port } = new URL(url);
+  return { host: hostname, port: port === "" ? POSTGRES_PORT : Number(port) };
 }
 
 function bracketed(host: string): string {

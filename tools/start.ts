@@ -8,6 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { ConfigError, parseConfig, readEnvironment } from "../config.ts";
 import { productionFlags } from "./permissions.ts";
+import { announcedNodes } from "./redis_nodes.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const MISCONFIGURED = 2;
@@ -35,7 +36,9 @@ async function runDeno(args: readonly string[]): Promise<number> {
 
 async function start(): Promise<number> {
   try {
-    const flags = productionFlags(parseConfig(readEnvironment()));
+    const config = parseConfig(readEnvironment());
+    const announced = await announcedNodes(config, (line) => console.error(line));
+    const flags = productionFlags(config, announced);
     const cached = await runDeno(["cache", "--quiet", "--frozen", "main.ts"]);
     return cached === 0 ? await runDeno(["run", ...flags, "main.ts"]) : cached;
   } catch (error) {

@@ -72,6 +72,36 @@ describe("netAddresses()", () => {
     );
   });
 
+  it("lists every server of a URL that names several, and those of REDIS_NODES", () => {
+    for (
+      const [url, redis] of [
+        ["redis-sentinel://me:pw@s1,s2:26380/primary", ["s1:26379", "s2:26380"]],
+        ["redis-cluster://10.0.0.1:7000,[::1]:7001", ["10.0.0.1:7000", "[::1]:7001"]],
+        ["redis-ring://a,b:2/1", ["a:6379", "b:2"]],
+      ] as const
+    ) {
+      assertEquals(addressesFor({ REDIS_URL: url, REDIS_NODES: "n:7002,[::2]:7003" }), [
+        "127.0.0.1:3000",
+        ...redis,
+        "n:7002",
+        "[::2]:7003",
+        "127.0.0.1:5432",
+      ]);
+    }
+  });
+
+  it("lists what is announced, each address once", () => {
+    const config = parseConfig({ REDIS_URL: "redis-cluster://a:1,b:2" });
+    const announced = [{ host: "b", port: 2 }, { host: "::3", port: 3 }, { host: "::3", port: 3 }];
+    assertEquals(netAddresses(config, announced), [
+      "127.0.0.1:3000",
+      "a:1",
+      "b:2",
+      "[::3]:3",
+      "127.0.0.1:5432",
+    ]);
+  });
+
   it("leaves Redis out in memory-only mode", () => {
     assertEquals(addressesFor({ REDIS_URL: "memory:" }), ["127.0.0.1:3000", "127.0.0.1:5432"]);
   });
