@@ -9,8 +9,10 @@ import {
   VARIABLE_NAMES,
 } from "../config.ts";
 
+const NO_NODES: readonly unknown[] = [];
+
 const DEFAULTS = {
-  redisNodes: [],
+  redisNodes: NO_NODES,
   http: {
     hostname: "127.0.0.1",
     port: 3_000,
