@@ -1,8 +1,8 @@
 /**
  * An instance of the cache in a process of its own, driven over stdin and stdout by JSON lines.
  *
- * As a program it takes the cache's options as JSON in its first argument (with `url` of a Redis) and
- * the Redis key under which loads are counted in its second. As a module it starts that program.
+ * As a program it takes the cache's options as JSON in its first argument and where loads are counted,
+ * a {@linkcode Counter}, in its second. As a module it starts that program.
  *
  * @module
  */
@@ -11,6 +11,14 @@ import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { Cache, type CacheOptions } from "../../cache/mod.ts";
+
+/** Where loads are counted. */
+export interface Counter {
+  /** The URL of a Redis server. */
+  readonly url: string;
+  /** The key. */
+  readonly key: string;
+}
 
 /** One command: read a key with so many callers at once, by a load that takes a while. */
 export interface ReadCommand {
@@ -102,13 +110,20 @@ export class LoaderProcess implements AsyncDisposable {
   }
 }
 
-/** Starts an instance in a process of its own, which counts its loads under `counterKey`. */
+/** Starts an instance in a process of its own, which counts its loads. */
 export async function startLoaderProcess(
-  options: CacheOptions & { readonly url: string },
-  counterKey: string,
+  options: CacheOptions,
+  counter: Counter,
 ): Promise<LoaderProcess> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", import.meta.filename ?? "", JSON.stringify(options), counterKey],
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      import.meta.filename ?? "",
+      JSON.stringify(options),
+      JSON.stringify(counter),
+    ],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
@@ -123,10 +138,14 @@ function report(line: Report): void {
   for (let sent = 0; sent < bytes.length;) sent += Deno.stdout.writeSync(bytes.subarray(sent));
 }
 
-async function read(cache: Cache, counter: Redis, command: ReadCommand): Promise<ReadOutcome> {
+async function read(
+  cache: Cache,
+  count: () => Promise<number>,
+  command: ReadCommand,
+): Promise<ReadOutcome> {
   const startedAtMs = performance.now();
   const load = async () => {
-    const nth = await counter.incr(Deno.args[1] ?? "loads");
+    const nth = await count();
     report({ type: "loading" });
     await delay(command.loadMs);
     return `load ${nth}`;
@@ -150,7 +169,8 @@ async function read(cache: Cache, counter: Redis, command: ReadCommand): Promise
 }
 
 async function main(): Promise<void> {
-  const options: CacheOptions & { url: string } = JSON.parse(Deno.args[0] ?? "{}");
+  const options: CacheOptions = JSON.parse(Deno.args[0] ?? "{}");
+  const { url, key }: Counter = JSON.parse(Deno.args[1] ?? "{}");
   const coherent = Promise.withResolvers<void>();
   const cache = new Cache({
     ...options,
@@ -158,12 +178,13 @@ async function main(): Promise<void> {
       if (event.type === "coherent" && event.coherent) coherent.resolve();
     },
   });
-  const counter = new Redis(options.url);
+  const counter = new Redis(url);
+  const count = () => counter.incr(key);
   await coherent.promise;
   report({ type: "ready" });
   for await (const line of createInterface({ input: Readable.fromWeb(Deno.stdin.readable) })) {
     const command: ReadCommand = JSON.parse(line);
-    report({ type: "read", outcome: await read(cache, counter, command) });
+    report({ type: "read", outcome: await read(cache, count, command) });
   }
   counter.disconnect();
   await cache.close();

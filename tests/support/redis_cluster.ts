@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { eventually } from "./eventually.ts";
 import { lastingPort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
-import { type RedisServer, startRedis } from "./redis_server.ts";
+import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 
 const PRIMARIES = 3;
 const SLOTS = 16_384;
@@ -51,6 +51,11 @@ export class RedisCluster implements AsyncDisposable {
   /** `redis-cluster://127.0.0.1:{port},…` of the servers that there are now. */
   get url(): string {
     return `redis-cluster://${this.#servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
+  }
+
+  /** The same for the user of `ops/redis.acl`. */
+  get serviceUrl(): string {
+    return withServiceUser(this.url, this.#servers);
   }
 
   /** The servers that own slots, as those that run see it. */

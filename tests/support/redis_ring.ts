@@ -1,5 +1,5 @@
 import { lastingPort } from "./free_port.ts";
-import { type RedisServer, startRedis } from "./redis_server.ts";
+import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 
 /** Servers that know nothing of each other. */
 export class RedisRing implements AsyncDisposable {
@@ -18,6 +18,11 @@ export class RedisRing implements AsyncDisposable {
   /** `redis-ring://127.0.0.1:{port},…` of the servers that there are now. */
   get url(): string {
     return `redis-ring://${this.#servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
+  }
+
+  /** The same for the user of `ops/redis.acl`. */
+  get serviceUrl(): string {
+    return withServiceUser(this.url, this.#servers);
   }
 
   /** The server that holds a Redis key, among those that run. */

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { eventually } from "./eventually.ts";
 import { lastingPort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
-import { type RedisServer, startRedis } from "./redis_server.ts";
+import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 import { ServerProcess } from "./server_process.ts";
 
 /** What the Sentinels call the primary. */
@@ -71,6 +71,11 @@ export class RedisSentinel implements AsyncDisposable {
     this.url = `redis-sentinel://${
       sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")
     }/${MASTER}`;
+  }
+
+  /** The same for the user of `ops/redis.acl`. */
+  get serviceUrl(): string {
+    return withServiceUser(this.url, this.servers);
   }
 
   /** The server that a majority of the Sentinels calls the primary. */

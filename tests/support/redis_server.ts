@@ -76,6 +76,12 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   return server;
 }
 
+/** The URL of several servers for the user of their {@linkcode RedisServer.serviceUrl}. */
+export function withServiceUser(url: string, servers: readonly RedisServer[]): string {
+  const { username, password } = new URL(servers[0]?.serviceUrl ?? "");
+  return url.replace("://", `://${username}:${password}@`);
+}
+
 function redisArgs(port: number, directory: string, options: RedisOptions): string[] {
   return [
     ...["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""],

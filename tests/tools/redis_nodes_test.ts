@@ -53,7 +53,7 @@ describe("announcedNodes()", () => {
   });
 
   it("takes REDIS_NODES for the whole truth", async () => {
-    const [seed] = addressesOf(cluster.servers);
+    const [seed = ""] = addressesOf(cluster.servers);
     const REDIS_NODES = "10.0.0.1:7000,10.0.0.2:7000";
     assertEquals(await allowedFor({ REDIS_URL: `redis-cluster://${seed}`, REDIS_NODES }), {
       addresses: [...REDIS_NODES.split(","), seed].toSorted(),
@@ -98,7 +98,7 @@ describe("announcedNodes()", () => {
   });
 
   it("asks nobody where the URL says it all", async () => {
-    const [seed] = addressesOf(cluster.servers);
+    const [seed = ""] = addressesOf(cluster.servers);
     for (
       const [REDIS_URL, count] of [[`redis://${seed}`, 1], [`redis-ring://${seed},h2`, 2]] as const
     ) {

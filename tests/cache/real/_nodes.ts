@@ -64,9 +64,9 @@ export async function coherent(...nodes: readonly Node[]): Promise<void> {
   });
 }
 
-/** Opens so many nodes on one Redis, under one fresh prefix, and waits until they are up. */
+/** Opens so many nodes on one Redis, or several, under one fresh prefix, and waits until they are up. */
 export async function openNodes(
-  server: RedisServer,
+  server: { readonly serviceUrl: string },
   count: number,
   options: CacheOptions = {},
 ): Promise<Node[]> {
