@@ -49,6 +49,8 @@ export interface DatabaseConfig {
   readonly url: string;
   /** The most connections open at once. */
   readonly poolMax: number;
+  /** A file of certificates, in PEM, one of which must have signed the server's. */
+  readonly caFile?: string;
 }
 
 /** What the cache takes. Durations in milliseconds. */
@@ -57,6 +59,8 @@ export interface CacheConfig {
   readonly url: string;
   /** `false`: every read goes to the database. */
   readonly enabled: boolean;
+  /** A file of certificates, in PEM, one of which must have signed the servers'. */
+  readonly caFile?: string;
   /** First part of every key. */
   readonly prefix: string;
   /** Key version. */
@@ -138,9 +142,11 @@ const VARIABLES = {
   LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
   DATABASE_URL: postgresUrl()
     .default("postgres://postgres:secret@127.0.0.1:5432/testdb"),
+  DATABASE_CA_FILE: filePath().optional(),
   DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
   REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
   REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
+  REDIS_CA_FILE: filePath().optional(),
   REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(250),
   CACHE: oneOf(["on", "off"]).default("on"),
   CACHE_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "must be 1 to 32 of A-Z a-z 0-9 _ -")
@@ -185,6 +191,8 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     );
   }
   const values = parsed.data;
+  const contradictions = contradictionsOf(values);
+  if (contradictions.length > 0) throw new ConfigError(contradictions);
   return Object.freeze({
     redisNodes: Object.freeze(values.REDIS_NODES),
     http: Object.freeze({
@@ -194,10 +202,15 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
       listTtlMs: values.CACHE_LIST_TTL_MS,
     }),
-    database: Object.freeze({ url: values.DATABASE_URL, poolMax: values.DATABASE_POOL_MAX }),
+    database: Object.freeze({
+      url: values.DATABASE_URL,
+      poolMax: values.DATABASE_POOL_MAX,
+      ...(values.DATABASE_CA_FILE === undefined ? {} : { caFile: values.DATABASE_CA_FILE }),
+    }),
     cache: Object.freeze({
       url: values.REDIS_URL,
       enabled: values.CACHE === "on",
+      ...(values.REDIS_CA_FILE === undefined ? {} : { caFile: values.REDIS_CA_FILE }),
       prefix: values.CACHE_PREFIX,
       version: values.CACHE_VERSION,
       ttlMs: values.CACHE_TTL_MS,
@@ -219,6 +232,21 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     warmCount: values.CACHE_WARM,
     logLevel: values.LOG_LEVEL,
   });
+}
+
+/** What is good by itself and not together. */
+function contradictionsOf(values: z.infer<typeof schema>): string[] {
+  const problems: string[] = [];
+  // Who names an authority means to be protected, and would not be.
+  if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {
+    problems.push("REDIS_CA_FILE: must be absent unless REDIS_URL begins with rediss");
+  }
+  if (
+    values.DATABASE_CA_FILE !== undefined && /[?&]sslmode=disable(&|$)/.test(values.DATABASE_URL)
+  ) {
+    problems.push("DATABASE_CA_FILE: must be absent where DATABASE_URL has sslmode=disable");
+  }
+  return problems;
 }
 
 /**
@@ -270,6 +298,11 @@ function integer(min: number, max: number): z.ZodPipe<z.ZodString, z.ZodTransfor
     context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
     return z.NEVER;
   });
+}
+
+/** In the form that a permission list can name. */
+function filePath(): z.ZodString {
+  return z.string().regex(/^[^,\p{Cc}]{1,1024}$/u, "must be the path of a file, without commas");
 }
 
 function ratio(): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {

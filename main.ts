@@ -8,6 +8,7 @@ import type { Logger } from "@logtape/logtape";
 import { connect } from "@db/driver";
 import { Audit } from "./audit.ts";
 import { Cache, systemRuntime } from "./cache/mod.ts";
+import { readCa } from "./certificates.ts";
 import {
   type Config,
   ConfigError,
@@ -57,12 +58,15 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
   // Closed last: what the cache still loads in the background needs it.
-  const database = resources.use(connect(config.database));
+  const database = resources.use(
+    connect({ ...config.database, ...await readCa(config.database.caFile) }),
+  );
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger);
   // What the cache asks of the feed, it asks once it is connected: later than both are made.
   const cache: Cache = resources.use(
     new Cache({
+      ...await readCa(config.cache.caFile),
       ...config.cache,
       catchUp: (options) => changes.catchUp(options),
       // That its connections end is no news while it closes.

@@ -9,6 +9,7 @@
  */
 import { parseArgs } from "node:util";
 import { connect } from "@db/driver";
+import { readCa } from "./certificates.ts";
 import { parseConfig, readEnvironment } from "./config.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
@@ -32,10 +33,16 @@ export async function seed(database: Database, options: SeedOptions = {}): Promi
 
 async function main(): Promise<void> {
   const { count, reset } = parseOptions(Deno.args);
-  const url = parseConfig(readEnvironment()).database.url;
+  const { url, caFile } = parseConfig(readEnvironment()).database;
+  const trusted = await readCa(caFile);
   const startedAtMs = performance.now();
-  await ensureDatabase(connect, url);
-  await using database = connect({ url, poolMax: 2, statementTimeoutMs: STATEMENT_TIMEOUT_MS });
+  await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
+  await using database = connect({
+    url,
+    ...trusted,
+    poolMax: 2,
+    statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+  });
   const inserted = await withProgress(
     count,
     (onProgress) => seed(database, { count, reset, onProgress }),

@@ -62,6 +62,12 @@ export interface Database extends Queryable, AsyncDisposable {
 export interface DatabaseOptions {
   /** `postgres://user:password@host:port/database`. */
   readonly url: string;
+  /**
+   * The certificates, in PEM, of those who may have signed the server's. With it, every connection is
+   * encrypted, and the server must prove that it is the host of the URL. Without it, `sslmode` in the
+   * URL says how.
+   */
+  readonly ca?: string;
   /** The most connections open at once. Default 20. */
   readonly poolMax?: number;
   /** How long a connection may take to open. Default 2,000. */

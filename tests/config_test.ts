@@ -55,6 +55,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
     "postgres://h1,h2/db",
     "postgres:///db",
   ],
+  DATABASE_CA_FILE: ["a,b", "a\nb"],
   DATABASE_POOL_MAX: [...NOT_WHOLE_NUMBERS, "0", "1001"],
   REDIS_URL: [
     "redis:",
@@ -82,6 +83,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
     "host:1/0",
     Array.from({ length: 1_001 }, (_, at) => `h${at}:1`).join(),
   ],
+  REDIS_CA_FILE: ["a,b", "a\nb"],
   REDIS_COMMAND_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "0", "600001"],
   CACHE: ["true", "ON", "1"],
   CACHE_PREFIX: ["a b", "{la}", "a:b", "x".repeat(33)],
@@ -124,9 +126,11 @@ describe("parseConfig()", () => {
       SHUTDOWN_TIMEOUT_MS: "0",
       LOG_LEVEL: "trace",
       DATABASE_URL: "postgresql://db.example/app",
+      DATABASE_CA_FILE: "/etc/tls/postgres.pem",
       DATABASE_POOL_MAX: "1",
       REDIS_URL: "rediss://cache.example:6380/2",
       REDIS_NODES: "10.0.0.1:7000, [::1]:7001,node-3:7002",
+      REDIS_CA_FILE: "tls/redis.pem",
       REDIS_COMMAND_TIMEOUT_MS: "1",
       CACHE: "off",
       CACHE_PREFIX: "app-1_x",
@@ -153,10 +157,15 @@ describe("parseConfig()", () => {
         { host: "node-3", port: 7_002 },
       ],
       http: { hostname: "::1", port: 0, adminToken: "t0ken", shutdownTimeoutMs: 0, listTtlMs: 2 },
-      database: { url: "postgresql://db.example/app", poolMax: 1 },
+      database: {
+        url: "postgresql://db.example/app",
+        poolMax: 1,
+        caFile: "/etc/tls/postgres.pem",
+      },
       cache: {
         url: "rediss://cache.example:6380/2",
         enabled: false,
+        caFile: "tls/redis.pem",
         prefix: "app-1_x",
         version: 7,
         ttlMs: 1,
@@ -187,6 +196,20 @@ describe("parseConfig()", () => {
         "rediss-ring://:pw@10.0.0.1,10.0.0.2:6380/1",
       ]
     ) assertEquals(parseConfig({ REDIS_URL: url }).cache.url, url);
+  });
+
+  it("refuses an authority where the connection would not be encrypted", () => {
+    for (
+      const env of [
+        { REDIS_CA_FILE: "ca.pem" },
+        { REDIS_CA_FILE: "ca.pem", REDIS_URL: "memory:" },
+        { DATABASE_CA_FILE: "ca.pem", DATABASE_URL: "postgres://db/x?sslmode=disable" },
+      ]
+    ) {
+      const [problem, ...more] = problemsOf(env);
+      assertEquals(problem?.split(":")[0], Object.keys(env)[0]);
+      assertEquals(more, []);
+    }
   });
 
   it("accepts both bounds of a ratio", () => {
@@ -302,7 +325,13 @@ describe("redactUrl()", () => {
 });
 
 describe(".env.example", () => {
-  const WITHOUT_DEFAULT = new Set(["ADMIN_TOKEN", "CHANGES_CACHE_NAME", "REDIS_NODES"]);
+  const WITHOUT_DEFAULT = new Set([
+    "ADMIN_TOKEN",
+    "CHANGES_CACHE_NAME",
+    "DATABASE_CA_FILE",
+    "REDIS_CA_FILE",
+    "REDIS_NODES",
+  ]);
   const lines = Deno.readTextFileSync(new URL("../.env.example", import.meta.url)).split("\n");
   const values = Object.fromEntries(
     lines.flatMap((line) => {

@@ -10,6 +10,7 @@
  */
 import { parseArgs } from "node:util";
 import { connect } from "@db/driver";
+import { readCa } from "../certificates.ts";
 import { type Config, ConfigError, parseConfig, redactUrl } from "../config.ts";
 import { DatabaseUnavailableError } from "../db/database.ts";
 import { ensureDatabase } from "../db/ensure_database.ts";
@@ -26,7 +27,15 @@ import { announcedNodes } from "./redis_nodes.ts";
 const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
 
 /** What `deno task load` must know to start a service like this one. */
-const NOTED = ["REDIS_URL", "REDIS_NODES", "DATABASE_URL", "DATABASE_POOL_MAX", "CHANGES_LISTEN"];
+const NOTED = [
+  "REDIS_URL",
+  "REDIS_NODES",
+  "REDIS_CA_FILE",
+  "DATABASE_URL",
+  "DATABASE_CA_FILE",
+  "DATABASE_POOL_MAX",
+  "CHANGES_LISTEN",
+];
 const STATEMENT_TIMEOUT_MS = 60_000;
 
 const ORIGINS: Readonly<Record<Origin, string>> = {
@@ -122,10 +131,16 @@ function environmentFor(servers: BackingServers, env: Environment): Environment 
 
 /** Makes the database, its schema and, in an empty table, the sample users. Answers how many. */
 async function prepareDatabase(config: Config, origin: Origin): Promise<number> {
-  const { url } = config.database;
+  const { url, caFile } = config.database;
   try {
-    await ensureDatabase(connect, url);
-    await using database = connect({ url, poolMax: 2, statementTimeoutMs: STATEMENT_TIMEOUT_MS });
+    const trusted = await readCa(caFile);
+    await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
+    await using database = connect({
+      url,
+      ...trusted,
+      poolMax: 2,
+      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+    });
     await migrate(database);
     return await isEmpty(database) ? await seedUsers(database) : 0;
   } catch (error) {

@@ -41,6 +41,7 @@ export function permissionFlags(
     "--no-prompt",
     "--no-remote",
     `--allow-net=${netAddresses(config, announced).join(",")}`,
+    ...readFlags(config),
     `--allow-env=${VARIABLE_NAMES.join(",")}`,
     "--ignore-env",
   ];
@@ -60,6 +61,12 @@ export function productionFlags(
 function postgresAddress(url: string): ServerAddress {
   const { hostname, port } = new URL(url);
   return { host: hostname, port: port === "" ? POSTGRES_PORT : Number(port) };
+}
+
+/** The files of certificates, where there are any. */
+function readFlags({ cache, database }: Config): string[] {
+  const files = [cache.caFile, database.caFile].filter((path) => path !== undefined);
+  return files.length === 0 ? [] : [`--allow-read=${[...new Set(files)].join(",")}`];
 }
 
 function bracketed(host: string): string {

@@ -8,6 +8,7 @@ import { Redis } from "ioredis";
 import { disconnect, DISCONNECT_MS } from "../cache/feed.ts";
 import { systemRuntime } from "../cache/runtime.ts";
 import { parseTopology, type ServerAddress, type Topology } from "../cache/topology.ts";
+import { readCa } from "../certificates.ts";
 import type { Config } from "../config.ts";
 
 /** How long a server may take to let us in, and to answer. */
@@ -17,7 +18,7 @@ const TIMEOUT_MS = 2_000;
 interface Connection extends ServerAddress {
   readonly username?: string;
   readonly password?: string;
-  readonly tls?: Record<never, never>;
+  readonly tls?: { readonly ca?: string };
 }
 
 type Sentinels = Extract<Topology, { readonly kind: "sentinel" }>;
@@ -37,7 +38,10 @@ export async function announcedNodes(
   const announces = topology.kind === "sentinel" || topology.kind === "cluster";
   if (!announces || config.redisNodes.length > 0 || !config.cache.enabled) return [];
   const ask = topology.kind === "sentinel" ? askSentinel : askCluster;
-  const answers = await Promise.allSettled(topology.servers.map((seed) => ask(topology, seed)));
+  const tls = topology.credentials.tls ? { tls: await readCa(config.cache.caFile) } : {};
+  const answers = await Promise.allSettled(
+    topology.servers.map((seed) => ask(topology, { ...seed, ...tls })),
+  );
   const found = answers.flatMap((answer) => answer.status === "fulfilled" ? [answer.value] : []);
   if (found.length === 0) {
     report(
@@ -48,10 +52,10 @@ export async function announcedNodes(
   return found.flat();
 }
 
-async function askSentinel(topology: Several, seed: ServerAddress): Promise<ServerAddress[]> {
-  const { master, credentials } = topology as Sentinels;
+async function askSentinel(topology: Several, seed: Connection): Promise<ServerAddress[]> {
+  const { master } = topology as Sentinels;
   // The user and the password of the URL are those of the servers, not of the Sentinels.
-  return await withServer({ ...seed, ...tls(credentials.tls) }, async (sentinel) => {
+  return await withServer(seed, async (sentinel) => {
     const [primary, ...others] = await Promise.all([
       sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master),
       sentinel.call("SENTINEL", "REPLICAS", master),
@@ -61,11 +65,10 @@ async function askSentinel(topology: Several, seed: ServerAddress): Promise<Serv
   });
 }
 
-async function askCluster(topology: Several, seed: ServerAddress): Promise<ServerAddress[]> {
-  const { username, password, tls: encrypted } = topology.credentials;
+async function askCluster(topology: Several, seed: Connection): Promise<ServerAddress[]> {
+  const { username, password } = topology.credentials;
   const connection = {
     ...seed,
-    ...tls(encrypted),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   };
@@ -103,10 +106,6 @@ async function withServer<T>(
   } finally {
     await disconnect(server, systemRuntime.clock);
   }
-}
-
-function tls(encrypted: boolean): Pick<Connection, "tls"> {
-  return encrypted ? { tls: {} } : {};
 }
 
 function listIn(reply: unknown): unknown[] {

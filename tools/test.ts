@@ -167,6 +167,7 @@ async function missingPrograms(): Promise<string[]> {
   for (const program of ["redis-server", "redis-cli"]) {
     if (!await runs(program)) missing.push(`${program} is missing (Debian: redis-server)`);
   }
+  if (!await runs("openssl", "version")) missing.push("openssl is missing (Debian: openssl)");
   try {
     await findPostgres();
   } catch (error) {
@@ -176,10 +177,10 @@ async function missingPrograms(): Promise<string[]> {
   return missing;
 }
 
-async function runs(program: string): Promise<boolean> {
+async function runs(program: string, question = "--version"): Promise<boolean> {
   try {
     const { success } = await new Deno.Command(program, {
-      args: ["--version"],
+      args: [question],
       stdout: "null",
       stderr: "null",
     }).output();

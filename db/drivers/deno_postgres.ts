@@ -38,7 +38,7 @@ class DenoPostgresDatabase implements Database {
     this.#clock = options.clock ?? systemClock;
     this.#limitMs = connectTimeoutMs + statementTimeoutMs;
     this.#pool = new ClientPool({
-      client: clientOptions(options.url, statementTimeoutMs),
+      client: clientOptions(options, statementTimeoutMs),
       clientsMax: options.poolMax ?? 20,
       connectTimeoutMs,
       waitMs: this.#limitMs,
@@ -140,9 +140,12 @@ class DenoPostgresDatabase implements Database {
 }
 
 /** The package understands some of a URL. This reads what both drivers are to understand alike. */
-function clientOptions(url: string, statementTimeoutMs: number): ClientOptions {
+function clientOptions(
+  { url, ca }: DatabaseOptions,
+  statementTimeoutMs: number,
+): ClientOptions {
   const { hostname, port, username, password, pathname, searchParams } = new URL(url);
-  const sslMode = searchParams.get("sslmode") ?? "disable";
+  const sslMode = ca === undefined ? searchParams.get("sslmode") ?? "disable" : "verify-full";
   return {
     applicationName: "lookaside",
     hostname: decodeURIComponent(hostname),
@@ -150,7 +153,11 @@ function clientOptions(url: string, statementTimeoutMs: number): ClientOptions {
     user: decodeURIComponent(username),
     ...(password === "" ? {} : { password: decodeURIComponent(password) }),
     database: decodeURIComponent(pathname.slice(1)),
-    tls: { enabled: sslMode !== "disable", enforce: !["disable", "prefer"].includes(sslMode) },
+    tls: {
+      enabled: sslMode !== "disable",
+      enforce: !["disable", "prefer"].includes(sslMode),
+      caCertificates: ca === undefined ? [] : [ca],
+    },
     options: { statement_timeout: String(statementTimeoutMs) },
     // As the default driver has them: a bigint is no JSON, and a double is a number.
     controls: { decoders: { int8: (value) => value, float8: Number } },

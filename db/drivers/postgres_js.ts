@@ -34,12 +34,20 @@ const UNREACHABLE_CODES: ReadonlySet<unknown> = new Set([
   "CONNECTION_CONNECT_TIMEOUT",
   "CONNECTION_ENDED",
   "CONNECT_TIMEOUT",
+  // Somebody answers, who can't prove to be the server.
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
   "EAI_AGAIN",
   "ECONNREFUSED",
   "EHOSTUNREACH",
   "ENETUNREACH",
   "ENOENT",
   "ENOTFOUND",
+  "ERR_TLS_CERT_ALTNAME_INVALID",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
 ]);
 
 type TransactionSql = Parameters<Parameters<Sql["begin"]>[1]>[0];
@@ -181,9 +189,13 @@ class PostgresJsDatabase implements Database {
   }
 
   #settings(): postgres.Options<typeof arrayTypes> {
-    const database = decodeURIComponent(new URL(this.#options.url).pathname.slice(1));
+    const { url, ca } = this.#options;
+    const { hostname, pathname } = new URL(url);
+    const database = decodeURIComponent(pathname.slice(1));
     return {
       ...(database === "" ? {} : { database }),
+      // The host stands for a name where there is none: an address is looked for in the certificate.
+      ...(ca === undefined ? {} : { ssl: { ca, host: hostname } }),
       max: this.#options.poolMax ?? 20,
       connect_timeout: this.#connectTimeoutMs / 1_000,
       connection: {

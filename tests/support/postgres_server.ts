@@ -5,6 +5,12 @@ import { ServerProcess } from "./server_process.ts";
 /** The user and group `nobody` of Debian: Postgres refuses to run as root. */
 const nobody = { uid: 65534, gid: 65534 };
 
+/** Options of {@linkcode startPostgres}. */
+export interface PostgresOptions {
+  /** More settings, as in `postgresql.conf`. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
 /** A throwaway Postgres on loopback: user `postgres`, no password, database `postgres`. */
 export class PostgresServer extends ServerProcess {
   /** The port it listens on, also after a restart. */
@@ -13,10 +19,14 @@ export class PostgresServer extends ServerProcess {
   readonly url: string;
 
   /** Use {@linkcode startPostgres}. */
-  constructor(binary: string, directory: string, port: number) {
+  constructor(
+    binary: string,
+    directory: string,
+    { port, settings = {} }: PostgresOptions & { readonly port: number },
+  ) {
     super({
       command: binary,
-      args: postgresArgs(directory, port),
+      args: postgresArgs(directory, { port: String(port), ...settings }),
       env: { LC_ALL: "C" },
       ...serverUser(),
       ready: async (process) => {
@@ -47,10 +57,13 @@ export class PostgresServer extends ServerProcess {
  *
  * @throws {Deno.errors.NotFound} Neither the PATH nor /usr/lib/postgresql has `initdb`.
  */
-export async function startPostgres(): Promise<PostgresServer> {
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   const binaries = await findPostgres();
   const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_" });
-  const server = new PostgresServer(join(binaries, "postgres"), directory, freePort());
+  const server = new PostgresServer(join(binaries, "postgres"), directory, {
+    ...options,
+    port: freePort(),
+  });
   try {
     const { user } = serverUser();
     if (user) await Deno.chown(directory, user.uid, user.gid);
@@ -114,10 +127,9 @@ function serverUser(): { user?: typeof nobody } {
   return Deno.uid() === 0 ? { user: nobody } : {};
 }
 
-function postgresArgs(directory: string, port: number): string[] {
+function postgresArgs(directory: string, given: Readonly<Record<string, string>>): string[] {
   const settings = {
     listen_addresses: "127.0.0.1",
-    port: String(port),
     unix_socket_directories: directory,
     max_connections: "200",
     shared_buffers: "32MB",
@@ -126,6 +138,7 @@ function postgresArgs(directory: string, port: number): string[] {
     synchronous_commit: "off",
     full_page_writes: "off",
     autovacuum_naptime: "1h",
+    ...given,
   };
   return [
     ...["-D", join(directory, "data")],

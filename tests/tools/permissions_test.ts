@@ -119,6 +119,20 @@ describe("permissionFlags()", () => {
     ]);
   });
 
+  it("lets the files of certificates be read, and no others", () => {
+    const env = {
+      REDIS_URL: "rediss://r",
+      REDIS_CA_FILE: "/tls/redis.pem",
+      DATABASE_CA_FILE: "/tls/postgres.pem",
+    };
+    const readable = (given: Record<string, string>) =>
+      permissionFlags(parseConfig(given)).filter((flag) => flag.includes("read"));
+    assertEquals(readable(env), ["--allow-read=/tls/redis.pem,/tls/postgres.pem"]);
+    assertEquals(readable({ ...env, DATABASE_CA_FILE: env.REDIS_CA_FILE }), [
+      "--allow-read=/tls/redis.pem",
+    ]);
+  });
+
   it("carries no password to the command line", () => {
     const config = parseConfig({
       REDIS_URL: "redis://:p4ss@r",
