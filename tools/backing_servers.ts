@@ -1,12 +1,13 @@
 /**
  * Which Redis and which Postgres `deno task dev` uses. Each of the two is chosen by itself: what is
- * configured, else what answers on its usual port, else Docker Compose, else the embedded default.
+ * configured, else what answers on its usual port, else Docker Compose, else the embedded default. For
+ * Redis, `--cluster` comes before all of them.
  *
  * @module
  */
 
 /** How a server came to be chosen. */
-export type Origin = "configured" | "found" | "compose" | "embedded";
+export type Origin = "configured" | "found" | "compose" | "embedded" | "cluster";
 
 /** A chosen server. */
 export interface BackingServer {
@@ -35,6 +36,8 @@ export interface Surroundings {
   postgresAnswers(url: string): Promise<boolean>;
   /** Starts services with Docker Compose. Answers whether they run now. */
   startWithCompose(services: readonly ComposeService[]): Promise<boolean>;
+  /** Starts a Redis Cluster of this machine's `redis-server` and answers its address. */
+  startCluster(): Promise<string>;
   /** Starts the embedded Postgres and answers its address. */
   startEmbeddedPostgres(): Promise<string>;
 }
@@ -52,6 +55,8 @@ export interface ChoiceOptions {
   readonly postgresUrls: readonly string[];
   /** Take the embedded default whatever else there is. */
   readonly embedded: boolean;
+  /** Take a Redis Cluster of this machine's own, whatever other Redis there is. */
+  readonly cluster: boolean;
 }
 
 /** Chooses both servers, and starts those that have to be. */
@@ -59,10 +64,13 @@ export async function chooseServers(
   surroundings: Surroundings,
   options: ChoiceOptions,
 ): Promise<BackingServers> {
-  if (options.embedded) return await complete(surroundings, {});
+  const cluster: BackingServer | undefined = options.cluster
+    ? { url: await surroundings.startCluster(), origin: "cluster" }
+    : undefined;
+  if (options.embedded) return await complete(surroundings, { redis: cluster });
   const { configured, redisUrls, postgresUrls } = options;
   const [redis, postgres] = await Promise.all([
-    existing(configured.redis, redisUrls, (url) => surroundings.redisAnswers(url)),
+    cluster ?? existing(configured.redis, redisUrls, (url) => surroundings.redisAnswers(url)),
     existing(configured.postgres, postgresUrls, (url) => surroundings.postgresAnswers(url)),
   ]);
   const missing: ComposeService[] = [];

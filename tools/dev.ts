@@ -4,7 +4,7 @@
  * `deno task dev`: the service with everything it needs, on a machine that may have nothing.
  *
  * `--embedded` takes the embedded servers whatever else there is. `--data FOLDER` keeps the embedded
- * data elsewhere than in `.data/`.
+ * data elsewhere than in `.data/`. `--cluster` starts a Redis Cluster and takes that.
  *
  * @module
  */
@@ -43,7 +43,12 @@ const ORIGINS: Readonly<Record<Origin, string>> = {
   found: "found running",
   compose: "started with Docker Compose",
   embedded: "embedded",
+  cluster: "three primaries and three replicas, started here",
 };
+
+const NO_REDIS_PROGRAMS =
+  "Cannot start a Redis Cluster: redis-server and redis-cli are not on the " +
+  "PATH (Debian: redis-server). With Docker: docker compose -f docker-compose.cluster.yml up";
 
 /** Something is in the way that the user can change: its message is all there is to say. */
 class SetUpError extends Error {
@@ -56,6 +61,7 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
     args: [...args],
     options: {
       embedded: { type: "boolean", default: false },
+      cluster: { type: "boolean", default: false },
       data: { type: "string", default: DATA_FOLDER },
     },
   });
@@ -67,11 +73,13 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
     dataFolder: values.data,
     report: (line) => console.log(line),
   });
+  if (values.cluster && !await machine.hasRedisPrograms()) throw new SetUpError(NO_REDIS_PROGRAMS);
   const servers = await chooseServers(machine, {
     configured: { redis: env.REDIS_URL || undefined, postgres: env.DATABASE_URL || undefined },
     redisUrls: [parseConfig({}).cache.url],
     postgresUrls: postgresCandidates(),
     embedded: values.embedded,
+    cluster: values.cluster,
   });
   if (stopped.aborted) return 0;
   const chosen = environmentFor(servers, env);

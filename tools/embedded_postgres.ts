@@ -10,6 +10,7 @@
 import { PGlite } from "@electric-sql/pglite";
 import { PGLiteSocketServer } from "@electric-sql/pglite-socket";
 import { parseArgs } from "node:util";
+import { untilToldToStop } from "./until_told_to_stop.ts";
 
 /** Bounds what the socket server accepts: the service, a second one under load, and a few psql. */
 const CONNECTIONS_MAX = 16;
@@ -102,15 +103,6 @@ async function lockFolder(dataDir: string): Promise<Deno.FsFile> {
   if (await lock.tryLock(true)) return lock;
   lock.close();
   throw new Error(`Cannot open ${dataDir}: another process has it open`);
-}
-
-async function untilToldToStop(): Promise<void> {
-  const stopped = Promise.withResolvers<void>();
-  const stop = () => stopped.resolve();
-  Deno.addSignalListener("SIGTERM", stop);
-  Deno.addSignalListener("SIGINT", stop);
-  const parentGone = Deno.stdin.readable.pipeTo(new WritableStream());
-  await Promise.race([stopped.promise, parentGone]);
 }
 
 async function main(): Promise<void> {

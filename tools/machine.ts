@@ -13,7 +13,7 @@ import { ChildProcess, ROOT } from "./child_process.ts";
 const PROBE_TIMEOUT_MS = 1_000;
 const PING_ANSWER_BYTES_MAX = 256;
 const REDIS_PORT = 6379;
-const DOCKER_TIMEOUT_MS = 10_000;
+const QUESTION_TIMEOUT_MS = 10_000;
 
 /** Where a running `deno task dev` leaves the addresses it chose. */
 export function devEnvFile(dataFolder: string): string {
@@ -66,7 +66,7 @@ export class Machine implements Surroundings, AsyncDisposable {
 
   /** Starts services of `docker-compose.yml` where an engine runs, and stops them on disposal. */
   async startWithCompose(services: readonly ComposeService[]): Promise<boolean> {
-    if (!await runs(["info"], DOCKER_TIMEOUT_MS)) return false;
+    if (!await runs(["info"], QUESTION_TIMEOUT_MS)) return false;
     this.#options.report(`Starting ${services.join(" and ")} with Docker Compose…`);
     if (!await runs(["compose", "up", "-d", "--wait", ...services])) {
       this.#options.report("Docker Compose could not start them.");
@@ -78,30 +78,45 @@ export class Machine implements Surroundings, AsyncDisposable {
     return true;
   }
 
+  /** Whether there are the programs that {@linkcode Machine.startCluster} starts. */
+  async hasRedisPrograms(): Promise<boolean> {
+    for (const program of ["redis-server", "redis-cli"]) {
+      if (!await succeeds(program, ["--version"])) return false;
+    }
+    return true;
+  }
+
+  /** Starts a Redis Cluster in a child process and its children. */
+  async startCluster(): Promise<string> {
+    this.#options.report("Starting a Redis Cluster of three primaries and three replicas…");
+    return await this.#startProgram("a Redis Cluster", ["tools/local_cluster.ts"]);
+  }
+
   /** Starts the embedded Postgres in a child process. */
   async startEmbeddedPostgres(): Promise<string> {
     this.#options.report("Starting the embedded Postgres…");
-    const child = ChildProcess.deno(
-      [
-        "run",
-        "--allow-all",
-        "tools/embedded_postgres.ts",
-        "--data",
-        `${this.#options.dataFolder}/postgres`,
-      ],
-      { readOutput: true },
-    );
-    this.#started.use(child);
-    try {
-      return await child.firstLine();
-    } catch (cause) {
-      throw new Error("Cannot start the embedded Postgres: see above", { cause });
-    }
+    const data = `${this.#options.dataFolder}/postgres`;
+    return await this.#startProgram("the embedded Postgres", [
+      "tools/embedded_postgres.ts",
+      "--data",
+      data,
+    ]);
   }
 
   /** Stops what was started. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#started.disposeAsync();
+  }
+
+  /** Runs a program of `tools/` until this is disposed of. Answers its first line: its address. */
+  async #startProgram(what: string, args: readonly string[]): Promise<string> {
+    const child = ChildProcess.deno(["run", "--allow-all", ...args], { readOutput: true });
+    this.#started.use(child);
+    try {
+      return await child.firstLine();
+    } catch (cause) {
+      throw new Error(`Cannot start ${what}: see above`, { cause });
+    }
   }
 }
 
@@ -129,20 +144,30 @@ async function ping({ hostname, port }: URL): Promise<string> {
   }
 }
 
-/**
- * Runs `docker` in the project's folder. Answers whether it succeeded; it may not be installed. With
- * a time limit it is a question, and what it has to say is not shown.
- */
+/** Runs `docker` in the project's folder. Answers whether it succeeded; it may not be installed. */
 async function runs(args: readonly string[], timeoutMs?: number): Promise<boolean> {
+  return await succeeds("docker", args, timeoutMs ?? Infinity);
+}
+
+/**
+ * Runs a program in the project's folder. Answers whether it succeeded; it may not be installed. With a
+ * time limit it is a question, and what it has to say is not shown.
+ */
+async function succeeds(
+  program: string,
+  args: readonly string[],
+  timeoutMs = QUESTION_TIMEOUT_MS,
+): Promise<boolean> {
   const late = new AbortController();
-  const timer = timeoutMs === undefined ? undefined : setTimeout(() => late.abort(), timeoutMs);
+  const bounded = timeoutMs !== Infinity;
+  const timer = bounded ? setTimeout(() => late.abort(), timeoutMs) : undefined;
   try {
-    const { success } = await new Deno.Command("docker", {
+    const { success } = await new Deno.Command(program, {
       args: [...args],
       cwd: ROOT,
       stdin: "null",
       stdout: "null",
-      stderr: timeoutMs === undefined ? "inherit" : "null",
+      stderr: bounded ? "null" : "inherit",
       signal: late.signal,
     }).output();
     return success;

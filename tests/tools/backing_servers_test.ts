@@ -8,6 +8,7 @@ import {
 } from "../../tools/backing_servers.ts";
 
 const REDIS = "redis://here";
+const CLUSTER = "redis-cluster://here,there";
 const POSTGRES = "postgres://here/db";
 const OTHER_POSTGRES = "postgres://me@here/db";
 
@@ -38,6 +39,11 @@ class FakeMachine implements Surroundings {
     return Promise.resolve(this.#machine.compose ?? false);
   }
 
+  startCluster(): Promise<string> {
+    this.asked.push("cluster");
+    return Promise.resolve(CLUSTER);
+  }
+
   startEmbeddedPostgres(): Promise<string> {
     this.asked.push("embedded");
     return Promise.resolve("postgres://embedded");
@@ -59,6 +65,7 @@ async function choose(
     redisUrls: [REDIS],
     postgresUrls: [POSTGRES, OTHER_POSTGRES],
     embedded: false,
+    cluster: false,
     ...options,
   });
   return {
@@ -140,5 +147,24 @@ describe("chooseServers()", () => {
         asked: ["embedded"],
       },
     );
+  });
+
+  it("takes a cluster of its own before any other Redis, if it is told to", async () => {
+    assertEquals(
+      await choose({ answering: [REDIS, POSTGRES] }, {
+        cluster: true,
+        configured: { redis: "redis://mine" },
+      }),
+      {
+        redis: `cluster ${CLUSTER}`,
+        postgres: `found ${POSTGRES}`,
+        asked: ["cluster", POSTGRES],
+      },
+    );
+    assertEquals(await choose({}, { cluster: true, embedded: true }), {
+      redis: `cluster ${CLUSTER}`,
+      postgres: "embedded postgres://embedded",
+      asked: ["cluster", "embedded"],
+    });
   });
 });

@@ -7,8 +7,10 @@ import {
 } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
+import { parseTopology } from "../../cache/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/free_port.ts";
+import { redisCli } from "../support/redis_cli.ts";
 import { ServerProcess } from "../support/server_process.ts";
 import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "./_process_tree.ts";
@@ -51,6 +53,43 @@ describe("deno task dev", () => {
     assertGreater(children.length, 2);
     await service.kill();
     await assertAllEnd(children);
+  });
+
+  it("--cluster serves from a cluster of three primaries and three replicas, and Ctrl-C ends it all", async () => {
+    await using service = await startDev({}, ["--embedded", "--cluster"]);
+    await eventually(async () => {
+      assertEquals(await sourcesOfTwoReads(service.port), ["cache", "cache"]);
+    });
+    const [url = ""] = /redis-cluster:\S+/.exec(service.log) ?? [];
+    const topology = parseTopology(url);
+    assert(topology.kind === "cluster");
+    assertEquals(topology.servers.length, 6);
+    const keys = await Promise.all(
+      topology.servers.map(({ port }) => redisCli("-p", `${port}`, "--raw", "KEYS", "*user:1}")),
+    );
+    assertEquals(keys.filter((each) => each !== "").length, 2, "at its primary and its replica");
+
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 7);
+    service.signal("SIGINT");
+    assertEquals((await service.exited()).code, 0, service.log);
+    await assertAllEnd(children);
+  });
+
+  it("--cluster leaves no server behind when it is killed", async () => {
+    await using service = await startDev({}, ["--embedded", "--cluster"]);
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 7);
+    await service.kill();
+    await assertAllEnd(children);
+  });
+
+  it("--cluster says what is missing where there is no redis-server", async () => {
+    const PATH = "/nowhere";
+    const { code, stderr } = await runDev({ PORT: String(freePort()), PATH }, ["--cluster"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot start a Redis Cluster: .*docker-compose\.cluster\.yml up/);
+    assert(!stderr.includes("    at "), stderr);
   });
 
   it("uses the servers that are configured, and shows no password", async () => {
@@ -115,9 +154,10 @@ describe("deno task dev", () => {
 
   async function runDev(
     env: Readonly<Record<string, string>>,
+    args: readonly string[] = [],
   ): Promise<{ code: number; stderr: string }> {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-all", dev, "--data", folder],
+      args: ["run", "--allow-all", dev, "--data", folder, ...args],
       env,
       stdin: "null",
     }).output();
