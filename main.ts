@@ -17,10 +17,9 @@ import {
   readEnvironment,
   redactUrl,
 } from "./config.ts";
-import { ChangeFeed } from "./db/changes.ts";
 import { Users } from "./db/users.ts";
-import { applyChanges, resetCache } from "./invalidation.ts";
 import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
+import { Relays } from "./relays.ts";
 import { createApp, type ErrorListener } from "./routes/app.ts";
 import { loadUser, warmUsers } from "./routes/users.ts";
 
@@ -29,8 +28,6 @@ const READINESS_TIMEOUT_MS = 1_000;
 
 /** How long the service waits for a Redis that does not even refuse before it is ready without. */
 const REDIS_START_MS = 5_000;
-
-const REDIS_PORT = "6379";
 
 /** How long the cache and the database may take to close. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -68,7 +65,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     new Cache({
       ...await readCa(config.cache.caFile),
       ...config.cache,
-      catchUp: (options) => changes.catchUp(options),
+      catchUp: (request) => changes.catchUp(request),
       // That its connections end is no news while it closes.
       onEvent: (event) => {
         const refused = event.type === "redis-error" && event.command === "connect";
@@ -79,12 +76,10 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     }),
   );
   const changes = resources.use(
-    new ChangeFeed(database, {
+    new Relays(cache.servers, database, {
       ...config.changes,
-      cacheName: cacheName(config),
+      nameOf: (server) => cacheName(config, server),
       cacheEnds: config.cache.url === IN_MEMORY,
-      apply: (batch) => applyChanges(cache, batch),
-      reset: () => resetCache(cache),
       onError: (error) =>
         logger.warn("Cannot relay changes: {reason}", { reason: messageOf(error) }),
     }),
@@ -95,7 +90,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   const redisWaited = inUse ? within(REDIS_START_MS, redisTried.promise) : undefined;
   // What was committed before the start would else invalidate what the first requests have filled.
   const settled = async () => {
-    if (config.cache.enabled) await (redisWaited ?? changes.catchUp({ replay: false }));
+    if (config.cache.enabled) await (redisWaited ?? changes.catchUpAll());
   };
   const users = new Users(database);
   const audit = config.auditRatio === 0 ? undefined : resources.use(
@@ -148,14 +143,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
 }
 
 /**
- * What this cache is called in the database: the same in every instance that shares it. Without the key
- * version, for an invalidation covers the neighbouring ones.
+ * What a server of this cache is called in the database: the same in every instance that uses it, in a
+ * ring of whatever others. Without the key version, for an invalidation covers the neighbouring ones.
  */
-function cacheName({ cache: { url, prefix }, changes }: Config): string {
+function cacheName({ cache: { url, prefix }, changes }: Config, server: string): string {
   if (url === IN_MEMORY) return `${IN_MEMORY}${crypto.randomUUID()}`;
-  if (changes.cacheName !== undefined) return changes.cacheName;
-  const { hostname, port, pathname } = new URL(url);
-  return `redis:${hostname}:${port || REDIS_PORT}/${pathname.slice(1) || "0"}/${prefix}`;
+  if (changes.cacheName === undefined) return `redis:${server}/${prefix}`;
+  return url.includes("-ring:") ? `${changes.cacheName}/${server}` : changes.cacheName;
 }
 
 /**

@@ -1,14 +1,10 @@
-import { CatchUp } from "./catch_up.ts";
-import { Coherence } from "./coherence.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
-import { Fills, type LoadPlan } from "./fills.ts";
+import type { LoadPlan } from "./fills.ts";
 import { assertKey, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, Loads } from "./loads.ts";
 import type { Lookup } from "./lookup.ts";
-import { MemoryStore } from "./memory_store.ts";
-import { MemoryTier } from "./memory_tier.ts";
 import {
   type CacheOptions,
   type EntryOptions,
@@ -16,16 +12,14 @@ import {
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
-import { PendingInvalidations } from "./pending.ts";
-import { Popularity } from "./popularity.ts";
-import { Reader } from "./reader.ts";
-import { RedisStore } from "./redis_store.ts";
+import { Ring } from "./ring.ts";
 import { type Runtime, systemRuntime } from "./runtime.ts";
+import { type CacheServer, Shard } from "./shard.ts";
 import { type CacheStats, Counters, latencyStats, tierStats } from "./stats.ts";
-import type { Store, StoreInfo } from "./store.ts";
-import { ROOT_TAG, Tags } from "./tags.ts";
-import { Waiters } from "./waiters.ts";
-import { type Invalidation, Writer } from "./writer.ts";
+import type { StoreInfo } from "./store.ts";
+import { ROOT_TAG } from "./tags.ts";
+import { placesOf } from "./places.ts";
+import type { Invalidation } from "./writer.ts";
 
 /** The most tags an entry may carry. */
 const TAGS_MAX = 16;
@@ -42,7 +36,7 @@ const CLOSE_MS_MAX = 1_000;
 export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
 
 /**
- * A cache-aside cache over this process's memory and a shared Redis.
+ * A cache-aside cache over this process's memory and a shared Redis, in any of its topologies.
  *
  * Reads never reject because of Redis: they fall back to the loader. Once {@linkcode Cache.delete} or
  * {@linkcode Cache.invalidateTags} has resolved, no read that begins later in this process, and none
@@ -65,23 +59,11 @@ export class Cache implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #counters = new Counters();
   readonly #background = new Set<Promise<void>>();
-  readonly #store: Store | undefined;
-  readonly #memory: MemoryStore | undefined;
-  readonly #coherence: Coherence;
-  readonly #tags: Tags;
   readonly #loads: Loads;
-  readonly #waiters: Waiters;
-  readonly #pending: PendingInvalidations | undefined;
-  readonly #catchUp: CatchUp | undefined;
-  readonly #popularity: Popularity;
-  readonly #tier: MemoryTier;
-  readonly #fills: Fills;
-  readonly #reader: Reader;
-  readonly #writer: Writer;
-  readonly #keyspace: Keyspace;
+  readonly #shards: readonly [Shard, ...Shard[]];
+  readonly #ring: Ring | undefined;
   readonly #instance = crypto.randomUUID();
   #noncesUsed = 0;
-  #breaker: CacheStats["breaker"] = "closed";
   #closed = false;
 
   /**
@@ -92,50 +74,28 @@ export class Cache implements AsyncDisposable {
    */
   constructor(options: CacheOptions = {}) {
     this.#options = options;
-    this.#settings = settingsOf(options);
     this.#runtime = options.runtime ?? systemRuntime;
-    const { clock } = this.#runtime;
-    this.#keyspace = new Keyspace(options.prefix ?? "la", options.version ?? 1);
-    this.#store = options.enabled === false ? undefined : options.store ?? this.#openStore();
-    const alone = this.#store === undefined;
-    this.#coherence = new Coherence(clock, alone ? Infinity : this.#settings.memoryLeaseMs);
-    this.#memory = options.enabled === false || this.#settings.memoryBytes === 0
-      ? undefined
-      : new MemoryStore(this.#settings.memoryBytes);
-    const newNonce = () => `${this.#instance}-${(this.#noncesUsed++).toString(36)}`;
-    this.#tags = new Tags(this.#store, this.#coherence, newNonce);
-    this.#loads = new Loads(this.#runtime, this.#settings);
-    this.#waiters = new Waiters(clock);
-    this.#pending = this.#store === undefined
-      ? undefined
-      : new PendingInvalidations(this.#store, this.#coherence, {
-        runtime: this.#runtime,
-        newVersion: newNonce,
-      });
-    this.#catchUp = this.#openCatchUp();
-    this.#popularity = new Popularity(this.#runtime, this.#store, (work) => this.#track(work));
+    const settings = this.#settings = settingsOf(options);
+    const [first, ...others] = placesOf(options);
+    this.#loads = new Loads(this.#runtime, settings);
     const parts = {
-      settings: this.#settings,
+      options,
+      settings: { ...settings, memoryBytes: settings.memoryBytes / (1 + others.length) },
       runtime: this.#runtime,
-      keyspace: this.#keyspace,
-      store: this.#store,
-      memory: this.#memory,
-      coherence: this.#coherence,
-      tags: this.#tags,
-      loads: this.#loads,
-      waiters: this.#waiters,
-      pending: this.#pending,
-      storeTrust: () => this.#storeTrust(),
+      keyspace: new Keyspace(options.prefix ?? "la", options.version ?? 1),
       counters: this.#counters,
-      newNonce,
+      loads: this.#loads,
+      newNonce: () => `${this.#instance}-${(this.#noncesUsed++).toString(36)}`,
       emit: (event: CacheEvent) => this.#emit(event),
       track: (work: Promise<void>) => this.#track(work),
     };
-    this.#tier = new MemoryTier(parts);
-    this.#fills = new Fills({ ...parts, tier: this.#tier });
-    this.#reader = new Reader({ ...parts, tier: this.#tier, fills: this.#fills });
-    this.#writer = new Writer({ ...parts, tier: this.#tier, fills: this.#fills });
-    this.#store?.follow(this.#writer.listener());
+    this.#shards = [new Shard(first, parts), ...others.map((place) => new Shard(place, parts))];
+    this.#ring = others.length === 0 ? undefined : new Ring(this.#shards.map(({ name }) => name));
+  }
+
+  /** The servers: one, but for a ring. */
+  get servers(): readonly CacheServer[] {
+    return this.#shards;
   }
 
   /**
@@ -147,7 +107,7 @@ export class Cache implements AsyncDisposable {
   async get<T>(key: string): Promise<Lookup<T> | undefined> {
     this.#assertOpen();
     assertKey(key);
-    const found = await this.#reader.peek(key);
+    const found = await this.#shardOf(key).reader.peek(key);
     return found as Lookup<T> | undefined;
   }
 
@@ -167,9 +127,10 @@ export class Cache implements AsyncDisposable {
    */
   getOrLoad<T>(key: string, load: Loader<T>, options?: EntryOptions<T>): Promise<Lookup<T>> {
     if (this.#options.onLookup !== undefined) return this.#observed(key, load, options);
-    const held = this.#tier.hit(key);
+    const shard = this.#shardOf(key);
+    const held = shard.tier.hit(key);
     if (held !== undefined && !this.#closed) {
-      this.#popularity.note(key);
+      shard.popularity.note(key);
       return held.answer as Promise<Lookup<T>>;
     }
     return this.#readOrLoad(key, load, options);
@@ -188,7 +149,7 @@ export class Cache implements AsyncDisposable {
     const wiring = { loads: this.#loads, clock: this.#runtime.clock };
     const batch = new LoadBatch<T>(wiring, loadMissing, unique);
     const reads = new Map(unique.map((key) => {
-      const held = this.#tier.hit(key);
+      const held = this.#shardOf(key).tier.hit(key);
       const read = held !== undefined && !this.#closed
         ? held.answer as Promise<Lookup<T>>
         : this.#read<T>(key, { load: () => batch.load(key), options });
@@ -206,7 +167,7 @@ export class Cache implements AsyncDisposable {
     this.#assertOpen();
     assertKey(key);
     assertTags(options.tags);
-    return await this.#writer.set(key, value, options);
+    return await this.#shardOf(key).writer.set(key, value, options);
   }
 
   /** Whether {@linkcode Cache.get} would answer a value (a negative entry is none). */
@@ -224,20 +185,22 @@ export class Cache implements AsyncDisposable {
   async delete(...keys: string[]): Promise<Invalidation> {
     this.#assertOpen();
     for (const key of keys) assertKey(key);
-    return await this.#writer.delete(keys);
+    if (this.#ring === undefined) return await this.#shards[0].delete(...keys);
+    const byShard = Map.groupBy(keys, (key) => this.#shardOf(key));
+    return worstOf(await Promise.all([...byShard].map(([shard, own]) => shard.delete(...own))));
   }
 
-  /** Invalidates every entry that carries one of the tags, in one write per tag. */
+  /** Invalidates every entry that carries one of the tags, in one write per tag and server. */
   async invalidateTags(...tags: string[]): Promise<Invalidation> {
     this.#assertOpen();
     assertTags(tags);
-    return await this.#writer.invalidateTags(tags);
+    return worstOf(await Promise.all(this.#shards.map((shard) => shard.invalidateTags(...tags))));
   }
 
-  /** Invalidates every entry of this cache, and touches nothing else in Redis. One write. */
+  /** Invalidates every entry of this cache, and touches nothing else in Redis. One write per server. */
   async clear(): Promise<Invalidation> {
     this.#assertOpen();
-    return await this.#writer.clear();
+    return worstOf(await Promise.all(this.#shards.map((shard) => shard.clear())));
   }
 
   /**
@@ -267,14 +230,14 @@ export class Cache implements AsyncDisposable {
     return {
       memory: {
         ...tierStats(counters.memoryHits, counters.memoryMisses),
-        entries: this.#memory?.size ?? 0,
-        bytes: this.#memory?.bytes ?? 0,
-        evictions: this.#memory?.evictions ?? 0,
+        entries: sum(this.#shards, ({ memory }) => memory?.size ?? 0),
+        bytes: sum(this.#shards, ({ memory }) => memory?.bytes ?? 0),
+        evictions: sum(this.#shards, ({ memory }) => memory?.evictions ?? 0),
       },
       redis: tierStats(counters.redisHits, counters.redisMisses),
       loads: counters.loads,
       loadErrors: counters.loadErrors,
-      coalesced: this.#reader.coalesced,
+      coalesced: counters.joinedLoads + sum(this.#shards, ({ reader }) => reader.joined),
       refusedFills: counters.refusedFills,
       refreshes: counters.refreshes,
       staleHits: counters.staleHits,
@@ -282,24 +245,41 @@ export class Cache implements AsyncDisposable {
       rejectedLoads: counters.rejectedLoads,
       unreadable: counters.unreadable,
       invalidations: counters.invalidations,
-      pendingInvalidations: this.#pending?.size ?? 0,
+      pendingInvalidations: sum(this.#shards, (shard) => shard.pendingInvalidations),
       redisErrors: counters.redisErrors,
-      coherent: this.#coherence.trusted(),
+      coherent: this.#shards.every(({ coherent }) => coherent),
       feedDrops: counters.feedDrops,
-      breaker: this.#breaker,
+      breaker:
+        BREAKER_STATES.find((state) => this.#shards.some(({ breaker }) => breaker === state)) ??
+          "closed",
       redisLatency: latencyStats(counters.redisLatency),
       loadLatency: latencyStats(counters.loadLatency),
     };
   }
 
-  /** What Redis says of itself; `undefined` in memory-only mode and while Redis cannot be reached. */
+  /**
+   * What the servers that can be reached say of themselves; `undefined` in memory-only mode and while
+   * there is none.
+   */
   async storeInfo(): Promise<StoreInfo | undefined> {
-    try {
-      return await this.#store?.info();
-    } catch (_error) {
-      // The store has reported it.
-      return undefined;
-    }
+    const infos: StoreInfo[] = [];
+    await Promise.all(this.#shards.map(async ({ name, store }) => {
+      try {
+        const answer = await store?.info();
+        if (answer === undefined) return;
+        const title = this.#ring === undefined ? "" : `# ${name}\r\n`;
+        const { info, keyspace, totalKeys } = answer;
+        infos.push({ info: title + info, keyspace: title + keyspace, totalKeys });
+      } catch (_error) {
+        // The store has reported it.
+      }
+    }));
+    if (infos.length === 0) return undefined;
+    return {
+      info: infos.map(({ info }) => info).join(""),
+      keyspace: infos.map(({ keyspace }) => keyspace).join(""),
+      totalKeys: sum(infos, ({ totalKeys }) => totalKeys),
+    };
   }
 
   /** Waits (at most a second) for background work, aborts the rest, and closes the connections. */
@@ -310,14 +290,11 @@ export class Cache implements AsyncDisposable {
     const timer = this.#runtime.clock.after(CLOSE_MS_MAX, resolve);
     await Promise.race([Promise.all(this.#background), timeout]);
     timer.cancel();
-    this.#popularity.close();
-    this.#catchUp?.close();
+    for (const shard of this.#shards) shard.stop();
     this.#loads.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load gives its lease back, which takes a connection.
     await Promise.all(this.#background);
-    await this.#pending?.close();
-    await this.#store?.close();
-    this.#waiters.wakeAll(); // they find the store closed, and may not load
+    await Promise.all(this.#shards.map((shard) => shard.close()));
     await Promise.all(this.#background);
   }
 
@@ -339,9 +316,10 @@ export class Cache implements AsyncDisposable {
     this.#assertOpen();
     assertKey(key);
     assertTags(plan.options.tags);
-    this.#popularity.note(key);
-    if (this.#options.enabled === false) return await this.#fills.unfenced(key, plan) as Lookup<T>;
-    return await this.#reader.read(key, plan) as Lookup<T>;
+    const { popularity, fills, reader } = this.#shardOf(key);
+    popularity.note(key);
+    if (this.#options.enabled === false) return await fills.unfenced(key, plan) as Lookup<T>;
+    return await reader.read(key, plan) as Lookup<T>;
   }
 
   async #observed<T>(
@@ -350,7 +328,7 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T> | undefined,
   ): Promise<Lookup<T>> {
     const startedAtMs = this.#runtime.clock.monotonicNow();
-    const held = this.#tier.hit(key);
+    const held = this.#shardOf(key).tier.hit(key);
     const lookup = held !== undefined && !this.#closed
       ? held.lookup as Lookup<T>
       : await this.#readOrLoad(key, load, options);
@@ -360,60 +338,24 @@ export class Cache implements AsyncDisposable {
     return lookup;
   }
 
-  /** Without Redis nobody knows what is popular: nothing is warmed. */
+  /** Without its server nobody knows what is popular there: none of that is warmed. */
   async #popular(): Promise<readonly string[]> {
-    try {
-      return await this.#popularity.top(WARM_MAX);
-    } catch (_error) {
-      // The store has reported it.
-      return [];
-    }
+    const tops = await Promise.all(this.#shards.map(async ({ popularity }) => {
+      try {
+        return await popularity.top(WARM_MAX);
+      } catch (_error) {
+        // The store has reported it.
+        return [];
+      }
+    }));
+    // Keys are spread evenly, so what has the same rank on its server is about as popular.
+    const ranks = tops.flatMap((keys) => keys.map((key, rank) => ({ key, rank })));
+    return ranks.sort((a, b) => a.rank - b.rank).map(({ key }) => key);
   }
 
-  #openStore(): Store | undefined {
-    const url = this.#options.url ?? "memory:";
-    if (url === "memory:") return undefined;
-    return new RedisStore(url, {
-      keyspace: this.#keyspace,
-      runtime: this.#runtime,
-      commandTimeoutMs: this.#settings.commandTimeoutMs,
-      waitReplicas: this.#settings.waitReplicas,
-      heartbeatMs: this.#settings.heartbeatMs,
-      memoryLeaseMs: this.#settings.memoryLeaseMs,
-      onError: (command, error) => {
-        this.#counters.redisErrors++;
-        this.#emit({ type: "redis-error", command, error });
-      },
-      onConnection: (connected) => {
-        this.#emit({ type: "connection", connected });
-        if (this.#catchUp === undefined) return;
-        if (connected) this.#track(this.#catchUp.begin());
-        else this.#catchUp.lost();
-      },
-      onBreaker: (state) => {
-        this.#breaker = state;
-        this.#emit({ type: "breaker", state });
-      },
-    });
-  }
-
-  #storeTrust(): number | undefined {
-    if ((this.#pending?.size ?? 0) > 0 || this.#catchUp?.behind) return undefined;
-    return (this.#pending?.generation ?? 0) + (this.#catchUp?.generation ?? 0);
-  }
-
-  #openCatchUp(): CatchUp | undefined {
-    const { catchUp: task } = this.#options;
-    const store = this.#store;
-    if (task === undefined || store === undefined || this.#options.store !== undefined) {
-      return undefined;
-    }
-    return new CatchUp(this.#runtime, {
-      task,
-      identity: () => store.identity(),
-      onError: (error) => this.#emit({ type: "catch-up-error", error }),
-      onDone: (replayed) => this.#emit({ type: "caught-up", replayed }),
-    });
+  #shardOf(key: string): Shard {
+    if (this.#ring === undefined) return this.#shards[0];
+    return this.#shards[this.#ring.indexOf(key)] ?? this.#shards[0];
   }
 
   #emit(event: CacheEvent): void {
@@ -428,6 +370,17 @@ export class Cache implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#closed) throw new CacheClosedError("Cannot use the cache: it is closed");
   }
+}
+
+/** From the worst: the state of several breakers is that of the worst. */
+const BREAKER_STATES = ["open", "half-open"] as const;
+
+function worstOf(outcomes: readonly Invalidation[]): Invalidation {
+  return outcomes.includes("pending") ? "pending" : "applied";
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
 }
 
 function assertTags(tags: readonly string[] | undefined): void {

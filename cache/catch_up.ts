@@ -3,16 +3,24 @@ import type { Runtime } from "./runtime.ts";
 const RETRY_MS_MAX = 500;
 
 /**
- * Applies the invalidations that this process may have missed. With `replay`, also those of the
- * recent past that had been applied: the server is another one, or has restarted, and may have lost
- * them. Rejects to be called again.
+ * Applies the invalidations that this process may have missed to a server of the cache. With `replay`,
+ * also those of the recent past that had been applied: the server is another one, or has restarted, and
+ * may have lost them. Rejects to be called again.
  */
-export type CatchUpTask = (options: { readonly replay: boolean }) => Promise<void>;
+export type CatchUpTask = (options: CatchUpRequest) => Promise<void>;
+
+/** What a {@linkcode CatchUpTask} is asked for. */
+export interface CatchUpRequest {
+  /** The `name` of one of the cache's `servers`. */
+  readonly server: string;
+  /** Whether what was applied lately has to be applied again. */
+  readonly replay: boolean;
+}
 
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {
   /** Catches up. */
-  readonly task: CatchUpTask;
+  readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** Tells one life of the server from the next: differs after a restart or failover. */
   readonly identity: () => Promise<string>;
   /** Called when an attempt fails. */

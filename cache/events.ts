@@ -4,7 +4,9 @@
  * @module
  */
 
-/** A thing that happened. Keys are logical keys; durations are milliseconds. */
+/**
+ * A thing that happened. Keys are logical keys; durations are milliseconds; a server is told by its name.
+ */
 export type CacheEvent =
   | { readonly type: "fill"; readonly key: string; readonly ttlMs: number; readonly costMs: number }
   | { readonly type: "fill-refused"; readonly key: string }
@@ -18,12 +20,26 @@ export type CacheEvent =
   | { readonly type: "load-error"; readonly key: string; readonly error: unknown }
   | { readonly type: "refresh-error"; readonly key: string; readonly error: unknown }
   | { readonly type: "unreadable"; readonly key: string; readonly reason: string }
-  | { readonly type: "coherent"; readonly coherent: boolean; readonly reason: string }
-  | { readonly type: "redis-error"; readonly command: string; readonly error: unknown }
-  | { readonly type: "breaker"; readonly state: "closed" | "open" | "half-open" }
-  | { readonly type: "connection"; readonly connected: boolean }
-  | { readonly type: "catch-up-error"; readonly error: unknown }
-  | { readonly type: "caught-up"; readonly replayed: boolean };
+  | {
+    readonly type: "coherent";
+    readonly server: string;
+    readonly coherent: boolean;
+    readonly reason: string;
+  }
+  | {
+    readonly type: "redis-error";
+    readonly server: string;
+    readonly command: string;
+    readonly error: unknown;
+  }
+  | {
+    readonly type: "breaker";
+    readonly server: string;
+    readonly state: "closed" | "open" | "half-open";
+  }
+  | { readonly type: "connection"; readonly server: string; readonly connected: boolean }
+  | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }
+  | { readonly type: "caught-up"; readonly server: string; readonly replayed: boolean };
 
 /** One read that was answered, for debug logs. */
 export interface LookupEvent {

@@ -1,5 +1,5 @@
 import type { Buffer } from "node:buffer";
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import type { Clock, Runtime, Timer } from "./runtime.ts";
 import type { FeedListener } from "./store.ts";
 
@@ -7,16 +7,43 @@ const CHANNEL = "__redis__:invalidate";
 /** How long the other side may take to agree that a connection ends, before it is torn down. */
 export const DISCONNECT_MS = 100;
 
-/** Where and as whom to connect. */
+/** Where and as whom to connect, in the words of ioredis. */
 export interface ConnectOptions {
-  readonly host: string;
-  readonly port: number;
+  readonly host?: string;
+  readonly port?: number;
+  readonly sentinels?: { readonly host: string; readonly port: number }[];
+  /** What the Sentinels call the primary. */
+  readonly name?: string;
+  readonly enableTLSForSentinelMode?: boolean;
+  readonly sentinelTLS?: TlsOptions;
   readonly connectTimeout: number;
   readonly disconnectTimeout: number;
   readonly username?: string;
   readonly password?: string;
   readonly db?: number;
-  readonly tls?: Record<never, never>;
+  readonly tls?: TlsOptions;
+}
+
+/** How a connection is encrypted. */
+export interface TlsOptions {
+  /** The certificates to trust, as PEM, instead of the system's. */
+  readonly ca?: string;
+}
+
+/** What a {@linkcode Feed} works with. */
+export interface FeedWiring {
+  /** Is told what is announced. */
+  readonly listener: FeedListener;
+  /** Time and chance. */
+  readonly runtime: Runtime;
+}
+
+/** A feed under way. */
+export interface Following {
+  /** Drops what is held and begins anew: the server may be another one. */
+  restart(): void;
+  /** Ends it for good. */
+  close(): Promise<void>;
 }
 
 /** Options of a {@linkcode Feed}. */
@@ -37,7 +64,7 @@ export interface FeedOptions {
  * It speaks RESP2: ioredis drops the push messages of RESP3. Each attempt is a new connection, so
  * that "the same connection" is the same object; a lost one is never mended, only replaced.
  */
-export class Feed {
+export class Feed implements Following {
   readonly #connect: ConnectOptions;
   readonly #options: FeedOptions;
   readonly #listener: FeedListener;
@@ -52,13 +79,18 @@ export class Feed {
   constructor(
     connect: ConnectOptions,
     options: FeedOptions,
-    wiring: { readonly listener: FeedListener; readonly runtime: Runtime },
+    wiring: FeedWiring,
   ) {
     this.#connect = connect;
     this.#options = options;
     this.#listener = wiring.listener;
     this.#runtime = wiring.runtime;
     void this.#open();
+  }
+
+  /** Gives the connection up for another one. */
+  restart(): void {
+    if (this.#client !== undefined) this.#lost(this.#client, "begun anew");
   }
 
   /** Ends the feed for good. */
@@ -79,6 +111,7 @@ export class Feed {
       enableAutoPipelining: false,
       autoResubscribe: false,
       retryStrategy: () => null,
+      sentinelRetryStrategy: () => null,
       commandTimeout: this.#options.silenceMsMax,
     });
     this.#client = client;
@@ -140,14 +173,19 @@ export class Feed {
   }
 }
 
-/** Disconnects, and waits until the socket is closed; a server that hangs gets its bound for that. */
-export async function disconnect(client: Redis, clock: Clock): Promise<void> {
+/** Disconnects, and waits until every socket is closed; a server that hangs gets its bound for that. */
+export async function disconnect(client: Redis | Cluster, clock: Clock): Promise<void> {
+  const parts = client instanceof Cluster ? [client, ...client.nodes()] : [client];
+  const ended = Promise.all(
+    parts.filter((part) => part.status !== "end").map((part) =>
+      new Promise<void>((resolve) => void part.once("end", resolve))
+    ),
+  );
   if (client.status === "end") return;
-  const { promise: ended, resolve } = Promise.withResolvers<void>();
-  client.once("end", resolve);
+  const { promise: late, resolve } = Promise.withResolvers<void>();
   // Between two attempts to connect there is no socket, and nothing ever ends.
   const timer = clock.after(2 * DISCONNECT_MS, resolve);
   client.disconnect();
-  await ended;
+  await Promise.race([ended, late]);
   timer.cancel();
 }

@@ -20,7 +20,7 @@
  * @module
  */
 
-export type { CatchUpTask } from "./catch_up.ts";
+export type { CatchUpRequest, CatchUpTask } from "./catch_up.ts";
 export { Cache, type Loader } from "./cache.ts";
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
@@ -29,6 +29,7 @@ export type { LoadContext } from "./loads.ts";
 export { Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
+export type { CacheServer } from "./shard.ts";
 export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";
 export type {
   Acquired,

@@ -25,8 +25,13 @@ export interface WarmOptions<T = unknown> extends EntryOptions<T> {
 
 /** Options of a {@linkcode Cache}. Durations are milliseconds. */
 export interface CacheOptions {
-  /** `memory:` (the default) or `redis://…`. */
+  /**
+   * `memory:` (the default), `redis://host`, `redis-sentinel://h1,h2,h3/primary`,
+   * `redis-cluster://h1,h2,h3` or `redis-ring://h1,h2,h3`; `rediss…` with TLS.
+   */
   readonly url?: string;
+  /** The certificates to trust with TLS, as PEM. Default: the system's. */
+  readonly ca?: string;
   /** `false`: every read loads, nothing is stored. For measuring what the cache is worth. */
   readonly enabled?: boolean;
   /** First part of every key. Default `la`. */
@@ -69,8 +74,8 @@ export interface CacheOptions {
   /** Loads that wait behind them; past it they are refused. Default 1,024. */
   readonly loadsWaitingMax?: number;
   /**
-   * Called after each connection to Redis. Nothing is read from Redis until it has resolved; it is
-   * called again when it rejects. Apply there what was invalidated while Redis was away.
+   * Called after each connection to a server. Nothing is read from it until it has resolved; it is
+   * called again when it rejects. Apply there what was invalidated while the server was away.
    */
   readonly catchUp?: CatchUpTask;
   /** Called for each {@linkcode CacheEvent}. Must not throw. */

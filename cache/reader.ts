@@ -78,9 +78,9 @@ export class Reader {
     this.#parts = parts;
   }
 
-  /** Callers that shared another's look-up or load. */
-  get coalesced(): number {
-    return this.#lookups.joined + this.#parts.counters.joinedLoads;
+  /** Callers that shared another's look-up. */
+  get joined(): number {
+    return this.#lookups.joined;
   }
 
   /** Reads without loading. `undefined`: nothing usable is stored. */

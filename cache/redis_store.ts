@@ -1,12 +1,13 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { Redis } from "ioredis";
+import { Cluster } from "ioredis";
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
-import { type ConnectOptions, disconnect, DISCONNECT_MS, Feed } from "./feed.ts";
+import { disconnect, type Following } from "./feed.ts";
 import { GetBatch } from "./get_batch.ts";
 import type { Keyspace } from "./keys.ts";
 import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "./lease.ts";
 import type { Runtime } from "./runtime.ts";
+import { addressText, type Client, type Servers } from "./servers.ts";
 import type {
   Acquired,
   AcquireOptions,
@@ -19,9 +20,6 @@ import { ROOT_TAG } from "./tags.ts";
 
 /** A named tag that nobody changes for a day is forgotten, and its entries with it. */
 const TAG_TTL_MS = 24 * 60 * 60 * 1000;
-
-/** A connection that owes an answer for as many time-outs is given up, and another one opened. */
-const SILENT_COMMANDS_MAX = 4;
 
 /** Options of a {@linkcode RedisStore}. */
 export interface RedisStoreOptions {
@@ -45,33 +43,31 @@ export interface RedisStoreOptions {
   readonly onBreaker: (state: BreakerState) => void;
 }
 
-/** Tier 2 on one Redis server. */
+/** Tier 2 on the servers of one topology. */
 export class RedisStore implements Store {
-  readonly #client: Redis;
-  readonly #invalidating: Redis;
+  readonly #servers: Servers;
+  readonly #client: Client;
+  readonly #invalidating: Client;
   readonly #breaker: Breaker;
   readonly #options: RedisStoreOptions;
   readonly #keyspace: Keyspace;
-  readonly #connect: ConnectOptions;
   readonly #gets = new GetBatch((redisKeys) => this.#readKeys(redisKeys));
-  #feed: Feed | undefined;
+  #feed: Following | undefined;
 
-  /**
-   * @param url `redis://` or `rediss://`, with user, password and database as usual.
-   * @throws {TypeError} The URL does not parse.
-   */
-  constructor(url: string, options: RedisStoreOptions) {
+  constructor(servers: Servers, options: RedisStoreOptions) {
+    this.#servers = servers;
     this.#options = options;
     this.#keyspace = options.keyspace;
-    this.#connect = connectOptions(url);
     this.#breaker = new Breaker(options.runtime, { onChange: options.onBreaker });
-    this.#client = this.#open(options.commandTimeoutMs);
+    const onError = (error: unknown): void => options.onError("connect", error);
+    this.#client = servers.open(options.commandTimeoutMs, {
+      onError,
+      onConnection: options.onConnection,
+    });
     // WAIT holds up everything behind it on its connection, so no read may stand there.
     this.#invalidating = options.waitReplicas === 0
       ? this.#client
-      : this.#open(2 * options.commandTimeoutMs);
-    this.#client.on("ready", () => options.onConnection(true));
-    this.#client.on("close", () => options.onConnection(false));
+      : servers.open(2 * options.commandTimeoutMs, { onError, onConnection: () => {} });
   }
 
   /** The state of the circuit breaker. */
@@ -80,7 +76,8 @@ export class RedisStore implements Store {
   }
 
   get(key: string): Promise<Uint8Array | null> {
-    return this.#gets.get(this.#keyspace.of(key, ""));
+    const redisKey = this.#keyspace.of(key, "");
+    return this.#servers.anySlot ? this.#gets.get(redisKey) : this.#readKey(redisKey);
   }
 
   async acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
@@ -193,27 +190,56 @@ export class RedisStore implements Store {
   }
 
   follow(listener: FeedListener): void {
-    this.#feed = new Feed(this.#connect, {
+    this.#feed = this.#servers.follow(this.#client, {
       prefix: this.#keyspace.prefix,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
     }, { listener, runtime: this.#options.runtime });
   }
 
+  /**
+   * Begins the feed anew, behind a failover: it may have come to the new server before the commands did,
+   * and what they brought from the old one is not announced there.
+   */
+  followAnew(): void {
+    this.#feed?.restart();
+  }
+
   async identity(): Promise<string> {
-    const info = await this.#send("info", () => this.#client.info("server"));
-    const runId = /^run_id:(\w+)/m.exec(info)?.[1];
-    if (runId === undefined) throw new Error("Cannot tell the server's life: INFO has no run_id");
-    return runId;
+    const lives = (await this.#servers.primaries(this.#client)).map(async (primary) => {
+      const [server, replication] = await Promise.all([
+        this.#send("info", () => primary.info("server")),
+        this.#send("info", () => primary.info("replication")),
+      ]);
+      const runId = /^run_id:(\w+)/m.exec(server)?.[1];
+      if (runId === undefined) throw new Error("Cannot tell the server's life: INFO has no run_id");
+      // It may be behind what its primary has acknowledged.
+      if (!/^role:master/m.test(replication)) {
+        throw new Error("Cannot believe Redis: it is a replica");
+      }
+      return runId;
+    });
+    return (await Promise.all(lives)).sort().join(" ");
   }
 
   async info(): Promise<StoreInfo> {
-    const [info, keyspace, totalKeys] = await Promise.all([
-      this.#send("info", () => this.#client.info("stats")),
-      this.#send("info", () => this.#client.info("keyspace")),
-      this.#send("dbsize", () => this.#client.dbsize()),
-    ]);
-    return { info, keyspace, totalKeys };
+    const infos = await Promise.all(
+      (await this.#servers.primaries(this.#client)).map(async (primary) => {
+        const [info, keyspace, keysCount] = await Promise.all([
+          this.#send("info", () => primary.info("stats")),
+          this.#send("info", () => primary.info("keyspace")),
+          this.#send("dbsize", () => primary.dbsize()),
+        ]);
+        const { host = "", port = 0 } = primary.options;
+        return { title: `# ${addressText({ host, port })}\r\n`, info, keyspace, keysCount };
+      }),
+    );
+    const alone = infos.length === 1;
+    return {
+      info: infos.map(({ title, info }) => alone ? info : title + info).join(""),
+      keyspace: infos.map(({ title, keyspace }) => alone ? keyspace : title + keyspace).join(""),
+      totalKeys: infos.reduce((sum, { keysCount }) => sum + keysCount, 0),
+    };
   }
 
   async close(): Promise<void> {
@@ -225,24 +251,6 @@ export class RedisStore implements Store {
     ]);
   }
 
-  #open(commandTimeoutMs: number): Redis {
-    const client = new Redis({
-      ...this.#connect,
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
-      // A connection that a firewall forgot stays open for ever and answers nothing.
-      socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
-      enableAutoPipelining: true,
-      // They have waited for their turn of the event loop in the batch.
-      autoPipeliningIgnoredCommands: ["get", "mget"],
-      retryStrategy: (times: number) => Math.min(times * 50, 2_000),
-    });
-    client.on("error", (error: unknown) => this.#options.onError("connect", error));
-    return client;
-  }
-
   /**
    * Waits until enough replicas have what was just invalidated (`WAIT`), for at most the time of a
    * command. Rejects if they have not: the invalidation is owed, and made again.
@@ -250,10 +258,16 @@ export class RedisStore implements Store {
   async #replicated(): Promise<void> {
     const { waitReplicas, commandTimeoutMs } = this.#options;
     if (waitReplicas === 0) return;
-    const count = await this.#send(
-      "wait",
-      () => this.#invalidating.wait(waitReplicas, commandTimeoutMs),
+    const servers = this.#invalidating instanceof Cluster
+      ? this.#invalidating.nodes("master")
+      : [this.#invalidating];
+    // Of each connection it awaits the writes made on it: where there were none, it answers at once.
+    const counts = await Promise.all(
+      servers.map((server) =>
+        this.#send("wait", () => server.wait(waitReplicas, commandTimeoutMs))
+      ),
     );
+    const count = Math.min(...counts);
     if (count >= waitReplicas) return;
     const error = new Error(`Cannot confirm: ${count} of ${waitReplicas} replicas have it`);
     this.#options.onError("wait", error);
@@ -266,13 +280,14 @@ export class RedisStore implements Store {
     if (first === undefined || second !== undefined) {
       return this.#send("mget", () => this.#client.mgetBuffer([...redisKeys]));
     }
-    return this.#send("get", () => this.#client.getBuffer(first)).then(
-      (bytes) => [bytes],
-      (error: unknown) => {
-        if (isWrongType(error)) return [new Uint8Array(0)];
-        throw error;
-      },
-    );
+    return this.#readKey(first).then((bytes) => [bytes]);
+  }
+
+  #readKey(redisKey: string): Promise<Uint8Array | null> {
+    return this.#send("get", () => this.#client.getBuffer(redisKey)).catch((error: unknown) => {
+      if (isWrongType(error)) return new Uint8Array(0);
+      throw error;
+    });
   }
 
   /** Runs one command behind the breaker. An error that Redis answered is a sign of life. */
@@ -299,7 +314,7 @@ export class RedisStore implements Store {
     const { keys, values } = args;
     const rest = [...keys, ...values];
     const { sha, lua } = script;
-    const client = this.#client as Redis & ScriptCommands;
+    const client = this.#client as Client & ScriptCommands;
     try {
       return await this.#send(command, () => client.evalshaBuffer(sha, keys.length, ...rest));
     } catch (error) {
@@ -360,23 +375,6 @@ const POPULAR = scriptOf(POPULAR_LUA);
 
 function scriptOf(lua: string): Script {
   return { lua, sha: createHash("sha1").update(lua).digest("hex") };
-}
-
-function connectOptions(url: string): ConnectOptions {
-  const { protocol, hostname, port, username, password, pathname } = new URL(url);
-  if (protocol !== "redis:" && protocol !== "rediss:") {
-    throw new TypeError(`Cannot connect to Redis: ${protocol} is not redis: or rediss:`);
-  }
-  return {
-    host: hostname.replace(/^\[|\]$/g, ""),
-    port: port === "" ? 6379 : Number(port),
-    connectTimeout: 2_000,
-    disconnectTimeout: DISCONNECT_MS,
-    ...(username === "" ? {} : { username: decodeURIComponent(username) }),
-    ...(password === "" ? {} : { password: decodeURIComponent(password) }),
-    ...(pathname.length > 1 ? { db: Number(pathname.slice(1)) } : {}),
-    ...(protocol === "rediss:" ? { tls: {} } : {}),
-  };
 }
 
 /** Whether Redis itself answered with an error, as opposed to not answering. */

@@ -23,6 +23,8 @@ export type Invalidation = "applied" | "pending";
 
 /** What the write path works with. */
 export interface WriterParts {
+  /** What events call the server. */
+  readonly server: string;
   readonly settings: Settings;
   readonly runtime: Runtime;
   readonly keyspace: Keyspace;
@@ -123,7 +125,7 @@ export class Writer {
 
   /** What the feed announces, applied to this process. */
   listener(): FeedListener {
-    const { coherence, tags, counters, emit, waiters } = this.#parts;
+    const { server, coherence, tags, counters, emit, waiters } = this.#parts;
     return {
       opened: () => {
         this.#dropAll();
@@ -137,13 +139,13 @@ export class Writer {
         if (!this.#coherent) return;
         this.#coherent = false;
         counters.feedDrops++;
-        emit({ type: "coherent", coherent: false, reason });
+        emit({ type: "coherent", server, coherent: false, reason });
       },
       alive: (sentAtMs) => {
         coherence.alive(sentAtMs);
         if (this.#coherent) return;
         this.#coherent = true;
-        emit({ type: "coherent", coherent: true, reason: "the feed answers" });
+        emit({ type: "coherent", server, coherent: true, reason: "the feed answers" });
       },
       changed: (redisKey) => this.#changed(redisKey),
       flushed: () => {

@@ -69,11 +69,17 @@ describe("cacheEventLogger()", () => {
   });
 
   it("says once per outage why Redis fails", async () => {
-    const failure: CacheEvent = { type: "redis-error", command: "get", error: new Error("gone") };
+    const server = "localhost:6379/0";
+    const failure: CacheEvent = {
+      type: "redis-error",
+      server,
+      command: "get",
+      error: new Error("gone"),
+    };
     const records = await recorded((logger) => {
       const log = cacheEventLogger(logger);
       for (let time = 0; time < 3; time++) log(failure);
-      log({ type: "connection", connected: true });
+      log({ type: "connection", server, connected: true });
       log(failure);
     });
     assertEquals(records.map(({ level }) => level), [
@@ -96,6 +102,7 @@ function refusal(address: string): Error {
 
 describe("cacheEventLogger() on an address that the permissions do not list", () => {
   it("names it once and says what to do, also where a cluster's client tells of it", async () => {
+    const server = "10.0.0.1:7000";
     const all = Object.assign(new Error("Failed to refresh slots cache."), {
       lastNodeError: refusal("10.0.0.8:7001"),
     });
@@ -103,9 +110,9 @@ describe("cacheEventLogger() on an address that the permissions do not list", ()
       const log = cacheEventLogger(logger);
       for (let time = 0; time < 3; time++) {
         for (const error of [refusal("10.0.0.9:7001"), refusal("[::9]:7001"), all]) {
-          log({ type: "redis-error", command: "connect", error });
+          log({ type: "redis-error", server, command: "connect", error });
         }
-        log({ type: "connection", connected: time % 2 === 0 });
+        log({ type: "connection", server, connected: time % 2 === 0 });
       }
     });
     assertEquals(

@@ -2,7 +2,9 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Keyspace } from "../../../cache/keys.ts";
 import { systemRuntime } from "../../../cache/mod.ts";
+import { placesOf } from "../../../cache/places.ts";
 import { RedisStore } from "../../../cache/redis_store.ts";
+import type { Servers } from "../../../cache/servers.ts";
 import type { FeedListener } from "../../../cache/store.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type RedisServer, startRedis } from "../../support/redis_server.ts";
@@ -38,8 +40,8 @@ class SplitStore extends RedisStore {
       onConnection: () => {},
       onBreaker: () => {},
     };
-    super(dataUrl, options);
-    this.#feed = new RedisStore(feedUrl, options);
+    super(serversOf(dataUrl), options);
+    this.#feed = new RedisStore(serversOf(feedUrl), options);
   }
 
   override follow(listener: FeedListener): void {
@@ -49,6 +51,12 @@ class SplitStore extends RedisStore {
   override async close(): Promise<void> {
     await Promise.all([super.close(), this.#feed.close()]);
   }
+}
+
+function serversOf(url: string): Servers {
+  const { servers } = placesOf({ url })[0];
+  assert(servers !== undefined);
+  return servers;
 }
 
 function entriesOf({ cache }: Node): number {

@@ -1,0 +1,65 @@
+/**
+ * Which of several independent servers a key belongs to: rendezvous hashing (Thaler and Ravishankar,
+ * "Using Name-Based Mappings to Increase Hit Rates", 1998).
+ *
+ * Every server has a weight for every key, and the heaviest owns it. So a server that is added takes keys
+ * from each of the others in equal parts and moves none between them, and there is no table to agree on:
+ * every process that has the same names, in whatever order, places a key alike.
+ *
+ * @module
+ */
+
+/**
+ * Places keys on servers.
+ *
+ * @example
+ * ```ts
+ * import { Ring } from "./ring.ts";
+ *
+ * const ring = new Ring(["10.0.0.1:6379", "10.0.0.2:6379"]);
+ * const same = new Ring(["10.0.0.2:6379", "10.0.0.1:6379"]);
+ * console.assert(ring.indexOf("user:1") === 1 - same.indexOf("user:1"));
+ * ```
+ */
+export class Ring {
+  readonly #seeds: Uint32Array;
+
+  /**
+   * @param names What the servers are called, each once.
+   * @throws {RangeError} There is none.
+   */
+  constructor(names: readonly string[]) {
+    if (names.length === 0) throw new RangeError("Cannot place keys: there is no server");
+    this.#seeds = Uint32Array.from(names, (name) => mixed(hashOf(name)));
+  }
+
+  /** The index of the name that owns `key`. */
+  indexOf(key: string): number {
+    const hash = hashOf(key);
+    let owner = 0;
+    let heaviest = -1;
+    for (let i = 0; i < this.#seeds.length; i++) {
+      const weight = mixed(hash ^ (this.#seeds[i] ?? 0));
+      if (weight <= heaviest) continue;
+      heaviest = weight;
+      owner = i;
+    }
+    return owner;
+  }
+}
+
+/** FNV-1a, 32 bits (Fowler, Noll, Vo). */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  }
+  return hash;
+}
+
+/** The finalizer of MurmurHash3 (Appleby): each bit of its input turns half of its output's. */
+function mixed(hash: number): number {
+  let bits = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return (bits ^ (bits >>> 16)) >>> 0;
+}

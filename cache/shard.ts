@@ -1,0 +1,197 @@
+import { CatchUp } from "./catch_up.ts";
+import { Coherence } from "./coherence.ts";
+import type { CacheEvent } from "./events.ts";
+import { Fills } from "./fills.ts";
+import type { Keyspace } from "./keys.ts";
+import type { Loads } from "./loads.ts";
+import { MemoryStore } from "./memory_store.ts";
+import { MemoryTier } from "./memory_tier.ts";
+import type { CacheOptions, Settings } from "./options.ts";
+import { PendingInvalidations } from "./pending.ts";
+import { Popularity } from "./popularity.ts";
+import { Reader } from "./reader.ts";
+import { RedisStore } from "./redis_store.ts";
+import type { Runtime } from "./runtime.ts";
+import type { Place } from "./places.ts";
+import type { Servers } from "./servers.ts";
+import type { CacheStats, Counters } from "./stats.ts";
+import type { Store } from "./store.ts";
+import { Tags } from "./tags.ts";
+import { Waiters } from "./waiters.ts";
+import { type Invalidation, Writer } from "./writer.ts";
+
+/**
+ * One of the servers of a cache; all but a ring have one. It can be told what changed by itself, so that
+ * one that is away does not hold up the others.
+ */
+export interface CacheServer {
+  /** The same in every process: `host:port` in a ring, else what the URL names. Empty without one. */
+  readonly name: string;
+  /** As `Cache.delete`, on this server, whichever owns the keys: it may have owned them before. */
+  delete(...keys: string[]): Promise<Invalidation>;
+  /** As `Cache.invalidateTags`, for the entries of this server. */
+  invalidateTags(...tags: string[]): Promise<Invalidation>;
+  /** As `Cache.clear`, for the entries of this server. */
+  clear(): Promise<Invalidation>;
+}
+
+/** What the shards of a cache have in common. */
+export interface ShardParts {
+  readonly options: CacheOptions;
+  readonly settings: Settings;
+  readonly runtime: Runtime;
+  readonly keyspace: Keyspace;
+  readonly counters: Counters;
+  readonly loads: Loads;
+  /** Makes a nonce that nobody has used. */
+  readonly newNonce: () => string;
+  readonly emit: (event: CacheEvent) => void;
+  /** Keeps a background promise, which must not reject, until it settles. */
+  readonly track: (work: Promise<void>) => void;
+}
+
+/**
+ * What a cache is where its keys have one place: tiers, feed, read and write paths. Only a ring has
+ * several, which know nothing of each other: the tags of an entry are on its own server, and a server that
+ * is lost costs the keys that it owns.
+ */
+export class Shard implements CacheServer {
+  readonly name: string;
+  readonly tier: MemoryTier;
+  readonly reader: Reader;
+  readonly writer: Writer;
+  readonly fills: Fills;
+  readonly popularity: Popularity;
+  readonly memory: MemoryStore | undefined;
+  readonly store: Store | undefined;
+  readonly #parts: ShardParts;
+  readonly #coherence: Coherence;
+  readonly #waiters: Waiters;
+  readonly #pending: PendingInvalidations | undefined;
+  readonly #catchUp: CatchUp | undefined;
+  #breaker: CacheStats["breaker"] = "closed";
+
+  constructor(place: Place, parts: ShardParts) {
+    const { options, settings, runtime, newNonce } = parts;
+    this.name = place.name;
+    this.#parts = parts;
+    const redis = place.servers === undefined ? undefined : this.#open(place.servers);
+    this.store = place.store ?? redis;
+    const alone = this.store === undefined;
+    this.#coherence = new Coherence(runtime.clock, alone ? Infinity : settings.memoryLeaseMs);
+    this.memory = options.enabled === false || settings.memoryBytes === 0
+      ? undefined
+      : new MemoryStore(settings.memoryBytes);
+    const tags = new Tags(this.store, this.#coherence, newNonce);
+    this.#waiters = new Waiters(runtime.clock);
+    this.#pending = this.store === undefined
+      ? undefined
+      : new PendingInvalidations(this.store, this.#coherence, { runtime, newVersion: newNonce });
+    this.#catchUp = redis === undefined ? undefined : this.#catchUpOf(redis, place.failsOver);
+    this.popularity = new Popularity(runtime, this.store, parts.track);
+    const wiring = {
+      ...parts,
+      server: this.name,
+      store: this.store,
+      memory: this.memory,
+      coherence: this.#coherence,
+      tags,
+      waiters: this.#waiters,
+      pending: this.#pending,
+      storeTrust: () => this.#storeTrust(),
+    };
+    this.tier = new MemoryTier(wiring);
+    this.fills = new Fills({ ...wiring, tier: this.tier });
+    this.reader = new Reader({ ...wiring, tier: this.tier, fills: this.fills });
+    this.writer = new Writer({ ...wiring, tier: this.tier, fills: this.fills });
+    this.store?.follow(this.writer.listener());
+  }
+
+  /** Whether its memory may be trusted now. */
+  get coherent(): boolean {
+    return this.#coherence.trusted();
+  }
+
+  /** The circuit breaker in front of its servers. */
+  get breaker(): CacheStats["breaker"] {
+    return this.#breaker;
+  }
+
+  /** Invalidations that its servers have not taken yet. */
+  get pendingInvalidations(): number {
+    return this.#pending?.size ?? 0;
+  }
+
+  delete(...keys: string[]): Promise<Invalidation> {
+    return this.writer.delete(keys);
+  }
+
+  invalidateTags(...tags: string[]): Promise<Invalidation> {
+    return this.writer.invalidateTags(tags);
+  }
+
+  clear(): Promise<Invalidation> {
+    return this.writer.clear();
+  }
+
+  /** Begins nothing more in the background. */
+  stop(): void {
+    this.popularity.close();
+    this.#catchUp?.close();
+  }
+
+  /** Closes every connection. */
+  async close(): Promise<void> {
+    await this.#pending?.close();
+    await this.store?.close();
+    this.#waiters.wakeAll(); // they find the store closed, and may not load
+  }
+
+  #open(servers: Servers): RedisStore {
+    const { settings, counters, keyspace, runtime, emit, track } = this.#parts;
+    const server = this.name;
+    return new RedisStore(servers, {
+      keyspace,
+      runtime,
+      commandTimeoutMs: settings.commandTimeoutMs,
+      waitReplicas: settings.waitReplicas,
+      heartbeatMs: settings.heartbeatMs,
+      memoryLeaseMs: settings.memoryLeaseMs,
+      onError: (command, error) => {
+        counters.redisErrors++;
+        emit({ type: "redis-error", server, command, error });
+      },
+      onConnection: (connected) => {
+        emit({ type: "connection", server, connected });
+        if (this.#catchUp === undefined) return;
+        if (connected) track(this.#catchUp.begin());
+        else this.#catchUp.lost();
+      },
+      onBreaker: (state) => {
+        this.#breaker = state;
+        emit({ type: "breaker", server, state });
+      },
+    });
+  }
+
+  #storeTrust(): number | undefined {
+    if ((this.#pending?.size ?? 0) > 0 || this.#catchUp?.behind) return undefined;
+    return (this.#pending?.generation ?? 0) + (this.#catchUp?.generation ?? 0);
+  }
+
+  /** Where no server takes another's place, and nobody has anything to apply again, there is nothing to do. */
+  #catchUpOf(redis: RedisStore, failsOver: boolean): CatchUp | undefined {
+    const { options: { catchUp: task }, runtime, emit } = this.#parts;
+    if (task === undefined && !failsOver) return undefined;
+    const server = this.name;
+    return new CatchUp(runtime, {
+      task: async ({ replay }) => await task?.({ server, replay }),
+      identity: () => redis.identity(),
+      onError: (error) => emit({ type: "catch-up-error", server, error }),
+      onDone: (replayed) => {
+        if (replayed) redis.followAnew();
+        emit({ type: "caught-up", server, replayed });
+      },
+    });
+  }
+}
