@@ -40,9 +40,23 @@ export class PostgresServer extends ServerProcess {
     this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
   }
 
-  /** @throws {Error} Always: the processes of its connections would go on. Hang a proxy instead. */
-  override pause(): never {
-    throw new Error("Cannot pause Postgres: only its first process would be; hang a proxy instead");
+  /** Ends it at once, as a crash does: its first process alone would leave the others behind. */
+  override async kill(): Promise<void> {
+    const others = this.running ? childrenOf(this.pid) : [];
+    await super.kill();
+    for (const pid of others) signalProcess(pid, "SIGKILL");
+  }
+
+  /** Freezes all of its processes. Connections to it are accepted by the kernel, and wait. */
+  override pause(): void {
+    super.pause();
+    for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGSTOP");
+  }
+
+  /** Thaws all of its processes. */
+  override resume(): void {
+    for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGCONT");
+    super.resume();
   }
 
   /** The address of another database of this server. */
@@ -125,6 +139,21 @@ async function initdb(binary: string, directory: string): Promise<void> {
 
 function serverUser(): { user?: typeof nobody } {
   return Deno.uid() === 0 ? { user: nobody } : {};
+}
+
+/** The processes that a process has started, on Linux. */
+function childrenOf(pid: number): number[] {
+  return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean)
+    .map(Number);
+}
+
+/** Signals a process that may have ended in the meantime, which is then as good. */
+function signalProcess(pid: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(pid, name);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 function postgresArgs(directory: string, given: Readonly<Record<string, string>>): string[] {

@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
+import { setTimeout as delay } from "node:timers/promises";
+import postgres from "postgres";
 import { eventually } from "./eventually.ts";
 import { startPostgres } from "./postgres_server.ts";
+import { QueryCounter } from "./query_counter.ts";
 import { startRedis } from "./redis_server.ts";
 import { ServerProcess } from "./server_process.ts";
 import { startTcpProxy } from "./tcp_proxy.ts";
@@ -77,6 +80,25 @@ describe("startPostgres()", () => {
   });
 });
 
+describe("PostgresServer", () => {
+  it("paused, answers nobody until it is resumed; killed, keeps what was committed", async () => {
+    await using server = await startPostgres({ settings: { synchronous_commit: "on" } });
+    const sql = postgres(server.url, { max: 1, fetch_types: false, onclose: () => undefined });
+    await sql.unsafe("CREATE TABLE kept (id INT)");
+    server.pause();
+    let answered = false;
+    const inserted = sql.unsafe("INSERT INTO kept VALUES (1)").then(() => answered = true);
+    await delay(100);
+    assertEquals(answered, false);
+    server.resume();
+    await inserted;
+    await server.kill();
+    await server.start();
+    await eventually(async () => assertEquals((await sql.unsafe("SELECT id FROM kept")).length, 1));
+    await sql.end({ timeout: 1 });
+  });
+});
+
 describe("startTcpProxy()", () => {
   it("passes, holds back while hung, cuts and refuses, and passes again", async () => {
     await using redis = await startRedis();
@@ -107,15 +129,68 @@ describe("startTcpProxy()", () => {
     assertEquals(await readText(client), "+PONG\r\n");
   });
 
-  it("delays each chunk", async () => {
+  it("delays each chunk from its own arrival, and forwards in order", async () => {
     await using redis = await startRedis();
     await using proxy = startTcpProxy(redis.port);
-    proxy.delay(30);
+    proxy.delay(100);
     using client = await Deno.connect({ hostname: "127.0.0.1", port: proxy.port });
     const startedAtMs = performance.now();
-    await client.write(new TextEncoder().encode("PING\r\n"));
-    assertEquals(await readText(client), "+PONG\r\n");
-    assert(performance.now() - startedAtMs >= 58);
+    for (let i = 0; i < 5; i++) {
+      await client.write(new TextEncoder().encode(`ECHO ${i}\r\n`));
+      await delay(10);
+    }
+    let text = "";
+    while (!text.endsWith("$1\r\n4\r\n")) text += await readText(client);
+    const tookMs = performance.now() - startedAtMs;
+    assertEquals(text, [0, 1, 2, 3, 4].map((i) => `$1\r\n${i}\r\n`).join(""));
+    assert(tookMs >= 198, `${tookMs} ms`);
+    // One after the other would take a second.
+    assert(tookMs < 800, `${tookMs} ms`);
+  });
+
+  it("connects to another port once redirected", async () => {
+    await using first = await startRedis();
+    await using second = await startRedis();
+    await using proxy = startTcpProxy(first.port);
+    await second.cli("SET", "name", "second");
+    using old = await Deno.connect({ hostname: "127.0.0.1", port: proxy.port });
+    await old.write(new TextEncoder().encode("GET name\r\n"));
+    assertEquals(await readText(old), "$-1\r\n");
+    proxy.redirect(second.port);
+    assertEquals(await readText(old), "");
+    using client = await Deno.connect({ hostname: "127.0.0.1", port: proxy.port });
+    await client.write(new TextEncoder().encode("GET name\r\n"));
+    assertEquals(await readText(client), "$6\r\nsecond\r\n");
+  });
+});
+
+describe("QueryCounter", () => {
+  it("counts statements, and those that run at once, on a Postgres behind a proxy", async () => {
+    await using server = await startPostgres();
+    const counter = new QueryCounter();
+    await using proxy = startTcpProxy(server.port, { observe: counter.observe });
+    const sql = postgres(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`, {
+      ...{ max: 3, fetch_types: false },
+    });
+    await sql.unsafe("SELECT 1");
+    await sql.unsafe("SELECT $1::int", [1], { prepare: true });
+    assertEquals([counter.queries, counter.runningMax, counter.connectionsMax], [2, 1, 1]);
+    await Promise.all([1, 2, 3].map(() => sql.unsafe("SELECT pg_sleep(0.2)")));
+    assertEquals([counter.queries, counter.runningMax, counter.connectionsMax], [5, 3, 3]);
+    counter.resetMax();
+    // Longer than what one read of a socket answers.
+    await sql.unsafe("SELECT repeat('Z', 1000000)");
+    assertEquals([counter.queries, counter.runningMax, counter.connectionsMax], [6, 1, 3]);
+    // A statement whose connection is cut runs no longer.
+    const cut = sql.unsafe("SELECT pg_sleep(5)").catch(() => undefined);
+    await eventually(() => assertEquals(counter.queries, 7));
+    proxy.cut();
+    await cut;
+    proxy.pass();
+    await eventually(async () => assertEquals((await sql.unsafe("SELECT 1")).length, 1));
+    counter.resetMax();
+    assertEquals(counter.runningMax, 0);
+    await sql.end({ timeout: 1 });
   });
 });
 

@@ -3,11 +3,30 @@ import { setTimeout as delay } from "node:timers/promises";
 /** What a {@linkcode TcpProxy} does with what it is sent. */
 export type ProxyMode = "pass" | "hang" | "cut";
 
+/** Sees what passes on one connection. The bytes are its to look at, not to keep. */
+export interface ProxyObserver {
+  /** The client sent this, and it is about to be forwarded. */
+  sent(chunk: Uint8Array): void;
+  /** The server answered this, and it is about to be forwarded. */
+  received(chunk: Uint8Array): void;
+  /** The connection ended. */
+  closed(): void;
+}
+
+/** Options of {@linkcode startTcpProxy}. */
+export interface ProxyOptions {
+  /** Called for each connection. Default: nobody looks. */
+  readonly observe?: () => ProxyObserver;
+}
+
+/** Chunks of one direction that may be under way while they are delayed. */
+const DELAYED_CHUNKS_MAX = 1_000;
+
 /** A TCP proxy on loopback that can fail as networks do. Bytes held back are never lost or reordered. */
 export class TcpProxy implements AsyncDisposable {
   /** The port clients connect to; it stays the same across cuts. */
   readonly port: number;
-  readonly #targetPort: number;
+  readonly #observe: (() => ProxyObserver) | undefined;
   readonly #connections = new Set<Deno.TcpConn>();
   readonly #stranded = new Set<Deno.TcpConn>();
   readonly #running = new Set<Promise<void>>();
@@ -16,10 +35,12 @@ export class TcpProxy implements AsyncDisposable {
   #gate = Promise.withResolvers<void>();
   #mode: ProxyMode = "pass";
   #delayMs = 0;
+  #targetPort: number;
 
   /** Use {@linkcode startTcpProxy}. */
-  constructor(targetPort: number) {
+  constructor(targetPort: number, options: ProxyOptions = {}) {
     this.#targetPort = targetPort;
+    this.#observe = options.observe;
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     this.port = listener.addr.port;
     this.#gate.resolve();
@@ -64,7 +85,13 @@ export class TcpProxy implements AsyncDisposable {
     this.#closeConnections();
   }
 
-  /** Holds every chunk for that long before it is forwarded, in both directions. */
+  /** Closes every connection. New ones are made to another port of loopback. */
+  redirect(targetPort: number): void {
+    this.#targetPort = targetPort;
+    this.#closeConnections();
+  }
+
+  /** Holds every chunk for that long before it is forwarded, in both directions, as a long way does. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
   }
@@ -94,27 +121,53 @@ export class TcpProxy implements AsyncDisposable {
     }
     this.#connections.add(target);
     if (this.#mode === "cut") this.#closeConnections();
+    const observer = this.#observe?.();
     try {
-      await Promise.all([this.#forward(client, target), this.#forward(target, client)]);
+      await Promise.all([
+        this.#forward(client, target, (chunk) => observer?.sent(chunk)),
+        this.#forward(target, client, (chunk) => observer?.received(chunk)),
+      ]);
     } finally {
+      observer?.closed();
       this.#drop(client);
       this.#drop(target);
     }
   }
 
   /** Forwards until the source ends, then ends both sides. */
-  async #forward(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
+  async #forward(
+    from: Deno.TcpConn,
+    to: Deno.TcpConn,
+    see: (chunk: Uint8Array) => void,
+  ): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
+    let delayed = 0;
+    let sending: Promise<unknown> = Promise.resolve();
     for (;;) {
       const size = await from.read(buffer);
       await this.#gate.promise;
       if (size === null) break;
       if (this.#stranded.has(from)) continue;
-      if (this.#delayMs > 0) {
-        await delay(this.#delayMs, undefined, { signal: this.#closing.signal });
+      if (this.#delayMs === 0 && delayed === 0) {
+        see(buffer.subarray(0, size));
+        await write(to, buffer.subarray(0, size));
+        continue;
       }
-      for (let sent = 0; sent < size;) sent += await to.write(buffer.subarray(sent, size));
+      // Each is held from its own arrival: those behind it are under way at the same time.
+      const chunk = buffer.slice(0, size);
+      const due = delay(this.#delayMs, undefined, { signal: this.#closing.signal });
+      delayed++;
+      const sent = Promise.all([due, sending]).then(async () => {
+        await this.#gate.promise;
+        see(chunk);
+        await write(to, chunk);
+        delayed--;
+      });
+      sending = sent;
+      this.#track(() => sent);
+      if (delayed >= DELAYED_CHUNKS_MAX) await sent;
     }
+    await sending;
     this.#drop(from);
     this.#drop(to);
   }
@@ -137,8 +190,12 @@ export class TcpProxy implements AsyncDisposable {
 }
 
 /** Starts a proxy in front of a port of loopback. */
-export function startTcpProxy(targetPort: number): TcpProxy {
-  return new TcpProxy(targetPort);
+export function startTcpProxy(targetPort: number, options: ProxyOptions = {}): TcpProxy {
+  return new TcpProxy(targetPort, options);
+}
+
+async function write(connection: Deno.TcpConn, chunk: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < chunk.length;) sent += await connection.write(chunk.subarray(sent));
 }
 
 /** Whether an error says that a connection ended, which is what a proxy is there to see. */

@@ -1,0 +1,117 @@
+/**
+ * What samples say: quantiles, pauses, and when all was well again.
+ *
+ * @module
+ */
+import type { Sample } from "./traffic.ts";
+
+/** A share of failures that a fault may cause. */
+export type Tolerance =
+  /** Every request is answered as usual. */
+  | "nothing"
+  /** 503 with `Retry-After`. */
+  | "503"
+  /** No answer from the first instance, which is dead. */
+  | "first instance";
+
+/** How requests fared. */
+export interface Figures {
+  readonly requests: number;
+  /** Answers of 500 and above. */
+  readonly serverErrors: number;
+  /** Among those, 503 that says when to come back. */
+  readonly refused: number;
+  readonly unanswered: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly slowestMs: number;
+  /** The longest time in which no request at all was answered with success. */
+  readonly pauseMs: number;
+}
+
+/** Recovery is told to within as much. */
+const BUCKET_MS = 100;
+/** As many buckets in a row must be well. */
+const WELL_BUCKETS = 5;
+/** All is well once this share of the usual hits is back. */
+const HITS_SHARE = 0.75;
+
+/** Sums samples up. */
+export function figuresOf(samples: readonly Sample[]): Figures {
+  const latencies = samples.map(({ startMs, endMs }) => endMs - startMs).sort((a, b) => a - b);
+  const errors = samples.filter(({ status }) => status >= 500);
+  return {
+    requests: samples.length,
+    serverErrors: errors.length,
+    refused: errors.filter(({ status, retryAfter }) => status === 503 && retryAfter).length,
+    unanswered: samples.filter(({ status }) => status === 0).length,
+    p50Ms: quantile(latencies, 0.5),
+    p99Ms: quantile(latencies, 0.99),
+    slowestMs: latencies.at(-1) ?? 0,
+    pauseMs: longestPause(samples),
+  };
+}
+
+/** The samples whose requests began within `[startMs, endMs)`. */
+export function begunWithin(
+  samples: readonly Sample[],
+  startMs: number,
+  endMs: number,
+): readonly Sample[] {
+  return samples.filter((sample) => sample.startMs >= startMs && sample.startMs < endMs);
+}
+
+/** Whether an answer is one that a fault may cause. */
+export function isTolerated(sample: Sample, tolerance: Tolerance): boolean {
+  const { status, at, retryAfter } = sample;
+  if (status === 200) return true;
+  if (tolerance === "503") return status === 503 && retryAfter;
+  return tolerance === "first instance" && status === 0 && at === 0;
+}
+
+/** Which share of the reads of users the cache answered. */
+export function hitRatio(samples: readonly Sample[]): number {
+  const reads = samples.filter(({ path }) => path !== undefined && path !== "page");
+  if (reads.length === 0) return 0;
+  return reads.filter(({ path }) => path === "memory" || path === "redis").length / reads.length;
+}
+
+/**
+ * How long after `healedMs` everything was as in the steady state: requests are answered, and as many
+ * by the cache. `undefined`: it was not yet.
+ */
+export function recoveryMs(
+  samples: readonly Sample[],
+  healedMs: number,
+  steady: { readonly hits: number; readonly instances: number },
+): number | undefined {
+  const buckets: Sample[][] = [];
+  for (const sample of samples) {
+    if (sample.startMs < healedMs) continue;
+    const at = Math.floor((sample.startMs - healedMs) / BUCKET_MS);
+    (buckets[at] ??= []).push(sample);
+  }
+  let well = 0;
+  for (let at = 0; at < buckets.length; at++) {
+    const bucket = buckets[at] ?? [];
+    const failed = bucket.length === 0 || bucket.some(({ status }) => status !== 200);
+    const cold = hitRatio(bucket) < HITS_SHARE * steady.hits;
+    well = failed || cold ? 0 : well + 1;
+    if (well === WELL_BUCKETS) return (at + 1 - WELL_BUCKETS) * BUCKET_MS;
+  }
+  return undefined;
+}
+
+function longestPause(samples: readonly Sample[]): number {
+  const ends = samples.filter(({ status }) => status === 200).map(({ endMs }) => endMs)
+    .sort((a, b) => a - b);
+  let longest = 0;
+  for (let i = 1; i < ends.length; i++) {
+    longest = Math.max(longest, (ends[i] ?? 0) - (ends[i - 1] ?? 0));
+  }
+  return longest;
+}
+
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+}

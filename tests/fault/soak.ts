@@ -1,0 +1,184 @@
+/**
+ * A long run with a fault every so often: does the service stay as small as it was?
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { randomOf } from "../consistency/nemesis.ts";
+import { type Fault, startDefaultWorld } from "./fault.ts";
+import { isTolerated, type Tolerance } from "./measure.ts";
+import { countLost } from "./row.ts";
+import { FAULTS } from "./table.ts";
+import { type Sample, startTraffic, type Traffic } from "./traffic.ts";
+import type { Instance, World } from "./world.ts";
+
+/** A run's length, chance and pace. */
+export interface SoakOptions {
+  /** How long to go on once every fault has happened once. */
+  readonly durationMs: number;
+  readonly seed: number;
+  /** From one fault to the next. Default 20,000. */
+  readonly everyMs?: number;
+  /** How long each lasts. Default 3,000. */
+  readonly faultMs?: number;
+  /** The faults. Default: all that leave both instances alive. */
+  readonly faults?: readonly Fault[];
+  /** Told of each fault as it begins, and of the size just before. */
+  readonly onFault?: (name: string, size: Size) => void;
+}
+
+/** How large the instances were, just before a fault. */
+export interface Size {
+  readonly atMs: number;
+  /** Of all instances together. */
+  readonly rssBytes: number;
+  readonly heapBytes: number;
+  readonly files: number;
+}
+
+/** How one figure developed. */
+export interface Trend {
+  readonly figure: "rssBytes" | "heapBytes" | "files";
+  readonly mean: number;
+  /** Per hour: the median of the slopes between any two samples (Theil and Sen). */
+  readonly perHour: number;
+  /** Over the whole run, by that slope. */
+  readonly growth: number;
+  readonly flat: boolean;
+}
+
+/** What came of a run. */
+export interface SoakReport {
+  readonly seed: number;
+  readonly sizes: readonly Size[];
+  readonly trends: readonly Trend[];
+  readonly faults: ReadonlyMap<string, number>;
+  readonly requests: number;
+  /** Answers that the fault of the moment does not excuse. */
+  readonly unexcused: number;
+  readonly staleReads: number;
+  readonly lostWrites: number;
+}
+
+/** Growth that passes for none: garbage is collected now and then, not always. */
+const GROWTH_SHARE_MAX = 0.1;
+const FILES_GROWTH_MAX = 4;
+/** Between the faults of the first round, which is no part of the curve. */
+const FIRST_ROUND_REST_MS = 3_000;
+const FIRST_ROUND_FAULT_MS = 1_500;
+
+/** Every fault that leaves both instances and the tables where they are. */
+export const SOAK_FAULTS: readonly Fault[] = FAULTS.filter(({ startWorld, tolerates, name }) =>
+  startWorld === startDefaultWorld && tolerates !== "first instance" && !/disk full/.test(name)
+);
+
+/** Runs, and answers what came of it. */
+export async function soak(options: SoakOptions): Promise<SoakReport> {
+  const { durationMs, seed, everyMs = 20_000, faultMs = 3_000, onFault } = options;
+  const faults = await possible(options.faults ?? SOAK_FAULTS);
+  await using world = await startDefaultWorld();
+  await using traffic = startTraffic(world, seed);
+  const random = randomOf(seed);
+  const counts = new Map<string, number>();
+  const tally = { requests: 0, unexcused: 0 };
+  for (const fault of faults) {
+    await once(fault, world, FIRST_ROUND_FAULT_MS);
+    await delay(FIRST_ROUND_REST_MS);
+    count(traffic, tally, fault.tolerates);
+  }
+  const sizes: Size[] = [];
+  const startMs = performance.now();
+  for (let bag: Fault[] = []; performance.now() - startMs < durationMs;) {
+    if (bag.length === 0) bag = [...faults];
+    const [fault] = bag.splice(Math.floor(random() * bag.length), 1);
+    if (fault === undefined) break;
+    const beganMs = performance.now();
+    const size = await sizeOf(world, beganMs - startMs);
+    sizes.push(size);
+    onFault?.(fault.name, size);
+    await once(fault, world, faultMs);
+    counts.set(fault.name, (counts.get(fault.name) ?? 0) + 1);
+    await delay(Math.max(0, everyMs - (performance.now() - beganMs)));
+    count(traffic, tally, fault.tolerates);
+  }
+  sizes.push(await sizeOf(world, performance.now() - startMs));
+  await traffic.stop();
+  count(traffic, tally, "nothing");
+  const staleReads = traffic.checker.violationsCount;
+  const trends = (["rssBytes", "heapBytes", "files"] as const).map((name) => trendOf(name, sizes));
+  return {
+    ...{ seed, sizes, trends, faults: counts, ...tally, staleReads },
+    lostWrites: await countLost(world, traffic),
+  };
+}
+
+/** How a figure developed over a run. */
+export function trendOf(figure: Trend["figure"], sizes: readonly Size[]): Trend {
+  const slopes = sizes.flatMap((a, i) =>
+    sizes.slice(i + 1).map((b) => (b[figure] - a[figure]) / (b.atMs - a.atMs))
+  ).sort((a, b) => a - b);
+  const slope = slopes[Math.floor(slopes.length / 2)] ?? 0;
+  const mean = sizes.reduce((sum, size) => sum + size[figure], 0) / sizes.length;
+  const growth = slope * ((sizes.at(-1)?.atMs ?? 0) - (sizes[0]?.atMs ?? 0));
+  const growthMax = figure === "files" ? FILES_GROWTH_MAX : GROWTH_SHARE_MAX * mean;
+  return { figure, mean, perHour: slope * 3_600_000, growth, flat: growth <= growthMax };
+}
+
+/** Those that this machine can have, found out in a world of their own. */
+async function possible(faults: readonly Fault[]): Promise<Fault[]> {
+  await using world = await startDefaultWorld();
+  const found: Fault[] = [];
+  for (const fault of faults) {
+    const restore = await fault.prepare(world);
+    if (typeof restore === "string") continue;
+    await restore();
+    found.push(fault);
+  }
+  return found;
+}
+
+async function once(fault: Fault, world: World, faultMs: number): Promise<void> {
+  const restore = await fault.prepare(world);
+  if (typeof restore === "string") throw new Error(`Cannot ${fault.name}: ${restore}`);
+  const heal = await fault.start(world);
+  try {
+    await delay(faultMs);
+  } finally {
+    await heal();
+    await restore();
+  }
+}
+
+/** Takes the samples away, so that they do not pile up. */
+function count(
+  { samples }: Traffic,
+  tally: { requests: number; unexcused: number },
+  tolerates: Tolerance = "nothing",
+): void {
+  const taken: readonly Sample[] = samples.splice(0);
+  tally.requests += taken.length;
+  tally.unexcused += taken.filter((sample) => !isTolerated(sample, tolerates)).length;
+}
+
+async function sizeOf({ instances }: World, atMs: number): Promise<Size> {
+  const each = await Promise.all(instances.map(sizeOfOne));
+  const sum = (figure: "rssBytes" | "heapBytes" | "files") =>
+    each.reduce((total, size) => total + size[figure], 0);
+  return { atMs, rssBytes: sum("rssBytes"), heapBytes: sum("heapBytes"), files: sum("files") };
+}
+
+async function sizeOfOne({ target, service }: Instance): Promise<Omit<Size, "atMs">> {
+  if (service === undefined) throw new Error("Cannot measure an instance: it has no process");
+  const files = (await Array.fromAsync(Deno.readDir(`/proc/${service.pid}/fd`))).length;
+  const text = await (await target.fetch("/metrics")).text();
+  const figure = (name: string) => {
+    const value = new RegExp(`^${name} ([0-9.e+]+)$`, "m").exec(text)?.[1];
+    if (value === undefined) throw new Error(`Cannot find ${name} among the metrics`);
+    return Number(value);
+  };
+  return {
+    files,
+    rssBytes: figure("lookaside_process_resident_memory_bytes"),
+    heapBytes: figure("lookaside_process_heap_used_bytes"),
+  };
+}

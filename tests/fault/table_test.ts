@@ -1,0 +1,36 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import type { Fault } from "./fault.ts";
+import { runRow } from "./row.ts";
+import { FAULTS, renderTable } from "./table.ts";
+import type { World } from "./world.ts";
+
+/** Long enough for a few time-outs, the breaker's opening and its probes. */
+const durations = { steadyMs: 500, faultMs: 1_000 };
+
+/** A selection of `deno task test:faults`. The faults of a kind happen to the same two instances. */
+for (const [startWorld, faults] of groupByWorld(FAULTS.filter(({ short }) => short))) {
+  describe("under a steady load, two instances see", () => {
+    const stack = new AsyncDisposableStack();
+    let world: World;
+
+    beforeAll(async () => {
+      world = stack.use(await startWorld());
+    });
+    afterAll(() => stack.disposeAsync());
+
+    for (const fault of faults) {
+      it(`${fault.name}; no answer is wrong, no write is lost, and they recover`, async () => {
+        const row = await runRow(fault, world, { durations });
+        const text = renderTable([row]);
+        assert(row.impossible === undefined, text);
+        assertEquals(row.broken, [], text);
+        assertGreater(row.figures.requests, 20, text);
+      });
+    }
+  });
+}
+
+function groupByWorld(faults: readonly Fault[]): Map<Fault["startWorld"], Fault[]> {
+  return Map.groupBy(faults, ({ startWorld }) => startWorld);
+}
