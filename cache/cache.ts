@@ -1,3 +1,4 @@
+import { deferred } from "./deferred.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import type { LoadPlan } from "./fills.ts";
@@ -80,7 +81,7 @@ export class Cache implements AsyncDisposable {
     this.#loads = new Loads(this.#runtime, settings);
     const parts = {
       options,
-      settings: { ...settings, memoryBytes: settings.memoryBytes / (1 + others.length) },
+      settings: { ...settings, memoryBytes: Math.ceil(settings.memoryBytes / (1 + others.length)) },
       runtime: this.#runtime,
       keyspace: new Keyspace(options.prefix ?? "la", options.version ?? 1),
       counters: this.#counters,
@@ -286,7 +287,7 @@ export class Cache implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const { promise: timeout, resolve } = Promise.withResolvers<void>();
+    const { promise: timeout, resolve } = deferred<void>();
     const timer = this.#runtime.clock.after(CLOSE_MS_MAX, resolve);
     await Promise.race([Promise.all(this.#background), timeout]);
     timer.cancel();

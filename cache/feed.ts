@@ -1,3 +1,4 @@
+import { deferred } from "./deferred.ts";
 import type { Buffer } from "node:buffer";
 import { Cluster, Redis } from "ioredis";
 import type { Clock, Runtime, Timer } from "./runtime.ts";
@@ -182,7 +183,7 @@ export async function disconnect(client: Redis | Cluster, clock: Clock): Promise
     ),
   );
   if (client.status === "end") return;
-  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const { promise: late, resolve } = deferred<void>();
   // Between two attempts to connect there is no socket, and nothing ever ends.
   const timer = clock.after(2 * DISCONNECT_MS, resolve);
   client.disconnect();

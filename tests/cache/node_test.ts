@@ -1,0 +1,159 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { build, type Plugin, stop } from "esbuild";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { countTests } from "../../tools/junit.ts";
+import { requiredEnv } from "../support/test_database.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const NODE_MIN = 20;
+
+/** A program of a user with types that hold, and a mistake that the types must see. */
+const CONSUMER = `
+import { Cache, type Loader, LoadTimeoutError } from "@lookaside/cache";
+const load: Loader<{ total: number }> = ({ signal }) =>
+  signal.aborted ? Promise.reject(new LoadTimeoutError()) : Promise.resolve({ total: 1 });
+await using cache = new Cache({ url: "memory:", ttlMs: 1 });
+const total: number | undefined = (await cache.getOrLoad("a", load, { tags: ["b"] })).value()?.total;
+console.log(total, cache.stats().memory.hits);
+// @ts-expect-error Values are typed.
+const text: string = (await cache.getOrLoad("a", load)).value()?.total;
+console.log(text);
+`;
+
+/** The file names of the package that leave the package's own folder, or are sources. */
+const STRAY = /^(?!package\/[a-z_]+\.(js|d\.ts)$|package\/(package\.json|README\.md|LICENSE)$)/;
+
+const nodeMajor = await majorVersion();
+
+describe("the package for Node", { ignore: nodeMajor < NODE_MIN }, () => {
+  let folder = "";
+
+  beforeAll(async () => {
+    folder = await Deno.makeTempDir({ prefix: "lookaside_node_" });
+    await install(folder);
+  });
+
+  afterAll(() => Deno.remove(folder, { recursive: true }));
+
+  it("holds the compiled cache with its types, README and licence, and nothing else", async () => {
+    const files = (await run("tar", ["-tzf", "cache.tgz"], folder)).trim().split("\n");
+    assertEquals(files.filter((file) => STRAY.test(file)), []);
+    for (const name of ["mod.js", "mod.d.ts", "README.md", "LICENSE"]) {
+      assert(files.includes(`package/${name}`), name);
+    }
+  });
+
+  it("asks for the versions of its packages that the suite runs on", async () => {
+    const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
+    const installed = join(folder, "node_modules/@lookaside/cache/package.json");
+    const { dependencies } = JSON.parse(await Deno.readTextFile(installed));
+    assertEquals(
+      dependencies,
+      Object.fromEntries(
+        ["ioredis", "lru-cache"].map((name) => [name, imports[name].replace(/^.*@/, "^")]),
+      ),
+    );
+  });
+
+  it("exports what cache/mod.ts does", async () => {
+    const script = 'import("@lookaside/cache").then((all) => console.log(Object.keys(all).join()))';
+    const exported = (await run("node", ["--eval", script], folder)).trim();
+    assertEquals(exported, Object.keys(await import("../../cache/mod.ts")).join());
+  });
+
+  it("has types that a program is checked against", async () => {
+    await Deno.writeTextFile(join(folder, "consumer.ts"), CONSUMER);
+    await run(Deno.execPath(), ["check", "--no-lock", "consumer.ts"], folder);
+  });
+
+  it("keeps every promise of the cache, against Redis and without", async () => {
+    await bundleSuite(join(folder, "suite.mjs"));
+    const report = await run(
+      "node",
+      ["--test", "--test-reporter=junit", "--test-concurrency=1", "suite.mjs"],
+      folder,
+    );
+    const { passed, failed, skipped } = countTests(report);
+    assertEquals({ failed, skipped }, { failed: 0, skipped: 0 }, report);
+    assertGreater(passed, 50, report);
+  });
+});
+
+/** Installs the package as npm would, from what Deno holds of npm's packages. */
+async function install(folder: string): Promise<void> {
+  const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
+  const dependencies = Object.fromEntries(
+    ["ioredis", "lru-cache"].map((name) => [name, imports[name].replace(/^.*@/, "")]),
+  );
+  await Deno.writeTextFile(join(folder, "package.json"), JSON.stringify({ dependencies }));
+  await Deno.writeTextFile(join(folder, "deno.json"), '{ "nodeModulesDir": "manual" }');
+  await run(Deno.execPath(), ["install", "--quiet", "--node-modules-linker=hoisted"], folder);
+  const tarball = join(folder, "cache.tgz");
+  await run(
+    Deno.execPath(),
+    ["pack", "--quiet", "--allow-dirty", "--no-source-maps", "--output", tarball],
+    join(root, "cache"),
+  );
+  const target = join(folder, "node_modules/@lookaside/cache");
+  await Deno.mkdir(target, { recursive: true });
+  await run("tar", ["-xzf", tarball, "--strip-components=1"], target);
+}
+
+/** One file that Node 20 can run: everything but the package, in the JavaScript of that time. */
+async function bundleSuite(outfile: string): Promise<void> {
+  const onePackage: Plugin = {
+    name: "the package in place of its source",
+    setup({ onResolve }) {
+      onResolve({ filter: /\/cache\/mod\.ts$/ }, () => ({
+        path: "@lookaside/cache",
+        external: true,
+      }));
+    },
+  };
+  try {
+    await build({
+      entryPoints: [join(root, "tests/cache/_node_suite.ts")],
+      outfile,
+      bundle: true,
+      format: "esm",
+      platform: "node",
+      target: `node${NODE_MIN}`,
+      alias: {
+        "@std/assert": join(root, "tests/std/assert.ts"),
+        "@std/testing/bdd": "node:test",
+      },
+      plugins: [onePackage],
+      inject: [join(root, "tests/cache/_node_promise.ts")],
+      define: { "Promise.withResolvers": "withResolvers" },
+      logLevel: "silent",
+    });
+  } finally {
+    await stop();
+  }
+}
+
+/** Runs a program that must succeed, and answers what it wrote. */
+async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(command, {
+    args: [...args],
+    cwd,
+    env: { REDIS_URL: requiredEnv("REDIS_URL"), NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const output = new TextDecoder().decode(stdout);
+  assert(success, `${command} ${args.join(" ")}\n${output}${new TextDecoder().decode(stderr)}`);
+  return output;
+}
+
+/** Of the Node on this machine; 0 where there is none. */
+async function majorVersion(): Promise<number> {
+  try {
+    const { stdout } = await new Deno.Command("node", { args: ["--version"] }).output();
+    return Number(/^v(\d+)/.exec(new TextDecoder().decode(stdout))?.[1] ?? 0);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return 0;
+    throw error;
+  }
+}

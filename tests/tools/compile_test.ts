@@ -1,0 +1,77 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { compileArgs } from "../../tools/compile.ts";
+import { productionFlags } from "../../tools/permissions.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const config = parseConfig({
+  REDIS_URL: "redis://cache.internal:6379",
+  DATABASE_URL: "postgres://db.internal:5432/app",
+});
+
+/** What Deno writes into a binary of the permissions it was compiled with. */
+interface BakedPermissions {
+  readonly allow_net: readonly string[] | null;
+  readonly allow_env: readonly string[] | null;
+  readonly [name: string]: unknown;
+}
+
+describe("compileArgs()", () => {
+  it("bakes in what `deno task start` permits", () => {
+    const args = compileArgs(config, { output: "lookaside", anyHost: false });
+    for (const flag of productionFlags(config)) assert(args.includes(flag), flag);
+    assertEquals(args.filter((arg) => arg.startsWith("--allow-")).length, 2);
+  });
+
+  it("leaves nothing but the addresses open for a binary that is configured where it runs", () => {
+    const shut = compileArgs(config, { output: "lookaside", anyHost: false });
+    const open = compileArgs(config, { output: "lookaside", anyHost: true });
+    const changed = open.filter((arg) => !shut.includes(arg));
+    assertEquals(changed, ["--allow-net"]);
+  });
+});
+
+describe("deno compile", () => {
+  // The runtime that a binary begins with comes from Deno's own host. Deno itself stands in for it,
+  // so the outcome holds the service and its permissions, and is not run.
+  it("puts the whole service into one file, with its permissions", async () => {
+    const folder = await Deno.makeTempDir({ prefix: "lookaside_compile_" });
+    try {
+      const output = `${folder}/lookaside`;
+      const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: compileArgs(config, { output, anyHost: false }),
+        cwd: root,
+        env: { DENORT_BIN: Deno.execPath() },
+        stdin: "null",
+      }).output();
+      assert(success, new TextDecoder().decode(stderr));
+      const [base, binary] = await Promise.all([Deno.stat(Deno.execPath()), Deno.stat(output)]);
+      assertGreater(binary.size, base.size + 1_000_000);
+      const baked = await permissionsIn(output, base.size);
+      assertEquals(baked.allow_net, [
+        "127.0.0.1:3000",
+        "cache.internal:6379",
+        "db.internal:5432",
+      ]);
+      assertEquals(baked.allow_env, [...VARIABLE_NAMES]);
+      assertEquals(baked.deny_import, []); // an empty list is all of them
+      for (const name of ["read", "write", "run", "sys", "ffi"]) {
+        assertEquals(baked[`allow_${name}`], null, name);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+});
+
+/** Reads them from the part of a binary that follows its runtime. */
+async function permissionsIn(path: string, from: number): Promise<BakedPermissions> {
+  using file = await Deno.open(path);
+  await file.seek(from - 1_000_000, Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  const found = /"permissions":(\{[^{}]*\})/.exec(text)?.[1];
+  assert(found !== undefined, "the binary has no permissions");
+  return JSON.parse(found);
+}

@@ -1,0 +1,113 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task compile`: the service as one file that runs without Deno, with its permissions baked in.
+ *
+ * They are those that `deno task start` would give it: the binary can reach the Redis and the Postgres
+ * that the environment names now, and listen where it says now. `--any-host` leaves the addresses open,
+ * for a binary that is configured where it runs; all else stays shut. `--output FILE` names the binary
+ * (`dist/lookaside`), `--target` another system than this one.
+ *
+ * @module
+ */
+import { dirname, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
+import { ROOT } from "./child_process.ts";
+import { productionFlags } from "./permissions.ts";
+
+const MISCONFIGURED = 2;
+const SMOKE_MS_MAX = 10_000;
+
+/** What is compiled. */
+export interface CompileOptions {
+  /** Where the binary goes. */
+  readonly output: string;
+  /** Whether it may reach any address. */
+  readonly anyHost: boolean;
+  /** The system it is for. Absent: this one. */
+  readonly target?: string;
+}
+
+/**
+ * The arguments of `deno` that compile the service. Bundled first: it starts faster from one module,
+ * and only what is imported is in the file. Nothing may be imported from elsewhere at run time.
+ */
+export function compileArgs(config: Config, options: CompileOptions): string[] {
+  const flags = productionFlags(config).map((flag) =>
+    options.anyHost && flag.startsWith("--allow-net=") ? "--allow-net" : flag
+  );
+  return [
+    "compile",
+    "--quiet",
+    "--bundle",
+    ...flags,
+    "--deny-import",
+    ...(options.target === undefined ? [] : ["--target", options.target]),
+    "--output",
+    options.output,
+    "main.ts",
+  ];
+}
+
+async function compile(options: CompileOptions): Promise<number> {
+  const config = parseConfig(readEnvironment());
+  await Deno.mkdir(dirname(options.output), { recursive: true });
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: compileArgs(config, options),
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).spawn().status;
+  if (code !== 0) return code;
+  const { size } = await Deno.stat(options.output);
+  console.log(`${options.output}: ${(size / 1024 ** 2).toFixed(1)} MiB`);
+  if (options.target !== undefined) return 0;
+  console.log(`loaded in ${(await loadMs(options.output)).toFixed(0)} ms`);
+  return 0;
+}
+
+/**
+ * How long the binary takes until all its code is loaded: given a configuration that it must refuse, it
+ * reads that and ends. So this is also the proof that it runs at all.
+ *
+ * @throws {Error} It does not.
+ */
+async function loadMs(binary: string): Promise<number> {
+  const startedAtMs = performance.now();
+  const { code, stderr } = await new Deno.Command(binary, {
+    env: { CACHE: "maybe" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+    signal: AbortSignal.timeout(SMOKE_MS_MAX),
+  }).output();
+  const elapsedMs = performance.now() - startedAtMs;
+  const text = new TextDecoder().decode(stderr);
+  if (code === MISCONFIGURED && text.includes("CACHE: ")) return elapsedMs;
+  throw new Error(`Cannot use ${binary}: it ended with code ${code}\n${text}`);
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      output: { type: "string", default: `${ROOT}dist/lookaside` },
+      "any-host": { type: "boolean", default: false },
+      target: { type: "string" },
+    },
+  });
+  try {
+    return await compile({
+      output: resolve(values.output),
+      anyHost: values["any-host"],
+      ...(values.target === undefined ? {} : { target: values.target }),
+    });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    return MISCONFIGURED;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());
