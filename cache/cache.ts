@@ -2,6 +2,7 @@ import { deferred } from "./deferred.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import type { LoadPlan } from "./fills.ts";
+import type { Inspection } from "./inspection.ts";
 import { assertKey, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, Loads } from "./loads.ts";
@@ -216,13 +217,43 @@ export class Cache implements AsyncDisposable {
     if (!(count >= 0 && count <= WARM_MAX)) {
       throw new RangeError(`Cannot warm ${count} keys: 0 to ${WARM_MAX}`);
     }
-    const keys = (await this.#popular())
+    const keys = (await this.popular(WARM_MAX))
       .filter((key) => key.startsWith(keyPrefix))
       .slice(0, count);
     for (let i = 0; i < keys.length; i += WARM_BATCH) {
       await this.getOrLoadMany(keys.slice(i, i + WARM_BATCH), loadMissing, entryOptions);
     }
     return keys.length;
+  }
+
+  /**
+   * The most requested keys of every process, most requested first. A server that cannot be asked tells
+   * none.
+   */
+  async popular(count: number): Promise<readonly string[]> {
+    const tops = await Promise.all(this.#shards.map(async ({ popularity }) => {
+      try {
+        return await popularity.top(count);
+      } catch (_error) {
+        // The store has reported it.
+        return [];
+      }
+    }));
+    // Keys are spread evenly, so what has the same rank on its server is about as popular.
+    const ranks = tops.flatMap((keys) => keys.map((key, rank) => ({ key, rank })));
+    return ranks.sort((a, b) => a.rank - b.rank).slice(0, count).map(({ key }) => key);
+  }
+
+  /**
+   * What the tiers hold of a key, for a person to look at: nothing is counted, loaded or installed, and
+   * Redis that cannot be asked is no error.
+   *
+   * @throws {TypeError} The key cannot be used.
+   */
+  async inspect(key: string): Promise<Inspection> {
+    this.#assertOpen();
+    assertKey(key);
+    return await this.#shardOf(key).inspect(key);
   }
 
   /** A snapshot of the counters. */
@@ -337,21 +368,6 @@ export class Cache implements AsyncDisposable {
     const durationMs = this.#runtime.clock.monotonicNow() - startedAtMs;
     this.#options.onLookup?.({ key, source, stale, durationMs });
     return lookup;
-  }
-
-  /** Without its server nobody knows what is popular there: none of that is warmed. */
-  async #popular(): Promise<readonly string[]> {
-    const tops = await Promise.all(this.#shards.map(async ({ popularity }) => {
-      try {
-        return await popularity.top(WARM_MAX);
-      } catch (_error) {
-        // The store has reported it.
-        return [];
-      }
-    }));
-    // Keys are spread evenly, so what has the same rank on its server is about as popular.
-    const ranks = tops.flatMap((keys) => keys.map((key, rank) => ({ key, rank })));
-    return ranks.sort((a, b) => a.rank - b.rank).map(({ key }) => key);
   }
 
   #shardOf(key: string): Shard {

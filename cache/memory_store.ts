@@ -61,6 +61,12 @@ export class MemoryStore {
     return this.#entries.get(key);
   }
 
+  /** The entry of a key and what it is accounted for, without making it recently used. */
+  peek(key: string): { readonly entry: Entry; readonly bytes: number } | undefined {
+    const held = this.#entries.peek(key);
+    return held && { entry: held.entry, bytes: this.#entries.info(key)?.size ?? 0 };
+  }
+
   /**
    * Holds an entry. One larger than the whole bound is not held.
    *

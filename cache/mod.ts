@@ -24,6 +24,7 @@ export type { CatchUpRequest, CatchUpTask } from "./catch_up.ts";
 export { Cache, type Loader } from "./cache.ts";
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
+export type { HeldEntry, Inspection } from "./inspection.ts";
 export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./loads.ts";
 export { Lookup, type Source } from "./lookup.ts";

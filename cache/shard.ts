@@ -2,6 +2,7 @@ import { CatchUp } from "./catch_up.ts";
 import { Coherence } from "./coherence.ts";
 import type { CacheEvent } from "./events.ts";
 import { Fills } from "./fills.ts";
+import { inspect, type Inspection } from "./inspection.ts";
 import type { Keyspace } from "./keys.ts";
 import type { Loads } from "./loads.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -66,6 +67,7 @@ export class Shard implements CacheServer {
   readonly store: Store | undefined;
   readonly #parts: ShardParts;
   readonly #coherence: Coherence;
+  readonly #tags: Tags;
   readonly #waiters: Waiters;
   readonly #pending: PendingInvalidations | undefined;
   readonly #catchUp: CatchUp | undefined;
@@ -82,7 +84,7 @@ export class Shard implements CacheServer {
     this.memory = options.enabled === false || settings.memoryBytes === 0
       ? undefined
       : new MemoryStore(settings.memoryBytes);
-    const tags = new Tags(this.store, this.#coherence, newNonce);
+    const tags = this.#tags = new Tags(this.store, this.#coherence, newNonce);
     this.#waiters = new Waiters(runtime.clock);
     this.#pending = this.store === undefined
       ? undefined
@@ -132,6 +134,18 @@ export class Shard implements CacheServer {
 
   clear(): Promise<Invalidation> {
     return this.writer.clear();
+  }
+
+  /** What the tiers hold of a key of its own. */
+  inspect(key: string): Promise<Inspection> {
+    return inspect(key, {
+      runtime: this.#parts.runtime,
+      store: this.store,
+      memory: this.memory,
+      coherence: this.#coherence,
+      tags: this.#tags,
+      storeTrust: () => this.#storeTrust(),
+    });
   }
 
   /** Begins nothing more in the background. */
