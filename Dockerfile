@@ -8,6 +8,7 @@ COPY deno.json deno.lock ./
 COPY cache/ cache/
 COPY db/ db/
 COPY routes/ routes/
+COPY web/ web/
 COPY tools/healthcheck.ts tools/
 COPY *.ts ./
 RUN chown deno:deno "$DENO_DIR"

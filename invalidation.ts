@@ -33,14 +33,15 @@ export class InvalidationPendingError extends Error {
 }
 
 /**
- * Applies changes to the cache. Tables that nobody caches here are passed over.
+ * Applies changes to the cache, and answers what they invalidated. Tables that nobody caches here are
+ * passed over.
  *
  * @throws {InvalidationPendingError} Redis has not taken all of it.
  */
 export async function applyChanges(
   cache: Pick<Cache, "delete" | "invalidateTags">,
   changes: readonly Change[],
-): Promise<void> {
+): Promise<Invalidated> {
   const keys: string[] = [];
   const tags = new Set<string>();
   for (const change of changes) {
@@ -53,6 +54,7 @@ export async function applyChanges(
   }
   // Behind the keys: a page that is loaded in between carries the old version of its tag.
   if (tags.size > 0) assertApplied(await cache.invalidateTags(...tags));
+  return { keys, tags: [...tags] };
 }
 
 /**

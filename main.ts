@@ -21,6 +21,7 @@ import { Users } from "./db/users.ts";
 import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
 import { Relays } from "./relays.ts";
 import { createApp, type ErrorListener } from "./routes/app.ts";
+import { InvalidationLog } from "./routes/invalidation_log.ts";
 import { loadUser, warmUsers } from "./routes/users.ts";
 
 /** How long the database may take to prove that users can be read. */
@@ -75,11 +76,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
     }),
   );
+  const invalidations = new InvalidationLog(systemRuntime.clock);
   const changes = resources.use(
     new Relays(cache.servers, database, {
       ...config.changes,
       nameOf: (server) => cacheName(config, server),
       cacheEnds: config.cache.url === IN_MEMORY,
+      onInvalidated: (names) => invalidations.note("change feed", names),
       onError: (error) =>
         logger.warn("Cannot relay changes: {reason}", { reason: messageOf(error) }),
     }),
@@ -120,6 +123,8 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       loopback: isLoopback(config.http.hostname),
     },
     changes,
+    invalidations,
+    stopping: stopping.signal,
     ...(audit === undefined ? {} : { audit }),
     warm: () => warmUsers(cache, users, WARM_COUNT),
     ready: readiness(users, { stopping: stopping.signal, settled }),

@@ -6,12 +6,14 @@
 import type { CacheServer, CatchUpRequest } from "./cache/mod.ts";
 import { ChangeFeed, type ChangeFeedOptions, type ChangeFeedStats } from "./db/changes.ts";
 import type { Database } from "./db/database.ts";
-import { applyChanges, resetCache } from "./invalidation.ts";
+import { applyChanges, type Invalidated, resetCache } from "./invalidation.ts";
 
 /** What every feed is made with. */
 export interface RelaysOptions extends Omit<ChangeFeedOptions, "cacheName" | "apply" | "reset"> {
   /** What a server of the cache is called in the database, by its name in the cache. */
   readonly nameOf: (server: string) => string;
+  /** Told what was invalidated on a server, once it is. */
+  readonly onInvalidated: (names: Partial<Invalidated> & { readonly everything?: boolean }) => void;
 }
 
 /**
@@ -34,7 +36,7 @@ export class Relays implements AsyncDisposable {
   constructor(
     servers: readonly CacheServer[],
     database: Database,
-    { nameOf, ...options }: RelaysOptions,
+    { nameOf, onInvalidated, ...options }: RelaysOptions,
   ) {
     this.#feeds = new Map(
       servers.map((server) => [
@@ -42,8 +44,11 @@ export class Relays implements AsyncDisposable {
         new ChangeFeed(database, {
           ...options,
           cacheName: nameOf(server.name),
-          apply: (batch) => applyChanges(server, batch),
-          reset: () => resetCache(server),
+          apply: async (batch) => onInvalidated(await applyChanges(server, batch)),
+          reset: async () => {
+            await resetCache(server);
+            onInvalidated({ everything: true });
+          },
         }),
       ]),
     );

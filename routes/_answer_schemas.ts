@@ -5,9 +5,16 @@
  * @module
  */
 import { z } from "zod";
-import type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "../cache/mod.ts";
+import type {
+  CacheStats,
+  HeldEntry,
+  Inspection,
+  LatencyStats,
+  MemoryTierStats,
+  TierStats,
+} from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../db/changes.ts";
-import { UserId } from "./_schemas.ts";
+import { EntryKey, UserId } from "./_schemas.ts";
 
 const Count = z.int().min(0);
 const Ratio = z.number().min(0).max(1);
@@ -122,6 +129,35 @@ export const CacheStatsAnswer: z.ZodType<
 /** The answer of `DELETE /cache`. */
 export const CacheCleared: z.ZodType = z.object({
   message: z.enum(["Cache cleared", "Cache clear pending"]),
+});
+
+const Held: z.ZodType<HeldEntry> = z.object({
+  negative: z.boolean().meta({ description: "Whether it says that there is no such thing" }),
+  bytes: Count.meta({
+    description: "In memory what it is accounted for, in Redis as it is stored",
+  }),
+  ageMs: z.number().meta({ description: "Since it was loaded" }),
+  freshLeftMs: z.number().meta({ description: "Of its fresh life; below 0 past it" }),
+  staleLeftMs: z.number().meta({ description: "Until the end of its grace" }),
+  tags: z.array(z.string()).max(32),
+  valid: z.boolean().meta({ description: "Whether its tags are unchanged, and the tier trusted" }),
+});
+
+/** The answer of `GET /cache/entries/:key`. */
+export const CacheEntry: z.ZodType<
+  { readonly [Tier in "memory" | "redis"]: HeldEntry | null } & Pick<Inspection, "redisReached"> & {
+    readonly key: string;
+  }
+> = z.object({
+  key: EntryKey,
+  memory: Held.nullable().meta({ description: "What this instance's memory holds" }),
+  redis: Held.nullable().meta({ description: "What Redis holds, null if that cannot be read" }),
+  redisReached: z.boolean().meta({ description: "Whether Redis could be asked" }),
+});
+
+/** The answer of `DELETE /cache/entries/:key`. */
+export const EntryInvalidated: z.ZodType = z.object({
+  message: z.enum(["Entry invalidated", "Entry invalidation pending"]),
 });
 
 /** The answer of `POST /cache/warm`. */

@@ -7,6 +7,7 @@ import type { Context } from "hono";
 import type { Clock, Lookup } from "../cache/mod.ts";
 import { cacheStatus, secondsLeft, worstOf } from "./_cache_status.ts";
 import { matchesEtag, weakEtag } from "./_etag.ts";
+import type { Latencies } from "./_latencies.ts";
 
 /** How many lookups' answers are kept: with what follows, at most some 15 MB. */
 const KEPT_MAX = 4_096;
@@ -36,6 +37,7 @@ export interface Answer {
 /** Answers requests with lookups. */
 export class Answers {
   readonly #clock: Clock;
+  readonly #latencies: Latencies;
   /**
    * A memory hit gets the same lookup object every time. Making its headers anew for each answer would
    * cost a fifth of the throughput, and having Deno check them again another tenth, so the whole answer
@@ -44,9 +46,10 @@ export class Answers {
   #kept = new WeakMap<Lookup, Kept>();
   #keptCount = 0;
 
-  /** `clock` tells durations and what is left of an entry's life. */
-  constructor(clock: Clock) {
+  /** `clock` tells durations, which `latencies` are told, and what is left of an entry's life. */
+  constructor(clock: Clock, latencies: Latencies) {
     this.#clock = clock;
+    this.#latencies = latencies;
   }
 
   /** The monotonic time, for {@linkcode Answer.startedAtMs}. */
@@ -61,7 +64,7 @@ export class Answers {
     if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, kept.etag)) {
       return notModified(kept.init.headers);
     }
-    const duration = this.#duration(answer.startedAtMs);
+    const duration = this.#duration(lookup, answer.startedAtMs);
     if (kept.last?.duration === duration) return kept.last.response.clone();
     const text = lookup.text ?? "null";
     const response = new Response(bodyOf(lookup, text, { ...answer, duration }), kept.init);
@@ -78,7 +81,7 @@ export class Answers {
     const headers = headersOf(etag, worst === undefined ? "" : this.status(worst));
     const ifNoneMatch = context.req.raw.headers.get("if-none-match");
     if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag)) return notModified(headers);
-    const duration = this.#duration(answer.startedAtMs);
+    const duration = this.#duration(worst, answer.startedAtMs);
     return new Response(bodyOf(worst, `[${texts.join(",")}]`, { duration }), { headers });
   }
 
@@ -87,8 +90,10 @@ export class Answers {
     return cacheStatus(lookup, secondsLeft(lookup, this.#clock.now()));
   }
 
-  #duration(startedAtMs: number): string {
-    return (this.#clock.monotonicNow() - startedAtMs).toFixed(1);
+  #duration(lookup: Lookup | undefined, startedAtMs: number): string {
+    const durationMs = this.#clock.monotonicNow() - startedAtMs;
+    if (lookup !== undefined) this.#latencies.note(lookup.source, durationMs);
+    return durationMs.toFixed(1);
   }
 
   #recall(lookup: Lookup): Kept {

@@ -39,9 +39,14 @@ export const FRESH: Headers = {
   "Cache-Control": header("Whoever stores it asks again first", { const: "no-cache" }),
 };
 
+/** Of answers that are compared. */
+export const ETAG: Headers = {
+  "ETag": header("The same for the same data", { pattern: '^W/"[0-9a-f]{16}"$' }),
+};
+
 /** Of answers that were made of look-ups. */
 export const CACHED: Headers = {
-  "ETag": header("The same for the same data", { pattern: '^W/"[0-9a-f]{16}"$' }),
+  ...ETAG,
   "Cache-Status": CACHE_STATUS,
   ...FRESH,
 };

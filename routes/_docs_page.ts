@@ -27,11 +27,17 @@ a { color: var(--link) }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; overflow-wrap: anywhere }
 pre { overflow-x: auto; padding: .75rem; background: var(--soft); border-radius: .375rem; white-space: pre-wrap }
 nav ul { list-style: none; padding: 0 }
+nav li { display: grid; grid-template-columns: 4.5em minmax(0, 16em) minmax(0, 1fr); gap: .5rem }
+@media (max-width: 40rem) { nav li { grid-template-columns: 4.5em minmax(0, 1fr) } nav li :last-child { grid-column: 2 } }
+nav .method { font-size: .875em }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: 0 1rem 1rem; margin: 1rem 0 }
 h3 code { font-size: 1em }
-.method { display: inline-block; min-width: 4.5em; font-weight: 700 }
+.method { display: inline-block; min-width: 4.5em; font-weight: 700; font-family: ui-monospace, monospace }
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
 .scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100% }
+.scroll + .scroll { margin-top: 1.25rem }
+table { border-collapse: collapse; width: 100%; min-width: 38rem }
+table code { white-space: nowrap }
 th, td { text-align: left; vertical-align: top; padding: .375rem .75rem .375rem 0; border-top: 1px solid var(--line) }
 `;
 
@@ -52,12 +58,12 @@ export async function docsPage(document: ApiDocument): Promise<Page> {
         <header>
     <h1>${info.title} API</h1>
     ${info.description.split("\n\n").map((text) => html`<p>${prose(text)}</p>`)}
-    <p>For programs: <a href="/openapi.json">/openapi.json</a>.</p>
+    <p>For programs: <a href="/openapi.json">/openapi.json</a>. What the cache does now: <a href="/">the dashboard</a>.</p>
         </header>
         <nav aria-label="Operations">
           <ul>
     ${operations.map(({ method, path, operation }) =>
-      html`<li><a href="#${operation.operationId}"><code><span class="method">${method}</span> ${path}</code></a> ${operation.summary}</li>`
+      html`<li><span class="method">${method}</span><a href="#${operation.operationId}"><code>${path}</code></a><span>${operation.summary}</span></li>`
     )}
           </ul>
         </nav>
@@ -116,13 +122,14 @@ function operationArticle({ method, path, operation }: Located): Html {
   const { operationId, summary, description, parameters, requestBody, responses, security } =
     operation;
   return html`<article id="${operationId}">
-<h3><code><span class="method">${method}</span> ${path}</code></h3>
+<h3><span class="method">${method}</span><code>${path}</code></h3>
 <p>${summary}.${description === undefined ? "" : prose(` ${description}`)}${
     security === undefined ? "" : " Wants the admin token."
   }</p>
 <pre>${example({ method, path, operation })}</pre>
 ${
     parameters.length === 0 ? "" : table(
+      `Parameters of ${operationId}`,
       ["Parameter", "In", "Values", "Meaning"],
       parameters.map((parameter) => [
         code(parameter.name),
@@ -135,6 +142,7 @@ ${
 ${requestBody === undefined ? "" : html`<p>Body: ${schemaLink(requestBody.content)}</p>`}
 ${
     table(
+      `Answers of ${operationId}`,
       ["Status", "When", "Body", "Headers"],
       Object.entries(responses).map(([status, answer]) => [
         code(status),
@@ -147,9 +155,14 @@ ${
 </article>`;
 }
 
-function table(heads: readonly string[], rows: readonly (readonly (Html | string)[])[]): Html {
+/** On a narrow screen it is scrolled, which a keyboard can do only to what has a name and the focus. */
+function table(
+  name: string,
+  heads: readonly string[],
+  rows: readonly (readonly (Html | string)[])[],
+): Html {
   return html`
-    <div class="scroll">
+    <div class="scroll" role="region" aria-label="${name}" tabindex="0">
       <table>
         <thead>
           <tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr>
@@ -169,7 +182,9 @@ function example({ method, path, operation }: Located): string {
   const body = operation.requestBody === undefined
     ? ""
     : ` -H "Content-Type: application/json" -d '{"name":"Ada Lovelace","email":"ada@example.com"}'`;
-  return `curl${option}${token}${body} http://127.0.0.1:3000${path.replace("{id}", "1")}`;
+  return `curl${option}${token}${body} http://127.0.0.1:3000${
+    path.replace("{id}", "1").replace("{key}", "user:1").replace("{file}", "main.js")
+  }`;
 }
 
 /** Text with its `code` set as code. */

@@ -64,6 +64,11 @@ export function userNotFound(headers: Record<string, string> = {}): Response {
   return failure(404, { error: "User not found" }, headers);
 }
 
+/** 404: no file of the dashboard is called so. */
+export function fileNotFound(): Response {
+  return failure(404, { error: "File not found" });
+}
+
 /** 413: the body is longer than `bytesMax`. */
 export function bodyTooLarge(bytesMax: number): Response {
   return failure(413, { error: `Body exceeds ${bytesMax} bytes` });
@@ -79,6 +84,11 @@ export function unsupportedMediaType(): Response {
 /** 503: this process should get no requests now. */
 export function notReady(): Response {
   return failure(503, { error: "Not ready" }, { "retry-after": RETRY_AFTER_S });
+}
+
+/** 503: nobody else may look on now. */
+export function tooManyListeners(): Response {
+  return failure(503, { error: "Too many are looking on" }, { "retry-after": RETRY_AFTER_S });
 }
 
 /**

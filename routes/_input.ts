@@ -7,6 +7,7 @@ import type { Context } from "hono";
 import type { z } from "zod";
 import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
 import {
+  EntryKey,
   PAGE_LIMIT_MAX,
   USER_ID_MAX,
   UserId,
@@ -34,6 +35,12 @@ export function parseUserId(text: string): number | undefined {
 export function invalidUserId(text: string): Response {
   const { error } = UserId.safeParse(parseDecimal(text) ?? text);
   return invalid(error === undefined ? [] : issuesOf(error, "id"));
+}
+
+/** The key in a path, or the answer that says what is wrong with it. */
+export function parseEntryKey(text: string): string | Response {
+  const { data, error } = EntryKey.safeParse(text);
+  return error === undefined ? data : invalid(issuesOf(error, "key"));
 }
 
 /** The query of `GET /users`, or the answer that says what is wrong with it. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { z } from "zod";
 import * as answers from "./_answer_schemas.ts";
 import {
   answer,
@@ -22,6 +23,7 @@ import {
   CACHED,
   CHALLENGE,
   DEFECT,
+  ETAG,
   FRESH,
   IF_NONE_MATCH,
   INVALID,
@@ -32,7 +34,7 @@ import {
   UNAVAILABLE,
   UNSTORED,
 } from "./_common_answers.ts";
-import { UserBody, UserChanges, UserId, UsersQuery } from "./_schemas.ts";
+import { EntryKey, UserBody, UserChanges, UserId, UsersQuery } from "./_schemas.ts";
 
 const INTRODUCTION = "Users in PostgreSQL, read through a cache that every write invalidates.\n\n" +
   "HEAD answers wherever GET does, with the same headers. A path without a route is answered 404, " +
@@ -54,7 +56,7 @@ export function describeApi(): ApiDocument {
       { name: "Cache", description: "What the cache did, and ways to empty and to fill it" },
       { name: "Service", description: "Its health, its figures and its description" },
     ],
-    paths: { ...userPaths(), ...cachePaths(), ...servicePaths() },
+    paths: { ...userPaths(), ...cachePaths(), ...servicePaths(), ...dashboardPaths() },
     components: {
       schemas: {
         ...namedSchemas({ UserBody, UserChanges }, "input"),
@@ -154,6 +156,7 @@ function userPaths(): Paths {
 }
 
 function cachePaths(): Paths {
+  const key = pathParameter("key", EntryKey);
   return {
     "/cache": {
       delete: guarded("clearCache", {
@@ -173,6 +176,41 @@ function cachePaths(): Paths {
         responses: { 200: answer("Counts since start", json("CacheStatsAnswer"), UNSTORED) },
       }),
     },
+    "/cache/entries/{key}": {
+      get: guarded("cacheEntry", {
+        summary: "Tells what the tiers hold of a key",
+        description: "Nothing is counted, loaded or made recently used by it.",
+        tags: ["Cache"],
+        parameters: [key],
+        responses: {
+          200: answer("What they hold", json("CacheEntry"), UNSTORED),
+          400: INVALID_OR_UNAUTHORIZED,
+          503: UNAVAILABLE,
+        },
+      }),
+      delete: guarded("invalidateEntry", {
+        summary: "Invalidates one entry",
+        tags: ["Cache"],
+        parameters: [key],
+        responses: {
+          200: answer("It is invalid, or will be", json("EntryInvalidated"), {}),
+          400: INVALID_OR_UNAUTHORIZED,
+          503: UNAVAILABLE,
+        },
+      }),
+    },
+    "/cache/live": {
+      get: guarded("watchCache", {
+        summary: "Sends the dashboard's figures every second",
+        description:
+          "As Server-Sent Events. What they hold is the dashboard's affair, and may change.",
+        tags: ["Cache"],
+        responses: {
+          200: answer("Events without an end", text("text/event-stream"), UNSTORED),
+          503: answer("Too many are looking on, or the service stops", json("Failure"), RETRY),
+        },
+      }),
+    },
     "/cache/warm": {
       post: guarded("warmCache", {
         summary: "Reads the most requested users ahead of demand",
@@ -187,7 +225,6 @@ function cachePaths(): Paths {
 }
 
 function servicePaths(): Paths {
-  const text = (type: string): Content => ({ [type]: { schema: { type: "string" } } });
   return {
     "/healthz": {
       get: operation("alive", {
@@ -235,6 +272,46 @@ function servicePaths(): Paths {
       }, false),
     },
   };
+}
+
+function dashboardPaths(): Paths {
+  const served = {
+    "Content-Security-Policy": header("Allows the page its own files alone"),
+    ...ETAG,
+    ...FRESH,
+  };
+  const unchanged = answer("The client holds this already", undefined, served);
+  const file = z.string().meta({ description: "The file's name", example: "main.js" });
+  return {
+    "/": {
+      get: operation("dashboard", {
+        summary: "The dashboard",
+        tags: ["Service"],
+        parameters: [IF_NONE_MATCH],
+        responses: { 200: answer("A page", text("text/html"), served), 304: unchanged },
+      }, false),
+    },
+    "/dashboard/{file}": {
+      get: operation("dashboardFile", {
+        summary: "What the dashboard loads",
+        tags: ["Service"],
+        parameters: [pathParameter("file", file), IF_NONE_MATCH],
+        responses: {
+          200: answer(
+            "The file",
+            { ...text("text/javascript"), ...text("text/css"), ...text("image/svg+xml") },
+            served,
+          ),
+          304: unchanged,
+          404: answer("There is no such file", json("Failure"), UNSTORED),
+        },
+      }, false),
+    },
+  };
+}
+
+function text(type: string): Content {
+  return { [type]: { schema: { type: "string" } } };
 }
 
 type Described =

@@ -7,8 +7,11 @@ import { Hono } from "hono";
 import { type Access, adminOnly } from "./_access.ts";
 import { ErrorCounts } from "./_error_counts.ts";
 import { answerErrors } from "./_errors.ts";
+import { Latencies } from "./_latencies.ts";
 import { addCacheRoutes, type CacheDependencies } from "./cache.ts";
+import { addDashboardRoutes, type DashboardDependencies } from "./dashboard.ts";
 import { addDocsRoutes } from "./docs.ts";
+import { addEntryRoutes, type EntriesDependencies } from "./entries.ts";
 import { addHealthRoutes, type HealthDependencies } from "./health.ts";
 import { addMetricsRoute, type MetricsDependencies } from "./metrics.ts";
 import { addUserRoutes, type UsersDependencies } from "./users.ts";
@@ -17,9 +20,19 @@ export type { ErrorContext, ErrorListener } from "./_errors.ts";
 
 /** Everything that the API is made of. */
 export interface AppDependencies
-  extends UsersDependencies, HealthDependencies, CacheDependencies, MetricsDependencies {
+  extends
+    UsersDependencies,
+    HealthDependencies,
+    CacheDependencies,
+    EntriesDependencies,
+    DashboardDependencies,
+    MetricsDependencies {
   /** Reads, writes and clearing go through it. */
-  readonly cache: UsersDependencies["cache"] & CacheDependencies["cache"];
+  readonly cache:
+    & UsersDependencies["cache"]
+    & CacheDependencies["cache"]
+    & EntriesDependencies["cache"]
+    & DashboardDependencies["cache"];
   /** Audits answers, where they are audited. */
   readonly audit?: NonNullable<UsersDependencies["audit"] & CacheDependencies["audit"]>;
   /** Who may write, and look inside. */
@@ -35,13 +48,16 @@ export interface AppDependencies
 export function createApp(given: AppDependencies): Hono {
   const app = new Hono();
   const errors = new ErrorCounts();
-  const dependencies = { ...given, onError: errors.around(given.onError) };
+  const latencies = new Latencies();
+  const dependencies = { ...given, latencies, onError: errors.around(given.onError) };
   const guard = adminOnly(dependencies.access);
   addUserRoutes(app, dependencies, guard);
   addCacheRoutes(app, dependencies, guard);
+  addEntryRoutes(app, dependencies, guard);
   addHealthRoutes(app, dependencies);
   addMetricsRoute(app, { ...dependencies, errors }, guard);
   addDocsRoutes(app);
+  addDashboardRoutes(app, dependencies, guard);
   answerErrors(app, dependencies.onError);
   answerHeads(app);
   return app;
@@ -62,6 +78,10 @@ function answerHeads(app: Hono): void {
 
 async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {
   const response = await answering;
+  if (response.headers.get("content-type") === "text/event-stream") {
+    await response.body?.cancel(); // it has no end, and so no length
+    return new Response(null, response);
+  }
   const { byteLength } = await response.arrayBuffer();
   const headers = new Headers(response.headers);
   // 304 says nothing of a body that it never has.

@@ -6,6 +6,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Cache } from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../db/changes.ts";
+import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of the cache need. */
 export interface CacheDependencies {
@@ -17,12 +18,14 @@ export interface CacheDependencies {
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** Reads the most requested users ahead of demand. Answers how many. */
   readonly warm: () => Promise<number>;
+  /** Told of what is cleared. */
+  readonly invalidations: InvalidationLog;
 }
 
 /** Adds the routes of the cache. `guard` stands before all of them. */
 export function addCacheRoutes(
   app: Hono,
-  { cache, changes, audit, warm }: CacheDependencies,
+  { cache, changes, audit, warm, invalidations }: CacheDependencies,
   guard: MiddlewareHandler,
 ): void {
   app.get("/cache/stats", guard, async (context) => {
@@ -41,7 +44,8 @@ export function addCacheRoutes(
   });
 
   app.delete("/cache", guard, async (context) => {
-    const message = await cache.clear() === "applied" ? "Cache cleared" : "Cache clear pending";
-    return context.json({ message });
+    const pending = await cache.clear() === "pending";
+    invalidations.note("admin", { everything: true }, { pending });
+    return context.json({ message: pending ? "Cache clear pending" : "Cache cleared" });
   });
 }

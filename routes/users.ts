@@ -10,6 +10,7 @@ import type { User, Users } from "../db/users.ts";
 import { Answers } from "./_answers.ts";
 import { errorContext, type ErrorListener, userNotFound } from "./_errors.ts";
 import { invalidUserId, parseBody, parseUserId, parseUsersQuery } from "./_input.ts";
+import type { Latencies } from "./_latencies.ts";
 import { PAGE_LIMIT_DEFAULT, UserBody, UserChanges, type UsersQueryInput } from "./_schemas.ts";
 import {
   USER_PREFIX,
@@ -20,6 +21,7 @@ import {
   usersAfterKey,
   usersPageKey,
 } from "./_user_keys.ts";
+import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** Where users are read from and written to. */
 export type UsersRepository = Pick<
@@ -39,6 +41,8 @@ export interface UsersDependencies {
   readonly audit?: { note(key: string): void };
   /** Fresh life of a page of users, in milliseconds. */
   readonly listTtlMs: number;
+  /** Told what writes invalidate. */
+  readonly invalidations: InvalidationLog;
   /** Told of invalidations that failed behind a write that succeeded. */
   readonly onError: ErrorListener;
 }
@@ -73,18 +77,23 @@ export function warmUsers(
   return cache.warm(userBatchLoader(users), { count, keyPrefix: USER_PREFIX, tags: [USERS_TAG] });
 }
 
-/** Adds the routes of users. `guard` stands before those that write. */
+/** Adds the routes of users. `guard` stands before those that write; `latencies` are told of reads. */
 export function addUserRoutes(
   app: Hono,
-  dependencies: UsersDependencies,
+  dependencies: UsersDependencies & { readonly latencies: Latencies },
   guard: MiddlewareHandler,
 ): void {
   addReads(app, dependencies);
   addWrites(app, dependencies, guard);
 }
 
-function addReads(app: Hono, { cache, users, clock, listTtlMs, audit }: UsersDependencies): void {
-  const answers = new Answers(clock);
+function addReads(
+  app: Hono,
+  { cache, users, clock, latencies, listTtlMs, audit }: UsersDependencies & {
+    readonly latencies: Latencies;
+  },
+): void {
+  const answers = new Answers(clock, latencies);
   const pageOptions: EntryOptions<User[]> = { ttlMs: listTtlMs, tags: [USERS_TAG, USERS_LIST_TAG] };
   const userOptions: EntryOptions<User> = { tags: [USERS_TAG] };
   const loadMissing = userBatchLoader(users);
@@ -197,7 +206,7 @@ const INVALIDATION_HEADER = "lookaside-invalidation";
 async function invalidate(
   context: Context,
   id: number,
-  { cache, onError }: UsersDependencies,
+  { cache, invalidations, onError }: UsersDependencies,
 ): Promise<Invalidation> {
   const outcomes = await Promise.allSettled([
     cache.delete(userKey(id)),
@@ -210,6 +219,8 @@ async function invalidate(
     // The write stands, so it must not be answered as if it had failed.
     if (outcome.status === "rejected") onError(outcome.reason, errorContext(context, 200));
   }
+  const names = { keys: [userKey(id)], tags: [USERS_LIST_TAG] };
+  invalidations.note("write", names, { pending: invalidation === "pending" });
   return invalidation;
 }
 

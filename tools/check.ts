@@ -36,6 +36,7 @@ async function main(): Promise<number> {
 
 async function steps(): Promise<Step[]> {
   const code = (await sourceFiles(root)).filter((path) => !path.startsWith("bench/"));
+  const scripts = (await sourceFiles(root, ".js")).filter((path) => path.startsWith("web/"));
   const pages = (await sourceFiles(root, ".md")).filter((path) => !path.startsWith("bench/"));
   const jsr = await jsrOnly(code);
   return [
@@ -43,7 +44,11 @@ async function steps(): Promise<Step[]> {
     { name: "lint", args: ["lint"] },
     {
       name: "types",
-      args: ["check", "--frozen", "--doc", ...code.filter((path) => !jsr.includes(path)), ...pages],
+      args: [
+        ...["check", "--frozen", "--doc"],
+        ...code.filter((path) => !jsr.includes(path)),
+        ...[...scripts, ...pages],
+      ],
     },
     {
       name: "types, JSR profile",

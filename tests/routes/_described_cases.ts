@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { CacheClosedError } from "../../cache/mod.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
 import type { AppDependencies } from "../../routes/app.ts";
@@ -106,6 +107,41 @@ export const cases: Readonly<Record<string, readonly Case[]>> = {
     })),
     ...refused("/cache/warm", "POST"),
   ],
+  "get /cache/entries/{key}": [
+    { path: "/cache/entries/user:1", expect: 200 },
+    { path: "/cache/entries/user:1", expect: 200, prepare: (api) => api.send("/users/1") },
+    { path: "/cache/entries/user:77", expect: 200, prepare: (api) => api.send("/users/77") },
+    { path: "/cache/entries/%7Bx", expect: 400 },
+    ...failingCache("inspect", "/cache/entries/user:1"),
+    ...refused("/cache/entries/user:1"),
+  ],
+  "delete /cache/entries/{key}": [
+    { path: "/cache/entries/user:1", method: "DELETE", expect: 200 },
+    { path: "/cache/entries/user:1", method: "DELETE", expect: 200, prepare: pend },
+    { path: "/cache/entries/%0a", method: "DELETE", expect: 400 },
+    ...failingCache("delete", "/cache/entries/user:1", "DELETE"),
+    ...refused("/cache/entries/user:1", "DELETE"),
+  ],
+  "get /cache/live": [
+    // Ended once it has begun, or it could not be read whole.
+    { path: "/cache/live", expect: 200, prepare: (api) => void setImmediate(() => api.stop()) },
+    { path: "/cache/live", expect: 503, prepare: (api) => api.stop() },
+    { path: "/cache/live", expect: 500, prepare: breakStats },
+    ...refused("/cache/live"),
+  ],
+  "get /": [
+    { path: "/", expect: 200 },
+    { path: "/", expect: 304, headers: { "if-none-match": "*" } },
+  ],
+  "get /dashboard/{file}": [
+    ...["main.js", "style.css", "icon.svg", "uplot.js", "uplot.css"].map((name) => ({
+      path: `/dashboard/${name}`,
+      expect: 200,
+    })),
+    { path: "/dashboard/main.js", expect: 304, headers: { "if-none-match": "*" } },
+    { path: "/dashboard/assets.ts", expect: 404 },
+    { path: "/dashboard/index.html", expect: 404 },
+  ],
   "get /healthz": [{ path: "/healthz", expect: 200 }],
   "get /readyz": [
     { path: "/readyz", expect: 200 },
@@ -129,6 +165,17 @@ function breakStats(api: Api): void {
   api.cache.stats = () => {
     throw defect;
   };
+}
+
+function failingCache(method: "inspect" | "delete", path: string, verb = "GET"): Case[] {
+  return [[new CacheClosedError("Cannot use the cache: closed"), 503], [defect, 500]].map((
+    [error, expect],
+  ) => ({
+    path,
+    method: verb,
+    expect: Number(expect),
+    prepare: ({ cache }: Api) => Object.assign(cache, { [method]: () => Promise.reject(error) }),
+  }));
 }
 
 function failing(path: string, init: SendInit = {}): Case[] {

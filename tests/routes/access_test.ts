@@ -11,6 +11,10 @@ const guarded = [
   ["HEAD", "/cache/stats"],
   ["DELETE", "/cache"],
   ["POST", "/cache/warm"],
+  ["GET", "/cache/live"],
+  ["HEAD", "/cache/live"],
+  ["GET", "/cache/entries/user:1"],
+  ["DELETE", "/cache/entries/user:1"],
   ["GET", "/metrics"],
 ] as const;
 const open = [
@@ -21,6 +25,8 @@ const open = [
   "/readyz",
   "/openapi.json",
   "/docs",
+  "/",
+  "/dashboard/main.js",
 ];
 const token = "correct-horse-battery";
 const old = "wrong-donkey-staple";

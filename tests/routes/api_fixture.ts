@@ -2,6 +2,7 @@ import { Cache, type Invalidation, Lookup } from "../../cache/mod.ts";
 import type { User, UserFields } from "../../db/users.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
 import type { UsersRepository } from "../../routes/users.ts";
+import { InvalidationLog } from "../../routes/invalidation_log.ts";
 import { type FakeClock, FakeRuntime } from "../support/fake_runtime.ts";
 
 /** When every user of a {@linkcode FakeUsers} was made. */
@@ -125,6 +126,10 @@ export class WatchedCache {
 
   storeInfo: Cache["storeInfo"] = () => Promise.resolve(this.info);
 
+  inspect: Cache["inspect"] = (key) => this.#cache.inspect(key);
+
+  popular: Cache["popular"] = (count) => this.#cache.popular(count);
+
   async #invalidated(call: string, work: () => Promise<Invalidation>): Promise<Invalidation> {
     this.calls.push(call);
     await work();
@@ -140,6 +145,10 @@ export interface Api extends AsyncDisposable {
   readonly clock: FakeClock;
   /** What was reported as unexpected. */
   readonly errors: { readonly error: unknown; readonly context: ErrorContext }[];
+  /** What is shown of invalidations. */
+  readonly invalidations: InvalidationLog;
+  /** Begins the end of the service. */
+  stop(): void;
   /** Every route, as it was added. */
   readonly routes: readonly { readonly method: string; readonly path: string }[];
   /** Sends a request. A body that is no string is sent as JSON. */
@@ -162,6 +171,8 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
   const users = new FakeUsers();
   const cache = new WatchedCache(engine);
   const errors: Api["errors"] = [];
+  const invalidations = new InvalidationLog(runtime.clock);
+  const stopping = new AbortController();
   const app = createApp({
     cache,
     users,
@@ -170,6 +181,8 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     access: { adminTokens: [], loopback: true },
     changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
     warm: () => Promise.resolve(0),
+    invalidations,
+    stopping: stopping.signal,
     ready: () => true,
     onError: (error, context) => void errors.push({ error, context }),
     ...changes,
@@ -179,6 +192,8 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     cache,
     clock: runtime.clock,
     errors,
+    invalidations,
+    stop: () => stopping.abort(),
     routes: app.routes,
     async send(path, { method = "GET", body, headers = {} } = {}) {
       if (body === undefined) return await app.request(path, { method, headers });
@@ -191,7 +206,10 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
       });
     },
     fetch: async (request) => await app.fetch(request),
-    [Symbol.asyncDispose]: () => engine.close(),
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await engine.close();
+    },
   };
 }
 

@@ -11,7 +11,7 @@ import type { Module } from "./source_tree.ts";
 /** A rule: what of these files breaks it. */
 export type Rule = (modules: readonly Module[]) => string[];
 
-const library = /^(cache|db|routes)\//;
+const library = /^(cache|db|routes|web)\//;
 const runtime = /^(cache|db)\/runtime\.ts$/;
 const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/)/;
 /** Entry points, and what main.ts is composed with. */

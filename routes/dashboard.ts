@@ -1,0 +1,87 @@
+/**
+ * The dashboard: its files, and the stream of what it shows.
+ *
+ * @module
+ */
+import type { Hono, MiddlewareHandler } from "hono";
+import type { Asset } from "../web/assets.ts";
+import { type SampleParts, Sampler } from "./_dashboard_sample.ts";
+import { fileNotFound, tooManyListeners } from "./_errors.ts";
+import { matchesEtag, weakEtag } from "./_etag.ts";
+import { LiveFeed } from "./_live_feed.ts";
+
+/** What the dashboard is made of. */
+export interface DashboardDependencies extends Omit<SampleParts, "latencies"> {
+  /** Ends the streams of those who look on. */
+  readonly stopping: AbortSignal;
+}
+
+/** The page loads nothing but its own files, and a text can never become markup or script. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join("; ");
+
+const PAGE = "index.html";
+
+/**
+ * Adds the routes of the dashboard. The page and its files are for anyone; what it shows stands behind
+ * `guard`.
+ *
+ * - `GET /`: the page.
+ * - `GET /dashboard/:file`: what it loads.
+ * - `GET /cache/live`: a sample each second, as Server-Sent Events.
+ */
+export function addDashboardRoutes(
+  app: Hono,
+  dependencies: DashboardDependencies & SampleParts,
+  guard: MiddlewareHandler,
+): void {
+  const { clock, stopping } = dependencies;
+  const sampler = new Sampler(dependencies);
+  const feed = new LiveFeed({ sample: () => sampler.take(), clock, stopping });
+
+  app.get("/", async ({ req }) => serve(await assetOf(PAGE), req.header("if-none-match")));
+
+  app.get("/dashboard/:file", async ({ req }) => {
+    const name = req.param("file");
+    const asset = name === PAGE ? undefined : await assetOf(name);
+    return asset === undefined ? fileNotFound() : serve(asset, req.header("if-none-match"));
+  });
+
+  app.get("/cache/live", guard, () => {
+    const stream = feed.listen();
+    if (stream === undefined) return tooManyListeners();
+    const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
+    return new Response(stream, { headers });
+  });
+}
+
+/** Imported when first asked for, so that no start waits for it. */
+async function assetOf(name: string): Promise<Asset | undefined> {
+  const { ASSETS } = await import("../web/assets.ts");
+  return ASSETS.get(name);
+}
+
+function serve(asset: Asset | undefined, ifNoneMatch: string | undefined): Response {
+  if (asset === undefined) return fileNotFound();
+  const headers: Record<string, string> = {
+    "cache-control": "no-cache",
+    "content-security-policy": POLICY,
+    "etag": weakEtag([asset.text]),
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+  };
+  if (ifNoneMatch !== undefined && matchesEtag(ifNoneMatch, headers.etag ?? "")) {
+    return new Response(null, { status: 304, headers });
+  }
+  return new Response(asset.text, { headers: { ...headers, "content-type": asset.type } });
+}

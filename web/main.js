@@ -1,0 +1,91 @@
+// @ts-check
+/// <reference lib="dom" />
+/**
+ * The dashboard: follows the samples and shows each.
+ *
+ * @module
+ */
+import { makeCharts } from "./charts.js";
+import { History } from "./history.js";
+import { makeInspector } from "./inspector.js";
+import { showInvalidations, showPopular } from "./lists.js";
+import { follow } from "./live.js";
+import { keepToken } from "./service.js";
+import { byId, timeText } from "./text.js";
+import { showTiles } from "./tiles.js";
+import { makeTutorial } from "./tutorial.js";
+
+const history = new History();
+const showCharts = makeCharts();
+const look = makeInspector();
+makeTutorial();
+
+let lastAtMs = 0;
+
+await follow({
+  onSample(/** @type {any} */ sample) {
+    lastAtMs = sample.atMs;
+    history.add(sample);
+    showTiles(sample, lastRate());
+    showCharts(history.columns);
+    showPopular(sample.popular, look);
+    showInvalidations(sample.invalidations);
+  },
+  onState(/** @type {"live" | "lost"} */ state) {
+    byId("access").hidden = true;
+    byId("main").toggleAttribute("data-stale", state !== "live");
+    setStatus(state, state === "live" ? "Live" : lostText());
+  },
+  onAccess: askForToken,
+});
+
+/** Reads a second as of the last sample. */
+function lastRate() {
+  const { memory, redis, database, shared } = history.columns;
+  const parts = [memory, redis, database, shared].map((column) => column.at(-1) ?? null);
+  return parts.includes(null) ? null : parts.reduce((sum, part) => (sum ?? 0) + (part ?? 0), 0);
+}
+
+function lostText() {
+  const since = lastAtMs === 0 ? "" : ` What is shown is of ${timeText(lastAtMs)}.`;
+  return `Disconnected: trying again.${since}`;
+}
+
+/**
+ * Asks for the token, where one would help. Resolves when there is another to try.
+ *
+ * @param {import("./service.js").AccessError} error
+ * @returns {Promise<void>}
+ */
+function askForToken({ status, message }) {
+  byId("main").toggleAttribute("data-stale", true);
+  if (status === 403) {
+    setStatus("lost", message);
+    return new Promise(() => {}); // until the service is started anew, and the page loaded again
+  }
+  const form = byId("access");
+  const input = byId("token");
+  setStatus("lost", "Not connected: the admin token is wanted");
+  byId("token-problem").textContent = form.hidden ? "" : "That token was not accepted.";
+  form.hidden = false;
+  input.focus();
+  return new Promise((resolve) => {
+    form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+      event.preventDefault();
+      keepToken(input.value);
+      input.value = "";
+      resolve();
+    }, { once: true });
+  });
+}
+
+/**
+ * @param {string} state
+ * @param {string} text
+ */
+function setStatus(state, text) {
+  const status = byId("status");
+  if (status.textContent === text && status.dataset.state === state) return;
+  status.dataset.state = state;
+  status.textContent = text;
+}

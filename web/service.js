@@ -1,0 +1,81 @@
+// @ts-check
+/// <reference lib="dom" />
+/**
+ * Talks to the service, with the admin token where it wants one.
+ *
+ * @module
+ */
+
+const TOKEN = "lookaside-admin-token";
+
+/** The service wants a token, or a better one. */
+export class AccessError extends Error {
+  /**
+   * @param {number} status What it answered: 401, 400 for a token that is none, or 403.
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message);
+    this.name = "AccessError";
+    this.status = status;
+  }
+}
+
+/** The service answered that it can't. */
+export class ServiceError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message);
+    this.name = "ServiceError";
+    this.status = status;
+  }
+}
+
+/**
+ * Keeps the token until the tab is closed.
+ *
+ * @param {string} token
+ */
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+/**
+ * Sends a request. `EventSource` could not carry the token, so streams are read from its answer, too.
+ *
+ * @param {string} path
+ * @param {RequestInit & { json?: unknown }} [init]
+ * @returns {Promise<Response>}
+ * @throws {AccessError | ServiceError} The answer is no success.
+ */
+export async function request(path, { json, ...init } = {}) {
+  const headers = new Headers(init.headers);
+  const token = sessionStorage.getItem(TOKEN);
+  if (token !== null) headers.set("authorization", `Bearer ${token}`);
+  if (json !== undefined) headers.set("content-type", "application/json");
+  const body = json === undefined ? null : JSON.stringify(json);
+  const response = await fetch(path, { ...init, headers, body, cache: "no-store" });
+  if (response.ok) return response;
+  const message = await messageOf(response);
+  if (response.status === 401 || response.status === 403) {
+    throw new AccessError(response.status, message);
+  }
+  throw new ServiceError(response.status, message);
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<string>}
+ */
+async function messageOf(response) {
+  try {
+    const { error, issues = [] } = await response.json();
+    const details = issues.map((/** @type {{ message: string }} */ issue) => issue.message);
+    return [error, ...details].join(": ");
+  } catch (_error) {
+    return `The service answered ${response.status}`; // and nothing that can be read
+  }
+}

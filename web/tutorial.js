@@ -1,0 +1,195 @@
+// @ts-check
+/// <reference lib="dom" />
+/**
+ * The five steps that show what a cache does, against the service itself.
+ *
+ * @module
+ */
+import { request } from "./service.js";
+import { byId, element } from "./text.js";
+
+/** What is done, and what there is to see. */
+const STEPS = [
+  ["Read", "the first time: from the database"],
+  ["Read again", "from the cache, and faster"],
+  ["Update", "commits, and invalidates the entry"],
+  ["Read", "the new value, from the database"],
+  ["Read again", "the new value, from the cache"],
+];
+
+/** Between steps, so that an eye can follow. */
+const PAUSE_MS = 400;
+/** The last step's tries: the change feed may invalidate once more what was just filled. */
+const TRIES_MAX = 8;
+const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
+  memory: "memory",
+  redis: "Redis",
+  database: "database",
+});
+
+/**
+ * @typedef {object} Result
+ * @property {string} source `memory`, `redis` or `database`; empty for a write.
+ * @property {string} duration
+ * @property {string} note
+ * @property {any} [user]
+ */
+
+/** Makes the form work. */
+export function makeTutorial() {
+  const steps = STEPS.map(makeStep);
+  byId("steps").replaceChildren(...steps.map(({ item }) => item));
+  const form = byId("try");
+  const button = form.querySelector("button");
+  form.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    button.disabled = true;
+    for (const step of steps) step.clear();
+    say("");
+    try {
+      say(await run(Number(byId("try-user").value), steps));
+    } catch (error) {
+      say(`Stopped: ${error instanceof Error ? error.message : error}`);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+/**
+ * @param {number} id
+ * @param {ReturnType<typeof makeStep>[]} steps
+ * @returns {Promise<string>} What there is to say at the end.
+ */
+async function run(id, steps) {
+  const path = `/users/${id}`;
+  // So that the first read misses, whatever was read before.
+  await request(`/cache/entries/${encodeURIComponent(`user:${id}`)}`, { method: "DELETE" });
+  const bio = `Written by the dashboard at ${new Date().toLocaleTimeString("en")}`;
+  /** @type {string | null | undefined} */
+  let before;
+  const actions = [
+    async () => {
+      const result = await read(path);
+      before = result.user.bio;
+      return { ...result, note: readNote(result, "not cached: the database was asked") };
+    },
+    async () => {
+      const result = await read(path);
+      const missed = "asked the database again: somebody else wrote to this user";
+      return { ...result, note: result.source === "database" ? missed : "the same, cached" };
+    },
+    () => write(path, bio),
+    async () => {
+      const result = await read(path);
+      return { ...result, note: `${whichBio(result, bio)}${readNote(result, "")}` };
+    },
+    async () => {
+      const { result, tries } = await readUntilCached(path);
+      const again = tries > 1 ? `, at read ${tries}: the change feed had invalidated it too` : "";
+      return { ...result, note: `${whichBio(result, bio)}, cached${again}` };
+    },
+  ];
+  try {
+    for (const [at, action] of actions.entries()) {
+      if (at > 0) await pause();
+      await steps[at]?.show(action);
+    }
+  } finally {
+    if (before !== undefined) await request(path, { method: "PATCH", json: { bio: before } });
+  }
+  return "Done. The bio is as it was.";
+}
+
+/**
+ * What to say of a read that follows an invalidation.
+ *
+ * @param {Result} result
+ * @param {string} missed
+ */
+function readNote({ source }, missed) {
+  return source === "database"
+    ? missed
+    : `${missed === "" ? ", " : ""}cached by somebody else's read`;
+}
+
+/**
+ * @param {Result} result
+ * @param {string} bio
+ */
+function whichBio({ user }, bio) {
+  return user.bio === bio ? "the new bio" : "another bio";
+}
+
+/** @param {string[]} step */
+function makeStep([label = "", expectation = ""]) {
+  const what = element("span", { "class": "what" }, label);
+  const result = element("span", { "class": "result" });
+  const note = element("span", { "class": "note" }, expectation);
+  const item = element("li", {}, what, result, note);
+  return {
+    item,
+    clear() {
+      result.replaceChildren();
+      note.replaceChildren(expectation);
+      delete item.dataset.state;
+    },
+    /** @param {() => Promise<Result>} action */
+    async show(action) {
+      item.dataset.state = "running";
+      try {
+        const { source, duration, note: text } = await action();
+        const name = SOURCES[source];
+        const badge = name === undefined
+          ? element("span", { "class": "badge" }, "written")
+          : element("span", { "class": "badge", "data-source": source }, name);
+        result.replaceChildren(element("span", { "class": "took" }, duration), badge);
+        note.replaceChildren(text);
+      } finally {
+        delete item.dataset.state;
+      }
+    },
+  };
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<Result>}
+ */
+async function read(path) {
+  const response = await request(path);
+  const { source, duration, data } = await response.json();
+  const [, tier = source] = /detail=(\w+)/.exec(response.headers.get("cache-status") ?? "") ?? [];
+  return { source: tier, duration: duration.replace("ms", " ms"), note: "", user: data };
+}
+
+/** @param {string} path */
+async function readUntilCached(path) {
+  for (let tries = 1;; tries++) {
+    const result = await read(path);
+    if (result.source !== "database" || tries === TRIES_MAX) return { result, tries };
+    await pause();
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {string} bio
+ * @returns {Promise<Result>}
+ */
+async function write(path, bio) {
+  const startedAtMs = performance.now();
+  const response = await request(path, { method: "PATCH", json: { bio } });
+  const { message } = await response.json();
+  const duration = `${(performance.now() - startedAtMs).toFixed(1)} ms`;
+  return { source: "", duration, note: message };
+}
+
+function pause() {
+  return new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+}
+
+/** @param {string} text */
+function say(text) {
+  byId("try-outcome").replaceChildren(text);
+}
