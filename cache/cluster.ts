@@ -62,10 +62,13 @@ export class ClusterServers implements Servers {
       if (known !== "" && known !== now) changed();
       known = now;
     });
-    client.on("+node", (node: Redis) =>
+    client.on("+node", (node: Redis) => {
       node.on("close", () => {
         if (!node.options.readOnly) changed();
-      }));
+      });
+      // Not with the first command, which would be refused for coming too early.
+      if (!node.options.readOnly) node.connect().catch(() => undefined);
+    });
     return client;
   }
 

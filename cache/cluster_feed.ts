@@ -9,6 +9,9 @@ import {
 import type { Timer } from "./runtime.ts";
 import type { FeedListener } from "./store.ts";
 
+/** When a client may have found servers, or lost some. */
+const EVENTS = ["ready", "close", "+node", "-node", "refresh"];
+
 /** What a {@linkcode ClusterFeed} works with. */
 export interface ClusterFeedWiring extends FeedWiring {
   /** Of the feed of each server. */
@@ -47,7 +50,7 @@ export class ClusterFeed implements Following {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
-    for (const event of ["+node", "-node", "refresh"]) client.on(event, this.#look);
+    for (const event of EVENTS) client.on(event, this.#look);
     this.#beat();
   }
 
@@ -60,7 +63,7 @@ export class ClusterFeed implements Following {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    for (const event of ["+node", "-node", "refresh"]) this.#client.off(event, this.#look);
+    for (const event of EVENTS) this.#client.off(event, this.#look);
     await Promise.all([
       this.#ending,
       ...[...this.#members.values()].map(({ feed }) => feed.close()),
@@ -77,6 +80,8 @@ export class ClusterFeed implements Following {
   /** Follows the servers that there are now, and no others. */
   #join(): void {
     if (this.#closed) return;
+    // Until it has asked who owns what, the client takes every server that it was told of for a primary.
+    if (this.#client.status !== "ready") return this.#lost("the cluster cannot be reached");
     const nodes = new Map(this.#client.nodes("master").map((node) => [keyOf(node), node]));
     for (const [key, { feed }] of this.#members) {
       if (nodes.has(key)) continue;
@@ -93,8 +98,9 @@ export class ClusterFeed implements Following {
       const feed = new Feed(connect, options, { listener: this.#listener(key), runtime });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
-    if (this.#members.size === 0) this.#lost("no server is known");
-    this.#report();
+    // One that cannot be asked has nothing to answer for; and who asks finds memory and Redis together.
+    if ([...nodes.values()].every((node) => node.status === "ready")) this.#report();
+    else this.#lost("a server cannot be reached");
   }
 
   #listener(key: string): FeedListener {
