@@ -17,6 +17,10 @@ const DATABASE_POOL_LIMIT = 1_000;
 const CACHE_VERSION_MAX = 1_000_000_000;
 const WARM_MAX = 1_000;
 const URL_LENGTH_MAX = 2_048;
+const ADMIN_TOKENS_MAX = 10;
+const RATE_LIMIT_MAX = 1_000_000;
+const TRUSTED_PROXIES_MAX = 10;
+const CORS_ORIGINS_MAX = 100;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
 
@@ -35,8 +39,18 @@ export interface HttpConfig {
   readonly hostname: string;
   /** Port to listen at. 0: any free one. */
   readonly port: number;
-  /** Asked of writes, `/cache/*` and `/metrics`. Absent: those are open while listening on loopback. */
-  readonly adminToken?: string;
+  /** Each is good for writes, `/cache/*` and `/metrics`. None: see `adminOpen`. */
+  readonly adminTokens: readonly string[];
+  /** Whether those are open to everybody where there is no token. */
+  readonly adminOpen: boolean;
+  /** How many requests a minute a client may send to them. 0: any number. */
+  readonly adminRateLimit: number;
+  /** How many requests a minute a client may send in all. 0: any number. */
+  readonly clientRateLimit: number;
+  /** How many proxies in front of the service add to `X-Forwarded-For`. */
+  readonly trustedProxies: number;
+  /** Whose pages may read answers. */
+  readonly corsOrigins: readonly string[];
   /** How long running requests may take to finish once the process is told to stop. */
   readonly shutdownTimeoutMs: number;
   /** Fresh life of a page of users. */
@@ -136,8 +150,21 @@ const VARIABLES = {
   HOST: z.union([z.ipv4(), z.ipv6(), z.hostname()], "must be an IP address or a host name")
     .default("127.0.0.1"),
   PORT: integer(0, 65_535).default(3_000),
-  ADMIN_TOKEN: z.string().regex(/^[\x21-\x7e]{1,256}$/, "must be 1 to 256 visible ASCII characters")
-    .optional(),
+  ADMIN_TOKEN: listOf(
+    ADMIN_TOKENS_MAX,
+    // What can be sent as a bearer token (RFC 6750).
+    /^(?=.{1,256}$)[A-Za-z0-9._~+/-]+=*$/,
+    `must be 1 to ${ADMIN_TOKENS_MAX} tokens of at most 256 of A-Z a-z 0-9 . _ ~ + / - (then =)`,
+  ),
+  ADMIN_OPEN: oneOf(["on", "off"]).default("off"),
+  ADMIN_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(6_000),
+  CLIENT_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(0),
+  TRUST_PROXY: integer(0, TRUSTED_PROXIES_MAX).default(0),
+  CORS_ORIGINS: listOf(
+    CORS_ORIGINS_MAX,
+    /^(\*|https?:\/\/(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(:\d{1,5})?)$/,
+    "must be * or origins such as https://app.example, without a path",
+  ),
   SHUTDOWN_TIMEOUT_MS: integer(0, TIMEOUT_MS_MAX).default(10_000),
   LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
   DATABASE_URL: postgresUrl()
@@ -198,7 +225,12 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     http: Object.freeze({
       hostname: values.HOST,
       port: values.PORT,
-      ...(values.ADMIN_TOKEN === undefined ? {} : { adminToken: values.ADMIN_TOKEN }),
+      adminTokens: Object.freeze(values.ADMIN_TOKEN),
+      adminOpen: opensAdmin(values),
+      adminRateLimit: values.ADMIN_RATE_LIMIT,
+      clientRateLimit: values.CLIENT_RATE_LIMIT,
+      trustedProxies: values.TRUST_PROXY,
+      corsOrigins: Object.freeze(values.CORS_ORIGINS),
       shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
       listTtlMs: values.CACHE_LIST_TTL_MS,
     }),
@@ -234,9 +266,23 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   });
 }
 
+/**
+ * Whether who has no token may write and look inside: if nobody but this machine can ask, or if it is said
+ * that everybody may. A service behind a proxy is asked by everybody, wherever it listens.
+ */
+function opensAdmin(values: z.infer<typeof schema>): boolean {
+  if (values.ADMIN_TOKEN.length > 0) return false;
+  return values.ADMIN_OPEN === "on" || (isLoopback(values.HOST) && values.TRUST_PROXY === 0);
+}
+
 /** What is good by itself and not together. */
 function contradictionsOf(values: z.infer<typeof schema>): string[] {
   const problems: string[] = [];
+  if (values.ADMIN_OPEN === "on" && values.ADMIN_TOKEN.length > 0) {
+    problems.push(
+      "ADMIN_OPEN: must be off where ADMIN_TOKEN is set, which would be asked for all the same",
+    );
+  }
   // Who names an authority means to be protected, and would not be.
   if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {
     problems.push("REDIS_CA_FILE: must be absent unless REDIS_URL begins with rediss");
@@ -298,6 +344,22 @@ function integer(min: number, max: number): z.ZodPipe<z.ZodString, z.ZodTransfor
     context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
     return z.NEVER;
   });
+}
+
+/** Words with commas or blanks between. */
+function listOf(
+  countMax: number,
+  word: RegExp,
+  message: string,
+): z.ZodDefault<z.ZodPipe<z.ZodString, z.ZodTransform<string[], string>>> {
+  return z.string().transform((text, context) => {
+    const words = text.split(/[\s,]+/).filter((each) => each !== "");
+    if (words.length > 0 && words.length <= countMax && words.every((each) => word.test(each))) {
+      return words;
+    }
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  }).default([]);
 }
 
 /** In the form that a permission list can name. */

@@ -19,8 +19,9 @@ import {
 } from "./config.ts";
 import { Users } from "./db/users.ts";
 import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
+import { RateLimits } from "./rate_limits.ts";
 import { Relays } from "./relays.ts";
-import { createApp, type ErrorListener } from "./routes/app.ts";
+import { createApp, type ErrorListener, type Limits } from "./routes/app.ts";
 import { InvalidationLog } from "./routes/invalidation_log.ts";
 import { loadUser, warmUsers } from "./routes/users.ts";
 
@@ -119,9 +120,20 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     clock: systemRuntime.clock,
     listTtlMs: config.http.listTtlMs,
     access: {
-      adminTokens: config.http.adminToken === undefined ? [] : [config.http.adminToken],
-      loopback: isLoopback(config.http.hostname),
+      adminTokens: config.http.adminTokens,
+      open: config.http.adminOpen,
     },
+    limits: limitsOf(
+      config.http,
+      resources.use(
+        new RateLimits({
+          ...config.cache,
+          ...await readCa(config.cache.caFile),
+          url: config.cache.enabled ? config.cache.url : IN_MEMORY,
+        }),
+      ),
+    ),
+    corsOrigins: config.http.corsOrigins,
     changes,
     invalidations,
     stopping: stopping.signal,
@@ -130,6 +142,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     ready: readiness(users, { stopping: stopping.signal, settled }),
     onError,
   });
+  reportAccess(config.http, logger);
   const server = listen(config, app.fetch, logger);
 
   if (config.warmCount > 0) void warm(warmUsers(cache, users, config.warmCount), logger);
@@ -145,6 +158,22 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     logger.warn("stopped before every connection was closed");
   }
   logger.info("stopped");
+}
+
+function limitsOf(http: Config["http"], limits: RateLimits): Limits {
+  const { adminRateLimit, clientRateLimit, trustedProxies } = http;
+  return {
+    ...(adminRateLimit === 0 ? {} : { admin: limits.perMinute("admin", adminRateLimit) }),
+    ...(clientRateLimit === 0 ? {} : { clients: limits.perMinute("client", clientRateLimit) }),
+    trustedProxies,
+  };
+}
+
+/** Says who may write, where that is not only this machine or whoever has a token. */
+function reportAccess({ hostname, adminTokens, adminOpen }: Config["http"], logger: Logger): void {
+  if (adminTokens.length > 0) return;
+  if (!adminOpen) logger.warn("writes, /cache and /metrics are closed: there is no ADMIN_TOKEN");
+  else if (!isLoopback(hostname)) logger.warn("everybody may write: ADMIN_OPEN is on");
 }
 
 /**

@@ -11,15 +11,18 @@ import { forbidden, UNAUTHORIZED } from "./_errors.ts";
 export interface Access {
   /** Asked for as `Authorization: Bearer …`. Several are good at once while they are rotated. */
   readonly adminTokens: readonly string[];
-  /** Whether only this machine can reach the server: then no token is as good as one. */
-  readonly loopback: boolean;
+  /**
+   * Whether no token is as good as one where there are none: because only this machine can reach the
+   * server, or because it was said so.
+   */
+  readonly open: boolean;
 }
 
 /**
  * Lets a request through to a route that writes or looks inside: with a token, where there is one, and
- * without, only from this machine. Tokens are compared in constant time.
+ * without, only where it is open. Tokens are compared in constant time.
  */
-export function adminOnly({ adminTokens, loopback }: Access): MiddlewareHandler {
+export function adminOnly({ adminTokens, open }: Access): MiddlewareHandler {
   if (adminTokens.length > 0) {
     return bearerAuth({
       token: [...adminTokens],
@@ -29,7 +32,7 @@ export function adminOnly({ adminTokens, loopback }: Access): MiddlewareHandler 
       invalidToken: { message: UNAUTHORIZED },
     });
   }
-  return function openOnLoopback(_context, next) {
-    return loopback ? next() : Promise.resolve(forbidden());
+  return function openToAll(_context, next) {
+    return open ? next() : Promise.resolve(forbidden());
   };
 }

@@ -92,6 +92,17 @@ export const NO_USER: Answer = answer("There is no such user", json("Failure"), 
 /** 500. */
 export const DEFECT: Answer = answer("A defect of the service", json("Failure"), UNSTORED);
 
+/** 429. */
+export const TOO_MANY: Answer = answer("The client has asked for too much", json("Failure"), {
+  "RateLimit": header("What is left of the limit, and seconds until it begins anew", {
+    pattern: '^"\\w+";r=\\d+;t=\\d+$',
+  }),
+  "RateLimit-Policy": header("The limit: requests, and seconds", {
+    pattern: '^"\\w+";q=\\d+;w=\\d+$',
+  }),
+  ...RETRY,
+});
+
 /** 503. */
 export const UNAVAILABLE: Answer = answer(
   "Postgres is down or too busy, or the service stops",

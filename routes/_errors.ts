@@ -35,6 +35,9 @@ const ISSUE_PATH_LENGTH_MAX = 100;
 /** When to come back: about the time that a restart of Postgres or of this process takes. */
 const RETRY_AFTER_S = "1";
 
+/** An error repeats what a client wrote. No browser is to take that for something else than JSON. */
+const PROTECTION = { "x-content-type-options": "nosniff" };
+
 const UNAVAILABLE = [
   CacheClosedError,
   DatabaseUnavailableError,
@@ -81,6 +84,11 @@ export function unsupportedMediaType(): Response {
   });
 }
 
+/** 429: the client has asked for too much. `headers` tell when it may ask again. */
+export function tooManyRequests(headers: Readonly<Record<string, string>> = {}): Response {
+  return failure(429, { error: "Too many requests" }, headers);
+}
+
 /** 503: this process should get no requests now. */
 export function notReady(): Response {
   return failure(503, { error: "Not ready" }, { "retry-after": RETRY_AFTER_S });
@@ -103,7 +111,7 @@ export function answerErrors(app: Hono, onError: ErrorListener): void {
   });
   app.onError((error, context) => {
     // What middleware of Hono's own refuses, it refuses with an answer.
-    if (error instanceof HTTPException) return error.getResponse();
+    if (error instanceof HTTPException) return protect(error.getResponse());
     const response = UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
       : failure(500, { error: "Internal Server Error" });
@@ -121,7 +129,10 @@ export function errorContext({ req }: Context, status: number): ErrorContext {
 function allowedMethods(app: Hono, path: string): string[] {
   // A handler for every route, registered beside the real ones, would answer 405 too, but would turn
   // the one handler of each hot route into a chain.
-  const routed = new Set(app.routes.map(({ method }) => method));
+  // What stands before every route answers none.
+  const routed = new Set(
+    app.routes.map(({ method }) => method).filter((method) => method !== "ALL"),
+  );
   const allowed = [...routed].filter((method) =>
     app.router.match(method, path)[0].some(([[, route]]) => route.method === method)
   );
@@ -129,16 +140,23 @@ function allowedMethods(app: Hono, path: string): string[] {
   return allowed.sort();
 }
 
+function protect(response: Response): Response {
+  const headers = new Headers(response.headers);
+  for (const [name, value] of Object.entries(PROTECTION)) headers.set(name, value);
+  return new Response(response.body, { status: response.status, headers });
+}
+
 function failure(
   status: number,
   body: { readonly error: string; readonly issues?: readonly Issue[] },
-  headers: Record<string, string> = {},
+  headers: Readonly<Record<string, string>> = {},
 ): Response {
   return new Response(JSON.stringify(body), {
     status,
     headers: {
       "content-type": "application/json",
       "cache-control": "no-store",
+      ...PROTECTION,
       ...headers,
     },
   });

@@ -31,6 +31,7 @@ import {
   INVALIDATION,
   NO_USER,
   RETRY,
+  TOO_MANY,
   UNAVAILABLE,
   UNSTORED,
 } from "./_common_answers.ts";
@@ -38,7 +39,8 @@ import { EntryKey, UserBody, UserChanges, UserId, UsersQuery } from "./_schemas.
 
 const INTRODUCTION = "Users in PostgreSQL, read through a cache that every write invalidates.\n\n" +
   "HEAD answers wherever GET does, with the same headers. A path without a route is answered 404, " +
-  "and a method without one 405 with `Allow`.";
+  "and a method without one 405 with `Allow`. Where a limit on all clients is set, everything but " +
+  "`/healthz` and `/readyz` may be answered 429.";
 
 /** Makes the description. Takes some milliseconds: keep it. */
 export function describeApi(): ApiDocument {
@@ -66,7 +68,8 @@ export function describeApi(): ApiDocument {
         adminToken: {
           type: "http",
           scheme: "bearer",
-          description: "`ADMIN_TOKEN`. Where none is set, only the service's own machine may",
+          description:
+            "`ADMIN_TOKEN`. Where none is set, only the service's own machine may, or nobody",
         },
       },
     },
@@ -337,10 +340,11 @@ function guarded(operationId: string, described: Described): Operation {
       400: answer("`Authorization` is no bearer token", json("Failure"), CHALLENGE),
       401: answer("There is no good token", json("Failure"), CHALLENGE),
       403: answer(
-        "No token is set, and the client is not on this machine",
+        "No token is set, and not only this machine can ask",
         json("Failure"),
         UNSTORED,
       ),
+      429: TOO_MANY,
       ...described.responses,
       500: DEFECT,
     },

@@ -3,11 +3,14 @@
  *
  * @module
  */
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
+import { every } from "hono/combine";
+import { cors } from "hono/cors";
 import { type Access, adminOnly } from "./_access.ts";
 import { ErrorCounts } from "./_error_counts.ts";
 import { answerErrors } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
+import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
 import { addCacheRoutes, type CacheDependencies } from "./cache.ts";
 import { addDashboardRoutes, type DashboardDependencies } from "./dashboard.ts";
 import { addDocsRoutes } from "./docs.ts";
@@ -17,6 +20,10 @@ import { addMetricsRoute, type MetricsDependencies } from "./metrics.ts";
 import { addUserRoutes, type UsersDependencies } from "./users.ts";
 
 export type { ErrorContext, ErrorListener } from "./_errors.ts";
+export type { Allowance, RateLimiter } from "./_rate_limit.ts";
+
+/** How long a browser may rely on an answer to what it asked ahead. */
+const PREFLIGHT_MAX_AGE_S = 600;
 
 /** Everything that the API is made of. */
 export interface AppDependencies
@@ -37,20 +44,36 @@ export interface AppDependencies
   readonly audit?: NonNullable<UsersDependencies["audit"] & CacheDependencies["audit"]>;
   /** Who may write, and look inside. */
   readonly access: Access;
+  /** How much one client may ask for. Default: as much as it likes. */
+  readonly limits?: Limits;
+  /** Whose pages may read answers, `*` being everyone's. Default: nobody's. */
+  readonly corsOrigins?: readonly string[];
+}
+
+/** How much one client may ask for. */
+export interface Limits {
+  /** Of what stands behind the guard, refused or not. */
+  readonly admin?: RateLimiter;
+  /** Of everything but `/healthz` and `/readyz`. */
+  readonly clients?: RateLimiter;
+  /** How many proxies in front of the service add to `X-Forwarded-For`. */
+  readonly trustedProxies: number;
 }
 
 /**
  * The API as an app whose `fetch` answers requests.
  *
  * It has no middleware of its own in front of a route, because a single one would turn the one handler
- * of each read into a chain of promises. To see every request, wrap `app.fetch`.
+ * of each read into a chain of promises. To see every request, wrap `app.fetch`. Only who asks for CORS
+ * or for a limit on all clients pays for them.
  */
 export function createApp(given: AppDependencies): Hono {
   const app = new Hono();
   const errors = new ErrorCounts();
   const latencies = new Latencies();
   const dependencies = { ...given, latencies, onError: errors.around(given.onError) };
-  const guard = adminOnly(dependencies.access);
+  const guard = guardOf(dependencies);
+  allowOrigins(app, dependencies.corsOrigins ?? []);
   addUserRoutes(app, dependencies, guard);
   addCacheRoutes(app, dependencies, guard);
   addEntryRoutes(app, dependencies, guard);
@@ -60,7 +83,31 @@ export function createApp(given: AppDependencies): Hono {
   addDashboardRoutes(app, dependencies, guard);
   answerErrors(app, dependencies.onError);
   answerHeads(app);
+  const { clients, trustedProxies = 0 } = dependencies.limits ?? {};
+  if (clients !== undefined) app.fetch = limitAll(app.fetch, clients, trustedProxies);
   return app;
+}
+
+/** Counts before it asks for a token: who guesses tokens is to be slowed down. */
+function guardOf({ access, limits }: AppDependencies): MiddlewareHandler {
+  const guard = adminOnly(access);
+  if (limits?.admin === undefined) return guard;
+  return every(limitRate(limits.admin, limits.trustedProxies), guard);
+}
+
+/** Lets the pages of others read answers. Without this no browser lets them. */
+function allowOrigins(app: Hono, origins: readonly string[]): void {
+  if (origins.length === 0) return;
+  app.use(cors({
+    origin: origins.includes("*") ? "*" : [...origins],
+    allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    allowHeaders: ["authorization", "content-type", "if-none-match"],
+    exposeHeaders: [
+      ...["cache-status", "etag", "location", "lookaside-invalidation"],
+      ...["ratelimit", "ratelimit-policy", "retry-after"],
+    ],
+    maxAge: PREFLIGHT_MAX_AGE_S,
+  }));
 }
 
 /**

@@ -9,6 +9,7 @@ import { type SampleParts, Sampler } from "./_dashboard_sample.ts";
 import { fileNotFound, tooManyListeners } from "./_errors.ts";
 import { matchesEtag, weakEtag } from "./_etag.ts";
 import { LiveFeed } from "./_live_feed.ts";
+import { protectPage } from "./_page_protection.ts";
 
 /** What the dashboard is made of. */
 export interface DashboardDependencies extends Omit<SampleParts, "latencies"> {
@@ -49,7 +50,11 @@ export function addDashboardRoutes(
   const sampler = new Sampler(dependencies);
   const feed = new LiveFeed({ sample: () => sampler.take(), clock, stopping });
 
-  app.get("/", async ({ req }) => serve(await assetOf(PAGE), req.header("if-none-match")));
+  app.get(
+    "/",
+    protectPage(),
+    async ({ req }) => serve(await assetOf(PAGE), req.header("if-none-match")),
+  );
 
   app.get("/dashboard/:file", async ({ req }) => {
     const name = req.param("file");

@@ -6,6 +6,7 @@
 import type { Hono } from "hono";
 import type { ApiDocument } from "./_api_document.ts";
 import type { Page } from "./_docs_page.ts";
+import { protectPage } from "./_page_protection.ts";
 
 /**
  * Adds the routes of the description. It is made when it is first asked for, and kept.
@@ -25,15 +26,13 @@ export function addDocsRoutes(app: Hono): void {
     });
   });
 
-  app.get("/docs", async (context) => {
+  app.get("/docs", protectPage(), async (context) => {
     page ??= makePage();
     const { html, policy } = await page;
     return context.body(html, 200, {
       "content-type": "text/html; charset=utf-8",
       "content-security-policy": policy,
       "cache-control": "no-cache",
-      "referrer-policy": "no-referrer",
-      "x-content-type-options": "nosniff",
     });
   });
 }

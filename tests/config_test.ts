@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import {
+  type Config,
   ConfigError,
   isLoopback,
   parseConfig,
@@ -9,13 +10,17 @@ import {
   VARIABLE_NAMES,
 } from "../config.ts";
 
-const NO_NODES: readonly unknown[] = [];
-
-const DEFAULTS = {
-  redisNodes: NO_NODES,
+const DEFAULTS: Config = {
+  redisNodes: [],
   http: {
     hostname: "127.0.0.1",
     port: 3_000,
+    adminTokens: [],
+    adminOpen: true,
+    adminRateLimit: 6_000,
+    clientRateLimit: 0,
+    trustedProxies: 0,
+    corsOrigins: [],
     shutdownTimeoutMs: 10_000,
     listTtlMs: 60_000,
   },
@@ -45,7 +50,12 @@ const NOT_WHOLE_NUMBERS = ["-1", "1.5", "abc", "1e3", "0x10", "99999999999999999
 const REFUSED: Readonly<Record<string, readonly string[]>> = {
   HOST: ["two words", "http://host", "-", "127.0.0.1:80"],
   PORT: [...NOT_WHOLE_NUMBERS, "65536"],
-  ADMIN_TOKEN: ["two words", "ä", "x".repeat(257)],
+  ADMIN_TOKEN: ["ä", "p@ss", "x".repeat(257), ",", Array(11).fill("x").join()],
+  ADMIN_OPEN: ["true", "ON", "1"],
+  ADMIN_RATE_LIMIT: [...NOT_WHOLE_NUMBERS, "1000001"],
+  CLIENT_RATE_LIMIT: [...NOT_WHOLE_NUMBERS, "1000001"],
+  TRUST_PROXY: [...NOT_WHOLE_NUMBERS, "on", "11"],
+  CORS_ORIGINS: ["app.example", "https://app.example/", "https://*.app.example", "null", "ftp://a"],
   SHUTDOWN_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "600001"],
   LOG_LEVEL: ["loud", "INFO"],
   DATABASE_URL: [
@@ -122,7 +132,11 @@ describe("parseConfig()", () => {
     const config = parseConfig({
       HOST: "::1",
       PORT: "0",
-      ADMIN_TOKEN: "t0ken",
+      ADMIN_TOKEN: "t0ken, 0ld==",
+      ADMIN_RATE_LIMIT: "0",
+      CLIENT_RATE_LIMIT: "60",
+      TRUST_PROXY: "2",
+      CORS_ORIGINS: "https://app.example http://[::1]:8080",
       SHUTDOWN_TIMEOUT_MS: "0",
       LOG_LEVEL: "trace",
       DATABASE_URL: "postgresql://db.example/app",
@@ -156,7 +170,18 @@ describe("parseConfig()", () => {
         { host: "::1", port: 7_001 },
         { host: "node-3", port: 7_002 },
       ],
-      http: { hostname: "::1", port: 0, adminToken: "t0ken", shutdownTimeoutMs: 0, listTtlMs: 2 },
+      http: {
+        hostname: "::1",
+        port: 0,
+        adminTokens: ["t0ken", "0ld=="],
+        adminOpen: false,
+        adminRateLimit: 0,
+        clientRateLimit: 60,
+        trustedProxies: 2,
+        corsOrigins: ["https://app.example", "http://[::1]:8080"],
+        shutdownTimeoutMs: 0,
+        listTtlMs: 2,
+      },
       database: {
         url: "postgresql://db.example/app",
         poolMax: 1,
@@ -196,6 +221,21 @@ describe("parseConfig()", () => {
         "rediss-ring://:pw@10.0.0.1,10.0.0.2:6380/1",
       ]
     ) assertEquals(parseConfig({ REDIS_URL: url }).cache.url, url);
+  });
+
+  it("opens writes to this machine alone, unless it is told otherwise", () => {
+    for (
+      const [env, open] of [
+        [{}, true],
+        [{ HOST: "0.0.0.0" }, false],
+        [{ HOST: "0.0.0.0", ADMIN_OPEN: "on" }, true],
+        [{ TRUST_PROXY: "1" }, false],
+        [{ TRUST_PROXY: "1", ADMIN_OPEN: "on" }, true],
+        [{ ADMIN_TOKEN: "t0ken" }, false],
+      ] as const
+    ) assertEquals(parseConfig(env).http.adminOpen, open, JSON.stringify(env));
+    const problems = problemsOf({ ADMIN_TOKEN: "t0ken", ADMIN_OPEN: "on" });
+    assertEquals(problems.map((problem) => problem.split(":")[0]), ["ADMIN_OPEN"]);
   });
 
   it("refuses an authority where the connection would not be encrypted", () => {
@@ -327,6 +367,7 @@ describe("redactUrl()", () => {
 describe(".env.example", () => {
   const WITHOUT_DEFAULT = new Set([
     "ADMIN_TOKEN",
+    "CORS_ORIGINS",
     "CHANGES_CACHE_NAME",
     "DATABASE_CA_FILE",
     "REDIS_CA_FILE",

@@ -57,7 +57,7 @@ export function startInProcess(
   changes.start();
   const app = createApp({
     ...{ cache, clock, changes, users: new Users(database), listTtlMs: config.http.listTtlMs },
-    access: { adminTokens: [], loopback: true },
+    access: { adminTokens: [], open: true },
     warm: () => Promise.resolve(0),
     ready: () => Promise.resolve(true),
     onError: () => undefined,

@@ -18,10 +18,21 @@ export const user: { readonly name: string; readonly email: string } = {
   name: "Ada",
   email: "ada@example.com",
 };
-const tokens = { access: { adminTokens: ["secret"], loopback: true } };
+const tokens = { access: { adminTokens: ["secret"], open: true } };
 /** Nobody is let in past the guard. */
 export const closed: Pick<AppDependencies, "access"> = {
-  access: { adminTokens: [], loopback: false },
+  access: { adminTokens: [], open: false },
+};
+const usedUp: Pick<AppDependencies, "limits"> = {
+  limits: {
+    trustedProxies: 0,
+    admin: {
+      name: "admin",
+      limit: 1,
+      windowMs: 60_000,
+      take: () => Promise.resolve({ allowed: false, remaining: 0, resetMs: 1_000 }),
+    },
+  },
 };
 const down = new DatabaseUnavailableError("Cannot query: down");
 const defect = new Error("broken");
@@ -192,6 +203,7 @@ function refused(path: string, method = "GET"): Case[] {
     { path, method, api: tokens, headers: { authorization: "Basic x" }, expect: 400 },
     { path, method, api: tokens, expect: 401 },
     { path, method, api: closed, expect: 403 },
+    { path, method, api: usedUp, expect: 429 },
   ];
 }
 

@@ -32,7 +32,7 @@ const token = "correct-horse-battery";
 const old = "wrong-donkey-staple";
 
 describe("createApp() with admin tokens", () => {
-  const access = { adminTokens: [token, old], loopback: true };
+  const access = { adminTokens: [token, old], open: true };
 
   for (const [method, path] of guarded) {
     it(`guards ${method} ${path}: without a good token nothing is touched`, async () => {
@@ -74,7 +74,7 @@ describe("createApp() with admin tokens", () => {
 describe("createApp() without admin tokens", () => {
   for (const [method, path] of guarded) {
     it(`forbids ${method} ${path} where other machines can reach it, before anything is touched`, async () => {
-      await using api = createApi({ access: { adminTokens: [], loopback: false } });
+      await using api = createApi({ access: { adminTokens: [], open: false } });
       for (const headers of [{}, { authorization: "Bearer " }, { authorization: "Bearer x" }]) {
         assertEquals((await api.send(path, { method, headers })).status, 403);
       }
@@ -83,7 +83,7 @@ describe("createApp() without admin tokens", () => {
   }
 
   it("leaves the reads open to other machines", async () => {
-    await using api = createApi({ access: { adminTokens: [], loopback: false } });
+    await using api = createApi({ access: { adminTokens: [], open: false } });
     for (const path of open) assertEquals((await api.send(path)).status, 200);
   });
 });

@@ -153,8 +153,8 @@ export interface Api extends AsyncDisposable {
   readonly routes: readonly { readonly method: string; readonly path: string }[];
   /** Sends a request. A body that is no string is sent as JSON. */
   send(path: string, init?: SendInit): Promise<Response>;
-  /** Sends a request as it is. */
-  fetch(request: Request): Promise<Response>;
+  /** Sends a request as it is, and what the server would tell of its connection. */
+  fetch(request: Request, connection?: unknown): Promise<Response>;
 }
 
 /** A request. */
@@ -178,7 +178,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     users,
     clock: runtime.clock,
     listTtlMs: 60_000,
-    access: { adminTokens: [], loopback: true },
+    access: { adminTokens: [], open: true },
     changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
     warm: () => Promise.resolve(0),
     invalidations,
@@ -205,7 +205,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
           : JSON.stringify(body),
       });
     },
-    fetch: async (request) => await app.fetch(request),
+    fetch: async (request, connection) => await app.fetch(request, connection),
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await engine.close();

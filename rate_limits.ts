@@ -1,0 +1,161 @@
+/**
+ * The limits on how much one client may ask for: counted in the Redis of the cache, so that they hold for
+ * all instances together, and in this process while Redis can't be asked.
+ *
+ * @module
+ */
+import { Cluster, Redis } from "ioredis";
+import { LRUCache } from "lru-cache";
+import type { RateLimiterRedis } from "rate-limiter-flexible";
+import { parseTopology, type Topology } from "./cache/mod.ts";
+import type { Allowance, RateLimiter } from "./routes/app.ts";
+
+const WINDOW_MS = 60_000;
+/** How many clients are counted in memory. */
+const CLIENTS_MAX = 10_000;
+const CONNECT_TIMEOUT_MS = 2_000;
+/** A connection that owes an answer for as many time-outs is given up, and another one opened. */
+const SILENT_COMMANDS_MAX = 4;
+
+/** Where the limits are counted. */
+export interface RateLimitOptions {
+  /** The Redis of the cache, in any form, or `memory:`. */
+  readonly url: string;
+  /** Certificates of those who may vouch for it. */
+  readonly ca?: string;
+  /** First part of every key of the cache. */
+  readonly prefix: string;
+  /** How long a command may take. */
+  readonly commandTimeoutMs: number;
+}
+
+/** Makes limits that share a connection. */
+export class RateLimits implements Disposable {
+  readonly #options: RateLimitOptions;
+  #client: Redis | Cluster | undefined;
+
+  /** Connects with the first request that is counted. */
+  constructor(options: RateLimitOptions) {
+    this.#options = options;
+  }
+
+  /** Allows a client `limit` requests a minute. */
+  perMinute(name: string, limit: number): RateLimiter {
+    const here = new LocalCounts(limit);
+    let shared: Promise<RateLimiterRedis | undefined> | undefined;
+    return {
+      name,
+      limit,
+      windowMs: WINDOW_MS,
+      take: async (client) => {
+        shared ??= this.#counter(name, limit);
+        return await takeShared(await shared, client) ?? here.take(client);
+      },
+    };
+  }
+
+  /** Ends the connection. */
+  [Symbol.dispose](): void {
+    this.#client?.disconnect();
+  }
+
+  /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
+  async #counter(name: string, points: number): Promise<RateLimiterRedis | undefined> {
+    this.#client ??= connect(this.#options);
+    if (this.#client === undefined) return undefined;
+    // Imported when first asked, so that no start waits for it.
+    const { RateLimiterRedis } = await import("rate-limiter-flexible");
+    return new RateLimiterRedis({
+      storeClient: this.#client,
+      points,
+      duration: WINDOW_MS / 1_000,
+      keyPrefix: `${this.#options.prefix}:limit:${name}`,
+      rejectIfRedisNotReady: true,
+      // Who is past the limit is refused without asking Redis until the minute is over.
+      inMemoryBlockOnConsumed: points + 1,
+    });
+  }
+}
+
+/** What Redis says; `undefined`: it can't be asked. */
+async function takeShared(
+  counter: RateLimiterRedis | undefined,
+  client: string,
+): Promise<Allowance | undefined> {
+  if (counter === undefined) return undefined;
+  try {
+    const { remainingPoints, msBeforeNext } = await counter.consume(client);
+    return { allowed: true, remaining: remainingPoints, resetMs: msBeforeNext };
+  } catch (refused) {
+    // It rejects with what is left, which is no Error.
+    if (refused instanceof Error) return undefined;
+    const { msBeforeNext } = refused as { readonly msBeforeNext: number };
+    return { allowed: false, remaining: 0, resetMs: msBeforeNext };
+  }
+}
+
+/** The counts of this process alone. */
+class LocalCounts {
+  readonly #limit: number;
+  /** Bounded: of more clients, those who asked longest ago begin anew. */
+  readonly #used = new LRUCache<string, { count: number }>({ max: CLIENTS_MAX, ttl: WINDOW_MS });
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  take(client: string): Allowance {
+    const used = this.#used.get(client) ?? { count: 0 };
+    if (used.count++ === 0) this.#used.set(client, used);
+    return {
+      allowed: used.count <= this.#limit,
+      remaining: Math.max(0, this.#limit - used.count),
+      resetMs: this.#used.getRemainingTTL(client),
+    };
+  }
+}
+
+function connect(options: RateLimitOptions): Redis | Cluster | undefined {
+  const topology = parseTopology(options.url);
+  if (topology.kind === "memory") return undefined;
+  const client = open(topology, options);
+  client.on("error", () => {
+    // The cache reports the same of its own connection.
+  });
+  return client;
+}
+
+function open(
+  topology: Exclude<Topology, { readonly kind: "memory" }>,
+  { ca, commandTimeoutMs }: RateLimitOptions,
+): Redis | Cluster {
+  const { tls: encrypted, ...user } = topology.credentials;
+  const tls = encrypted ? { tls: ca === undefined ? {} : { ca } } : {};
+  const options = {
+    ...user,
+    ...tls,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: commandTimeoutMs,
+    socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
+    retryStrategy: (times: number) => Math.min(times * 50, 2_000),
+  };
+  if (topology.kind === "cluster") {
+    return new Cluster([...topology.servers], {
+      redisOptions: options,
+      enableOfflineQueue: false,
+      clusterRetryStrategy: options.retryStrategy,
+    });
+  }
+  if (topology.kind === "sentinel") {
+    return new Redis({
+      ...options,
+      sentinels: [...topology.servers],
+      name: topology.master,
+      ...(encrypted ? { enableTLSForSentinelMode: true, sentinelTLS: tls.tls ?? {} } : {}),
+    });
+  }
+  // Of a ring, the first: each of its servers is a cache of its own, and counts are few.
+  return new Redis({ ...options, ...topology.servers[0] });
+}
