@@ -176,7 +176,10 @@ export class RedisCluster implements AsyncDisposable {
           )
         );
         assertEquals(missing.map(({ port }) => port), []);
-        return listed.flatMap(({ port, slots }) => slots.map((range) => `${port} ${range}`)).sort();
+        return listed.flatMap(({ port, primary, slots }) => [
+          `${port} of ${primary}`,
+          ...slots.map((range) => `${port} ${range}`),
+        ]).sort();
       }));
       for (const view of views) assertEquals(view, views[0]);
       await Promise.all(running.map(async (server) => {
