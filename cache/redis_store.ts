@@ -1,7 +1,8 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { Cluster } from "ioredis";
+import { Cluster, type Redis } from "ioredis";
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
+import { Deadlines } from "./deadlines.ts";
 import { disconnect, type Following } from "./feed.ts";
 import { GetBatch } from "./get_batch.ts";
 import type { Keyspace } from "./keys.ts";
@@ -48,6 +49,8 @@ export class RedisStore implements Store {
   readonly #servers: Servers;
   readonly #client: Client;
   readonly #invalidating: Client;
+  readonly #deadlines: Deadlines;
+  readonly #invalidatingDeadlines: Deadlines;
   readonly #breaker: Breaker;
   readonly #options: RedisStoreOptions;
   readonly #keyspace: Keyspace;
@@ -60,14 +63,19 @@ export class RedisStore implements Store {
     this.#keyspace = options.keyspace;
     this.#breaker = new Breaker(options.runtime, { onChange: options.onBreaker });
     const onError = (error: unknown): void => options.onError("connect", error);
+    const { clock } = options.runtime;
+    this.#deadlines = new Deadlines(clock, options.commandTimeoutMs);
     this.#client = servers.open(options.commandTimeoutMs, {
       onError,
       onConnection: options.onConnection,
     });
     // WAIT holds up everything behind it on its connection, so no read may stand there.
-    this.#invalidating = options.waitReplicas === 0
+    const shared = options.waitReplicas === 0;
+    const waitMs = 2 * options.commandTimeoutMs;
+    this.#invalidatingDeadlines = shared ? this.#deadlines : new Deadlines(clock, waitMs);
+    this.#invalidating = shared
       ? this.#client
-      : servers.open(2 * options.commandTimeoutMs, { onError, onConnection: () => {} });
+      : servers.open(waitMs, { onError, onConnection: () => {} });
   }
 
   /** The state of the circuit breaker. */
@@ -113,15 +121,17 @@ export class RedisStore implements Store {
 
   async invalidate(keys: readonly string[]): Promise<void> {
     const keyspace = this.#keyspace;
-    await Promise.all(keys.map((key) =>
-      this.#send("invalidate", () =>
-        this.#invalidating.unlink(
-          keyspace.of(key, ""),
-          keyspace.of(key, ":lease"),
-          ...keyspace.ofNeighbours(key, ""),
-          ...keyspace.ofNeighbours(key, ":lease"),
-        ))
-    ));
+    await Promise.all(
+      keys.map((key) =>
+        this.#sendInvalidating("invalidate", () =>
+          this.#invalidating.unlink(
+            keyspace.of(key, ""),
+            keyspace.of(key, ":lease"),
+            ...keyspace.ofNeighbours(key, ""),
+            ...keyspace.ofNeighbours(key, ":lease"),
+          ))
+      ),
+    );
     await this.#replicated();
   }
 
@@ -161,7 +171,7 @@ export class RedisStore implements Store {
     await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
       await Promise.all([
-        this.#send(
+        this.#sendInvalidating(
           "set",
           () =>
             name === ROOT_TAG
@@ -169,7 +179,7 @@ export class RedisStore implements Store {
               : this.#invalidating.set(key, version, "PX", TAG_TTL_MS),
         ),
         // A tag that is missing counts as changed.
-        this.#send(
+        this.#sendInvalidating(
           "invalidate",
           () => this.#invalidating.unlink(...this.#keyspace.ofNeighbours(name, ":tag")),
         ),
@@ -206,7 +216,7 @@ export class RedisStore implements Store {
   }
 
   async identity(): Promise<string> {
-    const lives = (await this.#servers.primaries(this.#client)).map(async (primary) => {
+    const lives = (await this.#primaries()).map(async (primary) => {
       const [server, replication] = await Promise.all([
         this.#send("info", () => primary.info("server")),
         this.#send("info", () => primary.info("replication")),
@@ -224,7 +234,7 @@ export class RedisStore implements Store {
 
   async info(): Promise<StoreInfo> {
     const infos = await Promise.all(
-      (await this.#servers.primaries(this.#client)).map(async (primary) => {
+      (await this.#primaries()).map(async (primary) => {
         const [info, keyspace, keysCount] = await Promise.all([
           this.#send("info", () => primary.info("stats")),
           this.#send("info", () => primary.info("keyspace")),
@@ -244,11 +254,17 @@ export class RedisStore implements Store {
 
   async close(): Promise<void> {
     const { clock } = this.#options.runtime;
+    this.#deadlines.close();
+    this.#invalidatingDeadlines.close();
     await Promise.all([
       this.#feed?.close(),
       disconnect(this.#client, clock),
       this.#invalidating === this.#client ? undefined : disconnect(this.#invalidating, clock),
     ]);
+  }
+
+  #primaries(): Promise<readonly Redis[]> {
+    return this.#deadlines.run(this.#servers.primaries(this.#client));
   }
 
   /**
@@ -264,7 +280,7 @@ export class RedisStore implements Store {
     // Of each connection it awaits the writes made on it: where there were none, it answers at once.
     const counts = await Promise.all(
       servers.map((server) =>
-        this.#send("wait", () => server.wait(waitReplicas, commandTimeoutMs))
+        this.#sendInvalidating("wait", () => server.wait(waitReplicas, commandTimeoutMs))
       ),
     );
     const count = Math.min(...counts);
@@ -290,13 +306,25 @@ export class RedisStore implements Store {
     });
   }
 
+  #send<T>(command: string, run: () => Promise<T>): Promise<T> {
+    return this.#sendWithin(this.#deadlines, command, run);
+  }
+
+  #sendInvalidating<T>(command: string, run: () => Promise<T>): Promise<T> {
+    return this.#sendWithin(this.#invalidatingDeadlines, command, run);
+  }
+
   /** Runs one command behind the breaker. An error that Redis answered is a sign of life. */
-  async #send<T>(command: string, run: () => Promise<T>): Promise<T> {
+  async #sendWithin<T>(
+    deadlines: Deadlines,
+    command: string,
+    run: () => Promise<T>,
+  ): Promise<T> {
     if (!this.#breaker.admit()) {
       throw new BreakerOpenError(`Cannot ${command}: the circuit breaker is open`);
     }
     try {
-      const reply = await run();
+      const reply = await deadlines.run(run());
       this.#breaker.succeed();
       return reply;
     } catch (error) {

@@ -101,12 +101,11 @@ export function baseOptions(
   };
 }
 
-/** How commands are sent: they fail soon, and none is sent twice. */
+/** How commands are sent: none waits for a connection, and none is sent twice. */
 export interface CommandOptions {
   readonly enableOfflineQueue: false;
   readonly autoResendUnfulfilledCommands: false;
   readonly maxRetriesPerRequest: number;
-  readonly commandTimeout: number;
   readonly socketTimeout: number;
 }
 
@@ -116,7 +115,6 @@ export function commandOptions(commandTimeoutMs: number): CommandOptions {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: commandTimeoutMs,
     // A connection that a firewall forgot stays open for ever and answers nothing.
     socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
   };

@@ -1,0 +1,89 @@
+import type { Clock, Timer } from "./runtime.ts";
+
+/** A timer that fires later than this is a sign that this process was busy, or did not run. */
+const LATE_MS = 20;
+
+/** A command that took longer than its time. It may or may not have taken effect. */
+export class CommandTimeoutError extends Error {
+  override readonly name = "CommandTimeoutError";
+}
+
+interface Waiting {
+  readonly dueMs: number;
+  readonly reject: (error: CommandTimeoutError) => void;
+  settled: boolean;
+}
+
+/**
+ * Bounds how long commands may take. All have the same time, so they are due in the order in which they
+ * began, and one timer serves.
+ *
+ * Time in which this process did not get to its answers is not held against the server:
+ *
+ * ```text
+ * 1. client: sends a command; the answer arrives 1 ms later
+ * 2. this process: is busy for as long as a command may take
+ * 3. the timer is due, and comes before what the socket holds
+ * ```
+ *
+ * A timer that is late tells of that, and the commands that are due get as much time again, once.
+ */
+export class Deadlines {
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  readonly #waiting: Waiting[] = [];
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock, timeoutMs: number) {
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Settles as `command` does, or rejects with a {@linkcode CommandTimeoutError} when its time is over. */
+  run<T>(command: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const dueMs = this.#clock.monotonicNow() + this.#timeoutMs;
+      const waiting: Waiting = { dueMs, reject, settled: false };
+      this.#waiting.push(waiting);
+      if (this.#timer === undefined) this.#arm(dueMs, false);
+      command.then((reply) => {
+        waiting.settled = true;
+        resolve(reply);
+      }, (error: unknown) => {
+        waiting.settled = true;
+        reject(error);
+      });
+    });
+  }
+
+  /** Bounds nothing any more: the connection ends, and every command with it. */
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  /** @param extended Whether what is due then has been given more time already. */
+  #arm(dueMs: number, extended: boolean): void {
+    const delayMs = Math.max(0, dueMs - this.#clock.monotonicNow());
+    this.#timer = this.#clock.after(delayMs, () => {
+      const nowMs = this.#clock.monotonicNow();
+      const lateMs = Math.min(nowMs - dueMs, this.#timeoutMs);
+      if (lateMs > LATE_MS && !extended) this.#arm(nowMs + lateMs, true);
+      else this.#expire(nowMs);
+    });
+  }
+
+  #expire(nowMs: number): void {
+    let dueCount = 0;
+    for (const waiting of this.#waiting) {
+      if (!waiting.settled && waiting.dueMs > nowMs) break;
+      dueCount++;
+      if (waiting.settled) continue;
+      waiting.reject(new CommandTimeoutError("Cannot wait longer: the command timed out"));
+    }
+    this.#waiting.splice(0, dueCount);
+    this.#timer = undefined;
+    const [next] = this.#waiting;
+    if (next !== undefined) this.#arm(next.dueMs, false);
+  }
+}
