@@ -1,0 +1,81 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task bench:backlog`: how long a relay takes over a backlog, and how much memory.
+ *
+ * A million rows that are open for a cache are relayed to a cache that takes them at once, so what is
+ * measured is the relay and Postgres. Then the same rows are replayed, as after a restart of Redis.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { connect } from "../db/drivers/postgres_js.ts";
+import { ChangeFeed } from "../db/changes.ts";
+import { migrate } from "../db/migrate.ts";
+import { createTestDatabase } from "../tests/support/test_database.ts";
+
+const ROWS = 1_000_000;
+const MIB = 1024 ** 2;
+const SAMPLE_MS = 20;
+
+const { values } = parseArgs({ options: { rows: { type: "string", default: String(ROWS) } } });
+const rowsCount = Number(values.rows);
+if (!(rowsCount >= 1)) throw new RangeError("Cannot measure: --rows must be a number from 1");
+if (Deno.env.get("DATABASE_URL") === undefined) {
+  Deno.env.set("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
+}
+
+await using testDatabase = await createTestDatabase();
+await using database = connect({ url: testDatabase.url, poolMax: 4 });
+await migrate(database);
+/** By id, so that counting takes no memory that would be taken for the relay's. */
+const seen = new Uint8Array(rowsCount + 1);
+let changesMax = 0;
+let resets = 0;
+await using feed = new ChangeFeed(database, {
+  cacheName: "backlog",
+  listen: false,
+  apply: (changes) => {
+    const changed = changes.flatMap((change) => change.ids ?? []);
+    for (const id of changed) seen[Number(id)] = 1;
+    changesMax = Math.max(changesMax, changed.length);
+    return Promise.resolve();
+  },
+  reset: () => {
+    resets++;
+    return Promise.resolve();
+  },
+});
+await feed.catchUp({ replay: false }); // registers: what follows is open for it
+await database.query(
+  `INSERT INTO lookaside_outbox (table_name, ids)
+   SELECT 'users', ARRAY[i::TEXT] FROM generate_series(1, $1::INT) AS i`,
+  [rowsCount],
+);
+await database.query("UPDATE lookaside_caches SET reset_at = reset_at - INTERVAL '1 hour'");
+resets = 0;
+
+const relayed = await measured(() => feed.catchUp({ replay: false }));
+const seenCount = seen.reduce((sum, one) => sum + one, 0);
+console.log(
+  `${seenCount} of ${rowsCount} rows relayed in ${relayed.text}; ` +
+    `at most ${changesMax} at once, ${(await feed.stats()).backlog} left`,
+);
+if (seenCount !== rowsCount) Deno.exit(1);
+const replayed = await measured(() => feed.catchUp({ replay: true }));
+console.log(`replayed in ${replayed.text}${resets > 0 ? ", by a reset" : ""}`);
+
+/** Runs `work`, and tells its time and the most memory that the process took meanwhile. */
+async function measured(work: () => Promise<void>): Promise<{ readonly text: string }> {
+  const beforeBytes = Deno.memoryUsage().rss;
+  let peakBytes = beforeBytes;
+  const timer = setInterval(() => {
+    peakBytes = Math.max(peakBytes, Deno.memoryUsage().rss);
+  }, SAMPLE_MS);
+  const startedAtMs = performance.now();
+  await work();
+  clearInterval(timer);
+  const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
+  const mib = (bytes: number): string => (bytes / MIB).toFixed(0);
+  return { text: `${seconds} s, ${mib(beforeBytes)} MiB before, ${mib(peakBytes)} MiB at most` };
+}
