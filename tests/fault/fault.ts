@@ -17,6 +17,8 @@ export interface Expected {
   readonly redisGone?: boolean;
   /** Redis does not answer: nobody should wait for it twice. */
   readonly redisHangs?: boolean;
+  /** Nobody heals it: its end is only waited for. */
+  readonly endsByItself?: boolean;
 }
 
 /** One row of the table. */

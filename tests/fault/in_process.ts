@@ -6,10 +6,9 @@
 import { connect } from "@db/driver";
 import { Cache, type Clock, systemRuntime } from "../../cache/mod.ts";
 import { parseConfig } from "../../config.ts";
-import { ChangeFeed } from "../../db/changes.ts";
 import { Users } from "../../db/users.ts";
-import { applyChanges, resetCache } from "../../invalidation.ts";
-import { createApp } from "../../routes/app.ts";
+import { Relays } from "../../relays.ts";
+import { createApi } from "../routes/api_fixture.ts";
 import type { Instance } from "./world.ts";
 
 /** The system's clock, with a wall time that can be set. */
@@ -42,29 +41,24 @@ export function startInProcess(
     new Cache({
       ...config.cache,
       runtime: { ...systemRuntime, clock },
-      catchUp: (options) => changes.catchUp(options),
+      catchUp: (request) => changes.catchUp(request),
     }),
   );
   const changes = stack.use(
-    new ChangeFeed(database, {
+    new Relays(cache.servers, database, {
       ...config.changes,
-      cacheName: config.changes.cacheName ?? "in process",
+      nameOf: () => config.changes.cacheName ?? "in process",
       cacheEnds: false,
-      apply: (batch) => applyChanges(cache, batch),
-      reset: () => resetCache(cache),
+      onInvalidated: () => undefined,
     }),
   );
   changes.start();
-  const app = createApp({
-    ...{ cache, clock, changes, users: new Users(database), listTtlMs: config.http.listTtlMs },
-    access: { adminTokens: [], open: true },
-    warm: () => Promise.resolve(0),
-    ready: () => Promise.resolve(true),
-    onError: () => undefined,
-  });
+  const users = new Users(database);
+  const { listTtlMs } = config.http;
+  const api = stack.use(createApi({ cache, clock, changes, users, listTtlMs }));
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => undefined },
-    app.fetch,
+    (request) => api.fetch(request),
   );
   stack.defer(() => server.shutdown());
   const url = `http://127.0.0.1:${server.addr.port}`;

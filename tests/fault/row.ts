@@ -154,7 +154,7 @@ async function observe(
   const heal = await fault.start(world);
   let remark: string | undefined;
   try {
-    await delay(durations.faultMs);
+    if (!fault.endsByItself) await delay(durations.faultMs);
     remark = await fault.remark?.(world);
   } finally {
     await heal();

@@ -9,10 +9,12 @@ import type { Fault } from "./fault.ts";
 import { POSTGRES_FAULTS } from "./postgres_faults.ts";
 import { REDIS_FAULTS } from "./redis_faults.ts";
 import { type Baseline, type Durations, type Row, runRow, unmeasuredRow } from "./row.ts";
+import { TOPOLOGY_FAULTS } from "./topology_faults.ts";
 
 /** Every row that there is. */
 export const FAULTS: readonly Fault[] = [
   ...REDIS_FAULTS,
+  ...TOPOLOGY_FAULTS,
   ...POSTGRES_FAULTS,
   ...CLIENT_FAULTS,
   ...CLOCK_FAULTS,

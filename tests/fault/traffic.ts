@@ -11,8 +11,11 @@ import { KEYS_COUNT, MEMORY_LEASE_MS, type World } from "./world.ts";
 
 const READERS = 8;
 const WRITERS = 2;
-/** A reader's longest rest between two requests; half of that on average. */
-const READER_RESTS_MS = 8;
+/** A reader's longest rest from one request to the next; half of that on average. */
+const READER_RESTS_MS = 32;
+/** Requests of one reader that may be under way: it does not wait for the answers. */
+const READER_REQUESTS_MAX = 50;
+/** A writer's longest rest between an answer and the next request. */
 const WRITER_RESTS_MS = 150;
 /** One read in this many asks for a page. */
 const PAGE_EVERY = 25;
@@ -82,15 +85,23 @@ function versionBase(): number {
   return Math.floor(performance.now() * 1_000);
 }
 
+/**
+ * Requests at a pace of its own. A reader that waited for the answers would ask less the longer they
+ * take, and one answer that never comes would hide how all the others fare.
+ */
 async function readOn(work: Work, at: number): Promise<void> {
   const { random } = work;
+  const underWay = new Set<Promise<void>>();
   while (!work.stopped) {
     const path = random() < 1 / PAGE_EVERY
       ? "/users?page=1&limit=20"
       : `/users/${1 + Math.floor(random() * KEYS_COUNT)}`;
-    await read(work, at, path);
+    const reading: Promise<void> = read(work, at, path).finally(() => underWay.delete(reading));
+    underWay.add(reading);
+    if (underWay.size >= READER_REQUESTS_MAX) await Promise.race(underWay);
     await delay(random() * READER_RESTS_MS);
   }
+  await Promise.all(underWay);
 }
 
 async function read(work: Work, at: number, path: string): Promise<void> {

@@ -44,6 +44,8 @@ export interface Instance {
 export interface Backend extends AsyncDisposable {
   /** What the service is told. */
   readonly url: string;
+  /** What its servers are, where the URL does not name them. */
+  readonly servers?: readonly RedisServer[];
 }
 
 /** One Redis behind a proxy. */
@@ -97,6 +99,7 @@ export async function startWorld<B extends Backend>(options: WorldOptions<B>): P
   url.username = APP_USER;
   const env = {
     REDIS_URL: backend.url,
+    REDIS_NODES: (backend.servers ?? []).map(({ port }) => `127.0.0.1:${port}`).join(","),
     DATABASE_URL: url.href,
     DATABASE_POOL_MAX: String(POOL_MAX),
     REDIS_COMMAND_TIMEOUT_MS: String(COMMAND_TIMEOUT_MS),
