@@ -25,6 +25,8 @@ export interface CatchUpOptions {
   readonly identity: () => Promise<string>;
   /** Called when an attempt fails. */
   readonly onError: (error: unknown) => void;
+  /** Called when the server turns out to be another one, before it may be read. */
+  readonly onMoved: () => void;
   /** Called when Redis may be read again. */
   readonly onDone: (replayed: boolean) => void;
 }
@@ -77,6 +79,7 @@ export class CatchUp {
         const replay = identity !== this.#identity;
         await this.#options.task({ replay });
         if (attempt !== this.#attempt) return;
+        if (replay && this.#identity !== undefined) this.#options.onMoved();
         this.#identity = identity;
         this.#behind = false;
         this.#options.onDone(replay);

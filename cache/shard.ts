@@ -202,10 +202,8 @@ export class Shard implements CacheServer {
       task: async ({ replay }) => await task?.({ server, replay }),
       identity: () => redis.identity(),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
-      onDone: (replayed) => {
-        if (replayed) redis.followAnew();
-        emit({ type: "caught-up", server, replayed });
-      },
+      onMoved: () => redis.followAnew(),
+      onDone: (replayed) => emit({ type: "caught-up", server, replayed }),
     });
   }
 }
