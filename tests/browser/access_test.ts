@@ -1,0 +1,45 @@
+import { assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { chromiumPath, startChromium } from "../support/chromium.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { startService } from "../support/service.ts";
+import { becomesLive, focused, openDashboard, tile } from "./_dashboard_page.ts";
+
+const TOKEN = "correct-horse-battery";
+
+describe("the dashboard of a guarded service", { ignore: chromiumPath === undefined }, () => {
+  it("asks for the token, keeps it for this tab alone, and shows nothing without it", async () => {
+    await using database = await createSeededDatabase(5);
+    const env = { REDIS_URL: "memory:", DATABASE_URL: database.url, ADMIN_TOKEN: TOKEN };
+    await using service = await startService({ env });
+    await using browser = await startChromium();
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    const requested: string[] = [];
+    page.on("request", (request) => void requested.push(request.url()));
+
+    const field = page.getByLabel(/This service wants its admin token/);
+    await field.waitFor();
+    assertEquals(await focused(page), "input This service wants its admin token (ADMIN_TOKEN)");
+    assertEquals(await page.locator("#tiles").innerText(), "");
+
+    await field.fill("wrong");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").filter({ hasText: "That token was not accepted." }).waitFor();
+    await field.fill(TOKEN);
+    await page.getByRole("button", { name: "Connect" }).click();
+    await becomesLive(page);
+    assertEquals(await field.isVisible(), false);
+    assertEquals((await tile(page, "Memory tier")).value, "coherent");
+    await page.getByRole("button", { name: "Run the five steps" }).click();
+    await page.getByText("Done. The bio is as it was.").waitFor();
+
+    await page.reload();
+    await becomesLive(page);
+    assertEquals(requested.filter((url) => url.includes(TOKEN)), []);
+    assertEquals(await page.evaluate("localStorage.length + document.cookie.length"), 0);
+
+    await using other = await openDashboard(browser, service.url);
+    await other.page.getByLabel(/This service wants its admin token/).waitFor();
+  });
+});

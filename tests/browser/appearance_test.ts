@@ -1,0 +1,137 @@
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import axe from "axe-core";
+import type { Browser, Page } from "playwright-core";
+import { chromiumPath, startChromium } from "../support/chromium.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { type Service, startService } from "../support/service.ts";
+import { assertFits, becomesLive, focused, openDashboard } from "./_dashboard_page.ts";
+
+const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
+
+describe("the pages of the service", { ignore: chromiumPath === undefined }, () => {
+  const stack = new AsyncDisposableStack();
+  let browser: Browser;
+  let service: Service;
+
+  beforeAll(async () => {
+    const database = stack.use(await createSeededDatabase(50));
+    service = stack.use(
+      await startService({ env: { REDIS_URL: "memory:", DATABASE_URL: database.url } }),
+    );
+    browser = await startChromium();
+    stack.defer(() => browser.close());
+    for (let i = 0; i < 100; i++) await (await service.fetch("/users/1")).body?.cancel();
+  });
+  afterAll(() => stack.disposeAsync());
+
+  /** The dashboard with all that it can show. */
+  async function fill(page: Page): Promise<void> {
+    await becomesLive(page);
+    await page.getByRole("button", { name: "Run the five steps" }).click();
+    await page.getByText("Done. The bio is as it was.").waitFor();
+    await (await service.fetch("/users/1")).body?.cancel(); // invalidated by the last step
+    await page.getByLabel("Key", { exact: true }).fill("user:1");
+    await page.getByRole("button", { name: "Look" }).click();
+    await page.getByRole("button", { name: "Delete user:1 from the cache" }).waitFor();
+    await page.locator("#popular button").first().waitFor();
+  }
+
+  for (const colorScheme of ["light", "dark"] as const) {
+    it(`are ${colorScheme} where that is wanted, and pass axe's rules so`, async () => {
+      await using dashboard = await openDashboard(browser, service.url, { colorScheme });
+      const { page } = dashboard;
+      await fill(page);
+      if (colorScheme === "light") assertGreater(await brightness(page), 200);
+      else assertLess(await brightness(page), 60);
+      assertEquals(await violations(page), []);
+      await page.getByRole("button", { name: "Clear all" }).click();
+      assertEquals(await violations(page), []);
+      await page.goto(`${service.url}/docs`);
+      assertEquals(await violations(page), []);
+    });
+  }
+
+  it("fit a phone, and pass axe's rules there", async () => {
+    await using dashboard = await openDashboard(browser, service.url, phone);
+    const { page } = dashboard;
+    await fill(page);
+    await assertFits(page);
+    assertEquals(await violations(page), []);
+    await page.goto(`${service.url}/docs`);
+    await assertFits(page);
+    assertEquals(await violations(page), []);
+  });
+
+  it("are worked by the keyboard alone, in the order in which they are read", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await fill(page);
+    await page.reload();
+    await becomesLive(page);
+    await page.locator("#popular button").first().waitFor();
+    const order: string[] = [];
+    for (let i = 0; i < 9; i++) {
+      await page.keyboard.press("Tab");
+      order.push(await focused(page));
+    }
+    assertEquals(order, [
+      "a Skip to the figures",
+      "a API",
+      "a OpenAPI",
+      "input User",
+      "button Run the five steps",
+      "button Clear all …",
+      "input Key",
+      "button Look",
+      "button user:1",
+    ]);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Delete user:1 from the cache" }).waitFor();
+    assertEquals(await focused(page), "button user:1");
+    for (let i = 0; i < 4; i++) await page.keyboard.press("Shift+Tab");
+    assertEquals(await focused(page), "button Clear all …");
+    await page.keyboard.press("Enter");
+    assertEquals(await focused(page), "button Keep it");
+    await page.keyboard.press("Escape");
+    assertEquals(await focused(page), "button Clear all …");
+  });
+
+  it("name their parts for a screen reader", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await fill(page);
+    for (const name of ["Now", "Try it", "The last five minutes", "Key inspector"]) {
+      assertEquals([name, await page.getByRole("region", { name }).count()], [name, 1]);
+    }
+    for (
+      const name of [
+        "Reads a second, by source",
+        "Hit rate of each tier",
+        "Time to answer a read of users",
+        "Database queries a second",
+      ]
+    ) {
+      const figure = page.getByRole("figure", { name });
+      assertEquals([name, await figure.count()], [name, 1]);
+      assertGreater(await figure.getByRole("listitem").count(), 1); // the figures beside the picture
+    }
+    assertEquals(await page.getByRole("list").count() >= 6, true);
+    await page.getByRole("table").getByRole("columnheader", { name: "Cause" }).waitFor();
+  });
+});
+
+/** What axe finds wrong, with where. */
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  return await page.evaluate<string[]>(`axe.run().then(({ violations }) =>
+    violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => id + ": " + html + " " + failureSummary)))`);
+}
+
+/** Of the page's background, 0 to 255. */
+async function brightness(page: Page): Promise<number> {
+  const colour = await page.evaluate<string>("getComputedStyle(document.body).backgroundColor");
+  const parts = [...colour.matchAll(/\d+/g)].map(Number);
+  return Math.max(...parts.slice(0, 3));
+}

@@ -1,0 +1,210 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import type { Browser } from "playwright-core";
+import { chromiumPath, startChromium } from "../support/chromium.ts";
+import { eventually } from "../support/eventually.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { requiredEnv } from "../support/test_database.ts";
+import { becomesLive, openDashboard, tile } from "./_dashboard_page.ts";
+
+const MARKUP = `<img src=x onerror="alert(1)">`;
+
+describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
+  const stack = new AsyncDisposableStack();
+  let browser: Browser;
+  let service: Service;
+
+  beforeAll(async () => {
+    const database = stack.use(await createSeededDatabase(50));
+    service = stack.use(
+      await startService({
+        env: {
+          REDIS_URL: requiredEnv("REDIS_URL"),
+          DATABASE_URL: database.url,
+          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+        },
+      }),
+    );
+    browser = await startChromium();
+    stack.defer(() => browser.close());
+  });
+  afterAll(() => stack.disposeAsync());
+
+  const read = async (path: string) => await (await service.fetch(path)).json();
+
+  it("says that there is nothing to see before anything was read", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByText("No reads yet. Run the five steps above.").waitFor();
+    assertEquals(await tile(page, "Reads a second"), { value: "–", note: "0 since start" });
+    await page.getByText("No answers yet.").waitFor();
+    assertEquals((await tile(page, "Queries saved")).value, "–");
+  });
+
+  it("runs the five steps, and puts the bio back", async () => {
+    await cacheInUse(service, "/users/50");
+    const before = (await read("/users/7")).data;
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByLabel("User").fill("7");
+    await page.getByRole("button", { name: "Run the five steps" }).click();
+    await page.getByText("Done. The bio is as it was.").waitFor();
+    const badges = await page.locator("#steps .badge").allTextContents();
+    const named = badges.map((badge) => /^(memory|Redis)$/.test(badge) ? "cache" : badge);
+    assertEquals(named, ["database", "cache", "written", "database", "cache"]);
+    for (const took of await page.locator("#steps .took").allTextContents()) {
+      assertMatch(took, /^\d+\.\d ms$/);
+    }
+    const notes = await page.locator("#steps .note").allTextContents();
+    assertEquals([notes[3], notes[4]?.startsWith("the new bio, cached")], ["the new bio", true]);
+    assertEquals((await read("/users/7")).data, before);
+    assertEquals(dashboard.complaints, []);
+  });
+
+  it("says so when the user is not there", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByLabel("User").fill("9999");
+    await page.getByRole("button", { name: "Run the five steps" }).click();
+    await page.getByText("Stopped: User not found").waitFor();
+    assertEquals(await page.getByRole("button", { name: "Run the five steps" }).isEnabled(), true);
+  });
+
+  it("shows the figures of /cache/stats", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    for (let round = 0; round < 3; round++) {
+      for (let id = 1; id <= 20; id++) await read(`/users/${id}`);
+    }
+    await eventually(async () => {
+      const { memory, redis, loads, coalesced, changes, invalidations, coherent, breaker } =
+        await read("/cache/stats");
+      const saved = memory.hits + redis.hits + coalesced;
+      const { note: since } = await tile(page, "Reads a second");
+      assertEquals(since, `${saved + loads} since start`);
+      const hits = await tile(page, "Hit rate by tier");
+      const rates = [memory, redis].map(({ hitRate }) => Math.floor(100 * hitRate));
+      assertEquals(hits.value.replace(/\u00a0/g, " "), `${rates[0]} · ${rates[1]} %`);
+      assertEquals(hits.note, `memory ${memory.hits} · Redis ${redis.hits} hits`);
+      assertEquals((await tile(page, "Queries saved")).note, `${saved} saved, ${loads} made`);
+      const held = await tile(page, "Memory tier");
+      assertEquals(held.value, coherent ? "coherent" : "bypassed");
+      assertStringIncludes(held.note, `${memory.entries} entries`);
+      assertEquals((await tile(page, "Circuit breaker")).value, breaker);
+      const relay = await tile(page, "Relay backlog");
+      assertEquals(relay.value, String(changes.backlog));
+      assertStringIncludes(relay.note, `${invalidations} keys invalidated`);
+    });
+    assertEquals(await page.getByText("No reads yet").isVisible(), false);
+    assertEquals(await page.locator("canvas").count(), 4);
+    assertEquals(dashboard.complaints, []);
+  });
+
+  it("shows what holds a key, and at once that nothing does when it is deleted", async () => {
+    for (let i = 0; i < 3; i++) await read("/users/3");
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByLabel("Key", { exact: true }).fill("user:3");
+    await page.getByRole("button", { name: "Look" }).click();
+    const shown = page.locator("#inspected");
+    await shown.getByText("Memory").waitFor();
+    const text = await shown.innerText();
+    for (const name of ["Age", "Fresh for", "Size", "Tags", "users", "Answers reads"]) {
+      assertStringIncludes(text, name);
+    }
+    const { redis } = await read("/cache/entries/user:3");
+    assertStringIncludes(text, `${redis.bytes}\u00a0B`);
+    await page.getByRole("button", { name: "Delete user:3 from the cache" }).click();
+    await shown.getByText("Not cached.").waitFor();
+    const { memory: left, redis: stored } = await read("/cache/entries/user:3");
+    assertEquals([left, stored], [null, null]);
+    const newest = page.locator("#invalidations tr").filter({ hasText: "Admin" }).first();
+    await newest.filter({ hasText: "user:3" }).waitFor();
+    assertEquals((await read("/users/3")).source, "database");
+  });
+
+  it("shows what was invalidated, and why", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    const body = JSON.stringify({ bio: "New" });
+    const headers = { "content-type": "application/json" };
+    await (await service.fetch("/users/41", { method: "PATCH", body, headers })).body?.cancel();
+    const rows = page.locator("#invalidations tr").filter({ hasText: "user:41" });
+    await rows.filter({ hasText: "API write" }).waitFor();
+    await rows.filter({ hasText: "Change feed" }).waitFor();
+    assertMatch(await rows.first().innerText(), /^\d\d:\d\d:\d\d\s/);
+  });
+
+  it("clears everything once that was confirmed, and nothing before", async () => {
+    for (let i = 0; i < 2; i++) await read("/users/4");
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByRole("button", { name: "Clear all" }).click();
+    await page.getByRole("dialog", { name: "Clear the whole cache?" }).waitFor();
+    await page.getByRole("button", { name: "Keep it" }).click();
+    assertEquals((await read("/users/4")).source, "cache");
+    await page.getByRole("button", { name: "Clear all" }).click();
+    await page.getByRole("button", { name: "Clear the cache" }).click();
+    await page.getByText("Cache cleared.").waitFor();
+    assertEquals((await read("/users/4")).source, "database");
+    await page.locator("#invalidations tr").filter({ hasText: "everything" }).first().waitFor();
+  });
+
+  it("shows names of keys as they are, whatever they are", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    await page.getByLabel("Key", { exact: true }).fill(MARKUP);
+    await page.getByRole("button", { name: "Look" }).click();
+    await page.locator("#inspected code").filter({ hasText: MARKUP }).waitFor();
+    const path = `/cache/entries/${encodeURIComponent(MARKUP)}`;
+    await (await service.fetch(path, { method: "DELETE" })).body?.cancel();
+    await page.locator("#invalidations code").filter({ hasText: MARKUP }).first().waitFor();
+    assertEquals(await page.locator("img").count(), 0);
+    await page.getByLabel("Key", { exact: true }).fill("{a}");
+    await page.getByRole("button", { name: "Look" }).click();
+    await page.getByText("Expected a key without braces and control characters").waitFor();
+    const own = dashboard.complaints.filter((text) => !text.includes("status of 400"));
+    assertEquals(own, []);
+  });
+
+  it("asks nobody but the service for anything", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    await becomesLive(dashboard.page);
+    assertEquals([...dashboard.origins], [service.url]);
+    assertEquals(dashboard.complaints, []);
+  });
+});
+
+describe(
+  "the dashboard of a service that goes away",
+  { ignore: chromiumPath === undefined },
+  () => {
+    it("says that it is disconnected and of when its figures are, and goes on when it is back", async () => {
+      await using database = await createSeededDatabase(5);
+      const env = { REDIS_URL: "memory:", DATABASE_URL: database.url };
+      await using service = await startService({ env });
+      await using browser = await startChromium();
+      await using dashboard = await openDashboard(browser, service.url);
+      const { page } = dashboard;
+      await becomesLive(page);
+      const startedAtMs = performance.now();
+      assertEquals(await service.stop(), 0);
+      assert(performance.now() - startedAtMs < 5_000, "the stream held the service up");
+      await page.getByText(/^Disconnected: trying again\. What is shown is of \d\d:\d\d:\d\d\.$/)
+        .waitFor();
+      assertEquals(await page.locator("main[data-stale]").count(), 1);
+      await service.start();
+      await becomesLive(page);
+      assertEquals(await page.locator("main[data-stale]").count(), 0);
+    });
+  },
+);
