@@ -28,6 +28,7 @@ interface Run extends PromiseLike<unknown> {
     event: "response",
     listener: (client: unknown, status: number, bytes: number, tookMs: number) => void,
   ): void;
+  on(event: "reqError", listener: (error: unknown) => void): void;
 }
 
 interface Client {
@@ -128,6 +129,36 @@ export async function sendSteadily(
   run.on("response", () => onProgress(++answered));
   assertAllGood(await run);
   return performance.now() - startedAtMs;
+}
+
+/** As {@linkcode sendSteadily}, but tells each outcome and takes failures for what they are. */
+export async function sendThroughout(
+  target: Target,
+  options: {
+    readonly paths: readonly string[];
+    readonly connections: number;
+    readonly ratePerSecond: number;
+    readonly seconds: number;
+    /** Called with the status of each answer, or with 0 where there was none. */
+    readonly onOutcome: (status: number, tookMs: number) => void;
+  },
+): Promise<void> {
+  const { paths, connections, ratePerSecond, seconds, onOutcome } = options;
+  const share = Math.ceil(paths.length / connections);
+  let clients = 0;
+  const run = start({
+    ...target,
+    connections,
+    overallRate: ratePerSecond,
+    duration: seconds,
+    setupClient: (client) => {
+      const from = clients++ * share;
+      client.setRequests(paths.slice(from, from + share).map((path) => ({ path })));
+    },
+  });
+  run.on("response", (_client, status, _bytes, tookMs) => onOutcome(status, tookMs));
+  run.on("reqError", () => onOutcome(0, 0));
+  await run;
 }
 
 function assertAllGood(result: unknown): void {

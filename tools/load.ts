@@ -7,6 +7,11 @@
  * here with the same configuration and `CACHE=off`, has not. Clears the cache on the way. With an
  * `ADMIN_TOKEN`, set the same one here.
  *
+ * `--report FILE` then puts a steady load on both and writes what became of it as a page with charts.
+ * `--kill-redis-at 10s`, `--hang-redis-at` and `--stop-postgres-at` let that happen in the middle of it,
+ * for five seconds: to a Redis and a Postgres started here, behind services started here. `--url` is
+ * left alone then.
+ *
  * @module
  */
 import { parseArgs } from "node:util";
@@ -20,6 +25,9 @@ import {
   readEnvFile,
 } from "./environment.ts";
 import { type Burst, medianOf, sendBurst, sendSteadily, type Target } from "./http_load.ts";
+import { type Fault, type FaultName, FAULTS, OwnServers } from "./load_faults.ts";
+import { loadReport } from "./load_report.ts";
+import { recordTimeline, type Timeline } from "./load_timeline.ts";
 import { devEnvFile } from "./machine.ts";
 import { permissionFlags } from "./permissions.ts";
 
@@ -29,6 +37,12 @@ const QUERY_COUNT = 100;
 const ROUNDS = 5;
 const CONNECTIONS = 10;
 const RATE_PER_SECOND = 100;
+const REPORT_RATE_PER_SECOND = 300;
+const REPORT_FILE = "load-report.html";
+const FAULT_SECONDS = 5;
+/** How long a load goes on once its fault is over: what recovers should be seen to. */
+const RECOVERY_SECONDS = 5;
+const USERS_COUNT = 1_000;
 const MISUSE = 2;
 
 /** One line of the table: the same work with and without the cache. */
@@ -39,6 +53,15 @@ interface Row {
   readonly withoutCache: number;
 }
 
+/** What was asked for. */
+interface LoadOptions {
+  readonly url: string;
+  readonly seconds: number;
+  readonly json: boolean;
+  readonly report?: string;
+  readonly fault?: Fault;
+}
+
 /** The services are not in a state to be measured: the message is all there is to say. */
 class LoadError extends Error {
   override readonly name = "LoadError";
@@ -47,19 +70,26 @@ class LoadError extends Error {
 /** The part of `/cache/stats` that is read here. */
 const Stats = z.object({ loads: z.number() });
 
-async function load(options: { url: string; seconds: number; json: boolean }): Promise<void> {
-  const env = { ...await readEnvFile(devEnvFile(DATA_FOLDER)), ...await developmentEnvironment() };
-  const token = env.ADMIN_TOKEN;
-  const headers: Record<string, string> = token ? { Authorization: `Bearer ${token}` } : {};
-  const cached: Target = { url: options.url.replace(/\/$/, ""), headers };
+async function load(options: LoadOptions): Promise<void> {
+  const { fault, report } = options;
+  await using resources = new AsyncDisposableStack();
+  const servers = fault === undefined ? undefined : resources.use(await startServers());
+  const env: Environment = servers === undefined
+    ? { ...await readEnvFile(devEnvFile(DATA_FOLDER)), ...await developmentEnvironment() }
+    : { REDIS_URL: servers.redis.url, DATABASE_URL: servers.postgres.url };
+  const headers = bearer(env.ADMIN_TOKEN);
+  const own = async (cache: "on" | "off"): Promise<Target> => {
+    const port = freePort();
+    const service = { ...env, HOST: "127.0.0.1", PORT: String(port), CACHE: cache };
+    resources.use(startService({ ...service, LOG_LEVEL: servers ? "fatal" : "warning" }));
+    const target = { url: `http://127.0.0.1:${port}`, headers };
+    await untilReady(target, START_TIMEOUT_MS);
+    return target;
+  };
+  const cached = servers ? await own("on") : { url: options.url.replace(/\/$/, ""), headers };
   await untilReady(cached, 1_000);
   await loadsOf(cached);
-
-  const port = freePort();
-  const uncached: Target = { url: `http://127.0.0.1:${port}`, headers };
-  const uncachedEnv = { ...env, HOST: "127.0.0.1", PORT: String(port), CACHE: "off" };
-  await using _service = startService({ ...uncachedEnv, LOG_LEVEL: "warning" });
-  await untilReady(uncached, START_TIMEOUT_MS);
+  const uncached = await own("off");
 
   const rows: Row[] = [];
   for (const { name, unit, measure } of measurements(options.seconds)) {
@@ -68,6 +98,67 @@ async function load(options: { url: string; seconds: number; json: boolean }): P
     rows.push({ name, unit, withCache, withoutCache });
   }
   console.log(options.json ? JSON.stringify({ url: cached.url, rows }, null, 2) : table(rows));
+  if (report === undefined) return;
+  const during = <T>(work: () => Promise<T>) => servers ? servers.during(fault, work) : work();
+  const seconds = reportSeconds(options);
+  const timelines = {
+    withCache: await during(() => timelineOf(cached, { seconds, label: "with the cache" })),
+    withoutCache: await during(() => timelineOf(uncached, { seconds, label: "without" })),
+  };
+  await Deno.writeTextFile(report, loadReport({ ...timelines, ...reportFacts(options), rows }));
+  finish(`Written: ${report}`);
+}
+
+/** Servers of this run alone. */
+async function startServers(): Promise<OwnServers> {
+  try {
+    return await OwnServers.start(USERS_COUNT);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new LoadError(
+      "Cannot let a fault happen: redis-server, initdb and postgres must be on this machine",
+    );
+  }
+}
+
+function bearer(token: string | undefined): Readonly<Record<string, string>> {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+/** Long enough for what is to be seen. */
+function reportSeconds({ seconds, fault }: LoadOptions): number {
+  const faultEndsS = fault === undefined ? 0 : fault.atS + fault.forS + RECOVERY_SECONDS;
+  return Math.max(seconds, faultEndsS);
+}
+
+function reportFacts(options: LoadOptions): {
+  readonly conditions: string;
+  readonly fault?: { begins: string; ends: string; fromS: number; toS: number };
+} {
+  const { fault } = options;
+  const conditions = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC, ` +
+    `${Deno.build.os} on ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}; ` +
+    `${REPORT_RATE_PER_SECOND} reads a second of ${QUERY_COUNT} users, ` +
+    `${reportSeconds(options)} s each, over ${CONNECTIONS} connections`;
+  if (fault === undefined) return { conditions };
+  const { begins, ends } = FAULTS[fault.name];
+  return {
+    conditions,
+    fault: { begins, ends, fromS: fault.atS, toS: fault.atS + fault.forS },
+  };
+}
+
+function timelineOf(
+  target: Target,
+  { seconds, label }: { seconds: number; label: string },
+): Promise<Timeline> {
+  return recordTimeline(target, {
+    paths: Array.from({ length: QUERY_COUNT }, (_, index) => userPath(index + 1)),
+    connections: CONNECTIONS,
+    ratePerSecond: REPORT_RATE_PER_SECOND,
+    seconds,
+    onProgress: (elapsedMs) => progress(`Steady load ${label}: ${Math.floor(elapsedMs / 1_000)} s`),
+  });
 }
 
 interface Measurement {
@@ -239,22 +330,51 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-async function main(): Promise<number> {
+/** Says what is wrong with the command line, or what was asked for. */
+function optionsFrom(args: readonly string[]): LoadOptions | string {
   const { values } = parseArgs({
-    args: Deno.args,
+    // `--report` alone takes the usual name.
+    args: args.flatMap((arg, at) =>
+      arg === "--report" && (args[at + 1] ?? "--").startsWith("--") ? [arg, REPORT_FILE] : [arg]
+    ),
     options: {
       url: { type: "string", default: "http://127.0.0.1:3000" },
       seconds: { type: "string", default: "5" },
       json: { type: "boolean", default: false },
+      report: { type: "string" },
+      "kill-redis-at": { type: "string" },
+      "hang-redis-at": { type: "string" },
+      "stop-postgres-at": { type: "string" },
     },
   });
   const seconds = Number(values.seconds);
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600 || !URL.canParse(values.url)) {
-    console.error("Cannot measure: --url takes a URL, --seconds a whole number from 1 to 600");
+    return "--url takes a URL, --seconds a whole number from 1 to 600";
+  }
+  const faults: Fault[] = [];
+  for (const name of Object.keys(FAULTS) as FaultName[]) {
+    const text = values[name];
+    if (text === undefined) continue;
+    const atS = Number(/^(\d{1,3})s?$/.exec(text)?.[1] ?? NaN);
+    if (!(atS >= 1)) return `--${name} takes seconds from 1 to 999, as in 10s`;
+    faults.push({ name, atS, forS: FAULT_SECONDS });
+  }
+  const [fault] = faults;
+  if (faults.length > 1) return "one fault at a time";
+  const { report } = values;
+  if (fault !== undefined && report === undefined) return `--${fault.name} needs --report`;
+  const asked = { url: values.url, seconds, json: values.json };
+  return { ...asked, ...(report === undefined ? {} : { report }), ...(fault ? { fault } : {}) };
+}
+
+async function main(): Promise<number> {
+  const options = optionsFrom(Deno.args);
+  if (typeof options === "string") {
+    console.error(`Cannot measure: ${options}`);
     return MISUSE;
   }
   try {
-    await load({ url: values.url, seconds, json: values.json });
+    await load(options);
     return 0;
   } catch (error) {
     if (!(error instanceof LoadError)) throw error;

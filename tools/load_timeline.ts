@@ -1,0 +1,167 @@
+/**
+ * What a service does under a steady load, second by second.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { sendThroughout, type Target } from "./http_load.ts";
+
+/** How long outcomes are gathered for a point: autocannon keeps a rate by the second, not within it. */
+export const SAMPLE_MS = 1_000;
+
+const COUNTERS_TIMEOUT_MS = 2_000;
+
+/** One point of the load as its clients saw it. */
+export interface Sample {
+  /** The middle of its time, in seconds from the start. */
+  readonly atS: number;
+  /** Answers that were a success, a second. */
+  readonly answered: number;
+  /** Requests without an answer, or with one that was no success, a second. */
+  readonly failed: number;
+  /** Median time to a successful answer; absent: there was none. */
+  readonly p50Ms?: number;
+  /** The slowest in a hundred. */
+  readonly p99Ms?: number;
+}
+
+/** One point of what the service counted. */
+export interface Counted {
+  /** The middle of its time, in seconds from the start. */
+  readonly atS: number;
+  /** Reads answered from memory, a second. */
+  readonly memory: number;
+  /** Reads answered from Redis, a second. */
+  readonly redis: number;
+  /** Reads that asked the database, a second. */
+  readonly loads: number;
+}
+
+/** What one load looked like. */
+export interface Timeline {
+  /** As its clients saw it. */
+  readonly samples: readonly Sample[];
+  /** As the service counted it. */
+  readonly counted: readonly Counted[];
+}
+
+/** The part of `/cache/stats` that is read here. */
+const Counters = z.object({
+  loads: z.number(),
+  memory: z.object({ hits: z.number() }),
+  redis: z.object({ hits: z.number() }),
+});
+
+interface Reading {
+  readonly atMs: number;
+  readonly memory: number;
+  readonly redis: number;
+  readonly loads: number;
+}
+
+/** Sends requests at a fixed rate, and answers what became of them. */
+export async function recordTimeline(
+  target: Target,
+  options: {
+    readonly paths: readonly string[];
+    readonly connections: number;
+    readonly ratePerSecond: number;
+    readonly seconds: number;
+    readonly onProgress: (elapsedMs: number) => void;
+  },
+): Promise<Timeline> {
+  const startedAtMs = performance.now();
+  const outcomes: Outcome[] = [];
+  const over = new AbortController();
+  const reading = readCounters(target, { startedAtMs, over: over.signal });
+  await sendThroughout(target, {
+    ...options,
+    onOutcome: (status, tookMs) => {
+      const atMs = performance.now() - startedAtMs;
+      outcomes.push({ atMs, tookMs, good: status >= 200 && status < 300 });
+      options.onProgress(atMs);
+    },
+  });
+  over.abort();
+  return {
+    samples: samplesOf(outcomes, options.seconds),
+    counted: ratesOf(await reading),
+  };
+}
+
+/** What became of one request. */
+export interface Outcome {
+  /** When its answer was there. */
+  readonly atMs: number;
+  /** How long that took. */
+  readonly tookMs: number;
+  /** Whether it was a success. */
+  readonly good: boolean;
+}
+
+/** Gathers outcomes into points. A second in which nothing was answered is a point as well. */
+export function samplesOf(outcomes: readonly Outcome[], seconds: number): Sample[] {
+  const count = Math.floor(seconds * 1_000 / SAMPLE_MS);
+  return Array.from({ length: count }, (_, index) => {
+    const from = index * SAMPLE_MS;
+    const within = outcomes.filter(({ atMs }) => atMs >= from && atMs < from + SAMPLE_MS);
+    const times = within.filter(({ good }) => good).map(({ tookMs }) => tookMs)
+      .sort((a, b) => a - b);
+    const p50Ms = times[Math.floor(times.length * 0.5)];
+    const p99Ms = times[Math.floor(times.length * 0.99)];
+    return {
+      atS: (from + SAMPLE_MS / 2) / 1_000,
+      answered: times.length,
+      failed: within.length - times.length,
+      ...(p50Ms === undefined || p99Ms === undefined ? {} : { p50Ms, p99Ms }),
+    };
+  });
+}
+
+/**
+ * Reads the counters over and over, in the middle of each second, when that second's requests have been
+ * sent. One reading that fails is left out: the next covers its time.
+ */
+async function readCounters(
+  target: Target,
+  { startedAtMs, over }: { startedAtMs: number; over: AbortSignal },
+): Promise<Reading[]> {
+  const readings: Reading[] = [];
+  const first = await countersOf(target);
+  if (first !== undefined) readings.push({ atMs: -SAMPLE_MS / 2, ...first });
+  for (let atMs = SAMPLE_MS / 2;; atMs += SAMPLE_MS) {
+    const waitMs = startedAtMs + atMs - performance.now();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (over.aborted) return readings;
+    const found = await countersOf(target);
+    if (found !== undefined) readings.push({ atMs, ...found });
+  }
+}
+
+async function countersOf(target: Target): Promise<Omit<Reading, "atMs"> | undefined> {
+  try {
+    const response = await fetch(`${target.url}/cache/stats`, {
+      headers: target.headers,
+      signal: AbortSignal.timeout(COUNTERS_TIMEOUT_MS),
+    });
+    const { memory, redis, loads } = Counters.parse(await response.json());
+    return { memory: memory.hits, redis: redis.hits, loads };
+  } catch (_error) {
+    // While a fault lasts it may not tell.
+    return undefined;
+  }
+}
+
+function ratesOf(readings: readonly Reading[]): Counted[] {
+  return readings.slice(1).flatMap((now, index) => {
+    const before = readings[index];
+    if (before === undefined) return [];
+    const seconds = (now.atMs - before.atMs) / 1_000;
+    return [{
+      atS: (before.atMs + now.atMs) / 2_000,
+      memory: (now.memory - before.memory) / seconds,
+      redis: (now.redis - before.redis) / seconds,
+      loads: (now.loads - before.loads) / seconds,
+    }];
+  });
+}
