@@ -21,6 +21,7 @@ const ADMIN_TOKENS_MAX = 10;
 const RATE_LIMIT_MAX = 1_000_000;
 const TRUSTED_PROXIES_MAX = 10;
 const CORS_ORIGINS_MAX = 100;
+const WORKERS_MAX = 64;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
 
@@ -128,6 +129,8 @@ export interface Config {
   readonly auditRatio: number;
   /** How many of the most requested users are read when the service starts. */
   readonly warmCount: number;
+  /** How many processes share the port. */
+  readonly workers: number;
   /** The least severe records that are logged. */
   readonly logLevel: LogLevel;
 }
@@ -150,6 +153,7 @@ const VARIABLES = {
   HOST: z.union([z.ipv4(), z.ipv6(), z.hostname()], "must be an IP address or a host name")
     .default("127.0.0.1"),
   PORT: integer(0, 65_535).default(3_000),
+  WORKERS: integer(1, WORKERS_MAX).default(1),
   ADMIN_TOKEN: listOf(
     ADMIN_TOKENS_MAX,
     // What can be sent as a bearer token (RFC 6750).
@@ -262,6 +266,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     }),
     auditRatio: values.CACHE_AUDIT_RATIO,
     warmCount: values.CACHE_WARM,
+    workers: values.WORKERS,
     logLevel: values.LOG_LEVEL,
   });
 }
@@ -291,6 +296,15 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
     values.DATABASE_CA_FILE !== undefined && /[?&]sslmode=disable(&|$)/.test(values.DATABASE_URL)
   ) {
     problems.push("DATABASE_CA_FILE: must be absent where DATABASE_URL has sslmode=disable");
+  }
+  if (values.WORKERS > 1 && values.REDIS_URL === "memory:") {
+    problems.push(
+      "WORKERS: must be 1 with REDIS_URL=memory:, a cache that each process has to itself: " +
+        "after a write through one, the others would go on serving what was there before",
+    );
+  }
+  if (values.WORKERS > 1 && values.PORT === 0) {
+    problems.push("WORKERS: must be 1 with PORT=0, which gives each process another port");
   }
   return problems;
 }

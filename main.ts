@@ -24,6 +24,7 @@ import { Relays } from "./relays.ts";
 import { createApp, type ErrorListener, type Limits } from "./routes/app.ts";
 import { InvalidationLog } from "./routes/invalidation_log.ts";
 import { loadUser, warmUsers } from "./routes/users.ts";
+import { Worker } from "./worker.ts";
 
 /** How long the database may take to prove that users can be read. */
 const READINESS_TIMEOUT_MS = 1_000;
@@ -56,6 +57,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     Deno.addSignalListener(signal, stop);
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
+  const worker = config.workers > 1 ? resources.use(new Worker(stop)) : undefined;
   // Closed last: what the cache still loads in the background needs it.
   const database = resources.use(
     connect({ ...config.database, ...await readCa(config.database.caFile) }),
@@ -114,6 +116,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     if (status === 503) logger.warn("{status} {method} {path}: {reason}", record);
     else logger.error("{status} {method} {path}: {reason}", { ...record, error });
   };
+  const ready = readiness(users, { stopping: stopping.signal, settled });
   const app = createApp({
     cache,
     users,
@@ -139,11 +142,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     stopping: stopping.signal,
     ...(audit === undefined ? {} : { audit }),
     warm: () => warmUsers(cache, users, WARM_COUNT),
-    ready: readiness(users, { stopping: stopping.signal, settled }),
+    ready,
     onError,
   });
   reportAccess(config.http, logger);
-  const server = listen(config, app.fetch, logger);
+  const server = listen(config, worker?.around(app.fetch) ?? app.fetch, logger);
+  worker?.listening();
+  void worker?.announce(ready);
 
   if (config.warmCount > 0) void warm(warmUsers(cache, users, config.warmCount), logger);
 
@@ -218,6 +223,7 @@ function listen(config: Config, handler: Handler, logger: Logger): Deno.HttpServ
   return Deno.serve({
     hostname: config.http.hostname,
     port: config.http.port,
+    reusePort: config.workers > 1,
     onListen: ({ hostname, port }) =>
       logger.info("listening on {url}", {
         url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,

@@ -42,6 +42,7 @@ const DEFAULTS: Config = {
   changes: { pollMs: 1_000, replayWindowMs: 390_000, listen: true },
   auditRatio: 0,
   warmCount: 0,
+  workers: 1,
   logLevel: "info",
 };
 
@@ -108,6 +109,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   CACHE_AUDIT_RATIO: ["-0.1", "1.1", "half", "1."],
   CACHE_WAIT_REPLICAS: [...NOT_WHOLE_NUMBERS, "11"],
   CACHE_WARM: [...NOT_WHOLE_NUMBERS, "1001"],
+  WORKERS: [...NOT_WHOLE_NUMBERS, "0", "65"],
   CHANGES_POLL_MS: [...NOT_WHOLE_NUMBERS, "9", "60001"],
   CHANGES_REPLAY_WINDOW_MS: [...NOT_WHOLE_NUMBERS, "999", "86400001"],
   CHANGES_LISTEN: ["true", "ON", "1"],
@@ -131,7 +133,7 @@ describe("parseConfig()", () => {
   it("reads every variable", () => {
     const config = parseConfig({
       HOST: "::1",
-      PORT: "0",
+      PORT: "65535",
       ADMIN_TOKEN: "t0ken, 0ld==",
       ADMIN_RATE_LIMIT: "0",
       CLIENT_RATE_LIMIT: "60",
@@ -159,6 +161,7 @@ describe("parseConfig()", () => {
       CACHE_AUDIT_RATIO: "1",
       CACHE_WAIT_REPLICAS: "10",
       CACHE_WARM: "1000",
+      WORKERS: "64",
       CHANGES_POLL_MS: "10",
       CHANGES_REPLAY_WINDOW_MS: "1000",
       CHANGES_LISTEN: "off",
@@ -172,7 +175,7 @@ describe("parseConfig()", () => {
       ],
       http: {
         hostname: "::1",
-        port: 0,
+        port: 65_535,
         adminTokens: ["t0ken", "0ld=="],
         adminOpen: false,
         adminRateLimit: 0,
@@ -205,8 +208,16 @@ describe("parseConfig()", () => {
       changes: { pollMs: 10, replayWindowMs: 1_000, listen: false, cacheName: "eu/cache-1" },
       auditRatio: 1,
       warmCount: 1_000,
+      workers: 64,
       logLevel: "trace",
     });
+  });
+
+  it("refuses several processes where each would have a cache or a port of its own", () => {
+    const [memory, port] = problemsOf({ WORKERS: "2", REDIS_URL: "memory:", PORT: "0" });
+    assert(memory?.startsWith("WORKERS: must be 1 with REDIS_URL=memory:"), memory);
+    assert(port?.startsWith("WORKERS: must be 1 with PORT=0"), port);
+    assertEquals(parseConfig({ WORKERS: "1", REDIS_URL: "memory:", PORT: "0" }).workers, 1);
   });
 
   it("accepts memory: in place of a Redis", () => {

@@ -65,7 +65,8 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
       data: { type: "string", default: DATA_FOLDER },
     },
   });
-  const env = await developmentEnvironment();
+  // One process: it is restarted on every change.
+  const env: Environment = { ...await developmentEnvironment(), WORKERS: "1" };
   const initial = parseConfig(env);
   checkPortIsFree(initial);
 

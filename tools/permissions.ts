@@ -44,6 +44,8 @@ export function permissionFlags(
     ...readFlags(config),
     `--allow-env=${VARIABLE_NAMES.join(",")}`,
     "--ignore-env",
+    // What sharing a port takes. It is no permission: it makes the option of that name available.
+    ...(config.workers > 1 ? ["--unstable-net"] : []),
   ];
 }
 

@@ -6,12 +6,20 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { ConfigError, parseConfig, readEnvironment } from "../config.ts";
+import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
+import { configureLogging } from "../logging.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
+import { Workers } from "./workers.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const MISCONFIGURED = 2;
+const FAILED = 1;
+
+/** How long a process may take to close what it has open, once its requests are done. */
+const CLOSE_TIMEOUT_MS = 7_000;
+
+const CACHE_ARGS = ["cache", "--quiet", "--frozen", "main.ts"];
 
 /** Runs `deno` in the project's folder and answers its exit code. Signals are passed on. */
 async function runDeno(args: readonly string[]): Promise<number> {
@@ -34,13 +42,61 @@ async function runDeno(args: readonly string[]): Promise<number> {
   }
 }
 
+/**
+ * Runs several processes until told to stop, and answers the exit code. SIGHUP replaces them one after
+ * the other, from the code that is there by then.
+ */
+async function runWorkers(config: Config, args: readonly string[]): Promise<number> {
+  const { hostname, port, shutdownTimeoutMs } = config.http;
+  const pretty = Deno.stdout.isTerminal();
+  const logger = await configureLogging({ level: config.logLevel, pretty });
+  // Processes that share a port would share it with a stranger who allows that, too.
+  if (isInUse(hostname, port)) {
+    logger.fatal(`Cannot listen at ${hostname}:${port}: the port is in use`);
+    return FAILED;
+  }
+  const stopped = Promise.withResolvers<void>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => stopped.resolve());
+  }
+  const stopTimeoutMs = shutdownTimeoutMs + CLOSE_TIMEOUT_MS;
+  const started = await Workers.start({
+    hostname,
+    port,
+    count: config.workers,
+    args,
+    cwd: ROOT,
+    stopTimeoutMs,
+    logger,
+  });
+  if (typeof started === "number") return started;
+  Deno.addSignalListener("SIGHUP", async () => {
+    if (await runDeno(CACHE_ARGS) === 0) await started.roll();
+    else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
+  });
+  await stopped.promise;
+  return await started.stop() ? 0 : FAILED;
+}
+
+function isInUse(hostname: string, port: number): boolean {
+  try {
+    Deno.listen({ hostname, port }).close();
+    return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) return true;
+    throw error;
+  }
+}
+
 async function start(): Promise<number> {
   try {
     const config = parseConfig(readEnvironment());
     const announced = await announcedNodes(config, (line) => console.error(line));
     const flags = productionFlags(config, announced);
-    const cached = await runDeno(["cache", "--quiet", "--frozen", "main.ts"]);
-    return cached === 0 ? await runDeno(["run", ...flags, "main.ts"]) : cached;
+    const args = ["run", ...flags, "main.ts"];
+    const cached = await runDeno(CACHE_ARGS);
+    if (cached !== 0) return cached;
+    return config.workers === 1 ? await runDeno(args) : await runWorkers(config, args);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(error.message);

@@ -133,6 +133,13 @@ describe("permissionFlags()", () => {
     ]);
   });
 
+  it("adds what several processes take to share a port, and nothing else", () => {
+    assertEquals(permissionFlags(parseConfig({ WORKERS: "2" })), [
+      ...permissionFlags(parseConfig({})),
+      "--unstable-net",
+    ]);
+  });
+
   it("carries no password to the command line", () => {
     const config = parseConfig({
       REDIS_URL: "redis://:p4ss@r",
