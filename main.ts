@@ -18,6 +18,7 @@ import {
   redactUrl,
 } from "./config.ts";
 import { Users } from "./db/users.ts";
+import { Listener } from "./listener.ts";
 import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
 import { RateLimits } from "./rate_limits.ts";
 import { Relays } from "./relays.ts";
@@ -219,8 +220,8 @@ async function warm(work: Promise<number>, logger: Logger): Promise<void> {
   }
 }
 
-function listen(config: Config, handler: Handler, logger: Logger): Deno.HttpServer {
-  return Deno.serve({
+function listen(config: Config, handler: Handler, logger: Logger): Listener {
+  return new Listener({
     hostname: config.http.hostname,
     port: config.http.port,
     reusePort: config.workers > 1,
@@ -230,6 +231,10 @@ function listen(config: Config, handler: Handler, logger: Logger): Deno.HttpServ
         redis: redactUrl(config.cache.url),
         postgres: redactUrl(config.database.url),
         cache: config.cache.enabled,
+      }),
+    onError: (error) =>
+      logger.error("Cannot accept connections: {reason}; idle ones are closed", {
+        reason: messageOf(error),
       }),
   }, handler);
 }

@@ -22,19 +22,8 @@ export interface BrokenTree extends AsyncDisposable {
 }
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** What the service runs from. */
-const PARTS = [
-  ...[
-    "main.ts",
-    "audit.ts",
-    "config.ts",
-    "logging.ts",
-    "invalidation.ts",
-    "deno.json",
-    "deno.lock",
-  ],
-  ...["import_map.jsr.json", "cache", "db", "routes", "web"],
-];
+/** What the service runs from, beside the modules at the root. */
+const PARTS = ["deno.json", "deno.lock", "import_map.jsr.json", "cache", "db", "routes", "web"];
 
 /** The mechanisms that a run must be able to miss. */
 export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> = {
@@ -68,7 +57,7 @@ export async function breakTree(mutation: Mutation): Promise<BrokenTree> {
   };
   await using stack = new AsyncDisposableStack();
   stack.use(tree);
-  for (const part of PARTS) {
+  for (const part of [...PARTS, ...await rootModules()]) {
     try {
       await cp(ROOT + part, tree.root + part, { recursive: true });
     } catch (error) {
@@ -83,4 +72,9 @@ export async function breakTree(mutation: Mutation): Promise<BrokenTree> {
   await Deno.writeTextFile(path, pieces.join(mutation.to));
   stack.move();
   return tree;
+}
+
+async function rootModules(): Promise<string[]> {
+  const names = (await Array.fromAsync(Deno.readDir(ROOT))).map(({ name }) => name);
+  return names.filter((name) => name.endsWith(".ts"));
 }
