@@ -1,0 +1,191 @@
+/**
+ * Readers and writers on instances of a cache, while something happens to its servers.
+ *
+ * @module
+ */
+import { assertEquals, assertGreater } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Cache, CacheOptions } from "../../../cache/mod.ts";
+import { eventually } from "../../support/eventually.ts";
+import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
+
+/** How long memory is trusted without a sign of life of what keeps it right. */
+const MEMORY_LEASE_MS = 1_000;
+
+/** A busy machine may run a timer late. */
+const SLACK_MS = 500;
+
+/** How long readers and writers rest. */
+const PAUSE_MS = 2;
+
+/** What came of a {@linkcode Workload}. */
+export interface Outcome {
+  /** How many reads were answered, by where from. */
+  readonly sources: Readonly<Record<"memory" | "redis" | "load", number>>;
+  /** How many writes were made, by what came of their invalidation. */
+  readonly writes: Readonly<Record<"applied" | "pending", number>>;
+  /** What reads and writes were rejected with. */
+  readonly rejected: readonly string[];
+  /** Answers that were older than a write that had been acknowledged. */
+  readonly stale: readonly string[];
+}
+
+/** A write that was acknowledged: when, and by which instance. */
+interface Acknowledged {
+  readonly version: number;
+  readonly atMs: number;
+  readonly by: number;
+  /** Otherwise the instance that knows of it is the only one that may promise anything. */
+  readonly applied: boolean;
+}
+
+/** A row of the source. */
+interface Row {
+  version: number;
+  readonly acknowledged: Acknowledged[];
+}
+
+/** Two instances with readers and a writer each. */
+export class Workload implements AsyncDisposable {
+  /** The instances. */
+  readonly nodes: readonly Node[];
+  readonly #rows: ReadonlyMap<string, Row>;
+  readonly #running: Promise<void>[] = [];
+  readonly #sources = { memory: 0, redis: 0, load: 0 };
+  readonly #writes = { applied: 0, pending: 0 };
+  readonly #rejected: string[] = [];
+  readonly #stale: string[] = [];
+  #stopped = false;
+
+  /** Use {@linkcode startWorkload}. */
+  constructor(nodes: readonly Node[], keys: readonly string[]) {
+    this.nodes = nodes;
+    this.#rows = new Map(keys.map((key) => [key, { version: 0, acknowledged: [] }]));
+  }
+
+  /** What came of it so far. */
+  get outcome(): Outcome {
+    return {
+      sources: { ...this.#sources },
+      writes: { ...this.#writes },
+      rejected: [...this.#rejected],
+      stale: [...this.#stale],
+    };
+  }
+
+  /** Begins. */
+  start(): void {
+    for (const [at, { cache }] of this.nodes.entries()) {
+      for (let reader = 0; reader < 3; reader++) {
+        this.#running.push(this.#repeat((key, row) => this.#read(cache, at, { key, row })));
+      }
+      this.#running.push(this.#repeat((key, row) => this.#write(cache, at, { key, row })));
+    }
+  }
+
+  /** Goes on until so many more reads have been answered from Redis or memory. */
+  async untilHits(count: number): Promise<void> {
+    const { memory, redis } = this.#sources;
+    while (this.#sources.memory + this.#sources.redis < memory + redis + count) await delay(10);
+  }
+
+  /** Ends, and answers what came of it. */
+  async stop(): Promise<Outcome> {
+    this.#stopped = true;
+    await Promise.all(this.#running);
+    return this.outcome;
+  }
+
+  /** Ends, and closes the instances. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await Promise.all(this.nodes.map(({ cache }) => cache.close()));
+  }
+
+  async #repeat(act: (key: string, row: Row) => Promise<void>): Promise<void> {
+    const rows = [...this.#rows];
+    for (let turn = 0; !this.#stopped; turn++) {
+      const [key, row] = rows[Math.floor(Math.random() * rows.length)] ?? [];
+      if (key === undefined || row === undefined) return;
+      try {
+        await act(key, row);
+      } catch (error) {
+        this.#rejected.push(`${key}: ${error}`);
+      }
+      await delay(PAUSE_MS);
+    }
+  }
+
+  async #read(cache: Cache, node: number, { key, row }: { key: string; row: Row }): Promise<void> {
+    const startedMs = performance.now();
+    const acknowledged = [...row.acknowledged];
+    const found = await cache.getOrLoad(key, () => Promise.resolve(row.version));
+    this.#sources[found.source]++;
+    // Another instance's memory may lag; its answers from Redis may not.
+    const lagMs = found.source === "memory" ? MEMORY_LEASE_MS + SLACK_MS : 0;
+    const due = acknowledged
+      .filter(({ by, atMs, applied }) => by === node || (applied && atMs <= startedMs - lagMs))
+      .reduce((latest, { version }) => Math.max(latest, version), 0);
+    const version = found.value() ?? -1;
+    if (version < due) this.#stale.push(`${key} of ${due} was ${version} in ${found.source}`);
+  }
+
+  async #write(cache: Cache, node: number, { key, row }: { key: string; row: Row }): Promise<void> {
+    const version = ++row.version;
+    const outcome = await cache.delete(key);
+    this.#writes[outcome]++;
+    const applied = outcome === "applied";
+    row.acknowledged.push({ version, atMs: performance.now(), by: node, applied });
+    await delay(10 * PAUSE_MS);
+  }
+}
+
+/** What all writes of the source invalidate: applied again where a server may have lost it. */
+function catchUpOf(cache: () => Cache | undefined, keys: readonly string[]): CacheOptions {
+  return {
+    catchUp: async ({ server, replay }) => {
+      const found = cache()?.servers.find(({ name }) => name === server);
+      if (found === undefined) throw new Error(`Cannot catch up: there is no ${server}`);
+      if (replay && await found.delete(...keys) === "pending") {
+        throw new Error("Cannot catch up: the server has not taken it");
+      }
+    },
+  };
+}
+
+/** Opens two instances and puts them under load. */
+export async function startWorkload(url: string, keys: readonly string[]): Promise<Workload> {
+  const prefix = freshPrefix();
+  const nodes = [0, 1].map((): Node => {
+    const node: Node = openNode(url, {
+      prefix,
+      commandTimeoutMs: 500,
+      memoryLeaseMs: MEMORY_LEASE_MS,
+      ...catchUpOf(() => node.cache, keys),
+    });
+    return node;
+  });
+  const workload = new Workload(nodes, keys);
+  try {
+    await coherent(...nodes);
+  } catch (error) {
+    await workload[Symbol.asyncDispose]();
+    throw error;
+  }
+  workload.start();
+  return workload;
+}
+
+/** Waits until both instances answer from Redis and memory again. */
+export async function inUse({ nodes }: Workload): Promise<void> {
+  await eventually(() => coherent(...nodes), { deadlineMs: 20_000 });
+}
+
+/** Asserts that nothing was rejected, nothing was stale, and that it was no idle run. */
+export function assertRight({ rejected, stale, sources, writes }: Outcome): void {
+  assertEquals(stale, []);
+  assertEquals(rejected, []);
+  for (const count of [sources.memory, sources.redis, sources.load, writes.applied]) {
+    assertGreater(count, 0);
+  }
+}

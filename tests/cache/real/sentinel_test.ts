@@ -1,0 +1,99 @@
+import { assertEquals } from "@std/assert";
+import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
+import { eventually } from "../../support/eventually.ts";
+import { type RedisSentinel, startRedisSentinel } from "../../support/redis_sentinel.ts";
+import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { assertRight, inUse, startWorkload } from "./_workload.ts";
+
+const KEYS = Array.from({ length: 12 }, (_, at) => `user:${at}`);
+
+describe("Cache on Redis Sentinel", () => {
+  let topology: RedisSentinel;
+
+  beforeEach(async () => {
+    topology = await startRedisSentinel();
+  });
+  afterEach(() => topology[Symbol.asyncDispose]());
+
+  it("rejects no read and answers nothing old while the primary is killed and replaced", async () => {
+    await using workload = await startWorkload(topology.serviceUrl, KEYS);
+    await workload.untilHits(200);
+    const killed = await topology.primary();
+    await killed.kill();
+    await topology.primaryAfter(killed);
+    await inUse(workload);
+    await workload.untilHits(200);
+    await killed.start();
+    await topology.settled();
+    await inUse(workload);
+    await workload.untilHits(200);
+    assertRight(await workload.stop());
+  });
+
+  it("answers nothing old while a replica takes over by order, twice", async () => {
+    await using workload = await startWorkload(topology.serviceUrl, KEYS);
+    for (let round = 0; round < 2; round++) {
+      await workload.untilHits(200);
+      await topology.failover();
+      await topology.settled();
+      await inUse(workload);
+    }
+    await workload.untilHits(200);
+    assertRight(await workload.stop());
+  });
+
+  it("answers nothing old while the primary hangs until it is replaced, and when it is back", async () => {
+    await using workload = await startWorkload(topology.serviceUrl, KEYS);
+    await workload.untilHits(200);
+    const hung = await topology.primary();
+    hung.pause();
+    await topology.primaryAfter(hung);
+    await inUse(workload);
+    await workload.untilHits(200);
+    hung.resume();
+    await topology.settled();
+    await inUse(workload);
+    await workload.untilHits(200);
+    assertRight(await workload.stop());
+  });
+
+  it("goes on without any Sentinel, and with those that are left", async () => {
+    await using workload = await startWorkload(topology.serviceUrl, KEYS);
+    await workload.untilHits(200);
+    const [first, ...others] = topology.sentinels;
+    await Promise.all(topology.sentinels.map((sentinel) => sentinel.kill()));
+    await workload.untilHits(200);
+    await Promise.all(others.map((sentinel) => sentinel.start()));
+    assertEquals(first?.running, false);
+    const killed = await topology.primary();
+    await killed.kill();
+    await topology.primaryAfter(killed);
+    await inUse(workload);
+    await workload.untilHits(200);
+    assertRight(await workload.stop());
+  });
+
+  it("is told of a change by the server that is the primary by then", async () => {
+    const prefix = freshPrefix();
+    await using node = openNode(topology.serviceUrl, { prefix });
+    await coherent(node);
+    const row = new Row("old");
+    await holdInMemory([node], "k", row.load);
+    const primary = await topology.failover();
+    await eventually(() => coherent(node));
+    await holdInMemory([node], "k", row.load);
+    row.value = "new";
+    await eventually(async () => {
+      // Until the instance has followed, it may not even have stored it there.
+      await primary.cli("UNLINK", `${prefix}:1:{k}`);
+      assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
+    }, { deadlineMs: 5_000 });
+    await eventually(() => coherent(node));
+    await holdInMemory([node], "k", row.load);
+    row.value = "newer";
+    assertEquals(await primary.cli("UNLINK", `${prefix}:1:{k}`), "1");
+    await eventually(async () => {
+      assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "newer");
+    }, { deadlineMs: 2_000 });
+  });
+});
