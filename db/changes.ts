@@ -261,7 +261,8 @@ export class ChangeFeed implements AsyncDisposable {
         await this.#outbox.noteApplied(transaction, rows);
       }
       // An update is a transaction and moves the horizon by itself: not each time nothing happens.
-      if (rows.length > 0 || position.unseen) {
+      // But at the end of a pass: a backlog of whole batches would stay above the watermark for a while.
+      if (rows.length > 0 || position.unseen || pass.after !== "0") {
         const complete = rows.length < BATCH_MAX;
         await this.#outbox.noteSeen(transaction, complete ? pass.horizon : null);
       }

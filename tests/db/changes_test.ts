@@ -299,6 +299,21 @@ describe("the change feed", () => {
     assert(looks > 1);
   });
 
+  it("has done with a backlog once it is applied, also one of whole batches", async () => {
+    const { feed } = makeFeed();
+    await feed.catchUp({ replay: false });
+    await database.query(
+      `INSERT INTO lookaside_outbox (table_name, ids)
+       SELECT 'users', ARRAY[i::TEXT] FROM generate_series(1, 200) AS i`,
+    );
+    await feed.catchUp({ replay: false });
+    const lookedAtAgain = await database.query(
+      `SELECT 1 FROM lookaside_outbox o JOIN lookaside_caches c ON o.xid >= c.watermark
+       WHERE c.name = 'test'`,
+    );
+    assertEquals(lookedAtAgain.length, 0);
+  });
+
   it("merges a backlog into one change per table, in bounded batches", async () => {
     await register("test");
     for (let i = 0; i < 250; i++) await update(1 + i % 2);
