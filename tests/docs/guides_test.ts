@@ -1,0 +1,160 @@
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { cp } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import postgres from "postgres";
+import { eventually } from "../support/eventually.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const LINES_MAX = 60;
+
+/** A block of code in a page, and the file that the line above it names. */
+interface Block {
+  readonly file: string | undefined;
+  readonly language: string;
+  readonly text: string;
+}
+
+async function blocksOf(page: string): Promise<Block[]> {
+  const text = await Deno.readTextFile(`${root}docs/${page}`);
+  let file: string | undefined;
+  return [...text.matchAll(/^`([\w./]+)`$|^```(\w+)[^\n]*\n([\s\S]*?)^```$/gm)].flatMap(
+    ([, named, language, body = ""]) => {
+      if (named !== undefined) file = named;
+      return language === undefined ? [] : [{ file, language, text: body }];
+    },
+  );
+}
+
+/** A copy of the source that a reader would work on. */
+async function copyOfTree(): Promise<AsyncDisposable & { readonly root: string }> {
+  const directory = await Deno.makeTempDir({ prefix: "lookaside_guide_" });
+  for await (const { name } of Deno.readDir(root)) {
+    const needed = /\.(ts|json)$|^deno\.lock$|^(cache|db|routes|web|tools|tests)$/.test(name);
+    if (needed) await cp(root + name, `${directory}/${name}`, { recursive: true });
+  }
+  return {
+    root: `${directory}/`,
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+/** Does what a block says: a new file, or a change of one whose old lines stand there once. */
+async function apply({ file, language, text }: Block, folder: string): Promise<void> {
+  const path = folder + file;
+  if (language !== "diff") return await Deno.writeTextFile(path, text);
+  const lines = text.trimEnd().split("\n");
+  const side = (sign: string) =>
+    lines.filter((line) => line.startsWith(" ") || line.startsWith(sign))
+      .map((line) => line.slice(1)).join("\n") + "\n";
+  const parts = (await Deno.readTextFile(path)).split(side("-"));
+  assertEquals(parts.length, 2, `${file} has no such lines, or has them more than once:\n${text}`);
+  await Deno.writeTextFile(path, parts.join(side("+")));
+}
+
+async function run(
+  args: readonly string[],
+  options: { readonly cwd: string; readonly env?: Record<string, string> },
+): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    ...options,
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  assert(success, text.decode(stdout) + text.decode(stderr));
+  return text.decode(stdout);
+}
+
+/** Runs one command of the page: `curl` answers what it would print, `psql` nothing. */
+async function execute(command: string, service: Service, databaseUrl: string): Promise<string[]> {
+  const path = /^curl localhost:3000(\/\S+)$/.exec(command)?.[1];
+  if (path !== undefined) return [await (await service.fetch(path)).text()];
+  const statement = /^psql testdb -c "(.+)"$/.exec(command)?.[1];
+  assert(statement !== undefined, command);
+  const sql = postgres(databaseUrl, { max: 1 });
+  await sql.unsafe(statement);
+  await sql.end();
+  return [];
+}
+
+describe("docs/cache-your-own-table.md", () => {
+  it("leads from a clone to a table that is cached and never old", async () => {
+    const blocks = await blocksOf("cache-your-own-table.md");
+    const changes = blocks.filter(({ file, language }) =>
+      file !== undefined && !["sh", "text"].includes(language)
+    );
+    await using tree = await copyOfTree();
+    for (const block of changes) await apply(block, tree.root);
+    await run(["check", "--quiet", "--frozen", "main.ts"], { cwd: tree.root });
+
+    await using database = await createTestDatabase();
+    await run(["run", "--allow-all", "seed.ts"], {
+      cwd: tree.root,
+      env: { DATABASE_URL: database.url },
+    });
+    const env = {
+      DATABASE_URL: database.url,
+      REDIS_URL: requiredEnv("REDIS_URL"),
+      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+    };
+    await using service = await startService({ env, root: tree.root });
+    await cacheInUse(service);
+
+    const [commands = ""] = blocks.filter(({ language, text }) =>
+      language === "sh" && text.includes("curl")
+    ).map(({ text }) => text);
+    const expected = blocks.find(({ language }) => language === "text")?.text.trim().split("\n");
+    const printed: string[] = [];
+    for (const command of commands.trim().split("\n")) {
+      // A person takes longer to type than an invalidation or a fill takes to arrive.
+      await eventually(async () => {
+        const lines = await execute(command, service, database.url);
+        const wanted = expected?.[printed.length];
+        const hit = (text: string | undefined) => text?.replace('"redis"', '"memory"');
+        if (lines.length > 0) {
+          const [line] = lines;
+          const ofData = (text: string | undefined) => text?.replace(/"source":"\w+"/, "");
+          assertEquals(ofData(line), ofData(wanted));
+          if (wanted?.includes('"memory"')) assertEquals(hit(line), wanted);
+          printed.push(line ?? "");
+        }
+      });
+    }
+    assertEquals(printed.length, expected?.length);
+    // A second one did not come from the database again.
+    assertMatch(printed[1] ?? "", /"source":"(memory|redis)"/);
+  });
+
+  it("takes fewer than sixty lines", async () => {
+    const written = (await blocksOf("cache-your-own-table.md")).flatMap(
+      ({ file, language, text }) => {
+        if (file === undefined || ["sh", "text"].includes(language)) return [];
+        const lines = text.split("\n").filter((line) => line.trim() !== "");
+        return language === "diff" ? lines.filter((line) => line.startsWith("+")) : lines;
+      },
+    );
+    assertLess(written.length, LINES_MAX);
+  });
+});
+
+describe("docs/cache-a-report.md", () => {
+  it("makes the report once for a hundred callers, and anew once it is invalidated", async () => {
+    await using database = await createSeededDatabase(100);
+    const [block] = await blocksOf("cache-a-report.md");
+    await using tree = await copyOfTree();
+    const prefix = `t${crypto.randomUUID().slice(0, 8)}`;
+    const program = (block?.text ?? "").replace('"reports"', `"${prefix}"`);
+    await Deno.writeTextFile(`${tree.root}report.ts`, program);
+    const printed = await run(["run", "--allow-all", "report.ts"], {
+      cwd: tree.root,
+      env: { DATABASE_URL: database.url, REDIS_URL: requiredEnv("REDIS_URL"), NO_COLOR: "1" },
+    });
+    assertMatch(printed, /^100 callers, 1 load, \d+ ms \{ users: 100, domains: \d+ \}$/m);
+    assertMatch(printed, /^once more: from (memory|redis), \d+\.\d ms$/m);
+    assertMatch(printed, /^after the invalidation: load$/m);
+  });
+});
