@@ -27,9 +27,6 @@ const URL_PASSWORD: RedactionPattern = {
 /** How Deno refuses to connect. */
 const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
 
-/** So many addresses are told of: a cluster has no more nodes. */
-const UNLISTED_MAX = 1_000;
-
 /** Options of {@linkcode configureLogging}. */
 export interface LoggingOptions {
   /** The least severe records that are written. */
@@ -60,8 +57,7 @@ export function logFormatter(pretty: boolean): TextFormatter {
 
 /** Makes the subscriber of the cache's events. */
 export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
-  let redisErrorReported = false;
-  const unlisted = new Set<string>();
+  const logRedis = redisEventLogger(logger);
   return (event) => {
     switch (event.type) {
       case "fill":
@@ -86,35 +82,60 @@ export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
           : logger.warn("memory tier bypassed: {reason}", pick(event));
       case "breaker":
         return logger.warn("circuit breaker of Redis: {state}", pick(event));
-      case "connection":
-        redisErrorReported = false;
+      default:
+        return logRedis(event);
+    }
+  };
+}
+
+type RedisEvent = Extract<
+  CacheEvent,
+  { readonly type: "connection" | "caught-up" | "catch-up-error" | "redis-error" }
+>;
+
+/**
+ * Says how a server fares. An outage fails every command and every attempt to mend it: the first of each
+ * says why, and the rest, which would bury the log, are for debugging.
+ */
+function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
+  const said = new Set<string>();
+  const isFirst = (what: string): boolean => {
+    const first = !said.has(what);
+    said.add(what);
+    return first;
+  };
+  return (event) => {
+    const { server } = event;
+    switch (event.type) {
+      case "connection": {
+        said.delete(`${server} ${!event.connected}`);
+        if (!isFirst(`${server} ${event.connected}`)) return;
+        said.delete(`${server} fails`);
         return event.connected
           ? logger.info("connected to Redis", pick(event))
           : logger.warn("Redis cannot be reached: answering without it", pick(event));
+      }
       case "caught-up":
+        said.delete(`${server} is behind`);
         return logger.info("caught up with the changes made while Redis was away", pick(event));
-      case "catch-up-error":
-        return logger.warn("Cannot catch up, so Redis is not read: {error}", pick(event));
+      case "catch-up-error": {
+        const level = isFirst(`${server} is behind`) ? "warn" : "debug";
+        return logger[level]("Cannot catch up, so Redis is not read: {error}", pick(event));
+      }
       case "redis-error": {
         const address = unlistedAddress(event.error);
-        if (address !== undefined) {
-          // Each attempt to connect fails so, and there is one every two seconds for ever.
-          if (unlisted.has(address) || unlisted.size >= UNLISTED_MAX) return;
-          unlisted.add(address);
-          return logger.error(
-            "Cannot connect to {address}: the permissions do not list it; add it to REDIS_NODES",
-            { address },
-          );
-        }
-        // An outage fails every command. The first failure says why; the rest would bury the log.
-        const level = redisErrorReported ? "debug" : "warning";
-        redisErrorReported = true;
+        // A placeholder would put it in quotes.
+        const text = address === undefined
+          ? `Cannot run ${event.command} on Redis: ${messageOf(event.error)}`
+          : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
+        // What a cluster announces is bounded by the cluster.
+        const level = isFirst(`${address ?? server} fails`) ? "warning" : "debug";
         return logger.emit({
-          level,
-          message: [`Cannot run ${event.command} on Redis: ${messageOf(event.error)}`],
-          rawMessage: "Cannot run {command} on Redis: {error}",
+          level: level === "warning" && address !== undefined ? "error" : level,
+          message: [text],
+          rawMessage: text,
           timestamp: Date.now(),
-          properties: pick(event),
+          properties: address === undefined ? pick(event) : { server, address },
         });
       }
     }

@@ -121,7 +121,49 @@ describe("cacheEventLogger() on an address that the permissions do not list", ()
         `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`
       ),
     );
-    assertEquals(records.length, 6);
+  });
+});
+
+describe("cacheEventLogger() in a long outage", () => {
+  it("says each thing once, until it is over", async () => {
+    const server = "10.0.0.1:7000";
+    const error = new Error("gone");
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger);
+      for (let outage = 0; outage < 2; outage++) {
+        for (let time = 0; time < 3; time++) {
+          log({ type: "connection", server, connected: false });
+          log({ type: "catch-up-error", server, error });
+          log({ type: "redis-error", server, command: "get", error });
+        }
+        // Another server of a ring has its own.
+        log({ type: "connection", server: "10.0.0.2:7000", connected: outage === 0 });
+        log({ type: "connection", server, connected: true });
+        log({ type: "caught-up", server, replayed: true });
+      }
+    });
+    const outage = [
+      ["warning", "Redis cannot be reached: answering without it"],
+      ["warning", 'Cannot catch up, so Redis is not read: "Error: gone"'],
+      ["warning", "Cannot run get on Redis: Error: gone"],
+    ];
+    const over = [
+      ["info", "connected to Redis"],
+      ["info", "caught up with the changes made while Redis was away"],
+    ];
+    assertEquals(
+      records.filter(({ level }) => level !== "debug").map(({ level, message }) => [
+        level,
+        message.map((part) =>
+          typeof part === "string" && part !== "Error: gone" ? part : `"${part}"`
+        )
+          .join(""),
+      ]),
+      [
+        ...[...outage, ["info", "connected to Redis"], ...over],
+        ...[...outage, ["warning", "Redis cannot be reached: answering without it"], ...over],
+      ],
+    );
   });
 });
 
