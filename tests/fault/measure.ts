@@ -31,10 +31,10 @@ export interface Figures {
 
 /** Recovery is told to within as much. */
 const BUCKET_MS = 100;
-/** As many buckets in a row must be well. */
+/** In as many buckets in a row nothing may fail. */
 const WELL_BUCKETS = 5;
-/** All is well once this share of the usual hits is back. */
-const HITS_SHARE = 0.75;
+/** And together they must see this share of the usual hits. */
+const HITS_SHARE = 0.9;
 
 /** Sums samples up. */
 export function figuresOf(samples: readonly Sample[]): Figures {
@@ -83,7 +83,7 @@ export function hitRatio(samples: readonly Sample[]): number {
 export function recoveryMs(
   samples: readonly Sample[],
   healedMs: number,
-  steady: { readonly hits: number; readonly instances: number },
+  steady: { readonly hits: number },
 ): number | undefined {
   const buckets: Sample[][] = [];
   for (const sample of samples) {
@@ -91,13 +91,14 @@ export function recoveryMs(
     const at = Math.floor((sample.startMs - healedMs) / BUCKET_MS);
     (buckets[at] ??= []).push(sample);
   }
-  let well = 0;
-  for (let at = 0; at < buckets.length; at++) {
-    const bucket = buckets[at] ?? [];
-    const failed = bucket.length === 0 || bucket.some(({ status }) => status !== 200);
-    const cold = hitRatio(bucket) < HITS_SHARE * steady.hits;
-    well = failed || cold ? 0 : well + 1;
-    if (well === WELL_BUCKETS) return (at + 1 - WELL_BUCKETS) * BUCKET_MS;
+  // An empty one tells nothing: nobody asked, or whoever asked still waits.
+  const asked = [...buckets.entries()].filter(([, bucket]) => bucket !== undefined);
+  for (let i = 0; i + WELL_BUCKETS <= asked.length; i++) {
+    const window = asked.slice(i, i + WELL_BUCKETS).flatMap(([, bucket]) => bucket);
+    const failed = window.some(({ status }) => status !== 200);
+    if (!failed && hitRatio(window) >= HITS_SHARE * steady.hits) {
+      return (asked[i]?.[0] ?? 0) * BUCKET_MS;
+    }
   }
   return undefined;
 }

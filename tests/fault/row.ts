@@ -37,6 +37,8 @@ export interface Row {
   readonly name: string;
   /** Why this machine cannot have the fault. The rest is zero then. */
   readonly impossible?: string;
+  /** In the steady state before. */
+  readonly steady: Figures;
   /** While the fault lasted, and until all was well again. */
   readonly figures: Figures;
   /** Of the requests that began later than 200 ms into the fault, as long as it lasted. */
@@ -66,7 +68,7 @@ export type Baseline = Pick<Figures, "requests" | "p50Ms" | "p99Ms" | "slowestMs
 };
 
 /** How long to wait for all to be well again. */
-export const GIVE_UP_MS = 10_000;
+export const GIVE_UP_MS = 20_000;
 /** How soon all should be well again. */
 export const RECOVERY_MS_MAX = 2_000;
 
@@ -114,6 +116,7 @@ export async function runRow(
 }
 
 interface Observed {
+  readonly steady: Figures;
   readonly startMs: number;
   readonly healedMs: number;
   readonly recoveredMs: number | undefined;
@@ -129,7 +132,8 @@ export function unmeasuredRow(
   reason: { readonly impossible: string } | { readonly broken: readonly string[] },
 ): Row {
   return {
-    ...{ name, figures: figuresOf([]), settledP99Ms: 0, settledSlowestMs: 0 },
+    ...{ name, steady: figuresOf([]), figures: figuresOf([]) },
+    ...{ settledP99Ms: 0, settledSlowestMs: 0 },
     ...{ steadyQueriesPerSecond: 0, queriesPerSecond: 0, queriesRunningMax: 0 },
     ...{ staleReads: 0, lostWrites: 0, broken: [], slow: [], ...reason },
   };
@@ -161,11 +165,11 @@ async function observe(
   }
   const healedMs = performance.now();
   const during = queries.queries - before;
-  const usual = { hits: hitRatio(steady), instances: world.instances.length };
+  const usual = { hits: hitRatio(steady) };
   const recovered = () => recoveryMs(traffic.samples, healedMs, usual);
   while (recovered() === undefined && performance.now() - healedMs < GIVE_UP_MS) await delay(50);
   return {
-    ...{ startMs, healedMs, remark, recoveredMs: recovered() },
+    ...{ steady: figuresOf(steady), startMs, healedMs, remark, recoveredMs: recovered() },
     steadyQueriesPerSecond: perSecond(before - steadyQueries, startMs - steadyStartMs),
     queriesPerSecond: perSecond(during, healedMs - startMs),
     queriesRunningMax: queries.runningMax,

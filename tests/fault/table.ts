@@ -56,11 +56,11 @@ async function runAlone(
 }
 
 const HEADINGS = [
-  ...["what happens", "requests", "5xx", "no answer", "p50 ms", "p99 ms", "slowest ms", "pause ms"],
-  ...["queries/s, before", "during", "at once", "stale", "lost", "recovered ms", "targets"],
+  ...["what happens", "requests", "failed", "p50 ms", "p99 ms", "slowest ms", "pause ms"],
+  ...["statements/s", "at once", "stale", "lost", "recovered ms"],
 ];
 
-/** The rows as a table in Markdown, as a terminal shows it well, too. */
+/** The rows as a table in Markdown, as a terminal shows it well, too, and below it what was missed. */
 export function renderTable(rows: readonly Row[], baseline?: Baseline): string {
   const lines = [HEADINGS, ...rows.map(cellsOf)];
   if (baseline !== undefined) lines.push(baselineCells(baseline));
@@ -73,41 +73,47 @@ export function renderTable(rows: readonly Row[], baseline?: Baseline): string {
     at === 0 ? "-".repeat(width) : "-".repeat(width - 1) + ":"
   );
   const [head = HEADINGS, ...body] = lines;
-  return [pad(head), rule, ...body.map(pad)].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const table = [pad(head), rule, ...body.map(pad)].map((cells) => `| ${cells.join(" | ")} |`);
+  const notes = rows.filter((row) => verdictOf(row) !== MET)
+    .map((row) => `- ${row.name}: ${verdictOf(row)}`);
+  return [...table, ...(notes.length === 0 ? [] : ["", ...notes])].join("\n");
 }
+
+const MET = "met";
 
 /** What a row is said to be in one line. */
 export function verdictOf({ impossible, broken, slow, remark }: Row): string {
   if (impossible !== undefined) return `not possible here: ${impossible}`;
   const missed = [...broken, ...slow];
-  const verdict = missed.length === 0 ? "met" : `MISSED: ${missed.join("; ")}`;
-  return remark === undefined ? verdict : `${verdict} (${remark})`;
+  const verdict = missed.length === 0 ? MET : `MISSED: ${missed.join("; ")}`;
+  return remark === undefined ? verdict : `${verdict}; ${remark}`;
 }
 
 function cellsOf(row: Row): string[] {
-  if (row.impossible !== undefined) {
-    return [row.name, ...HEADINGS.slice(2).map(() => ""), verdictOf(row)];
-  }
-  const { figures } = row;
-  const errors = figures.refused === 0 || figures.refused < figures.serverErrors
-    ? String(figures.serverErrors)
-    : `${figures.serverErrors} (503)`;
+  const { figures, steady } = row;
+  if (row.impossible !== undefined) return [row.name, ...HEADINGS.slice(1).map(() => "")];
+  const recovered = row.recoveredMs === 0 ? "< 100" : String(row.recoveredMs ?? "never");
   return [
-    ...[row.name, String(figures.requests), errors, String(figures.unanswered)],
-    ...[figures.p50Ms.toFixed(1), figures.p99Ms.toFixed(1), figures.slowestMs.toFixed(0)],
-    ...[figures.pauseMs.toFixed(0), row.steadyQueriesPerSecond.toFixed(0)],
-    ...[row.queriesPerSecond.toFixed(0), String(row.queriesRunningMax)],
-    ...[String(row.staleReads), String(row.lostWrites), String(row.recoveredMs ?? "never")],
-    verdictOf(row),
+    ...[row.name, String(figures.requests), failuresOf(row), figures.p50Ms.toFixed(1)],
+    `${steady.p99Ms.toFixed(0)} → ${figures.p99Ms.toFixed(0)}`,
+    ...[figures.slowestMs.toFixed(0), figures.pauseMs.toFixed(0)],
+    `${row.steadyQueriesPerSecond.toFixed(0)} → ${row.queriesPerSecond.toFixed(0)}`,
+    ...[String(row.queriesRunningMax), String(row.staleReads), String(row.lostWrites), recovered],
   ];
+}
+
+/** Failed requests by what was answered. */
+function failuresOf({ figures: { serverErrors, refused, unanswered } }: Row): string {
+  const kinds = [[refused, "503"], [serverErrors - refused, "5xx"], [unanswered, "no answer"]];
+  const happened = kinds.filter(([count]) => count !== 0);
+  return happened.length === 0 ? "0" : happened.map(([n, kind]) => `${n} × ${kind}`).join(", ");
 }
 
 function baselineCells(
   { requests, p50Ms, p99Ms, slowestMs, queriesPerSecond }: Baseline,
 ): string[] {
   return [
-    ...["(nothing, with `CACHE=off`)", String(requests), "0", "0"],
-    ...[p50Ms.toFixed(1), p99Ms.toFixed(1), slowestMs.toFixed(0), ""],
-    ...[queriesPerSecond.toFixed(0), "", "", "", "", "", ""],
+    ...["nothing, with `CACHE=off`", String(requests), "0", p50Ms.toFixed(1), p99Ms.toFixed(0)],
+    ...[slowestMs.toFixed(0), "", queriesPerSecond.toFixed(0), "", "", "", ""],
   ];
 }
