@@ -19,6 +19,8 @@ const READER_REQUESTS_MAX = 50;
 const WRITER_RESTS_MS = 150;
 /** One read in this many asks for a page. */
 const PAGE_EVERY = 25;
+/** Connections that a burst of requests has opened go again, and are not the service's to answer for. */
+const CONNECTION_IDLE_MS_MAX = 5_000;
 /** How long the requests under way may take once the load ends. */
 const DRAIN_MS = 20_000;
 
@@ -52,6 +54,7 @@ interface Work {
   readonly random: () => number;
   readonly samples: Sample[];
   readonly abandon: AbortSignal;
+  readonly client: Deno.HttpClient;
   /** The newest version of any user. */
   version: number;
   stopped: boolean;
@@ -60,20 +63,24 @@ interface Work {
 /** Starts a load on every instance of a world. */
 export function startTraffic(world: World, seed: number): Traffic {
   const abandon = new AbortController();
+  const client = Deno.createHttpClient({ poolIdleTimeout: CONNECTION_IDLE_MS_MAX });
   const work: Work = {
     ...{ world, checker: new Checker(MEMORY_LEASE_MS), random: randomOf(seed), samples: [] },
-    ...{ abandon: abandon.signal, version: versionBase(), stopped: false },
+    ...{ client, abandon: abandon.signal, version: versionBase(), stopped: false },
   };
   const workers = Promise.all([
     ...Array.from({ length: READERS }, (_, i) => readOn(work, i % world.instances.length)),
     ...Array.from({ length: WRITERS }, (_, i) => writeOn(work, i)),
   ]);
-  const stop = async () => {
+  const end = async () => {
     work.stopped = true;
     const timer = setTimeout(() => abandon.abort(), DRAIN_MS);
     await workers;
     clearTimeout(timer);
+    client.close();
   };
+  let ending: Promise<void> | undefined;
+  const stop = () => ending ??= end();
   return {
     ...{ samples: work.samples, checker: work.checker, stop },
     [Symbol.asyncDispose]: stop,
@@ -152,7 +159,7 @@ interface Answered {
 }
 
 async function request(
-  { world, abandon }: Work,
+  { world, abandon, client }: Work,
   at: number,
   { path, ...init }: RequestInit & { readonly path: string },
 ): Promise<Answered> {
@@ -160,7 +167,7 @@ async function request(
   try {
     const target = world.instances[at]?.target;
     if (target === undefined) throw new RangeError(`Cannot send to instance ${at}: there is none`);
-    const response = await target.fetch(path, { ...init, signal: abandon });
+    const response = await target.fetch(path, { ...init, client, signal: abandon });
     const { status, headers } = response;
     const text = await response.text();
     return { status, text, headers, startMs, endMs: performance.now() };

@@ -29,7 +29,7 @@ export interface Target {
   /** `http://127.0.0.1:{port}`. */
   readonly url: string;
   /** Requests a path. */
-  fetch(path: string, init?: RequestInit): Promise<Response>;
+  fetch(path: string, init?: RequestInit & { client?: Deno.HttpClient }): Promise<Response>;
 }
 
 /** One instance of the service, and which of its lives it is in. */
