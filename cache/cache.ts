@@ -34,6 +34,16 @@ const CLOSE_MS_MAX = 1_000;
 /**
  * Fetches one value from the source of truth. `undefined` or `null`: it does not exist, which is
  * remembered for the negative TTL. Anything else must survive `JSON.stringify`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, type Loader } from "@lookaside/cache";
+ *
+ * const load: Loader<string> = ({ signal }) => Promise.resolve(signal.aborted ? null : "Ada");
+ * await using cache = new Cache();
+ * assert.equal((await cache.getOrLoad("user:1", load)).value(), "Ada");
+ * ```
  */
 export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
 
@@ -46,13 +56,14 @@ export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
  *
  * @example
  * ```ts
- * import { Cache } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
  *
  * await using cache = new Cache({ url: "memory:", ttlMs: 60_000 });
  * const user = await cache.getOrLoad("user:1", () => Promise.resolve({ name: "Ada" }));
- * console.assert(user.source === "load" && user.value()?.name === "Ada");
+ * assert(user.source === "load" && user.value()?.name === "Ada");
  * const again = await cache.getOrLoad("user:1", () => Promise.resolve({ name: "Bob" }));
- * console.assert(again.source === "memory" && again.value()?.name === "Ada");
+ * assert(again.source === "memory" && again.value()?.name === "Ada");
  * ```
  */
 export class Cache implements AsyncDisposable {
@@ -95,7 +106,19 @@ export class Cache implements AsyncDisposable {
     this.#ring = others.length === 0 ? undefined : new Ring(this.#shards.map(({ name }) => name));
   }
 
-  /** The servers: one, but for a ring. */
+  /**
+   * The servers: one, but for a ring.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * // A change feed of one's own invalidates server by server, so that none waits for another.
+   * for (const server of cache.servers) assert.equal(await server.delete("user:1"), "applied");
+   * ```
+   */
   get servers(): readonly CacheServer[] {
     return this.#shards;
   }
@@ -105,6 +128,17 @@ export class Cache implements AsyncDisposable {
    *
    * @returns `undefined` if nothing usable is stored, or Redis cannot be asked.
    * @throws {TypeError} The key cannot be used.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * assert.equal(await cache.get("user:1"), undefined);
+   * await cache.set("user:1", { name: "Ada" });
+   * assert.equal((await cache.get<{ name: string }>("user:1"))?.value()?.name, "Ada");
+   * ```
    */
   async get<T>(key: string): Promise<Lookup<T> | undefined> {
     this.#assertOpen();
@@ -113,7 +147,20 @@ export class Cache implements AsyncDisposable {
     return found as Lookup<T> | undefined;
   }
 
-  /** As {@linkcode Cache.get} for several keys, in their order, in one round trip. */
+  /**
+   * As {@linkcode Cache.get} for several keys, in their order, in one round trip.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.set("a", 1);
+   * const [a, b] = await cache.getMany<number>(["a", "b"]);
+   * assert.deepEqual([a?.value(), b], [1, undefined]);
+   * ```
+   */
   getMany<T>(keys: readonly string[]): Promise<(Lookup<T> | undefined)[]> {
     return Promise.all(keys.map((key) => this.get<T>(key)));
   }
@@ -126,6 +173,21 @@ export class Cache implements AsyncDisposable {
    * @throws {LoadTimeoutError} The load took longer than `loadTimeoutMs`.
    * @throws {LoadRejectedError} Too many loads are running and waiting.
    * @throws {TypeError} The key or a tag cannot be used.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * let queries = 0;
+   * const load = () => Promise.resolve({ queries: ++queries });
+   * const options = { ttlMs: 60_000, tags: ["orders"] };
+   * const first = await cache.getOrLoad("report", load, options);
+   * const second = await cache.getOrLoad("report", load, options);
+   * assert.deepEqual([first.source, second.source], ["load", "memory"]);
+   * assert.equal(second.value()?.queries, 1);
+   * ```
    */
   getOrLoad<T>(key: string, load: Loader<T>, options?: EntryOptions<T>): Promise<Lookup<T>> {
     if (this.#options.onLookup !== undefined) return this.#observed(key, load, options);
@@ -141,6 +203,19 @@ export class Cache implements AsyncDisposable {
   /**
    * As {@linkcode Cache.getOrLoad} for several keys, in their order: one round trip for what is
    * stored, one call of `loadMissing` for what is not. Each key is leased and fenced by itself.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * const rows = new Map([["user:1", "Ada"], ["user:2", "Grace"]]);
+   * const load = (keys: readonly string[]) =>
+   *   Promise.resolve(new Map(keys.flatMap((key) => [[key, rows.get(key) ?? ""] as const])));
+   * const found = await cache.getOrLoadMany(["user:1", "user:2"], load);
+   * assert.deepEqual(found.map((lookup) => lookup.value()), ["Ada", "Grace"]);
+   * ```
    */
   async getOrLoadMany<T>(
     keys: readonly string[],
@@ -164,6 +239,15 @@ export class Cache implements AsyncDisposable {
    * Stores a value. Loads under way for the key cannot overwrite it.
    *
    * @throws {TypeError} The key or a tag cannot be used, or the value has no JSON form.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * assert.equal(await cache.set("motd", "Hello", { ttlMs: 1_000 }), "applied");
+   * ```
    */
   async set<T>(key: string, value: T, options: EntryOptions<T> = {}): Promise<Invalidation> {
     this.#assertOpen();
@@ -172,7 +256,19 @@ export class Cache implements AsyncDisposable {
     return await this.#shardOf(key).writer.set(key, value, options);
   }
 
-  /** Whether {@linkcode Cache.get} would answer a value (a negative entry is none). */
+  /**
+   * Whether {@linkcode Cache.get} would answer a value (a negative entry is none).
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.getOrLoad("user:1", () => Promise.resolve(undefined));
+   * assert.equal(await cache.has("user:1"), false); // known not to exist
+   * ```
+   */
   async has(key: string): Promise<boolean> {
     const found = await this.get(key);
     return found !== undefined && found.text !== null;
@@ -183,6 +279,20 @@ export class Cache implements AsyncDisposable {
    * loaded before. Call it after the write to the source of truth has been committed.
    *
    * @throws {TypeError} A key cannot be used; then nothing is invalidated.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * const user = { name: "Ada" };
+   * await cache.getOrLoad("user:1", () => Promise.resolve(user));
+   * user.name = "Grace"; // the write is committed …
+   * await cache.delete("user:1", "user:1:friends"); // … and only then invalidated
+   * const fresh = await cache.getOrLoad("user:1", () => Promise.resolve(user));
+   * assert.equal(fresh.value()?.name, "Grace");
+   * ```
    */
   async delete(...keys: string[]): Promise<Invalidation> {
     this.#assertOpen();
@@ -192,14 +302,41 @@ export class Cache implements AsyncDisposable {
     return worstOf(await Promise.all([...byShard].map(([shard, own]) => shard.delete(...own))));
   }
 
-  /** Invalidates every entry that carries one of the tags, in one write per tag and server. */
+  /**
+   * Invalidates every entry that carries one of the tags, in one write per tag and server.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.set("page:1", ["Ada"], { tags: ["users"] });
+   * await cache.set("page:2", ["Grace"], { tags: ["users"] });
+   * await cache.invalidateTags("users");
+   * assert.deepEqual(await cache.getMany(["page:1", "page:2"]), [undefined, undefined]);
+   * ```
+   */
   async invalidateTags(...tags: string[]): Promise<Invalidation> {
     this.#assertOpen();
     assertTags(tags);
     return worstOf(await Promise.all(this.#shards.map((shard) => shard.invalidateTags(...tags))));
   }
 
-  /** Invalidates every entry of this cache, and touches nothing else in Redis. One write per server. */
+  /**
+   * Invalidates every entry of this cache, and touches nothing else in Redis. One write per server.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.set("a", 1);
+   * await cache.clear();
+   * assert.equal(await cache.has("a"), false);
+   * ```
+   */
   async clear(): Promise<Invalidation> {
     this.#assertOpen();
     return worstOf(await Promise.all(this.#shards.map((shard) => shard.clear())));
@@ -210,6 +347,18 @@ export class Cache implements AsyncDisposable {
    * Answers how many keys it read. Requests are counted on a sample, in every process, and decay.
    *
    * @throws What `loadMissing` rejects with.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * // At the start of a process, before the requests come. Without Redis nobody knows what is popular.
+   * const load = (keys: readonly string[]) =>
+   *   Promise.resolve(new Map(keys.map((key) => [key, `row of ${key}`])));
+   * assert.equal(await cache.warm(load, { count: 100, keyPrefix: "user:" }), 0);
+   * ```
    */
   async warm<T>(loadMissing: BatchLoader<T>, options: WarmOptions<T> = {}): Promise<number> {
     this.#assertOpen();
@@ -229,6 +378,15 @@ export class Cache implements AsyncDisposable {
   /**
    * The most requested keys of every process, most requested first. A server that cannot be asked tells
    * none.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * assert.deepEqual(await cache.popular(10), []); // counts are kept in Redis
+   * ```
    */
   async popular(count: number): Promise<readonly string[]> {
     const tops = await Promise.all(this.#shards.map(async ({ popularity }) => {
@@ -249,6 +407,17 @@ export class Cache implements AsyncDisposable {
    * Redis that cannot be asked is no error.
    *
    * @throws {TypeError} The key cannot be used.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.set("user:1", "Ada", { tags: ["users"] });
+   * const { memory } = await cache.inspect("user:1");
+   * assert.deepEqual(memory?.tags, ["users"]);
+   * ```
    */
   async inspect(key: string): Promise<Inspection> {
     this.#assertOpen();
@@ -256,7 +425,21 @@ export class Cache implements AsyncDisposable {
     return await this.#shardOf(key).inspect(key);
   }
 
-  /** A snapshot of the counters. */
+  /**
+   * A snapshot of the counters.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.getOrLoad("a", () => Promise.resolve(1));
+   * await cache.getOrLoad("a", () => Promise.resolve(1));
+   * const { loads, memory } = cache.stats();
+   * assert.deepEqual([loads, memory.hits], [1, 1]);
+   * ```
+   */
   stats(): CacheStats {
     const counters = this.#counters;
     return {
@@ -292,6 +475,15 @@ export class Cache implements AsyncDisposable {
   /**
    * What the servers that can be reached say of themselves; `undefined` in memory-only mode and while
    * there is none.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * assert.equal(await cache.storeInfo(), undefined); // there is no Redis to ask
+   * ```
    */
   async storeInfo(): Promise<StoreInfo | undefined> {
     const infos: StoreInfo[] = [];
@@ -314,7 +506,19 @@ export class Cache implements AsyncDisposable {
     };
   }
 
-  /** Waits (at most a second) for background work, aborts the rest, and closes the connections. */
+  /**
+   * Waits (at most a second) for background work, aborts the rest, and closes the connections.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * const cache = new Cache();
+   * await cache.close();
+   * await assert.rejects(cache.get("a"), { name: "CacheClosedError" });
+   * ```
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -330,7 +534,17 @@ export class Cache implements AsyncDisposable {
     await Promise.all(this.#background);
   }
 
-  /** As {@linkcode Cache.close}. */
+  /**
+   * As {@linkcode Cache.close}.
+   *
+   * @example
+   * ```ts
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache(); // closed at the end of the block
+   * await cache.set("a", 1);
+   * ```
+   */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -4,19 +4,56 @@
  * @module
  */
 
-/** Too many loads are running and waiting, and there was no stale value to serve. Retry later. */
+/**
+ * Too many loads are running and waiting, and there was no stale value to serve. Retry later.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, LoadRejectedError } from "@lookaside/cache";
+ *
+ * await using cache = new Cache({ loadsMax: 1, loadsWaitingMax: 0 });
+ * const never = () => new Promise<number>(() => {});
+ * const running = cache.getOrLoad("a", never).catch(() => undefined);
+ * await assert.rejects(cache.getOrLoad("b", never), LoadRejectedError); // answer 503, retry later
+ * void running; // ends when the cache is closed
+ * ```
+ */
 export class LoadRejectedError extends Error {
   /** Names the class in logs. */
   override readonly name = "LoadRejectedError";
 }
 
-/** A load ran past its deadline. Its `signal` was aborted with this error. */
+/**
+ * A load ran past its deadline. Its `signal` was aborted with this error.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, LoadTimeoutError } from "@lookaside/cache";
+ *
+ * await using cache = new Cache({ loadTimeoutMs: 20 });
+ * await assert.rejects(cache.getOrLoad("a", () => new Promise(() => {})), LoadTimeoutError);
+ * ```
+ */
 export class LoadTimeoutError extends Error {
   /** Names the class in logs. */
   override readonly name = "LoadTimeoutError";
 }
 
-/** The cache was closed, so it starts nothing new. */
+/**
+ * The cache was closed, so it starts nothing new.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, CacheClosedError } from "@lookaside/cache";
+ *
+ * const cache = new Cache();
+ * await cache.close();
+ * await assert.rejects(cache.getOrLoad("a", () => Promise.resolve(1)), CacheClosedError);
+ * ```
+ */
 export class CacheClosedError extends Error {
   /** Names the class in logs. */
   override readonly name = "CacheClosedError";

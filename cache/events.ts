@@ -6,6 +6,17 @@
 
 /**
  * A thing that happened. Keys are logical keys; durations are milliseconds; a server is told by its name.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, type CacheEvent } from "@lookaside/cache";
+ *
+ * const events: CacheEvent[] = [];
+ * await using cache = new Cache({ onEvent: (event) => events.push(event) });
+ * await cache.delete("user:1");
+ * assert.deepEqual(events, [{ type: "invalidate", keys: ["user:1"], pending: false }]);
+ * ```
  */
 export type CacheEvent =
   | { readonly type: "fill"; readonly key: string; readonly ttlMs: number; readonly costMs: number }
@@ -41,7 +52,20 @@ export type CacheEvent =
   | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }
   | { readonly type: "caught-up"; readonly server: string; readonly replayed: boolean };
 
-/** One read that was answered, for debug logs. */
+/**
+ * One read that was answered, for debug logs.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, type LookupEvent } from "@lookaside/cache";
+ *
+ * const lookups: LookupEvent[] = [];
+ * await using cache = new Cache({ onLookup: (lookup) => lookups.push(lookup) });
+ * await cache.getOrLoad("user:1", () => Promise.resolve("Ada"));
+ * assert.equal(lookups[0]?.source, "load");
+ * ```
+ */
 export interface LookupEvent {
   /** The logical key. */
   readonly key: string;

@@ -5,7 +5,20 @@ import type { Runtime } from "./runtime.ts";
 import type { Store } from "./store.ts";
 import { ROOT_TAG, type Tags } from "./tags.ts";
 
-/** What one tier holds of a key. Durations in milliseconds. */
+/**
+ * What one tier holds of a key. Durations in milliseconds.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * await cache.set("a", 1, { ttlMs: 60_000 });
+ * const held = (await cache.inspect("a")).memory;
+ * assert(held?.valid && held.freshLeftMs > 0 && held.bytes > 0);
+ * ```
+ */
 export interface HeldEntry {
   /** Whether it is a negative entry. */
   readonly negative: boolean;
@@ -23,7 +36,18 @@ export interface HeldEntry {
   readonly valid: boolean;
 }
 
-/** What the tiers hold of a key. */
+/**
+ * What the tiers hold of a key.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * assert.deepEqual((await cache.inspect("a")).memory, undefined);
+ * ```
+ */
 export interface Inspection {
   /** Tier 1, of this process. */
   readonly memory: HeldEntry | undefined;

@@ -5,7 +5,21 @@ import type { Clock, Timer } from "./runtime.ts";
 /** How long the first key of a batch waits for the others at most. */
 const GATHER_MS_MAX = 2;
 
-/** Fetches several values at once. A key that is absent from the map does not exist. */
+/**
+ * Fetches several values at once. A key that is absent from the map does not exist.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { type BatchLoader, Cache } from "@lookaside/cache";
+ *
+ * const load: BatchLoader<string> = (keys) =>
+ *   Promise.resolve(new Map(keys.filter((key) => key === "user:1").map((key) => [key, "Ada"])));
+ * await using cache = new Cache();
+ * const [one, two] = await cache.getOrLoadMany(["user:1", "user:2"], load);
+ * assert.deepEqual([one?.value(), two?.value()], ["Ada", undefined]); // the second does not exist
+ * ```
+ */
 export type BatchLoader<T> = (
   keys: readonly string[],
   context: LoadContext,

@@ -4,7 +4,22 @@ import { LoadTimeoutError } from "./errors.ts";
 import type { Lookup } from "./lookup.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** What a loader is given. */
+/**
+ * What a loader is given.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache({ loadTimeoutMs: 20 });
+ * const load = ({ signal }: { signal: AbortSignal }) =>
+ *   new Promise<string>((_, reject) => {
+ *     signal.addEventListener("abort", () => reject(signal.reason)); // cancel the query here
+ *   });
+ * await assert.rejects(cache.getOrLoad("slow", load), { name: "LoadTimeoutError" });
+ * ```
+ */
 export interface LoadContext {
   /** Aborted when the load's deadline passes or the cache closes. */
   readonly signal: AbortSignal;

@@ -4,7 +4,19 @@
  * @module
  */
 
-/** Where an answer came from: a tier, or the source of truth. */
+/**
+ * Where an answer came from: a tier, or the source of truth.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const { source } = await cache.getOrLoad("a", () => Promise.resolve(1));
+ * assert.equal(source, "load");
+ * ```
+ */
 export type Source = "memory" | "redis" | "load";
 
 /**
@@ -14,6 +26,17 @@ export type Source = "memory" | "redis" | "load";
  * text anew for each. A server that passes JSON on need never parse it: it writes `text`.
  *
  * @typeParam T The shape of the value.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const lookup = await cache.getOrLoad("user:1", () => Promise.resolve({ name: "Ada" }));
+ * assert.equal(lookup.text, '{"name":"Ada"}'); // passed on as it is
+ * assert.equal(lookup.stale, false);
+ * ```
  */
 export class Lookup<T = unknown> {
   /** Where the answer came from. */
@@ -33,7 +56,19 @@ export class Lookup<T = unknown> {
     this.stale = stale;
   }
 
-  /** Parses the value. `undefined` when it is known not to exist. */
+  /**
+   * Parses the value. `undefined` when it is known not to exist.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * const lookup = await cache.getOrLoad("user:1", () => Promise.resolve({ name: "Ada" }));
+   * assert.notEqual(lookup.value(), lookup.value()); // parsed anew: change it as you like
+   * ```
+   */
   value(): T | undefined {
     return this.text === null ? undefined : JSON.parse(this.text);
   }

@@ -3,18 +3,19 @@
  *
  * @example
  * ```ts
- * import { Cache } from "./mod.ts";
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
  *
  * const rows = new Map([[1, { name: "Ada" }]]);
  *
  * await using cache = new Cache({ url: "memory:" });
  * const found = await cache.getOrLoad("user:1", () => Promise.resolve(rows.get(1)));
- * console.assert(found.value()?.name === "Ada");
+ * assert(found.value()?.name === "Ada");
  *
  * rows.set(1, { name: "Grace" }); // the write is committed …
  * await cache.delete("user:1"); // … and only then invalidated
  * const fresh = await cache.getOrLoad("user:1", () => Promise.resolve(rows.get(1)));
- * console.assert(fresh.value()?.name === "Grace");
+ * assert(fresh.value()?.name === "Grace");
  * ```
  *
  * @module

@@ -3,7 +3,23 @@ import type { CacheEvent, LookupEvent } from "./events.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Store } from "./store.ts";
 
-/** Options of one call. Each defaults to the cache's own. */
+/**
+ * Options of one call. Each defaults to the cache's own.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const token = { text: "t0ken", expiresInMs: 3_600_000 };
+ * await cache.getOrLoad("token", () => Promise.resolve(token), {
+ *   ttlMs: ({ expiresInMs }) => expiresInMs / 2,
+ *   tags: ["tokens"],
+ * });
+ * assert(await cache.has("token"));
+ * ```
+ */
 export interface EntryOptions<T = unknown> {
   /** Fresh life, or a function that reads it off the value. 0: do not store. */
   readonly ttlMs?: number | ((value: T) => number);
@@ -15,7 +31,21 @@ export interface EntryOptions<T = unknown> {
   readonly tags?: readonly string[];
 }
 
-/** Options of {@linkcode Cache.warm}. */
+/**
+ * Options of {@linkcode Cache.warm}.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * import type { WarmOptions } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const options: WarmOptions<string> = { count: 50, keyPrefix: "user:", tags: ["users"] };
+ * assert.equal(await cache.warm(() => Promise.resolve(new Map<string, string>()), options), 0);
+ * ```
+ */
 export interface WarmOptions<T = unknown> extends EntryOptions<T> {
   /** How many keys to warm. Default 100, at most 1,000. */
   readonly count?: number;
@@ -23,7 +53,24 @@ export interface WarmOptions<T = unknown> extends EntryOptions<T> {
   readonly keyPrefix?: string;
 }
 
-/** Options of a {@linkcode Cache}. Durations are milliseconds. */
+/**
+ * Options of a {@linkcode Cache}. Durations are milliseconds.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, type CacheOptions } from "@lookaside/cache";
+ *
+ * const options: CacheOptions = {
+ *   url: "memory:", // or redis://127.0.0.1:6379
+ *   prefix: "shop",
+ *   ttlMs: 60_000,
+ *   graceMs: 600_000,
+ * };
+ * await using cache = new Cache(options);
+ * assert.throws(() => new Cache({ ttlMs: -1 }), RangeError);
+ * ```
+ */
 export interface CacheOptions {
   /**
    * `memory:` (the default), `redis://host`, `redis-sentinel://h1,h2,h3/primary`,

@@ -4,13 +4,39 @@
  * @module
  */
 
-/** What {@linkcode Clock.after} returns: a timer that can be taken back. */
+/**
+ * What {@linkcode Clock.after} returns: a timer that can be taken back.
+ *
+ * @example
+ * ```ts
+ * import { systemRuntime, type Timer } from "@lookaside/cache";
+ *
+ * const timer: Timer = systemRuntime.clock.after(60_000, () => console.log("never"));
+ * timer.cancel();
+ * ```
+ */
 export interface Timer {
   /** Takes the timer back. Does nothing once it has fired. */
   cancel(): void;
 }
 
-/** A source of time. */
+/**
+ * A source of time.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, systemRuntime } from "@lookaside/cache";
+ *
+ * // A clock that a test moves.
+ * let nowMs = 0;
+ * const clock = { ...systemRuntime.clock, now: () => nowMs, monotonicNow: () => nowMs };
+ * await using cache = new Cache({ runtime: { ...systemRuntime, clock }, graceMs: 0 });
+ * await cache.set("a", 1, { ttlMs: 1_000 });
+ * nowMs = 2_000;
+ * assert.equal(await cache.get("a"), undefined);
+ * ```
+ */
 export interface Clock {
   /** Wall time in milliseconds since the epoch: for what is stored and compared across processes. */
   now(): number;
@@ -20,7 +46,19 @@ export interface Clock {
   after(delayMs: number, run: () => void): Timer;
 }
 
-/** What the cache takes from its surroundings. */
+/**
+ * What the cache takes from its surroundings.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, type Runtime, systemRuntime } from "@lookaside/cache";
+ *
+ * const withoutChance: Runtime = { ...systemRuntime, random: () => 0.5 };
+ * await using cache = new Cache({ runtime: withoutChance });
+ * assert.equal(await cache.get("a"), undefined);
+ * ```
+ */
 export interface Runtime {
   /** The source of time. */
   readonly clock: Clock;
@@ -33,11 +71,12 @@ export interface Runtime {
  *
  * @example
  * ```ts
- * import { systemRuntime } from "./runtime.ts";
+ * import assert from "node:assert/strict";
+ * import { systemRuntime } from "@lookaside/cache";
  *
  * const startedAtMs = systemRuntime.clock.monotonicNow();
  * const elapsedMs = systemRuntime.clock.monotonicNow() - startedAtMs;
- * console.assert(elapsedMs >= 0);
+ * assert(elapsedMs >= 0);
  * ```
  */
 export const systemRuntime: Runtime = {

@@ -24,6 +24,17 @@ import { type Invalidation, Writer } from "./writer.ts";
 /**
  * One of the servers of a cache; all but a ring have one. It can be told what changed by itself, so that
  * one that is away does not hold up the others.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const [server] = cache.servers;
+ * assert.equal(server?.name, ""); // there is no Redis
+ * assert.equal(await server?.clear(), "applied");
+ * ```
  */
 export interface CacheServer {
   /** The same in every process: `host:port` in a ring, else what the URL names. Empty without one. */

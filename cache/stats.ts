@@ -6,7 +6,20 @@
 
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
-/** What one tier did. Counts since start; `hitRate` in 0 to 1. */
+/**
+ * What one tier did. Counts since start; `hitRate` in 0 to 1.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * await cache.getOrLoad("a", () => Promise.resolve(1));
+ * await cache.getOrLoad("a", () => Promise.resolve(1));
+ * assert(cache.stats().memory.hitRate > 0);
+ * ```
+ */
 export interface TierStats {
   /** Look-ups answered fresh by this tier, negative entries included. */
   readonly hits: number;
@@ -16,7 +29,19 @@ export interface TierStats {
   readonly hitRate: number;
 }
 
-/** The memory tier, with what it holds. */
+/**
+ * The memory tier, with what it holds.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * await cache.set("a", 1);
+ * assert.equal(cache.stats().memory.entries, 1);
+ * ```
+ */
 export interface MemoryTierStats extends TierStats {
   /** Entries held now. */
   readonly entries: number;
@@ -26,7 +51,19 @@ export interface MemoryTierStats extends TierStats {
   readonly evictions: number;
 }
 
-/** A latency distribution in milliseconds. Zeroes before the first observation. */
+/**
+ * A latency distribution in milliseconds. Zeroes before the first observation.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * await cache.getOrLoad("a", () => Promise.resolve(1));
+ * assert.equal(cache.stats().loadLatency.count, 1);
+ * ```
+ */
 export interface LatencyStats {
   /** Observations. */
   readonly count: number;
@@ -38,7 +75,19 @@ export interface LatencyStats {
   readonly maxMs: number;
 }
 
-/** A snapshot of every counter of a cache. */
+/**
+ * A snapshot of every counter of a cache.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const { loads, coalesced, coherent } = cache.stats();
+ * assert.deepEqual({ loads, coalesced, coherent }, { loads: 0, coalesced: 0, coherent: true });
+ * ```
+ */
 export interface CacheStats {
   /** Tier 1, in this process. */
   readonly memory: MemoryTierStats;

@@ -7,7 +7,26 @@
  * @module
  */
 
-/** What `CLIENT TRACKING` tells: the sink of an invalidation feed. */
+/**
+ * What `CLIENT TRACKING` tells: the sink of an invalidation feed.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { FeedListener } from "@lookaside/cache";
+ *
+ * const dropped: string[] = [];
+ * const listener: FeedListener = {
+ *   opened: () => dropped.push("everything"), // what was held before is not covered
+ *   closed: () => dropped.push("everything"),
+ *   alive: () => {},
+ *   changed: (redisKey) => dropped.push(redisKey),
+ *   flushed: () => dropped.push("everything"),
+ * };
+ * listener.changed("la:1:{user:42}");
+ * assert.deepEqual(dropped, ["la:1:{user:42}"]);
+ * ```
+ */
 export interface FeedListener {
   /** The feed began: from here on every change is announced. What was held before is not covered. */
   opened(): void;
@@ -21,7 +40,18 @@ export interface FeedListener {
   flushed(): void;
 }
 
-/** What {@linkcode Store.acquire} answers. */
+/**
+ * What {@linkcode Store.acquire} answers.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { Acquired } from "@lookaside/cache";
+ *
+ * const won: Acquired = { holder: "my-nonce", bytes: null };
+ * assert(won.holder === "my-nonce" && won.bytes === null); // so the caller may load
+ * ```
+ */
 export interface Acquired {
   /** The lease that stands now: the caller's own if it won. Empty when `bytes` is there. */
   readonly holder: string;
@@ -29,7 +59,19 @@ export interface Acquired {
   readonly bytes: Uint8Array | null;
 }
 
-/** What the shared tier says of itself, for a person to read. */
+/**
+ * What the shared tier says of itself, for a person to read.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ *
+ * await using cache = new Cache();
+ * const info = await cache.storeInfo();
+ * assert.equal(info?.totalKeys, undefined); // there is no Redis
+ * ```
+ */
 export interface StoreInfo {
   /** `INFO stats`. */
   readonly info: string;
@@ -39,7 +81,21 @@ export interface StoreInfo {
   readonly totalKeys: number;
 }
 
-/** The shared tier. */
+/**
+ * The shared tier.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { Store } from "@lookaside/cache";
+ *
+ * // What `options.store` takes: here one that is asked how much an entry takes.
+ * async function bytesOf(store: Store, key: string): Promise<number> {
+ *   return (await store.get(key))?.length ?? 0;
+ * }
+ * assert.equal(bytesOf.length, 2);
+ * ```
+ */
 export interface Store {
   /** Reads the bytes of an entry, or `null`. A key of a foreign type answers empty bytes. */
   get(key: string): Promise<Uint8Array | null>;
@@ -73,7 +129,18 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** Options of {@linkcode Store.acquire}. */
+/**
+ * Options of {@linkcode Store.acquire}.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { AcquireOptions } from "@lookaside/cache";
+ *
+ * const options: AcquireOptions = { leaseMs: 5_000, seen: undefined };
+ * assert(options.leaseMs > 0);
+ * ```
+ */
 export interface AcquireOptions {
   /** How long the lease stands at most. */
   readonly leaseMs: number;
@@ -81,7 +148,18 @@ export interface AcquireOptions {
   readonly seen: Uint8Array | undefined;
 }
 
-/** Options of {@linkcode Store.fill}. */
+/**
+ * Options of {@linkcode Store.fill}.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import type { FillOptions } from "@lookaside/cache";
+ *
+ * const options: FillOptions = { bytes: new Uint8Array(40), ttlMs: 60_000 };
+ * assert.equal(options.bytes.length, 40);
+ * ```
+ */
 export interface FillOptions {
   /** The entry, header and all. */
   readonly bytes: Uint8Array;

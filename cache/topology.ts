@@ -15,7 +15,19 @@ const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)$/i;
 const URL_PARTS =
   /^(redis|rediss)(?:-(sentinel|cluster|ring))?:\/\/(?:([^@/]*)@)?([^@/?#]+)(\/[^?#]*)?$/;
 
-/** Where one server listens. */
+/**
+ * Where one server listens.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { parseTopology } from "@lookaside/cache";
+ *
+ * const topology = parseTopology("redis://[::1]:6380");
+ * assert(topology.kind === "standalone");
+ * assert.deepEqual(topology.servers, [{ host: "::1", port: 6380 }]);
+ * ```
+ */
 export interface ServerAddress {
   /** A name or an address; IPv6 without brackets. */
   readonly host: string;
@@ -23,7 +35,19 @@ export interface ServerAddress {
   readonly port: number;
 }
 
-/** What every connection to Redis has in common. */
+/**
+ * What every connection to Redis has in common.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { parseTopology } from "@lookaside/cache";
+ *
+ * const topology = parseTopology("rediss://app:s3cret@cache.example/2");
+ * assert(topology.kind === "standalone");
+ * assert.deepEqual(topology.credentials, { username: "app", password: "s3cret", db: 2, tls: true });
+ * ```
+ */
 export interface Credentials {
   /** The ACL user. Absent: `default`. */
   readonly username?: string;
@@ -35,7 +59,18 @@ export interface Credentials {
   readonly tls: boolean;
 }
 
-/** Where the shared tier is. */
+/**
+ * Where the shared tier is.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { parseTopology } from "@lookaside/cache";
+ *
+ * const topology = parseTopology("redis-sentinel://s1,s2,s3/primary");
+ * assert(topology.kind === "sentinel" && topology.master === "primary");
+ * ```
+ */
 export type Topology =
   | { readonly kind: "memory" }
   | {
@@ -63,10 +98,11 @@ export type Topology =
  *
  * @example
  * ```ts
- * import { parseTopology } from "./topology.ts";
+ * import assert from "node:assert/strict";
+ * import { parseTopology } from "@lookaside/cache";
  *
  * const topology = parseTopology("redis-ring://10.0.0.1,10.0.0.2:6380");
- * console.assert(topology.kind === "ring" && topology.servers[1]?.port === 6380);
+ * assert(topology.kind === "ring" && topology.servers[1]?.port === 6380);
  * ```
  */
 export function parseTopology(url: string): Topology {
