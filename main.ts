@@ -138,6 +138,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       ),
     ),
     corsOrigins: config.http.corsOrigins,
+    database,
     changes,
     invalidations,
     stopping: stopping.signal,

@@ -31,6 +31,16 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
+/** What the connections of a pool are doing. */
+export interface PoolStats {
+  /** The most there may be at once. */
+  readonly connectionsMax: number;
+  /** Those that run a statement, or are held by a transaction. */
+  readonly inUse: number;
+  /** Statements and transactions that wait for one. */
+  readonly waiting: number;
+}
+
 /** A pool of connections to one Postgres database. */
 export interface Database extends Queryable, AsyncDisposable {
   /**
@@ -54,6 +64,8 @@ export interface Database extends Queryable, AsyncDisposable {
    * @throws {Error} The driver has no `LISTEN`.
    */
   listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription>;
+  /** What its connections are doing. */
+  pool(): PoolStats;
   /** Lets running statements finish (bounded), then closes every connection. */
   close(): Promise<void>;
 }

@@ -29,6 +29,11 @@ export interface ErrorContext {
 /** Told of every error that became a 5xx, and of none that is the client's. Must not throw. */
 export type ErrorListener = (error: unknown, context: ErrorContext) => void;
 
+/** Told of the answers that are made here in place of a route that counts its own. */
+interface ReadCounts {
+  noteForRead(context: Context, status: number): void;
+}
+
 /** How many issues one answer lists, and how much of a client's own words it repeats. */
 const ISSUES_MAX = 20;
 const ISSUE_PATH_LENGTH_MAX = 100;
@@ -103,9 +108,13 @@ export function tooManyListeners(): Response {
  * Answers what no route answered: 404, 405 for a path that exists under other methods, and the errors
  * that handlers threw.
  */
-export function answerErrors(app: Hono, onError: ErrorListener): void {
+export function answerErrors(
+  app: Hono,
+  { onError, requests }: { readonly onError: ErrorListener; readonly requests: ReadCounts },
+): void {
   app.notFound((context) => {
     const allowed = allowedMethods(app, context.req.path);
+    requests.noteForRead(context, 404); // no GET of a read is not allowed
     if (allowed.length === 0) return failure(404, { error: "Not found" });
     return failure(405, { error: "Method not allowed" }, { "allow": allowed.join(", ") });
   });
@@ -115,6 +124,7 @@ export function answerErrors(app: Hono, onError: ErrorListener): void {
     const response = UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
       : failure(500, { error: "Internal Server Error" });
+    requests.noteForRead(context, response.status);
     onError(error, errorContext(context, response.status));
     return response;
   });

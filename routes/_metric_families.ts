@@ -5,6 +5,9 @@
  */
 import type { CacheStats, LatencyStats } from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../db/changes.ts";
+import type { PoolStats } from "../db/database.ts";
+import type { EventLoopLagStats } from "./_event_loop_lag.ts";
+import type { RequestCount } from "./_request_counts.ts";
 
 /** Everything that the figures are made of. */
 export interface Snapshot {
@@ -14,12 +17,16 @@ export interface Snapshot {
   readonly changes: ChangeFeedStats | undefined;
   /** The audit of answers, where there is one. */
   readonly audit: { readonly audited: number; readonly stale: number } | undefined;
+  /** Requests answered. */
+  readonly requests: readonly RequestCount[];
+  /** The connections to Postgres. */
+  readonly pool: PoolStats;
   /** Errors reported, by status. */
   readonly errors: ReadonlyMap<number, number>;
   /** Memory of the process, in bytes. */
   readonly memory: { readonly rss: number; readonly heapUsed: number };
-  /** How long the event loop kept this scrape waiting for its turn. */
-  readonly eventLoopLagMs: number;
+  /** How late timers fired in the last minute. */
+  readonly eventLoopLag: EventLoopLagStats;
 }
 
 /** A value, with its labels. */
@@ -126,14 +133,34 @@ function relayFamilies({ applied, replayed, backlog, lagMs }: ChangeFeedStats): 
   ];
 }
 
-function processFamilies({ errors, memory, eventLoopLagMs }: Snapshot): Family[] {
+function processFamilies({ requests, errors, pool, memory, eventLoopLag }: Snapshot): Family[] {
+  const { p50Ms, p99Ms, maxMs } = eventLoopLag;
   return [
+    family("counter", {
+      name: "requests_total",
+      help: "Requests answered",
+      samples: requests.map(({ method, route, status, count }) => ({
+        value: count,
+        labels: { method, route, status: `${status}` },
+      })),
+    }),
+    gauge("pool_connections_max", "The most connections to Postgres at once", pool.connectionsMax),
+    gauge("pool_connections_in_use", "Connections to Postgres that run a statement", pool.inUse),
+    gauge("pool_waiting", "Statements that wait for a connection to Postgres", pool.waiting),
     family("counter", {
       name: "errors_total",
       help: "Errors reported, by the status that was answered",
       samples: [...errors].map(([status, value]) => ({ value, labels: { status: `${status}` } })),
     }),
-    gauge("event_loop_lag_seconds", "How long this scrape waited its turn", eventLoopLagMs / 1000),
+    family("gauge", {
+      name: "event_loop_lag_seconds",
+      help: "How late timers fired in the last minute; begins with the first scrape",
+      samples: byLabel("quantile", {
+        "0.5": p50Ms / 1000,
+        "0.99": p99Ms / 1000,
+        "1": maxMs / 1000,
+      }),
+    }),
     gauge("process_resident_memory_bytes", "Memory of the process", memory.rss),
     gauge("process_heap_used_bytes", "Heap of V8 in use", memory.heapUsed),
   ];

@@ -57,11 +57,19 @@ type Fetch = Hono["fetch"];
  * The same for all routes but those of its health. Around them and not before them: without a limit,
  * nothing is in their way.
  */
-export function limitAll(fetch: Fetch, limiter: RateLimiter, trustedProxies: number): Fetch {
+export function limitAll(
+  fetch: Fetch,
+  limiter: RateLimiter,
+  { trustedProxies, onRefused }: {
+    readonly trustedProxies: number;
+    readonly onRefused: (request: Request) => void;
+  },
+): Fetch {
   return async function limited(request, connection, ...rest) {
     if (EXEMPT.has(new URL(request.url).pathname)) return await fetch(request, connection, ...rest);
     const allowance = await limiter.take(clientOf(request.headers, connection, trustedProxies));
     const headers = Object.entries(headersOf(limiter, allowance));
+    if (!allowance.allowed) onRefused(request);
     const response = allowance.allowed
       ? await fetch(request, connection, ...rest)
       : tooManyRequests();

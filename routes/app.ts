@@ -11,6 +11,7 @@ import { ErrorCounts } from "./_error_counts.ts";
 import { answerErrors } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
 import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
+import { RequestCounts } from "./_request_counts.ts";
 import { addCacheRoutes, type CacheDependencies } from "./cache.ts";
 import { addDashboardRoutes, type DashboardDependencies } from "./dashboard.ts";
 import { addDocsRoutes } from "./docs.ts";
@@ -70,8 +71,9 @@ export interface Limits {
 export function createApp(given: AppDependencies): Hono {
   const app = new Hono();
   const errors = new ErrorCounts();
+  const requests = new RequestCounts();
   const latencies = new Latencies();
-  const dependencies = { ...given, latencies, onError: errors.around(given.onError) };
+  const dependencies = { ...given, latencies, requests, onError: errors.around(given.onError) };
   const guard = guardOf(dependencies);
   allowOrigins(app, dependencies.corsOrigins ?? []);
   addUserRoutes(app, dependencies, guard);
@@ -81,10 +83,14 @@ export function createApp(given: AppDependencies): Hono {
   addMetricsRoute(app, { ...dependencies, errors }, guard);
   addDocsRoutes(app);
   addDashboardRoutes(app, dependencies, guard);
-  answerErrors(app, dependencies.onError);
+  answerErrors(app, dependencies);
   answerHeads(app);
   const { clients, trustedProxies = 0 } = dependencies.limits ?? {};
-  if (clients !== undefined) app.fetch = limitAll(app.fetch, clients, trustedProxies);
+  app.fetch = requests.around(app.fetch, app.routes);
+  if (clients !== undefined) {
+    const onRefused = (request: Request) => requests.note(request, 429);
+    app.fetch = limitAll(app.fetch, clients, { trustedProxies, onRefused });
+  }
   return app;
 }
 

@@ -1,17 +1,19 @@
 /**
  * The figures for Prometheus.
  *
- * Requests are not among them: to count each, every answer would have to pass one more promise. The
- * look-ups tell how many reads there are, and the errors are counted where they are reported.
+ * Requests are counted beside the answers and errors where they are reported, so that no answer waits
+ * for it.
  *
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
-import { setImmediate } from "node:timers/promises";
 import type { Cache, Clock } from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../db/changes.ts";
+import type { Database } from "../db/database.ts";
 import type { ErrorCounts } from "./_error_counts.ts";
+import { EventLoopLag } from "./_event_loop_lag.ts";
 import { familiesOf, type Family, type Snapshot } from "./_metric_families.ts";
+import type { RequestCounts } from "./_request_counts.ts";
 
 /** What the metrics are made of. */
 export interface MetricsDependencies {
@@ -21,36 +23,47 @@ export interface MetricsDependencies {
   readonly changes: { stats(): Promise<ChangeFeedStats> };
   /** What the audit of answers found, where there is one. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
+  /** The connections to Postgres. */
+  readonly database: Pick<Database, "pool">;
+  /** Ends what is measured between scrapes. */
+  readonly stopping: AbortSignal;
   /** For the lag of the event loop. */
   readonly clock: Clock;
 }
 
-/** Adds `GET /metrics`. `guard` stands before it; `errors` are counted elsewhere. */
+/** What is counted elsewhere. */
+interface Counted {
+  readonly errors: ErrorCounts;
+  readonly requests: RequestCounts;
+}
+
+/** Adds `GET /metrics`. `guard` stands before it. */
 export function addMetricsRoute(
   app: Hono,
-  dependencies: MetricsDependencies & { readonly errors: ErrorCounts },
+  dependencies: MetricsDependencies & Counted,
   guard: MiddlewareHandler,
 ): void {
+  const lag = new EventLoopLag(dependencies.clock, dependencies.stopping);
   app.get("/metrics", guard, async (context) => {
-    const { contentType, text } = await expose(familiesOf(await snapshotOf(dependencies)));
+    const { contentType, text } = await expose(familiesOf(await snapshotOf(dependencies, lag)));
     return context.body(text, 200, { "content-type": contentType, "cache-control": "no-store" });
   });
 }
 
 async function snapshotOf(
-  { cache, changes, audit, clock, errors }: MetricsDependencies & { readonly errors: ErrorCounts },
+  { cache, changes, audit, database, errors, requests }: MetricsDependencies & Counted,
+  lag: EventLoopLag,
 ): Promise<Snapshot> {
   const relay = await changes.stats().catch(() => undefined); // without Postgres nobody can tell
-  const startedAtMs = clock.monotonicNow();
-  await setImmediate(); // its turn comes when all that waits has run
-  const eventLoopLagMs = clock.monotonicNow() - startedAtMs;
   return {
     cache: cache.stats(),
     changes: relay,
     audit: audit?.stats(),
+    requests: requests.all(),
     errors: errors.byStatus(),
+    pool: database.pool(),
     memory: Deno.memoryUsage(),
-    eventLoopLagMs,
+    eventLoopLag: lag.stats(),
   };
 }
 

@@ -11,6 +11,7 @@ import { Answers } from "./_answers.ts";
 import { errorContext, type ErrorListener, userNotFound } from "./_errors.ts";
 import { invalidUserId, parseBody, parseUserId, parseUsersQuery } from "./_input.ts";
 import type { Latencies } from "./_latencies.ts";
+import type { RequestCounts } from "./_request_counts.ts";
 import { PAGE_LIMIT_DEFAULT, UserBody, UserChanges, type UsersQueryInput } from "./_schemas.ts";
 import {
   USER_PREFIX,
@@ -77,10 +78,16 @@ export function warmUsers(
   return cache.warm(userBatchLoader(users), { count, keyPrefix: USER_PREFIX, tags: [USERS_TAG] });
 }
 
-/** Adds the routes of users. `guard` stands before those that write; `latencies` are told of reads. */
+/** Who is told of reads, which happen too often for anyone to stand between. */
+interface Watched {
+  readonly latencies: Latencies;
+  readonly requests: RequestCounts;
+}
+
+/** Adds the routes of users. `guard` stands before those that write */
 export function addUserRoutes(
   app: Hono,
-  dependencies: UsersDependencies & { readonly latencies: Latencies },
+  dependencies: UsersDependencies & Watched,
   guard: MiddlewareHandler,
 ): void {
   addReads(app, dependencies);
@@ -89,39 +96,42 @@ export function addUserRoutes(
 
 function addReads(
   app: Hono,
-  { cache, users, clock, latencies, listTtlMs, audit }: UsersDependencies & {
-    readonly latencies: Latencies;
-  },
+  { cache, users, clock, latencies, requests, listTtlMs, audit }: UsersDependencies & Watched,
 ): void {
   const answers = new Answers(clock, latencies);
   const pageOptions: EntryOptions<User[]> = { ttlMs: listTtlMs, tags: [USERS_TAG, USERS_LIST_TAG] };
   const userOptions: EntryOptions<User> = { tags: [USERS_TAG] };
   const loadMissing = userBatchLoader(users);
 
+  const oneCounts = requests.reads("/users/:id");
+  const listCounts = requests.reads("/users");
+
   app.get("/users/:id", async (context) => {
     const startedAtMs = answers.now();
     const text = context.req.param("id");
     const id = parseUserId(text);
-    if (id === undefined) return invalidUserId(text);
+    if (id === undefined) return oneCounts.noted(invalidUserId(text));
     const key = userKey(id);
     const lookup = await cache.getOrLoad(key, () => users.find(id), userOptions);
     if (audit !== undefined && lookup.source !== "load") audit.note(key);
-    if (lookup.text === null) return userNotFound({ "cache-status": answers.status(lookup) });
-    return answers.one(context, lookup, { startedAtMs });
+    if (lookup.text === null) {
+      return oneCounts.noted(userNotFound({ "cache-status": answers.status(lookup) }));
+    }
+    return oneCounts.noted(answers.one(context, lookup, { startedAtMs }));
   });
 
   app.get("/users", async (context) => {
     const startedAtMs = answers.now();
     const query = parseUsersQuery(context);
-    if (query instanceof Response) return query;
+    if (query instanceof Response) return listCounts.noted(query);
     if (query.ids !== undefined) {
       const keys = [...new Set(query.ids)].map(userKey);
       const lookups = await cache.getOrLoadMany(keys, loadMissing, userOptions);
-      return answers.many(context, lookups, { startedAtMs });
+      return listCounts.noted(answers.many(context, lookups, { startedAtMs }));
     }
     const { key, members, load } = pageOf(query, users);
     const lookup = await cache.getOrLoad(key, load, pageOptions);
-    return answers.one(context, lookup, { startedAtMs, members });
+    return listCounts.noted(answers.one(context, lookup, { startedAtMs, members }));
   });
 }
 

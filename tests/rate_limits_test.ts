@@ -118,6 +118,23 @@ describe("RateLimits", () => {
     assertEquals(open.status, 200);
   });
 
+  it("know a client by where its connection comes from, whatever it claims", async () => {
+    await using database = await createSeededDatabase(10);
+    const env = {
+      REDIS_URL: redis.serviceUrl,
+      DATABASE_URL: database.url,
+      CACHE_PREFIX: "tremote",
+    };
+    await using service = await startService({ env });
+    await eventually(async () => {
+      const response = await service.fetch("/cache/stats", {
+        headers: { "x-forwarded-for": "1.1.1.1" },
+      });
+      await response.body?.cancel();
+      assertEquals(await redis.cli("KEYS", "tremote:limit:*"), "tremote:limit:admin:127.0.0.1");
+    });
+  });
+
   it("do not keep the service from answering where nothing listens at REDIS_URL", async () => {
     await using database = await createSeededDatabase(10);
     const env = {

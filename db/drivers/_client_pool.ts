@@ -1,4 +1,5 @@
 import { Client, type ClientOptions } from "@db/postgres";
+import type { PoolStats } from "../database.ts";
 import type { Clock } from "../runtime.ts";
 import { withDeadline } from "./_deadline.ts";
 
@@ -56,6 +57,15 @@ export class ClientPool {
       this.#lent.delete(loan.client);
       this.#giveBack(loan);
     }
+  }
+
+  /** What the clients are doing. */
+  stats(): PoolStats {
+    return {
+      connectionsMax: this.#options.clientsMax,
+      inUse: this.#lent.size,
+      waiting: this.#waiting.length,
+    };
   }
 
   /** Waits up to `timeoutMs` for lent clients, then ends all that are left. */

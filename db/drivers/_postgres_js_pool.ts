@@ -30,6 +30,11 @@ export class Pool {
     this.#clock = clock;
   }
 
+  /** Statements and transactions that have not ended. Each has, or waits for, a connection. */
+  get running(): number {
+    return this.#running;
+  }
+
   /** Counts `run` among what runs here. */
   async track<T>(run: () => Promise<T>): Promise<T> {
     this.#running++;

@@ -10,7 +10,14 @@
  * @module
  */
 import { type ClientOptions, PostgresError } from "@db/postgres";
-import type { Database, DatabaseOptions, Queryable, SqlValue, Subscription } from "../database.ts";
+import type {
+  Database,
+  DatabaseOptions,
+  PoolStats,
+  Queryable,
+  SqlValue,
+  Subscription,
+} from "../database.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
@@ -99,6 +106,10 @@ class DenoPostgresDatabase implements Database {
     return Promise.reject(
       new Error(`Cannot listen on ${channel}: @db/postgres has no LISTEN. Poll instead`),
     );
+  }
+
+  pool(): PoolStats {
+    return this.#pool.stats();
   }
 
   close(): Promise<void> {

@@ -7,7 +7,14 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import postgres from "postgres";
-import type { Database, DatabaseOptions, Queryable, SqlValue, Subscription } from "../database.ts";
+import type {
+  Database,
+  DatabaseOptions,
+  PoolStats,
+  Queryable,
+  SqlValue,
+  Subscription,
+} from "../database.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { arrayText, arrayTypes } from "./_array_text.ts";
@@ -87,6 +94,7 @@ export function connect(options: DatabaseOptions): Database {
 class PostgresJsDatabase implements Database {
   readonly #options: DatabaseOptions;
   readonly #clock: Clock;
+  readonly #poolMax: number;
   readonly #connectTimeoutMs: number;
   readonly #statementTimeoutMs: number;
   readonly #retired = new Set<Promise<void>>();
@@ -97,6 +105,7 @@ class PostgresJsDatabase implements Database {
   constructor(options: DatabaseOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#poolMax = options.poolMax ?? 20;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
     this.#statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
     this.#pool = this.#open();
@@ -175,6 +184,12 @@ class PostgresJsDatabase implements Database {
     return subscription;
   }
 
+  pool(): PoolStats {
+    const connectionsMax = this.#poolMax;
+    const inUse = Math.min(this.#pool.running, connectionsMax);
+    return { connectionsMax, inUse, waiting: this.#pool.running - inUse };
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([
@@ -196,7 +211,7 @@ class PostgresJsDatabase implements Database {
       ...(database === "" ? {} : { database }),
       // The host stands for a name where there is none: an address is looked for in the certificate.
       ...(ca === undefined ? {} : { ssl: { ca, host: hostname } }),
-      max: this.#options.poolMax ?? 20,
+      max: this.#poolMax,
       connect_timeout: this.#connectTimeoutMs / 1_000,
       connection: {
         application_name: "lookaside",

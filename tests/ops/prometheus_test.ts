@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { parser } from "@prometheus-io/lezer-promql";
 import { fileURLToPath } from "node:url";
+import { connect } from "@db/driver";
 import { parse } from "yaml";
 import { z } from "zod";
 import { eventually } from "../support/eventually.ts";
@@ -64,6 +65,7 @@ describe("the alerts and the dashboard, of a service under way", () => {
           DATABASE_URL: database.url,
           CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
           CACHE_AUDIT_RATIO: "1",
+          ADMIN_RATE_LIMIT: "0",
         },
       }),
     );
@@ -98,6 +100,29 @@ describe("the alerts and the dashboard, of a service under way", () => {
       const found = selectorsOf(expr).every((one) => series.some((each) => isMatch(one, each)));
       assertEquals(found, there, expr);
     }
+  });
+});
+
+describe("a service without its cache", () => {
+  it("sets off no alert that tells of the cache's feed and relay", async () => {
+    await using database = await createSeededDatabase(10);
+    await using service = await startService({
+      env: {
+        REDIS_URL: requiredEnv("REDIS_URL"),
+        DATABASE_URL: database.url,
+        CACHE: "off",
+        CHANGES_POLL_MS: "50",
+      },
+    });
+    await using other = connect({ url: database.url, poolMax: 1 });
+    for (let id = 1; id <= 5; id++) {
+      await other.query("UPDATE users SET name = $1 WHERE id = $2", ["changed", id]);
+    }
+    const text = await (await service.fetch("/metrics")).text();
+    for (
+      const sample of ["coherent 1", 'breaker_state{state="open"} 0', "pending_invalidations 0"]
+        .concat("relay_backlog 0", "relay_lag_seconds 0", "database_up 1")
+    ) assertMatch(text, new RegExp(`^lookaside_${RegExp.escape(sample)}$`, "m"));
   });
 });
 

@@ -183,6 +183,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     warm: () => Promise.resolve(0),
     invalidations,
     stopping: stopping.signal,
+    database: { pool: () => ({ connectionsMax: 20, inUse: 3, waiting: 1 }) },
     ready: () => true,
     onError: (error, context) => void errors.push({ error, context }),
     ...changes,

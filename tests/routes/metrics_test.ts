@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { DatabaseUnavailableError } from "../../db/database.ts";
-import { type Api, createApi } from "./api_fixture.ts";
+import { type Api, createApi, type SendInit } from "./api_fixture.ts";
 
 const relay = { applied: 11, replayed: 12, backlog: 13, lagMs: 14_500 };
 
@@ -74,12 +74,18 @@ describe("GET /metrics", () => {
       audit_stale_total: 22,
       'errors_total{status="500"}': 0,
       'errors_total{status="503"}': 0,
-      event_loop_lag_seconds: 0,
+      pool_connections_max: 20,
+      pool_connections_in_use: 3,
+      pool_waiting: 1,
+      'event_loop_lag_seconds{quantile="0.5"}': 0,
+      'event_loop_lag_seconds{quantile="0.99"}': 0,
+      'event_loop_lag_seconds{quantile="1"}': 0,
     };
     const { process_resident_memory_bytes, process_heap_used_bytes, ...scraped } = await scrape(
       api,
     );
-    assertEquals(scraped, expected);
+    const others = Object.entries(scraped).filter(([name]) => !name.startsWith("requests_total"));
+    assertEquals(Object.fromEntries(others), expected);
     assert(Number(process_resident_memory_bytes) > Number(process_heap_used_bytes));
   });
 
@@ -90,6 +96,107 @@ describe("GET /metrics", () => {
     await api.send("/users/1");
     const { loads_total, ...rest } = await scrape(api);
     assertEquals([loads_total, rest['hits_total{tier="memory"}']], [1, 1]);
+  });
+
+  it("counts every request, whatever became of it", async () => {
+    await using api = createApi({
+      access: { adminTokens: ["secret"], open: false },
+      corsOrigins: ["https://app.example"],
+    });
+    for (
+      const [path, init] of [
+        ["/users/1", {}],
+        ["/users/2?x=1", {}],
+        ["/users/1", { headers: { "if-none-match": "*" } }],
+        ["/users/1", { method: "HEAD" }],
+        ["/users/x", {}],
+        ["/users/77", {}],
+        ["/users", {}],
+        ["/users?page=1&limit=2", {}],
+        ["/users/1", { method: "PUT" }],
+        ["/users/1", { method: "BREW" }],
+        ["/users/1", { method: "OPTIONS" }],
+        ["/users/1/more", {}],
+        ["/nowhere", {}],
+        ["/", {}],
+      ] as const
+    ) await (await api.send(path, init)).body?.cancel();
+    const headers = { authorization: "Bearer secret" };
+    const scraped = await scrape(api, { headers });
+    const counted = Object.entries(scraped).flatMap(([name, value]) => {
+      const [, labels = ""] = /^requests_total\{(.*)\}$/.exec(name) ?? [];
+      return labels === "" || value === 0 ? [] : [`${labels.replaceAll(/\w+=|"/g, "")} ${value}`];
+    });
+    assertEquals(counted.sort(), [
+      "GET,/,200 1",
+      "GET,/users,200 2",
+      "GET,/users/:id,200 3",
+      "GET,/users/:id,304 1",
+      "GET,/users/:id,400 1",
+      "GET,/users/:id,404 2",
+      "GET,other,404 1",
+      "OPTIONS,/users/:id,204 1",
+      "PUT,/users/:id,401 1",
+      "other,/users/:id,405 1",
+    ]);
+    assertEquals((await scrape(api, { headers }))[series("GET", "/metrics", 200)], 1);
+  });
+
+  it("counts reads that failed, and those that were refused for being too many", async () => {
+    let refused = false;
+    const clients = {
+      name: "client",
+      limit: 9,
+      windowMs: 60_000,
+      take: () => Promise.resolve({ allowed: !refused, remaining: 0, resetMs: 1 }),
+    };
+    await using api = createApi({ limits: { clients, trustedProxies: 0 } });
+    api.users.failure = new DatabaseUnavailableError("Cannot query: down");
+    await api.send("/users/1");
+    await api.send("/users");
+    api.users.failure = new Error("broken");
+    await api.send("/users/1");
+    refused = true;
+    await api.send("/users/1");
+    await api.send("/docs");
+    refused = false;
+    const scraped = await scrape(api);
+    for (
+      const [path, status] of [
+        ["/users/:id", 503],
+        ["/users", 503],
+        ["/users/:id", 500],
+        ["/users/:id", 429],
+        ["/docs", 429],
+      ] as const
+    ) assertEquals(scraped[series("GET", path, status)], 1, `${path} ${status}`);
+  });
+
+  it("begins at 0 for each route, so that its first request shows in a rate", async () => {
+    await using api = createApi();
+    const scraped = await scrape(api);
+    for (const { method, path } of api.routes) {
+      assertEquals(scraped[series(method, path, 200)], 0, `${method} ${path}`);
+    }
+  });
+
+  it("tells how late timers fired in the last minute", async () => {
+    const stopping = new AbortController();
+    await using api = createApi({ stopping: stopping.signal });
+    await scrape(api); // begins to look
+    await api.clock.advance(9_900);
+    api.clock.jump(250);
+    await api.clock.advance(0);
+    const lag = async () => {
+      const scraped = await scrape(api);
+      return ["0.5", "0.99", "1"].map((rank) =>
+        scraped[`event_loop_lag_seconds{quantile="${rank}"}`]
+      );
+    };
+    assertEquals(await lag(), [0, 0, 0.15]);
+    await api.clock.advance(60_000);
+    assertEquals(await lag(), [0, 0, 0]);
+    stopping.abort();
   });
 
   it("answers scrapes that overlap", async () => {
@@ -139,9 +246,14 @@ function watchStats(api: Api): void {
   api.cache.stats = () => stats;
 }
 
+/** The name of a count of requests. */
+function series(method: string, route: string, status: number): string {
+  return `requests_total{method="${method}",route="${route}",status="${status}"}`;
+}
+
 /** The samples of a scrape by name and labels, without the common prefix. */
-async function scrape(api: Api): Promise<Record<string, number>> {
-  const text = await (await api.send("/metrics")).text();
+async function scrape(api: Api, init: SendInit = {}): Promise<Record<string, number>> {
+  const text = await (await api.send("/metrics", init)).text();
   const samples = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   return Object.fromEntries(samples.map((line) => {
     const [, name = "", value = ""] = /^lookaside_(\S+) (\S+)$/.exec(line) ?? [];

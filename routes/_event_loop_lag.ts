@@ -1,0 +1,57 @@
+/**
+ * How late this process gets round to what is due.
+ *
+ * @module
+ */
+import type { Clock, Timer } from "../cache/mod.ts";
+
+const EVERY_MS = 100;
+/** Those of the last minute. */
+const SAMPLES_MAX = 600;
+
+/** Quantiles of the lags of the last minute, in milliseconds. */
+export interface EventLoopLagStats {
+  /** The median. */
+  readonly p50Ms: number;
+  /** The 99th percentile. */
+  readonly p99Ms: number;
+  /** The longest. */
+  readonly maxMs: number;
+}
+
+/**
+ * Notes how late timers fire. Begins when first asked, for it is of use only to who asks again and again;
+ * `monitorEventLoopDelay` of `node:perf_hooks` does not see a blocked loop in Deno 2.9.6.
+ */
+export class EventLoopLag {
+  readonly #clock: Clock;
+  readonly #stopping: AbortSignal;
+  readonly #lagsMs: number[] = [];
+  #count = 0;
+  #timer: Timer | undefined;
+
+  /** `stopping` ends it. */
+  constructor(clock: Clock, stopping: AbortSignal) {
+    this.#clock = clock;
+    this.#stopping = stopping;
+  }
+
+  /** What was noted in the last minute. Zeroes where nothing was. */
+  stats(): EventLoopLagStats {
+    if (this.#timer === undefined && !this.#stopping.aborted) {
+      this.#stopping.addEventListener("abort", () => this.#timer?.cancel(), { once: true });
+      this.#next();
+    }
+    const sorted = this.#lagsMs.toSorted((a, b) => a - b);
+    const rank = (share: number) => sorted[Math.ceil(sorted.length * share) - 1] ?? 0;
+    return { p50Ms: rank(0.5), p99Ms: rank(0.99), maxMs: rank(1) };
+  }
+
+  #next(): void {
+    const dueMs = this.#clock.monotonicNow() + EVERY_MS;
+    this.#timer = this.#clock.after(EVERY_MS, () => {
+      this.#lagsMs[this.#count++ % SAMPLES_MAX] = Math.max(0, this.#clock.monotonicNow() - dueMs);
+      this.#next();
+    });
+  }
+}
