@@ -99,8 +99,8 @@ export class RequestCounts {
       this.#methods.add(method);
       this.#countsOf(this.#routeAt(path), method);
     }
-    return (request, ...rest) => {
-      const answering = fetch(request, ...rest);
+    return (request, env, executionContext) => {
+      const answering = fetch(request, env, executionContext);
       const route = this.#routeOf(request.url);
       const method = request.method === "HEAD" ? "GET" : request.method;
       if (route.countsReads && method === "GET") return answering;
