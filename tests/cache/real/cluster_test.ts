@@ -4,6 +4,7 @@ import { eventually } from "../../support/eventually.ts";
 import { type RedisCluster, startRedisCluster } from "../../support/redis_cluster.ts";
 import type { RedisServer } from "../../support/redis_server.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
 const KEYS = Array.from({ length: 24 }, (_, at) => `user:${at}`);
@@ -61,6 +62,18 @@ describe("Cache on a Redis Cluster", () => {
     await inUse(workload);
     await workload.untilHits(200);
     assertRight(await workload.stop());
+  });
+
+  it("believes a server that has taken over once the changes were applied to it again", async () => {
+    await assertBelievedLate({
+      serviceUrl: cluster.serviceUrl,
+      takeOver: async (redisKey) => {
+        const owner = await cluster.ownerOf(redisKey);
+        assertEquals(await owner.cli("WAIT", "1", "5000"), "1");
+        await owner.kill();
+        return await cluster.successorOf(owner, await cluster.slotOf(redisKey));
+      },
+    });
   });
 
   it("answers nothing old while slots are migrated under load", async () => {

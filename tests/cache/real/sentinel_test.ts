@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../support/eventually.ts";
 import { type RedisSentinel, startRedisSentinel } from "../../support/redis_sentinel.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
 const KEYS = Array.from({ length: 12 }, (_, at) => `user:${at}`);
@@ -55,6 +56,18 @@ describe("Cache on Redis Sentinel", () => {
     await inUse(workload);
     await workload.untilHits(200);
     assertRight(await workload.stop());
+  });
+
+  it("believes a server that has taken over once the changes were applied to it again", async () => {
+    await assertBelievedLate({
+      serviceUrl: topology.serviceUrl,
+      takeOver: async () => {
+        await topology.settled();
+        const before = await topology.primary();
+        assertEquals(await before.cli("WAIT", "2", "5000"), "2");
+        return await topology.failover();
+      },
+    });
   });
 
   it("goes on without any Sentinel, and with those that are left", async () => {

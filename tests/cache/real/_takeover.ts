@@ -1,0 +1,57 @@
+/**
+ * What an instance believes of a server that has taken another's place.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { eventually } from "../../support/eventually.ts";
+import type { RedisServer } from "../../support/redis_server.ts";
+import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./_nodes.ts";
+
+/** Servers of which one can take another's place. */
+export interface Takeover {
+  /** What the instance is told. */
+  readonly serviceUrl: string;
+  /** Has another server take over from the one that owns a key, with its copy, and answers it. */
+  takeOver(redisKey: string): Promise<RedisServer>;
+}
+
+/**
+ * Asserts that an instance reads nothing from a server that has taken over until it has applied the changes
+ * of the recent past again: the server may lack deletes that its predecessor had acknowledged.
+ */
+export async function assertBelievedLate({ serviceUrl, takeOver }: Takeover): Promise<void> {
+  const prefix = freshPrefix();
+  const redisKey = `${prefix}:1:{k}`;
+  let applied: Promise<void> = Promise.resolve();
+  await using node: Node = openNode(serviceUrl, {
+    prefix,
+    catchUp: async ({ server }) => {
+      await applied;
+      const [found] = node.cache.servers.filter(({ name }) => name === server);
+      assertEquals(await found?.delete("k"), "applied");
+    },
+  });
+  await eventually(() => assertGreater(node.count("caught-up"), 0));
+  await coherent(node);
+  const row = new Row("old");
+  await holdInMemory([node], "k", row.load);
+
+  const { promise, resolve } = Promise.withResolvers<void>();
+  applied = promise;
+  const successor = await takeOver(redisKey);
+  await eventually(() => assertGreater(node.count("connection", { connected: false }), 0));
+  await eventually(() => assertGreater(node.count("connection", { connected: true }), 1));
+  row.value = "new"; // Its delete had been acknowledged by the predecessor.
+  try {
+    for (let round = 0; round < 50; round++) {
+      assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
+    }
+    assertEquals(await successor.cli("EXISTS", redisKey), "1", "there was nothing old to be read");
+  } finally {
+    resolve();
+  }
+  await coherent(node);
+  await holdInMemory([node], "k", row.load);
+  assert((await node.cache.getOrLoad("k", row.load)).value() === "new");
+}
