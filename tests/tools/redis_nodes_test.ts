@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { parseConfig } from "../../config.ts";
 import { netAddresses } from "../../tools/permissions.ts";
 import { announcedNodes } from "../../tools/redis_nodes.ts";
+import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/free_port.ts";
 import { type RedisCluster, startRedisCluster } from "../support/redis_cluster.ts";
 import { startRedisSentinel } from "../support/redis_sentinel.ts";
@@ -34,6 +35,10 @@ describe("announcedNodes()", () => {
   it("finds every node of a cluster by one of them, also one that is down", async () => {
     const [seed, down] = cluster.servers;
     await down?.kill();
+    await eventually(async () => {
+      const slots = await seed?.cli("CLUSTER", "SLOTS") ?? "";
+      assert(!slots.split("\n").includes(`${down?.port}`), "the others have not noticed yet");
+    });
     const REDIS_URL = `redis-cluster://127.0.0.1:${seed?.port}`;
     assertEquals(await allowedFor({ REDIS_URL }), {
       addresses: addressesOf(cluster.servers),
