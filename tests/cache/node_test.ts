@@ -8,6 +8,8 @@ import { requiredEnv } from "../support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const NODE_MIN = 20;
+/** A program that takes longer than this hangs. */
+const PROGRAM_MS_MAX = 120_000;
 
 /** A program of a user with types that hold, and a mistake that the types must see. */
 const CONSUMER = `
@@ -72,7 +74,7 @@ describe("the package for Node", { ignore: nodeMajor < NODE_MIN }, () => {
     await bundleSuite(join(folder, "suite.mjs"));
     const report = await run(
       "node",
-      ["--test", "--test-reporter=junit", "--test-concurrency=1", "suite.mjs"],
+      ["--test", "--test-reporter=junit", "--test-timeout=30000", "suite.mjs"],
       folder,
     );
     const { passed, failed, skipped } = countTests(report);
@@ -141,6 +143,7 @@ async function run(command: string, args: readonly string[], cwd: string): Promi
     cwd,
     env: { REDIS_URL: requiredEnv("REDIS_URL"), NO_COLOR: "1" },
     stdin: "null",
+    signal: AbortSignal.timeout(PROGRAM_MS_MAX),
   }).output();
   const output = new TextDecoder().decode(stdout);
   assert(success, `${command} ${args.join(" ")}\n${output}${new TextDecoder().decode(stderr)}`);
