@@ -47,7 +47,7 @@ const WARM_COUNT = 100;
 /** The Redis URL of a cache that is this process's own. */
 const IN_MEMORY = "memory:";
 
-type Handler = (request: Request) => Response | Promise<Response>;
+type Handler = Deno.ServeHandler;
 
 /** Runs the service until it is told to stop. */
 async function serve(config: Config, logger: Logger): Promise<void> {

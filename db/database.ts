@@ -82,6 +82,11 @@ export interface DatabaseOptions {
   readonly ca?: string;
   /** The most connections open at once. Default 20. */
   readonly poolMax?: number;
+  /**
+   * How many statements and transactions wait for a connection; one more is refused with
+   * {@linkcode DatabaseUnavailableError}. Default 1,000.
+   */
+  readonly queueMax?: number;
   /** How long a connection may take to open. Default 2,000. */
   readonly connectTimeoutMs?: number;
   /** How long a statement may run, enforced by Postgres. Default 5,000. */

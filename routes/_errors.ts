@@ -59,6 +59,11 @@ export function invalid(issues: readonly Issue[]): Response {
   return failure(400, { error: "Invalid request", issues: listed });
 }
 
+/** 400: the request has a Host that no URL can have. */
+export function invalidHost(): Response {
+  return invalid([{ path: "host", message: "Expected the name or address of a host" }]);
+}
+
 /** 401: the body of an answer to a request without a good token. */
 export const UNAUTHORIZED = { error: "Unauthorized" };
 

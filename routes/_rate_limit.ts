@@ -4,6 +4,7 @@
  * @module
  */
 import type { Context, Hono, MiddlewareHandler } from "hono";
+import { getPath } from "hono/utils/url";
 import { isIP } from "node:net";
 import { tooManyRequests } from "./_errors.ts";
 
@@ -66,7 +67,8 @@ export function limitAll(
   },
 ): Fetch {
   return async function limited(request, connection, ...rest) {
-    if (EXEMPT.has(new URL(request.url).pathname)) return await fetch(request, connection, ...rest);
+    // As Hono reads it: under some Hosts `URL` would throw.
+    if (EXEMPT.has(getPath(request))) return await fetch(request, connection, ...rest);
     const allowance = await limiter.take(clientOf(request.headers, connection, trustedProxies));
     const headers = Object.entries(headersOf(limiter, allowance));
     if (!allowance.allowed) onRefused(request);

@@ -8,7 +8,7 @@ import { every } from "hono/combine";
 import { cors } from "hono/cors";
 import { type Access, adminOnly } from "./_access.ts";
 import { ErrorCounts } from "./_error_counts.ts";
-import { answerErrors } from "./_errors.ts";
+import { answerErrors, invalidHost } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
 import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
 import { RequestCounts } from "./_request_counts.ts";
@@ -126,6 +126,8 @@ function answerHeads(app: Hono): void {
   app.fetch = (request, env, executionContext) => {
     if (request.method !== "HEAD") return fetch(request, env, executionContext);
     const { url, headers } = request;
+    // Deno passes requests on under whatever Host, and from some of them no other can be made.
+    if (!URL.canParse(url)) return withoutBody(invalidHost());
     return withoutBody(fetch(new Request(url, { headers }), env, executionContext));
   };
 }

@@ -22,7 +22,11 @@ import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
+import { StatementBound } from "./_statement_bound.ts";
 import { isUnavailableState, unavailable } from "./_unavailable.ts";
+
+const POOL_MAX = 20;
+const QUEUE_MAX = 1_000;
 
 /** How long running statements may take to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -37,6 +41,7 @@ export function connect(options: DatabaseOptions): Database {
 class DenoPostgresDatabase implements Database {
   readonly #clock: Clock;
   readonly #limitMs: number;
+  readonly #bound: StatementBound;
   readonly #pool: ClientPool;
 
   constructor(options: DatabaseOptions) {
@@ -44,9 +49,11 @@ class DenoPostgresDatabase implements Database {
     const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
     this.#clock = options.clock ?? systemClock;
     this.#limitMs = connectTimeoutMs + statementTimeoutMs;
+    const poolMax = options.poolMax ?? POOL_MAX;
+    this.#bound = new StatementBound(poolMax, options.queueMax ?? QUEUE_MAX);
     this.#pool = new ClientPool({
       client: clientOptions(options, statementTimeoutMs),
-      clientsMax: options.poolMax ?? 20,
+      clientsMax: poolMax,
       connectTimeoutMs,
       waitMs: this.#limitMs,
       clock: this.#clock,
@@ -123,10 +130,12 @@ class DenoPostgresDatabase implements Database {
   async #lend<T>(use: (loan: Loan) => Promise<T>): Promise<T> {
     let lent = false;
     try {
-      return await this.#pool.lend((loan) => {
-        lent = true;
-        return use(loan);
-      });
+      return await this.#bound.run(() =>
+        this.#pool.lend((loan) => {
+          lent = true;
+          return use(loan);
+        })
+      );
     } catch (error) {
       // Once a client was lent the error is the caller's own, or translated where it arose.
       throw lent ? error : translate(error);

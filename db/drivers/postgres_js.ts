@@ -21,7 +21,11 @@ import { arrayText, arrayTypes } from "./_array_text.ts";
 import { copyChunks } from "./_copy_text.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
 import { Pool, type Sql } from "./_postgres_js_pool.ts";
+import { StatementBound } from "./_statement_bound.ts";
 import { isUnavailableState, unavailable } from "./_unavailable.ts";
+
+const POOL_MAX = 20;
+const QUEUE_MAX = 1_000;
 
 /** How long running statements may take to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -97,6 +101,7 @@ class PostgresJsDatabase implements Database {
   readonly #poolMax: number;
   readonly #connectTimeoutMs: number;
   readonly #statementTimeoutMs: number;
+  readonly #bound: StatementBound;
   readonly #retired = new Set<Promise<void>>();
   readonly #subscriptions = new Set<Subscription>();
   #pool: Pool;
@@ -105,15 +110,18 @@ class PostgresJsDatabase implements Database {
   constructor(options: DatabaseOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#poolMax = options.poolMax ?? 20;
+    this.#poolMax = options.poolMax ?? POOL_MAX;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
     this.#statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
+    this.#bound = new StatementBound(this.#poolMax, options.queueMax ?? QUEUE_MAX);
     this.#pool = this.#open();
   }
 
   query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
     const pool = this.#pool;
-    return pool.track(() => this.#run<Row>({ pool, sql: pool.sql }, text, values));
+    return this.#bound.run(() =>
+      pool.track(() => this.#run<Row>({ pool, sql: pool.sql }, text, values))
+    );
   }
 
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
@@ -271,7 +279,7 @@ class PostgresJsDatabase implements Database {
   #begin<T>(run: (sql: TransactionSql, target: Target) => Promise<T>): Promise<T> {
     const pool = this.#pool;
     if (this.#closed) return Promise.reject(unavailable("the pool was closed", undefined));
-    return pool.track(() => this.#beginOn(pool, run));
+    return this.#bound.run(() => pool.track(() => this.#beginOn(pool, run)));
   }
 
   /**

@@ -94,6 +94,32 @@ describe("@db/driver in an outage", () => {
     assertEquals(await assertAnswersOrUnavailable(database, 30), 30);
   });
 
+  it("query() and transaction() refuse at once what would wait past the bound, until some are done", async () => {
+    await using database = connect({ url: server.url, poolMax: 1, queueMax: 2 });
+    await using other = connect({ url: server.url, poolMax: 1 });
+    await other.query("SELECT pg_advisory_lock(7)");
+    const waiting = [
+      database.query("SELECT pg_advisory_lock_shared(7)"),
+      database.query("SELECT 1"),
+      database.transaction((transaction) => transaction.query("SELECT 1")),
+    ];
+    const tookMs = await elapsedMs(async () => {
+      await assertRejects(
+        () => database.query("SELECT 1"),
+        DatabaseUnavailableError,
+        "3 statements",
+      );
+      await assertRejects(
+        () => database.transaction((transaction) => transaction.query("SELECT 1")),
+        DatabaseUnavailableError,
+      );
+    });
+    assertLess(tookMs, slackMs);
+    await other.query("SELECT pg_advisory_unlock(7)");
+    await Promise.all(waiting);
+    assertEquals(await assertAnswersOrUnavailable(database, 3), 3);
+  });
+
   it("transaction() gives up on a server that hangs in the middle", async () => {
     await using proxy = startTcpProxy(server.port);
     const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;

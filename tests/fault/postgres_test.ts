@@ -71,6 +71,28 @@ describe("the service, its Postgres", () => {
     await eventually(async () => assertEquals((await get("/users/120")).status, 200));
   });
 
+  it("hung under more writes than may wait, refuses at once those past the bound", async () => {
+    const startedAtMs = performance.now();
+    proxy.hang();
+    try {
+      const tooksMs: number[] = [];
+      const answers = await Promise.all(
+        range(0, 1_100).map(async (n) => {
+          const answer = await put(n % usersCount + 1, "Perhaps written");
+          tooksMs.push(performance.now() - startedAtMs);
+          return answer;
+        }),
+      );
+      for (const answer of answers) assertUnavailable(answer);
+      // 20 run, 1,000 wait; the change feed has one or two of those places.
+      assertLess(tooksMs.filter((tookMs) => tookMs > 5_000).length, 1_021);
+      assertLess(Math.max(...tooksMs), 15_000);
+    } finally {
+      proxy.pass();
+    }
+    await eventually(async () => assertEquals((await put(7, "Written")).status, 200));
+  });
+
   it("restarted under requests, gives each a full answer: 200, or 503 with Retry-After", async () => {
     await using load = startLoad({
       send: (n) =>
@@ -110,6 +132,37 @@ describe("the service, its Postgres", () => {
     assertEquals(await other.stop(), 0, other.log);
   });
 
+  for (const mode of ["Redis", "memory"] as const) {
+    it(`hung, serves what is past its TTL at once and marked stale, within its grace (${mode})`, async () => {
+      await using own = await startService({
+        env: { ...env, ...agingEnv, ...(mode === "memory" ? { REDIS_URL: "memory:" } : {}) },
+      });
+      for (const path of agingPaths) await cacheInUse(own, path);
+      proxy.hang();
+      try {
+        for (const path of agingPaths) await assertServedStale(own, path);
+        assertUnavailable(await read(() => own.fetch("/users/150")));
+      } finally {
+        proxy.pass();
+      }
+      // Once it can be, it is refreshed behind a stale answer.
+      for (const path of agingPaths) {
+        await eventually(async () => assertEquals(await isStale(own, path), false));
+      }
+    });
+  }
+
+  it("hung, is waited for where the grace is over, and then answered with 503", async () => {
+    await using own = await startService({ env: { ...env, ...agingEnv, CACHE_GRACE_MS: "300" } });
+    await cacheInUse(own, "/users/9");
+    proxy.hang();
+    try {
+      await eventually(async () => assertUnavailable(await read(() => own.fetch("/users/9"))));
+    } finally {
+      proxy.pass();
+    }
+  });
+
   function get(path: string): Promise<Answer> {
     return read(() => service.fetch(path));
   }
@@ -124,6 +177,33 @@ describe("the service, its Postgres", () => {
     );
   }
 });
+
+/** Entries are fresh for half a second each, all the same, and may be served for a minute after. */
+const agingEnv = {
+  CACHE_PREFIX: "taging",
+  CACHE_TTL_MS: "500",
+  CACHE_LIST_TTL_MS: "500",
+  CACHE_JITTER_RATIO: "0",
+};
+
+/** Look-ups of one key, of a page, and of several keys. */
+const agingPaths = ["/users/9", "/users?limit=5", "/users?ids=9,10"];
+
+/** Waits until an entry is stale, and expects each answer until then at once. */
+async function assertServedStale(service: Service, path: string): Promise<void> {
+  await eventually(async () => {
+    const startedAtMs = performance.now();
+    const stale = await isStale(service, path);
+    assertLess(performance.now() - startedAtMs, 1_000);
+    assertEquals(stale, true);
+  });
+}
+
+async function isStale(service: Service, path: string): Promise<boolean> {
+  const { status, text, headers } = await read(() => service.fetch(path));
+  assertEquals(status, 200, text);
+  return /; hit; ttl=-\d+; /.test(headers.get("cache-status") ?? "");
+}
 
 function isUnavailable({ status, headers, text }: Answer): boolean {
   return status === 503 && /^\d+$/.test(headers.get("retry-after") ?? "") &&

@@ -1,0 +1,35 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task test:fuzz --requests 100000 --seed 7`: sends whatever there is to a service on servers of its
+ * own, and looks at what that leaves behind. Exit code 0: nothing was found.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { startPostgres } from "../support/postgres_server.ts";
+import { fuzz } from "./fuzz.ts";
+import { FuzzWorld } from "./world.ts";
+
+const { values } = parseArgs({
+  args: [...Deno.args],
+  options: { requests: { type: "string", default: "100000" }, seed: { type: "string" } },
+});
+const requests = Number(values.requests);
+const seed = Number(values.seed ?? crypto.getRandomValues(new Int32Array(1))[0]);
+if (!Number.isInteger(requests) || requests < 1 || !Number.isInteger(seed)) {
+  throw new RangeError("Cannot fuzz: --requests and --seed must be whole numbers");
+}
+
+await using server = await startPostgres();
+Deno.env.set("DATABASE_URL", server.url);
+await using world = await FuzzWorld.start();
+console.log(`seed ${seed}`);
+const startedAtMs = performance.now();
+try {
+  console.log(await fuzz(world, { requests, seed }));
+} catch (error) {
+  console.error(error);
+  Deno.exitCode = 1;
+}
+console.log(`${Math.round((performance.now() - startedAtMs) / 1_000)} s`);
