@@ -131,6 +131,8 @@ export interface Config {
   readonly warmCount: number;
   /** How many processes share the port. */
   readonly workers: number;
+  /** Whether Deno sends spans to a collector. The other `OTEL_…` variables are Deno's to read. */
+  readonly tracing: boolean;
   /** The least severe records that are logged. */
   readonly logLevel: LogLevel;
 }
@@ -170,6 +172,7 @@ const VARIABLES = {
     "must be * or origins such as https://app.example, without a path",
   ),
   SHUTDOWN_TIMEOUT_MS: integer(0, TIMEOUT_MS_MAX).default(10_000),
+  OTEL_DENO: oneOf(["true", "1", "false", "0"]).default("false"),
   LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
   DATABASE_URL: postgresUrl()
     .default("postgres://postgres:secret@127.0.0.1:5432/testdb"),
@@ -267,6 +270,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     auditRatio: values.CACHE_AUDIT_RATIO,
     warmCount: values.CACHE_WARM,
     workers: values.WORKERS,
+    tracing: /^(true|1)$/.test(values.OTEL_DENO),
     logLevel: values.LOG_LEVEL,
   });
 }

@@ -60,14 +60,16 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   }
   const worker = config.workers > 1 ? resources.use(new Worker(stop)) : undefined;
   // Closed last: what the cache still loads in the background needs it.
-  const database = resources.use(
+  const tracing = config.tracing ? await import("./tracing.ts") : undefined;
+  const connected = resources.use(
     connect({ ...config.database, ...await readCa(config.database.caFile) }),
   );
+  const database = tracing?.traceDatabase(connected) ?? connected;
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger);
   // What the cache asks of the feed, it asks once it is connected: later than both are made.
   const cache: Cache = resources.use(
-    new Cache({
+    new (tracing?.TracedCache ?? Cache)({
       ...await readCa(config.cache.caFile),
       ...config.cache,
       catchUp: (request) => changes.catchUp(request),

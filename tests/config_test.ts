@@ -43,6 +43,7 @@ const DEFAULTS: Config = {
   auditRatio: 0,
   warmCount: 0,
   workers: 1,
+  tracing: false,
   logLevel: "info",
 };
 
@@ -58,6 +59,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   TRUST_PROXY: [...NOT_WHOLE_NUMBERS, "on", "11"],
   CORS_ORIGINS: ["app.example", "https://app.example/", "https://*.app.example", "null", "ftp://a"],
   SHUTDOWN_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "600001"],
+  OTEL_DENO: ["on", "TRUE"],
   LOG_LEVEL: ["loud", "INFO"],
   DATABASE_URL: [
     "postgres:",
@@ -140,6 +142,7 @@ describe("parseConfig()", () => {
       TRUST_PROXY: "2",
       CORS_ORIGINS: "https://app.example http://[::1]:8080",
       SHUTDOWN_TIMEOUT_MS: "0",
+      OTEL_DENO: "true",
       LOG_LEVEL: "trace",
       DATABASE_URL: "postgresql://db.example/app",
       DATABASE_CA_FILE: "/etc/tls/postgres.pem",
@@ -209,6 +212,7 @@ describe("parseConfig()", () => {
       auditRatio: 1,
       warmCount: 1_000,
       workers: 64,
+      tracing: true,
       logLevel: "trace",
     });
   });
