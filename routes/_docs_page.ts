@@ -27,7 +27,7 @@ a { color: var(--link) }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; overflow-wrap: anywhere }
 pre { overflow-x: auto; padding: .75rem; background: var(--soft); border-radius: .375rem; white-space: pre-wrap }
 nav ul { list-style: none; padding: 0 }
-nav li { display: grid; grid-template-columns: 4.5em minmax(0, 16em) minmax(0, 1fr); gap: .5rem }
+nav li { display: grid; grid-template-columns: 4.5em minmax(0, 16em) minmax(0, 1fr); gap: 0 .5rem; align-items: baseline; margin: .375rem 0 }
 @media (max-width: 40rem) { nav li { grid-template-columns: 4.5em minmax(0, 1fr) } nav li :last-child { grid-column: 2 } }
 nav .method { font-size: .875em }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: 0 1rem 1rem; margin: 1rem 0 }

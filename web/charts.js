@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { byId, element, millisecondsText, percentText, rateText } from "./text.js";
+import { byId, durationText, element, percentText, rateText } from "./text.js";
 
 /** @type {typeof import("uplot")} */
 const Plot = /** @type {any} */ (globalThis).uPlot;
@@ -61,7 +61,7 @@ const CHARTS = [
   {
     id: "chart-latency",
     title: "Time to answer a read of users",
-    text: millisecondsText,
+    text: durationText,
     scale: "logarithmic",
     empty: "No answers yet.",
     lines: [
@@ -214,8 +214,8 @@ function makePlot(chart, host) {
       { stroke: ink, grid, ticks, font, size: 28, space: 70, values: clockTimes },
       {
         stroke: ink,
-        grid,
-        ticks,
+        grid: chart.scale === "logarithmic" ? { ...grid, filter: wholeDecades } : grid,
+        ticks: chart.scale === "logarithmic" ? { ...ticks, filter: wholeDecades } : ticks,
         font,
         size: 56,
         space: 28,
@@ -225,6 +225,16 @@ function makePlot(chart, host) {
     series: [{}, ...lines.map((line) => seriesOf(line, chart.stacked ?? false))],
   };
   return new Plot(options, undefined, host);
+}
+
+/**
+ * @param {unknown} _plot
+ * @param {number[]} splits
+ */
+function wholeDecades(_plot, splits) {
+  return splits.map((value) =>
+    Number.isInteger(Number(Math.log10(value).toFixed(6))) ? value : null
+  );
 }
 
 /**

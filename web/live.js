@@ -15,7 +15,7 @@ const SILENCE_MS_MAX = 5_000;
 /**
  * @typedef {object} Listener
  * @property {(sample: any) => void} onSample
- * @property {(state: "live" | "lost") => void} onState
+ * @property {(state: "live" | "lost", reason: string) => void} onState Reason: what the service says.
  * @property {(error: AccessError) => Promise<void>} onAccess Resolves when it is worth another try.
  */
 
@@ -26,9 +26,10 @@ const SILENCE_MS_MAX = 5_000;
  */
 export async function follow(listener) {
   for (let failures = 0;;) {
+    let reason = "";
     try {
       await readStream((sample) => {
-        if (failures >= 0) listener.onState("live");
+        if (failures >= 0) listener.onState("live", "");
         failures = -1; // none since the last sample
         listener.onSample(sample);
       });
@@ -37,8 +38,9 @@ export async function follow(listener) {
         await listener.onAccess(error);
         continue;
       }
+      if (error instanceof Error && error.name === "ServiceError") reason = error.message;
     }
-    listener.onState("lost");
+    listener.onState("lost", reason);
     failures = Math.max(0, failures) + 1;
     await new Promise((resolve) =>
       setTimeout(resolve, Math.min(RETRY_MS * 2 ** (failures - 1), RETRY_MS_MAX))

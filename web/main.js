@@ -31,10 +31,10 @@ await follow({
     showPopular(sample.popular, look);
     showInvalidations(sample.invalidations);
   },
-  onState(/** @type {"live" | "lost"} */ state) {
+  onState(/** @type {"live" | "lost"} */ state, /** @type {string} */ reason) {
     byId("access").hidden = true;
     byId("main").toggleAttribute("data-stale", state !== "live");
-    setStatus(state, state === "live" ? "Live" : lostText());
+    setStatus(state, state === "live" ? "Live" : lostText(reason));
   },
   onAccess: askForToken,
 });
@@ -46,9 +46,11 @@ function lastRate() {
   return parts.includes(null) ? null : parts.reduce((sum, part) => (sum ?? 0) + (part ?? 0), 0);
 }
 
-function lostText() {
+/** @param {string} reason */
+function lostText(reason) {
+  const why = reason === "" ? "" : ` (${reason})`;
   const since = lastAtMs === 0 ? "" : ` What is shown is of ${timeText(lastAtMs)}.`;
-  return `Disconnected: trying again.${since}`;
+  return `Disconnected${why}: trying again.${since}`;
 }
 
 /**

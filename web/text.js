@@ -55,9 +55,15 @@ export function percentText(percent) {
   return `${ONE.format(percent > 99.9 && percent < 100 ? 99.9 : percent)}\u00a0%`;
 }
 
-/** @param {number} ms */
-export function millisecondsText(ms) {
-  return `${Number(ms.toPrecision(2)).toString()}\u00a0ms`;
+/**
+ * In two digits, from microseconds to seconds.
+ *
+ * @param {number} ms
+ */
+export function durationText(ms) {
+  if (ms < 0.1) return `${Number((1000 * ms).toPrecision(2))}\u00a0µs`;
+  if (ms < 1000) return `${Number(ms.toPrecision(2))}\u00a0ms`;
+  return `${Number((ms / 1000).toPrecision(2))}\u00a0s`;
 }
 
 /** @param {number} bytes */

@@ -73,7 +73,7 @@ function hitsTile({ memory, redis }) {
   return {
     name: "Hit rate by tier",
     value: `${text(memory)}\u00a0·\u00a0${text(redis)}\u00a0%`,
-    note: `memory ${countText(memory.hits)} · Redis ${countText(redis.hits)} hits`,
+    note: `${countText(memory.hits)} in memory, ${countText(redis.hits)} in Redis`,
   };
 }
 

@@ -90,7 +90,7 @@ describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
       const hits = await tile(page, "Hit rate by tier");
       const rates = [memory, redis].map(({ hitRate }) => Math.floor(100 * hitRate));
       assertEquals(hits.value.replace(/\u00a0/g, " "), `${rates[0]} · ${rates[1]} %`);
-      assertEquals(hits.note, `memory ${memory.hits} · Redis ${redis.hits} hits`);
+      assertEquals(hits.note, `${memory.hits} in memory, ${redis.hits} in Redis`);
       assertEquals((await tile(page, "Queries saved")).note, `${saved} saved, ${loads} made`);
       const held = await tile(page, "Memory tier");
       assertEquals(held.value, coherent ? "coherent" : "bypassed");
@@ -174,6 +174,19 @@ describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
     await page.getByText("Expected a key without braces and control characters").waitFor();
     const own = dashboard.complaints.filter((text) => !text.includes("status of 400"));
     assertEquals(own, []);
+  });
+
+  it("says why it cannot show anything where too many look on, and goes on when one has left", async () => {
+    const looking = new AbortController();
+    const answers = await Promise.all(
+      Array.from({ length: 32 }, () => service.fetch("/cache/live", { signal: looking.signal })),
+    );
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await page.getByText("Disconnected (Too many are looking on): trying again.").waitFor();
+    looking.abort();
+    await Promise.allSettled(answers.map(({ body }) => body?.cancel()));
+    await becomesLive(page);
   });
 
   it("asks nobody but the service for anything", async () => {
