@@ -5,6 +5,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { type Database, DatabaseUnavailableError, type SqlValue } from "../../db/database.ts";
+import { eventually } from "../support/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
 const hostileTexts = [
@@ -36,6 +37,15 @@ describe("@db/driver", () => {
   });
   beforeEach(async () => {
     await database.query("TRUNCATE notes");
+  });
+
+  it("pool() tells how many connections are in use, and what waits for one", async () => {
+    const idle = { connectionsMax: 4, inUse: 0, waiting: 0 };
+    assertEquals(database.pool(), idle);
+    const running = Array.from({ length: 6 }, () => database.query("SELECT pg_sleep(0.2)"));
+    await eventually(() => assertEquals(database.pool(), { ...idle, inUse: 4, waiting: 2 }));
+    await Promise.all(running);
+    assertEquals(database.pool(), idle);
   });
 
   it("query() answers values as JSON can carry them", async () => {

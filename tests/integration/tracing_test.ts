@@ -1,10 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { connect } from "@db/driver";
 import { z } from "zod";
 import { eventually } from "../support/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { cacheInUse, type Service, startService } from "../support/service.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 
 const Value = z.union([
   z.object({ stringValue: z.string() }),
@@ -90,11 +91,12 @@ class Collector implements AsyncDisposable {
 describe("the service with OTEL_DENO", () => {
   const stack = new AsyncDisposableStack();
   let collector: Collector;
+  let database: TestDatabase;
   let service: Service;
 
   beforeAll(async () => {
     collector = stack.use(new Collector());
-    const database = stack.use(await createSeededDatabase(10));
+    database = stack.use(await createSeededDatabase(10));
     service = stack.use(
       await startService({
         env: {
@@ -148,9 +150,18 @@ describe("the service with OTEL_DENO", () => {
     assertEquals(counts, [3, 3]);
   });
 
-  async function get(path: string): Promise<void> {
+  it("marks what failed", async () => {
+    await using other = connect({ url: database.url, poolMax: 1 });
+    await other.query("ALTER TABLE users RENAME TO gone");
+    await get("/users/5", 500);
+    const spans = await collector.trace("/users/5", "look-up", "load", "query");
+    const failed = spans.filter(({ name, failed }) => failed && name !== "GET");
+    assertEquals(failed.map(({ name }) => name).sort(), ["load", "look-up", "query"]);
+  });
+
+  async function get(path: string, status = 200): Promise<void> {
     const response = await service.fetch(path);
     await response.body?.cancel();
-    assertEquals(response.status, 200);
+    assertEquals(response.status, status);
   }
 });
