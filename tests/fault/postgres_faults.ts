@@ -6,13 +6,18 @@
 import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { type Fault, faultsOf, type Heal, startDefaultWorld } from "./fault.ts";
-import { APP_USER, type World } from "./world.ts";
+import { APP_USER, KEYS_COUNT, type World } from "./world.ts";
 
 /** Added to each statement by the way to Postgres: a half in each direction. */
 const SLOW_MS = 50;
 /** As much as the tables of a world take, and a little more. */
 const DISK_SIZE = "8m";
 const CHUNK = new Uint8Array(4_096);
+/** The SQLSTATE of a write that found no room. */
+const DISK_FULL = "53100";
+const UPDATES_MAX = 10_000;
+/** As many in a row, and the disk is full. */
+const REFUSALS = 20;
 /** The user that Postgres runs as if the tests are root's. */
 const SERVER_USER = 65_534;
 
@@ -103,6 +108,7 @@ async function fillDisk(world: World): Promise<Heal> {
   } catch (error) {
     if (!(error instanceof Error && /os error 28/.test(error.message))) throw error;
   }
+  await useUpPages(world);
   return async () => {
     await Deno.remove(path);
     await snapshot.unsafe("ROLLBACK");
@@ -113,6 +119,21 @@ async function fillDisk(world: World): Promise<Heal> {
 async function expectRun(program: string, ...args: string[]): Promise<void> {
   const failed = await run(program, ...args);
   if (failed !== undefined) throw new Error(`Cannot run ${program} ${args.join(" ")}: ${failed}`);
+}
+
+/** Writes what changes nothing, user by user, until nothing fits into the pages of the tables. */
+async function useUpPages({ sql }: World): Promise<void> {
+  let refused = 0;
+  for (let i = 0; i < UPDATES_MAX && refused < REFUSALS; i++) {
+    try {
+      await sql`UPDATE users SET bio = bio WHERE id = ${1 + i % KEYS_COUNT}`;
+      refused = 0;
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === DISK_FULL)) throw error;
+      refused++;
+    }
+  }
+  if (refused < REFUSALS) throw new Error(`Cannot fill the disk: ${UPDATES_MAX} updates fit`);
 }
 
 /** Runs a program, and answers what it complained about if it failed. */
