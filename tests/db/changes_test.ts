@@ -84,6 +84,7 @@ function afterEachStatement(then: (text: string) => Promise<void>): Database {
       ),
     copyFrom: (table, columns, rows) => database.copyFrom(table, columns, rows),
     listen: (channel, onNotify) => database.listen(channel, onNotify),
+    pool: () => database.pool(),
     close: () => database.close(),
     [Symbol.asyncDispose]: () => database.close(),
   };
