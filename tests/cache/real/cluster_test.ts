@@ -69,7 +69,8 @@ describe("Cache on a Redis Cluster", () => {
       serviceUrl: cluster.serviceUrl,
       takeOver: async (redisKey) => {
         const owner = await cluster.ownerOf(redisKey);
-        assertEquals(await owner.cli("WAIT", "1", "5000"), "1");
+        const [replica] = await cluster.replicasOf(owner);
+        await eventually(async () => assertEquals(await replica?.cli("KEYS", redisKey), redisKey));
         await owner.kill();
         return await cluster.successorOf(owner, await cluster.slotOf(redisKey));
       },

@@ -61,10 +61,13 @@ describe("Cache on Redis Sentinel", () => {
   it("believes a server that has taken over once the changes were applied to it again", async () => {
     await assertBelievedLate({
       serviceUrl: topology.serviceUrl,
-      takeOver: async () => {
+      takeOver: async (redisKey) => {
         await topology.settled();
-        const before = await topology.primary();
-        assertEquals(await before.cli("WAIT", "2", "5000"), "2");
+        await eventually(async () => {
+          for (const each of topology.servers) {
+            assertEquals(await each.cli("EXISTS", redisKey), "1");
+          }
+        });
         return await topology.failover();
       },
     });
