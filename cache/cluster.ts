@@ -33,7 +33,7 @@ export class ClusterServers implements Servers {
     this.#base = base;
   }
 
-  open(commandTimeoutMs: number, { onError, onConnection }: ClientEvents): Cluster {
+  open(commandTimeoutMs: number, { onError, onConnection, onChange }: ClientEvents): Cluster {
     const client = new Cluster([...this.#seeds], {
       redisOptions: { ...this.#base, ...commandOptions(commandTimeoutMs) },
       enableOfflineQueue: false,
@@ -50,8 +50,7 @@ export class ClusterServers implements Servers {
     });
     let known = "";
     const changed = (): void => {
-      onConnection(false);
-      if (client.status === "ready") onConnection(true);
+      if (client.status === "ready") onChange(); // else it tells by itself
     };
     client.on("error", onError);
     client.on("node error", onError);

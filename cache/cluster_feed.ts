@@ -10,7 +10,7 @@ import type { Timer } from "./runtime.ts";
 import type { FeedListener } from "./store.ts";
 
 /** When a client may have found servers, or lost some. */
-const EVENTS = ["ready", "close", "+node", "-node", "refresh"];
+const EVENTS = ["ready", "close", "+node", "-node"];
 
 /** What a {@linkcode ClusterFeed} works with. */
 export interface ClusterFeedWiring extends FeedWiring {
@@ -42,15 +42,22 @@ export class ClusterFeed implements Following {
   /** Resolves when every feed that was given up is closed. */
   #ending: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
+  /** The primaries of all slots, as the cluster named them last. */
+  #expected: ReadonlySet<string> = new Set();
   #open = false;
   #closed = false;
   readonly #look = (): void => this.#join();
+  readonly #refresh = (): void => {
+    this.#expected = new Set(this.#client.nodes("master").map(keyOf));
+    this.#join();
+  };
 
   constructor(client: Cluster, connect: ConnectOptions, wiring: ClusterFeedWiring) {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
     for (const event of EVENTS) client.on(event, this.#look);
+    client.on("refresh", this.#refresh);
     this.#beat();
   }
 
@@ -64,6 +71,7 @@ export class ClusterFeed implements Following {
     this.#closed = true;
     this.#timer?.cancel();
     for (const event of EVENTS) this.#client.off(event, this.#look);
+    this.#client.off("refresh", this.#refresh);
     await Promise.all([
       this.#ending,
       ...[...this.#members.values()].map(({ feed }) => feed.close()),
@@ -98,8 +106,10 @@ export class ClusterFeed implements Following {
       const feed = new Feed(connect, options, { listener: this.#listener(key), runtime });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
-    // One that cannot be asked has nothing to answer for; and who asks finds memory and Redis together.
-    if ([...nodes.values()].every((node) => node.status === "ready")) this.#report();
+    // The client forgets a server that it cannot reach, until it is named again a second later: memory
+    // would come and go with it.
+    const needed = new Set([...this.#expected, ...nodes.keys()]);
+    if ([...needed].every((key) => nodes.get(key)?.status === "ready")) this.#report();
     else this.#lost("a server cannot be reached");
   }
 

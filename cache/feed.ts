@@ -5,6 +5,7 @@ import type { Clock, Runtime, Timer } from "./runtime.ts";
 import type { FeedListener } from "./store.ts";
 
 const CHANNEL = "__redis__:invalidate";
+const RETRY_MS_MAX = 1_000;
 /** How long the other side may take to agree that a connection ends, before it is torn down. */
 export const DISCONNECT_MS = 100;
 
@@ -165,7 +166,7 @@ export class Feed implements Following {
     this.#end(client);
     this.#listener.closed(reason);
     if (this.#closed) return;
-    const delayMs = Math.min(++this.#attempts * 50, 2_000);
+    const delayMs = Math.min(++this.#attempts * 50, RETRY_MS_MAX);
     this.#timer = this.#runtime.clock.after(delayMs, () => void this.#open());
   }
 

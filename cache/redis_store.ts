@@ -40,6 +40,8 @@ export interface RedisStoreOptions {
   readonly onError: (command: string, error: unknown) => void;
   /** Called when the connection comes or goes. */
   readonly onConnection: (connected: boolean) => void;
+  /** Called when the servers behind the connection are others, or fewer, or more. */
+  readonly onChange: () => void;
   /** Called when the breaker changes its state. */
   readonly onBreaker: (state: BreakerState) => void;
 }
@@ -68,6 +70,7 @@ export class RedisStore implements Store {
     this.#client = servers.open(options.commandTimeoutMs, {
       onError,
       onConnection: options.onConnection,
+      onChange: options.onChange,
     });
     // WAIT holds up everything behind it on its connection, so no read may stand there.
     const shared = options.waitReplicas === 0;
@@ -75,7 +78,7 @@ export class RedisStore implements Store {
     this.#invalidatingDeadlines = shared ? this.#deadlines : new Deadlines(clock, waitMs);
     this.#invalidating = shared
       ? this.#client
-      : servers.open(waitMs, { onError, onConnection: () => {} });
+      : servers.open(waitMs, { onError, onConnection: () => {}, onChange: () => {} });
   }
 
   /** The state of the circuit breaker. */
@@ -328,7 +331,7 @@ export class RedisStore implements Store {
       this.#breaker.succeed();
       return reply;
     } catch (error) {
-      if (isReply(error)) this.#breaker.succeed();
+      if (isReply(error) && !REFUSES_ALL.test(error.message)) this.#breaker.succeed();
       else this.#breaker.fail();
       if (!isReply(error) || !/^(WRONGTYPE|NOSCRIPT)/.test(error.message)) {
         this.#options.onError(command, error);
@@ -404,6 +407,9 @@ const POPULAR = scriptOf(POPULAR_LUA);
 function scriptOf(lua: string): Script {
   return { lua, sha: createHash("sha1").update(lua).digest("hex") };
 }
+
+/** Errors of a server that answers, and will answer everything else the same for now. */
+const REFUSES_ALL = /^(LOADING|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
 
 /** Whether Redis itself answered with an error, as opposed to not answering. */
 function isReply(error: unknown): error is Error {

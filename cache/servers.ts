@@ -11,7 +11,8 @@ import type { Credentials, ServerAddress } from "./topology.ts";
 
 /** A connection that owes an answer for as many time-outs is given up, and another one opened. */
 const SILENT_COMMANDS_MAX = 4;
-const RETRY_MS_MAX = 2_000;
+/** However long an outage was, a server that is back is in use within two seconds. */
+const RETRY_MS_MAX = 1_000;
 const CONNECT_MS_MAX = 2_000;
 
 /** What commands are sent through: it finds the server that owns their key. */
@@ -21,8 +22,10 @@ export type Client = Redis | Cluster;
 export interface ClientEvents {
   /** A connection failed; another attempt follows. */
   readonly onError: (error: unknown) => void;
-  /** A server came, went, or took another's place: `false`, nothing can be asked now. */
+  /** Connected, or not any more. */
   readonly onConnection: (connected: boolean) => void;
+  /** One of several servers came, went, or took another's place. */
+  readonly onChange: () => void;
 }
 
 /** How the servers of one topology are reached. Standalone and Sentinel differ only in an option. */

@@ -192,6 +192,9 @@ export class Shard implements CacheServer {
         if (connected) track(this.#catchUp.begin());
         else this.#catchUp.lost();
       },
+      onChange: () => {
+        if (this.#catchUp !== undefined) track(this.#catchUp.begin());
+      },
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });

@@ -38,6 +38,7 @@ class SplitStore extends RedisStore {
       ...LEASES,
       onError: () => {},
       onConnection: () => {},
+      onChange: () => {},
       onBreaker: () => {},
     };
     super(serversOf(dataUrl), options);
