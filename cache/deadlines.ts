@@ -10,8 +10,8 @@ export class CommandTimeoutError extends Error {
 
 interface Waiting {
   readonly dueMs: number;
-  readonly reject: (error: CommandTimeoutError) => void;
-  settled: boolean;
+  /** `undefined` once it is settled: it would hold the reply until the timer comes by. */
+  reject: ((error: CommandTimeoutError) => void) | undefined;
 }
 
 /**
@@ -43,14 +43,14 @@ export class Deadlines {
   run<T>(command: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const dueMs = this.#clock.monotonicNow() + this.#timeoutMs;
-      const waiting: Waiting = { dueMs, reject, settled: false };
+      const waiting: Waiting = { dueMs, reject };
       this.#waiting.push(waiting);
       if (this.#timer === undefined) this.#arm(dueMs, false);
       command.then((reply) => {
-        waiting.settled = true;
+        waiting.reject = undefined;
         resolve(reply);
       }, (error: unknown) => {
-        waiting.settled = true;
+        waiting.reject = undefined;
         reject(error);
       });
     });
@@ -76,10 +76,9 @@ export class Deadlines {
   #expire(nowMs: number): void {
     let dueCount = 0;
     for (const waiting of this.#waiting) {
-      if (!waiting.settled && waiting.dueMs > nowMs) break;
+      if (waiting.reject !== undefined && waiting.dueMs > nowMs) break;
       dueCount++;
-      if (waiting.settled) continue;
-      waiting.reject(new CommandTimeoutError("Cannot wait longer: the command timed out"));
+      waiting.reject?.(new CommandTimeoutError("Cannot wait longer: the command timed out"));
     }
     this.#waiting.splice(0, dueCount);
     this.#timer = undefined;

@@ -21,6 +21,10 @@ import { countTests, type TestCounts } from "./junit.ts";
 /** A suite that takes longer than this hangs: it takes a third of it on two idle cores. */
 const suiteMsMax = 15 * 60_000;
 
+/** Tests of several processes and servers, which spend their time waiting for them. */
+const WAITING_TESTS = ["cache/real", "fault", "integration", "support", "tools"]
+  .map((folder) => `tests/${folder}`);
+
 /** What was asked for on the command line. */
 interface Request {
   readonly args: readonly string[];
@@ -94,19 +98,28 @@ async function runAll(request: Request, signal: AbortSignal): Promise<TestCounts
     TMPDIR: directory,
     ...(request.importMap ? { TEST_IMPORT_MAP: request.importMap } : {}),
   };
-  const runs = [[...lockArgs(request), ...request.args]];
-  if (request.everything) {
-    const map = request.importMap ? ["--import-map", request.importMap] : [];
-    runs.push([...lockArgs(request), ...map, "--doc", "--permit-no-files", "cache"]);
-  }
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  for (const [at, args] of runs.entries()) {
-    const counts = await runTests(args, { env, report: join(directory, `${at}.xml`), signal });
-    total.passed += counts.passed;
-    total.failed += counts.failed;
-    total.skipped += counts.skipped;
-  }
-  return total;
+  const options = { env, directory, signal };
+  if (!request.everything) return await runTests([...lockArgs(request), ...request.args], options);
+  const args = [...lockArgs(request), ...request.args.filter((arg) => arg !== "tests")];
+  const map = request.importMap ? ["--import-map", request.importMap] : [];
+  // Most tests wait for servers most of the time: two at a time take half as long.
+  const [waiting, others] = await Promise.all([
+    runTests([...args, ...WAITING_TESTS], options),
+    runTests([...args, `--ignore=${WAITING_TESTS.join(",")}`, "tests"], {
+      ...options,
+      later: true,
+    }),
+  ]);
+  const docs = [...lockArgs(request), ...map, "--doc", "--permit-no-files", "cache"];
+  return sumOf([waiting, others, await runTests(docs, options)]);
+}
+
+function sumOf(all: readonly TestCounts[]): TestCounts {
+  return all.reduce((sum, counts) => ({
+    passed: sum.passed + counts.passed,
+    failed: sum.failed + counts.failed,
+    skipped: sum.skipped + counts.skipped,
+  }));
 }
 
 /** The lock file pins the default import map; the other one resolves ranges of JSR. */
@@ -115,24 +128,40 @@ function lockArgs(request: Request): string[] {
   return Deno.env.get("CI") === "true" ? ["--frozen"] : [];
 }
 
+/** How one run of `deno test` is made. */
+interface RunOptions {
+  readonly env: Record<string, string>;
+  /** Where its report goes. */
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  /** Whether to show what it prints when it is done, because another run prints meanwhile. */
+  readonly later?: boolean;
+}
+
 /** Runs `deno test` once, in a process group of its own that is gone afterwards. */
 async function runTests(
   args: readonly string[],
-  options: { env: Record<string, string>; report: string; signal: AbortSignal },
+  { env, directory, signal, later = false }: RunOptions,
 ): Promise<TestCounts> {
-  const { env, report, signal } = options;
+  const report = join(directory, `${crypto.randomUUID()}.xml`);
   if (signal.aborted) return { passed: 0, failed: 1, skipped: 0 };
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "--allow-all", "--no-prompt", `--junit-path=${report}`, ...args],
     cwd: root,
     env,
     stdin: "null",
+    stdout: later ? "piped" : "inherit",
+    stderr: later ? "piped" : "inherit",
     detached: true,
   }).spawn();
+  const printed = later
+    ? Promise.all([new Response(child.stdout).bytes(), new Response(child.stderr).bytes()])
+    : Promise.resolve([]);
   const endGroup = () => killGroup(child.pid);
   signal.addEventListener("abort", endGroup);
   try {
     const { success } = await child.status;
+    for (const bytes of await printed) await Deno.stdout.write(bytes);
     const counts = await readReport(report);
     // A module that throws or does not load fails the run without a line in the report.
     return success || counts.failed > 0 ? counts : { ...counts, failed: 1 };

@@ -25,7 +25,9 @@ describe("startRedisSentinel()", () => {
     assertEquals(await third.cli("GET", "a"), "1");
     await second.start();
     await topology.settled();
-    assertEquals((await second.cli("ROLE")).split("\n")[0], "slave");
+    await eventually(async () => {
+      assertEquals((await second.cli("ROLE")).split("\n")[0], "slave");
+    });
 
     third.pause();
     await topology.primaryAfter(third);
