@@ -25,13 +25,11 @@ describe("startRedisSentinel()", () => {
     assertEquals(await third.cli("GET", "a"), "1");
     await second.start();
     await topology.settled();
-    await eventually(async () => {
-      assertEquals((await second.cli("ROLE")).split("\n")[0], "slave");
-    });
-
-    third.pause();
-    await topology.primaryAfter(third);
-    third.resume();
+    // Who came back soon enough may have stayed the primary for one of the Sentinels.
+    const last = await topology.primary();
+    last.pause();
+    await topology.primaryAfter(last);
+    last.resume();
     await topology.settled();
   });
 
