@@ -44,6 +44,7 @@ export class Deadlines {
     return new Promise((resolve, reject) => {
       const dueMs = this.#clock.monotonicNow() + this.#timeoutMs;
       const waiting: Waiting = { dueMs, reject };
+      this.#forget();
       this.#waiting.push(waiting);
       if (this.#timer === undefined) this.#arm(dueMs, false);
       command.then((reply) => {
@@ -60,6 +61,15 @@ export class Deadlines {
   close(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+  }
+
+  /** Drops what has settled, as far as nothing older is waiting. */
+  #forget(): void {
+    let settledCount = 0;
+    while (
+      settledCount < this.#waiting.length && this.#waiting[settledCount]?.reject === undefined
+    ) settledCount++;
+    if (settledCount > 0) this.#waiting.splice(0, settledCount);
   }
 
   /** @param extended Whether what is due then has been given more time already. */
