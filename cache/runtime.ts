@@ -11,7 +11,7 @@
  * ```ts
  * import { systemRuntime, type Timer } from "@lookaside/cache";
  *
- * const timer: Timer = systemRuntime.clock.after(60_000, () => console.log("never"));
+ * const timer: Timer = systemRuntime.clock.after(60_000, () => {});
  * timer.cancel();
  * ```
  */
