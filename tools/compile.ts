@@ -14,7 +14,7 @@ import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
 import { ROOT } from "./child_process.ts";
-import { productionFlags } from "./permissions.ts";
+import { permissionFlags } from "./permissions.ts";
 
 const MISCONFIGURED = 2;
 const SMOKE_MS_MAX = 10_000;
@@ -31,16 +31,18 @@ export interface CompileOptions {
 
 /**
  * The arguments of `deno` that compile the service. Bundled first: it starts faster from one module,
- * and only what is imported is in the file. Nothing may be imported from elsewhere at run time.
+ * and only what is imported is in the file. Nothing may be imported from elsewhere at run time. Deno
+ * fetches its bundler when it is first used.
  */
 export function compileArgs(config: Config, options: CompileOptions): string[] {
-  const flags = productionFlags(config).map((flag) =>
+  const flags = permissionFlags(config).map((flag) =>
     options.anyHost && flag.startsWith("--allow-net=") ? "--allow-net" : flag
   );
   return [
     "compile",
     "--quiet",
     "--bundle",
+    "--frozen",
     ...flags,
     "--deny-import",
     ...(options.target === undefined ? [] : ["--target", options.target]),

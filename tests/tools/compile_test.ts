@@ -3,7 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
 import { compileArgs } from "../../tools/compile.ts";
-import { productionFlags } from "../../tools/permissions.ts";
+import { permissionFlags } from "../../tools/permissions.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const config = parseConfig({
@@ -21,7 +21,7 @@ interface BakedPermissions {
 describe("compileArgs()", () => {
   it("bakes in what `deno task start` permits", () => {
     const args = compileArgs(config, { output: "lookaside", anyHost: false });
-    for (const flag of productionFlags(config)) assert(args.includes(flag), flag);
+    for (const flag of permissionFlags(config)) assert(args.includes(flag), flag);
     assertEquals(args.filter((arg) => arg.startsWith("--allow-")).length, 2);
   });
 
