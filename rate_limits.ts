@@ -16,6 +16,8 @@ const CLIENTS_MAX = 10_000;
 const CONNECT_TIMEOUT_MS = 2_000;
 /** A connection that owes an answer for as many time-outs is given up, and another one opened. */
 const SILENT_COMMANDS_MAX = 4;
+/** While Redis can't be asked, one request in this time finds out whether it can be again. */
+const REST_MS = 500;
 
 /** Where the limits are counted. */
 export interface RateLimitOptions {
@@ -43,13 +45,21 @@ export class RateLimits implements Disposable {
   perMinute(name: string, limit: number): RateLimiter {
     const here = new LocalCounts(limit);
     let shared: Promise<RateLimiterRedis | undefined> | undefined;
+    let away = false;
+    let restUntilMs = 0;
     return {
       name,
       limit,
       windowMs: WINDOW_MS,
       take: async (client) => {
+        if (performance.now() < restUntilMs) return here.take(client);
+        // Nobody else waits for it while this one finds out.
+        if (away) restUntilMs = performance.now() + REST_MS;
         shared ??= this.#counter(name, limit);
-        return await takeShared(await shared, client) ?? here.take(client);
+        const allowance = await takeShared(await shared, client);
+        away = allowance === undefined;
+        restUntilMs = away ? performance.now() + REST_MS : 0;
+        return allowance ?? here.take(client);
       },
     };
   }
@@ -146,6 +156,9 @@ function open(
       redisOptions: options,
       enableOfflineQueue: false,
       clusterRetryStrategy: options.retryStrategy,
+      // Whoever asks waits meanwhile, and can be counted here.
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: 0,
     });
   }
   if (topology.kind === "sentinel") {
