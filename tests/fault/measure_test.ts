@@ -87,7 +87,7 @@ describe("hitRatio() and begunWithin()", () => {
 describe("trendOf()", () => {
   const sizes = (rssBytes: (i: number) => number) =>
     Array.from({ length: 30 }, (_, i) => ({
-      ...{ atMs: i * 60_000, rssBytes: rssBytes(i), heapBytes: 1, files: 20 },
+      ...{ atMs: i * 60_000, rssBytes: rssBytes(i), liveHeapBytes: 1, files: 20 },
     }));
 
   it("takes noise and one outlier for flat, and steady growth not", () => {

@@ -5,12 +5,19 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { randomOf } from "../consistency/nemesis.ts";
+import { liveHeapBytes } from "../support/inspector.ts";
 import { type Fault, startDefaultWorld } from "./fault.ts";
 import { isTolerated, type Tolerance } from "./measure.ts";
 import { countLost } from "./row.ts";
 import { FAULTS } from "./table.ts";
 import { type Sample, startTraffic, type Traffic } from "./traffic.ts";
-import type { Instance, World } from "./world.ts";
+import {
+  type Instance,
+  startStandalone,
+  startTwoInspected,
+  startWorld,
+  type World,
+} from "./world.ts";
 
 /** A run's length, chance and pace. */
 export interface SoakOptions {
@@ -32,13 +39,14 @@ export interface Size {
   readonly atMs: number;
   /** Of all instances together. */
   readonly rssBytes: number;
-  readonly heapBytes: number;
+  /** After a full collection. */
+  readonly liveHeapBytes: number;
   readonly files: number;
 }
 
 /** How one figure developed. */
 export interface Trend {
-  readonly figure: "rssBytes" | "heapBytes" | "files";
+  readonly figure: "rssBytes" | "liveHeapBytes" | "files";
   readonly mean: number;
   /** Per hour: the median of the slopes between any two samples (Theil and Sen). */
   readonly perHour: number;
@@ -60,7 +68,7 @@ export interface SoakReport {
   readonly lostWrites: number;
 }
 
-/** Growth that passes for none: garbage is collected now and then, not always. */
+/** Growth that passes for none: memory is given back to the system now and then, not always. */
 const GROWTH_SHARE_MAX = 0.1;
 const FILES_GROWTH_MAX = 4;
 /** Between the faults of the first round, which is no part of the curve. */
@@ -76,7 +84,7 @@ export const SOAK_FAULTS: readonly Fault[] = FAULTS.filter(({ startWorld, tolera
 export async function soak(options: SoakOptions): Promise<SoakReport> {
   const { durationMs, seed, everyMs = 20_000, faultMs = 3_000, onFault } = options;
   const faults = await possible(options.faults ?? SOAK_FAULTS);
-  await using world = await startDefaultWorld();
+  await using world = await startWorld({ backend: startStandalone, instances: startTwoInspected });
   await using traffic = startTraffic(world, seed);
   const random = randomOf(seed);
   const counts = new Map<string, number>();
@@ -105,7 +113,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   await traffic.stop();
   count(traffic, tally, "nothing");
   const staleReads = traffic.checker.violationsCount;
-  const trends = (["rssBytes", "heapBytes", "files"] as const).map((name) => trendOf(name, sizes));
+  const trends = (["rssBytes", "liveHeapBytes", "files"] as const).map((name) =>
+    trendOf(name, sizes)
+  );
   return {
     ...{ seed, sizes, trends, faults: counts, ...tally, staleReads },
     lostWrites: await countLost(world, traffic),
@@ -162,23 +172,25 @@ function count(
 
 async function sizeOf({ instances }: World, atMs: number): Promise<Size> {
   const each = await Promise.all(instances.map(sizeOfOne));
-  const sum = (figure: "rssBytes" | "heapBytes" | "files") =>
+  const sum = (figure: "rssBytes" | "liveHeapBytes" | "files") =>
     each.reduce((total, size) => total + size[figure], 0);
-  return { atMs, rssBytes: sum("rssBytes"), heapBytes: sum("heapBytes"), files: sum("files") };
+  return {
+    atMs,
+    rssBytes: sum("rssBytes"),
+    liveHeapBytes: sum("liveHeapBytes"),
+    files: sum("files"),
+  };
 }
 
-async function sizeOfOne({ target, service }: Instance): Promise<Omit<Size, "atMs">> {
-  if (service === undefined) throw new Error("Cannot measure an instance: it has no process");
+async function sizeOfOne(
+  { target, service, inspectorPort }: Instance,
+): Promise<Omit<Size, "atMs">> {
+  if (service === undefined || inspectorPort === undefined) {
+    throw new Error("Cannot measure an instance: it has no process that can be inspected");
+  }
   const files = (await Array.fromAsync(Deno.readDir(`/proc/${service.pid}/fd`))).length;
   const text = await (await target.fetch("/metrics")).text();
-  const figure = (name: string) => {
-    const value = new RegExp(`^${name} ([0-9.e+]+)$`, "m").exec(text)?.[1];
-    if (value === undefined) throw new Error(`Cannot find ${name} among the metrics`);
-    return Number(value);
-  };
-  return {
-    files,
-    rssBytes: figure("lookaside_process_resident_memory_bytes"),
-    heapBytes: figure("lookaside_process_heap_used_bytes"),
-  };
+  const rss = /^lookaside_process_resident_memory_bytes ([0-9.e+]+)$/m.exec(text)?.[1];
+  if (rss === undefined) throw new Error("Cannot find the resident memory among the metrics");
+  return { files, rssBytes: Number(rss), liveHeapBytes: await liveHeapBytes(inspectorPort) };
 }

@@ -23,8 +23,8 @@ if (!(minutes > 0 && minutes <= 24 * 60)) {
   console.error("Cannot soak: --minutes takes a number up to a day");
   Deno.exit(2);
 }
-console.log("| minute | RSS MiB | heap MiB | files | fault |");
-console.log("| -----: | ------: | -------: | ----: | ----- |");
+console.log("| minute | RSS MiB | live heap MiB | files | fault |");
+console.log("| -----: | ------: | ------------: | ----: | ----- |");
 const report = await soak({
   durationMs: minutes * 60_000,
   seed: Number(values.seed),
@@ -49,11 +49,11 @@ const kept = report.trends.every(({ flat }) => flat) && report.unexcused === 0 &
 console.log(kept ? "\nheld" : "\nNOT HELD");
 Deno.exit(kept ? 0 : 1);
 
-function line({ atMs, rssBytes, heapBytes, files }: Size, fault: string): string {
+function line({ atMs, rssBytes, liveHeapBytes, files }: Size, fault: string): string {
   const cells = [
     (atMs / 60_000).toFixed(1),
     mebibytes(rssBytes),
-    mebibytes(heapBytes),
+    mebibytes(liveHeapBytes),
     files,
     fault,
   ];

@@ -5,11 +5,12 @@
  * @module
  */
 import postgres from "postgres";
+import { freePort } from "../support/free_port.ts";
 import { type PostgresServer, startPostgres } from "../support/postgres_server.ts";
 import { QueryCounter } from "../support/query_counter.ts";
 import { type RedisServer, startRedis } from "../support/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
+import { type Service, type ServiceOptions, startService } from "../support/service.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp_proxy.ts";
 
 /** Users 1 to this are read and written. */
@@ -37,6 +38,8 @@ export interface Instance {
   readonly target: Target;
   /** Its process, unless it runs in this one. */
   readonly service?: Service;
+  /** Where {@linkcode service} listens for an inspector, if it does. */
+  readonly inspectorPort?: number;
   life: number;
 }
 
@@ -145,10 +148,24 @@ export function queriesBound({ instances }: World): number {
 }
 
 function startTwo(env: Record<string, string>): Promise<Instance & AsyncDisposable>[] {
-  return [0, 1].map(async () => {
-    const service = await startService({ env });
-    return { target: service, service, life: 0, [Symbol.asyncDispose]: () => disposeOf(service) };
-  });
+  return [startOne({ env }), startOne({ env })];
+}
+
+/** Two instances of the real service, each in a process of its own that can be inspected. */
+export function startTwoInspected(
+  env: Record<string, string>,
+): Promise<Instance & AsyncDisposable>[] {
+  return [freePort(), freePort()].map((inspectorPort) => startOne({ env, inspectorPort }));
+}
+
+async function startOne(options: ServiceOptions): Promise<Instance & AsyncDisposable> {
+  const service = await startService(options);
+  const { inspectorPort } = options;
+  return {
+    ...{ target: service, service, life: 0 },
+    ...(inspectorPort === undefined ? {} : { inspectorPort }),
+    [Symbol.asyncDispose]: () => disposeOf(service),
+  };
 }
 
 /** At once: whether it ends in order is for other tests to see. */

@@ -15,6 +15,8 @@ export interface ServiceOptions {
   readonly readyPath?: string;
   /** How long it may take to be ready. Default 30,000. */
   readonly readyWithinMs?: number;
+  /** Listens for an inspector on this port, which the tests may use and nobody in production has. */
+  readonly inspectorPort?: number;
 }
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -33,10 +35,11 @@ export class Service extends ServerProcess {
   constructor(port: number, options: ServiceOptions) {
     const url = `http://127.0.0.1:${port}`;
     const env = { ...options.env, HOST: "127.0.0.1", PORT: String(port) };
-    const { readyWithinMs = 30_000 } = options;
+    const { readyWithinMs = 30_000, inspectorPort } = options;
+    const inspect = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
     super({
       command: Deno.execPath(),
-      args: ["run", ...runFlags(env), `${options.root ?? root}main.ts`],
+      args: ["run", ...inspect, ...runFlags(env), `${options.root ?? root}main.ts`],
       clearEnv: true,
       env: { ...denoEnvironment(), ...env },
       ready: (_, signal) =>
