@@ -13,7 +13,7 @@ import type { Runtime } from "./runtime.ts";
 import { SingleFlight } from "./single_flight.ts";
 import { type Counters, record } from "./stats.ts";
 import type { Store } from "./store.ts";
-import { ROOT_TAG, type Tags } from "./tags.ts";
+import type { Tags } from "./tags.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** How often a look-up may find that somebody else filled, before it loads by itself. */
@@ -73,6 +73,7 @@ const WAIT: Answer = { outcome: undefined };
 export class Reader {
   readonly #parts: ReaderParts;
   readonly #lookups = new SingleFlight<Answer>();
+  readonly #unfencedLoads = new SingleFlight<Lookup>();
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
@@ -80,7 +81,7 @@ export class Reader {
 
   /** Callers that shared another's look-up. */
   get joined(): number {
-    return this.#lookups.joined;
+    return this.#lookups.joined + this.#unfencedLoads.joined;
   }
 
   /** Reads without loading. `undefined`: nothing usable is stored. */
@@ -93,7 +94,7 @@ export class Reader {
     const trust = storeTrust();
     if (trust === undefined) return undefined;
     try {
-      const { entry, epoch } = await this.#find(store, key, []);
+      const { entry, epoch } = await this.#find(store, key, namesOf({}));
       if (entry === undefined || storeTrust() !== trust) return undefined;
       const stale = runtime.clock.now() >= entry.freshUntilMs;
       return this.#hit(key, entry, { stale, epoch });
@@ -115,30 +116,34 @@ export class Reader {
     }
     if (memory !== undefined) counters.memoryMisses++;
     if (store === undefined) return this.#readHere(key, plan);
+    const { clock } = runtime;
     let deadlineMs: number | undefined;
+    let askedMs = 0;
     for (let attempt = 0;; attempt++) {
+      const askedAtMs = clock.monotonicNow();
       const { outcome } = await this.#lookups.run(key, () => this.#lookUp(store, key, plan));
       if (outcome !== undefined) return outcome;
-      const nowMs = runtime.clock.monotonicNow();
+      const nowMs = clock.monotonicNow();
+      askedMs += nowMs - askedAtMs;
       deadlineMs ??= nowMs + settings.waitMsMax;
       const leftMs = deadlineMs - nowMs;
-      if (leftMs <= 0) break;
+      if (leftMs <= 0 || askedMs > settings.commandTimeoutMs) break;
       const pollMs = Math.min(POLL_MS * 2 ** attempt, POLL_MS_MAX) * (0.5 + runtime.random());
       await waiters.wait(key, Math.min(pollMs, leftMs));
     }
-    // The wait is over. A look-up of another reader may stand in between, and tell us to wait again.
-    const { outcome } = await this.#lookups.run(key, () => unfenced(fills, key, plan));
-    return outcome ?? fills.unfenced(key, plan);
+    // Not behind the look-ups, which are what has taken too long, or may tell us to wait again.
+    return await this.#unfencedLoads.run(key, () => fills.unfenced(key, plan));
   }
 
   /** The part of a read that is sent: what Redis has, or who loads. */
   async #lookUp<T>(store: Store, key: string, plan: LoadPlan<T>): Promise<Answer> {
-    const { tier, fills, storeTrust, tags, counters } = this.#parts;
+    const { tier, fills, storeTrust, tags, counters, runtime, settings } = this.#parts;
     const held = tier.hit(key); // again: another reader may have installed it meanwhile
     if (held !== undefined) return { outcome: held.lookup };
     const trust = storeTrust();
     if (trust === undefined) return unfenced(fills, key, plan);
     const names = namesOf(plan.options);
+    const untilMs = runtime.clock.monotonicNow() + settings.commandTimeoutMs;
     let lease = "";
     let versions: readonly TagVersion[];
     let holder: string;
@@ -150,11 +155,15 @@ export class Reader {
         if (hit !== undefined) return { outcome: hit };
         if (round === 0) counters.redisMisses++;
         if (round === ROUNDS_MAX) throw new Error(`Cannot lease ${key}: it changes all the time`);
+        // A slow Redis, asked again and again, would take much longer than the database.
+        if (runtime.clock.monotonicNow() > untilMs) {
+          throw new Error(`Cannot lease ${key}: too slow`);
+        }
         versions = await tags.ensure(names);
         lease = leaseOf(this.#parts.newNonce(), versions);
         const epoch = this.#parts.coherence.epoch(key);
         const acquired = await store.acquire(key, lease, {
-          leaseMs: this.#parts.settings.leaseMs,
+          leaseMs: settings.leaseMs,
           seen: stampOfFound(found),
         });
         this.#assertTrust(trust);
@@ -191,10 +200,10 @@ export class Reader {
     const { coherence, counters, runtime, tags } = this.#parts;
     const epoch = coherence.epoch(key);
     const startedAtMs = runtime.clock.monotonicNow();
-    const held = tags.held(ROOT_TAG) !== undefined;
+    const held = names.every((name) => tags.held(name) !== undefined);
     const [bytes, read] = held
       ? [await store.get(key), undefined]
-      : await Promise.all([store.get(key), tags.read(names.length > 0 ? names : [ROOT_TAG])]);
+      : await Promise.all([store.get(key), tags.read(names)]);
     record(counters.redisLatency, runtime.clock.monotonicNow() - startedAtMs);
     if (bytes === null) return { entry: undefined, stored: undefined, epoch };
     return this.#judge(key, bytes, { epoch, read });

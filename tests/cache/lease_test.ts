@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertGreater } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache } from "../../cache/mod.ts";
 import { leaseOf, stampOf } from "../../cache/lease.ts";
@@ -7,6 +7,11 @@ import { FaultStore } from "../support/fault_store.ts";
 import { SimulatedServer } from "../support/simulated_store.ts";
 
 const options = { memoryBytes: 64 * 1024 };
+
+/** A slow Redis: how long a command takes to arrive, and its reply to come back. */
+const SLOW_STEP_MS = 50;
+/** Value and tags, the tags again, the lease. */
+const LOOK_UP_STEPS = 6;
 
 /** Two caches around one simulated Redis. */
 async function openTwo() {
@@ -105,6 +110,50 @@ describe("Cache, loading under a lease", () => {
     await runtime.clock.advance(500);
     assertEquals((await reading).value(), 2);
     assertEquals(server.bytesOf("k"), undefined);
+    await cache.close();
+  });
+
+  it("does not go on waiting where asking takes longer than a command may", async () => {
+    const runtime = new FakeRuntime();
+    const { clock } = runtime;
+    const server = new SimulatedServer({ clock });
+    const cache = new Cache({ ...options, store: server.connect("b", { feed: false }), runtime });
+    const holder = server.connect("holder");
+    await holder.createTags(["*"], "");
+    await holder.acquire("k", "n1 ", { leaseMs: 60_000, seen: undefined });
+    server.gate = () => new Promise((resolve) => clock.after(SLOW_STEP_MS, resolve));
+    const load = Promise.withResolvers<number>();
+    const readings = Array.from({ length: 10 }, () => cache.getOrLoad("k", () => load.promise));
+    // Two look-ups, for the second was sent when the first had been answered.
+    await clock.advance(2 * LOOK_UP_STEPS * SLOW_STEP_MS);
+    load.resolve(2);
+    for (const reading of readings) assertEquals((await reading).value(), 2);
+    assertEquals(cache.stats().loads, 2); // the second of them was joined before it was sent
+    assertEquals(server.bytesOf("k"), undefined);
+    await clock.advance(1_000);
+    await cache.close();
+  });
+
+  it("does not ask a slow Redis again and again for a key that changes all the time", async () => {
+    const runtime = new FakeRuntime();
+    const { clock } = runtime;
+    const server = new SimulatedServer({ clock });
+    const store = server.connect("a", { feed: false });
+    const cache = new Cache({ ...options, store, runtime });
+    let acquired = 0;
+    store.acquire = async () => {
+      acquired++;
+      await server.gate("acquire");
+      return { holder: "", bytes: new Uint8Array([acquired]) }; // not an entry, and another each time
+    };
+    assertEquals((await cache.getOrLoad("k", () => Promise.resolve(1))).value(), 1);
+    assertGreater(acquired, 1);
+    acquired = 0;
+    server.gate = () => new Promise((resolve) => clock.after(2 * SLOW_STEP_MS, resolve));
+    const reading = cache.getOrLoad("k", () => Promise.resolve(2));
+    await clock.advance(1_000);
+    assertEquals((await reading).value(), 2);
+    assertEquals(acquired, 1);
     await cache.close();
   });
 

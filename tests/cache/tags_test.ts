@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Coherence } from "../../cache/coherence.ts";
+import { Cache } from "../../cache/mod.ts";
 import type { Store } from "../../cache/store.ts";
 import { Tags } from "../../cache/tags.ts";
-import { FakeClock, settle } from "../support/fake_runtime.ts";
+import { FakeClock, FakeRuntime, settle } from "../support/fake_runtime.ts";
 import { SimulatedServer } from "../support/simulated_store.ts";
 
 /** Tags over a simulated Redis, whose feed is good from the start. */
@@ -113,5 +114,26 @@ describe("Tags", () => {
     assertEquals(await tags.read(["users", "none"]), new Map([["users", "v0"], ["none", null]]));
     await tags.invalidate(["users"]);
     assertEquals(tags.current(known), false);
+  });
+});
+
+describe("Cache, reading under tags that it does not hold", () => {
+  it("asks for them together with the entry", async () => {
+    const runtime = new FakeRuntime();
+    const { clock } = runtime;
+    const server = new SimulatedServer({ clock });
+    await using writer = new Cache({ store: server.connect("writer"), runtime });
+    await writer.set("page", [1], { tags: ["users"] });
+    await using reader = new Cache({ store: server.connect("reader"), runtime });
+    await settle(); // the feed is open
+    await reader.get("another"); // now it holds the tag of every entry
+    const stepMs = 10;
+    server.gate = () => new Promise((resolve) => clock.after(stepMs, resolve));
+    const reading = reader.getOrLoad("page", () => Promise.resolve([2]), { tags: ["users"] });
+    let source: string | undefined;
+    void reading.then((lookup) => source = lookup.source);
+    await clock.advance(2 * stepMs); // a command goes, and its reply comes
+    assertEquals(source, "redis");
+    server.gate = () => Promise.resolve();
   });
 });
