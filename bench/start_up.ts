@@ -3,7 +3,7 @@
  * How long the service takes from the start of its process to the first 200 of `/readyz`, with the
  * Redis and Postgres of the environment.
  *
- * `deno run -A bench/start_up.ts [--rounds 20] [--binary dist/lookaside]`
+ * `deno run -A bench/start_up.ts [--rounds 20] [--binary dist/lookaside | --bundle lookaside.js]`
  *
  * @module
  */
@@ -58,12 +58,16 @@ function freePort(): number {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { rounds: { type: "string", default: "20" }, binary: { type: "string" } },
+    options: {
+      rounds: { type: "string", default: "20" },
+      binary: { type: "string" },
+      bundle: { type: "string" },
+    },
   });
   const port = freePort();
   const env = { ...readEnvironment(), HOST: "127.0.0.1", PORT: String(port) };
   const command = values.binary === undefined
-    ? [Deno.execPath(), "run", ...productionFlags(parseConfig(env)), "main.ts"]
+    ? [Deno.execPath(), "run", ...productionFlags(parseConfig(env)), values.bundle ?? "main.ts"]
     : [values.binary];
   const timesMs: number[] = [];
   for (let round = 0; round < Number(values.rounds); round++) {

@@ -4,6 +4,11 @@ import { fileURLToPath } from "node:url";
 import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
 import { compileArgs } from "../../tools/compile.ts";
 import { permissionFlags } from "../../tools/permissions.ts";
+import { eventually } from "../support/eventually.ts";
+import { freePort } from "../support/free_port.ts";
+import { startRedis } from "../support/redis_server.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { ServerProcess } from "../support/server_process.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const config = parseConfig({
@@ -65,6 +70,71 @@ describe("deno compile", () => {
     }
   });
 });
+
+describe("deno bundle", () => {
+  // What a binary holds beside its runtime: the same bundler makes it.
+  it("leaves out nothing that the service needs: it runs where there is nothing else", async () => {
+    const folder = await Deno.makeTempDir({ prefix: "lookaside_bundle_" });
+    await using database = await createSeededDatabase(2);
+    await using redis = await startRedis();
+    const port = freePort();
+    const env = {
+      HOST: "127.0.0.1",
+      PORT: String(port),
+      REDIS_URL: redis.serviceUrl,
+      DATABASE_URL: database.url,
+    };
+    const url = `http://127.0.0.1:${port}`;
+    const bundled = await new Deno.Command(Deno.execPath(), {
+      args: ["bundle", "--quiet", "--frozen", "--output", `${folder}/lookaside.js`, "main.ts"],
+      cwd: root,
+      stdin: "null",
+    }).output();
+    assert(bundled.success, new TextDecoder().decode(bundled.stderr));
+    await using service = new ServerProcess({
+      command: Deno.execPath(),
+      args: [
+        ...["run", "--no-config", "--no-lock", "--cached-only", "--deny-import"],
+        ...permissionFlags(parseConfig(env)),
+        `${folder}/lookaside.js`,
+      ],
+      // No cache of Deno's either, with the packages that it was made of.
+      env: { ...env, DENO_DIR: `${folder}/empty` },
+      clearEnv: true,
+      ownDirectory: folder,
+      ready: (_, signal) =>
+        eventually(async () => {
+          const response = await fetch(`${url}/readyz`, { signal });
+          await response.body?.cancel();
+          assertEquals(response.status, 200);
+        }, { signal }),
+    });
+    await service.start();
+    const answers: Record<string, number> = {};
+    for (const path of PATHS) {
+      const response = await fetch(url + path);
+      await response.body?.cancel();
+      answers[path] = response.status;
+    }
+    assertEquals(answers, Object.fromEntries(PATHS.map((path) => [path, 200])));
+    const again = await (await fetch(`${url}/users/1`)).json();
+    assertEquals([again.source, again.data.name], ["cache", "User 1"]);
+  });
+});
+
+/** Pages and what they load, data, and what is only loaded when it is first asked for. */
+const PATHS = [
+  "/",
+  "/dashboard/main.js",
+  "/dashboard/uplot.js",
+  "/dashboard/style.css",
+  "/docs",
+  "/openapi.json",
+  "/metrics",
+  "/cache/stats",
+  "/users/1",
+  "/users?page=1&limit=2",
+];
 
 /** Reads them from the part of a binary that follows its runtime. */
 async function permissionsIn(path: string, from: number): Promise<BakedPermissions> {
