@@ -22,15 +22,11 @@ export class AccessError extends Error {
 }
 
 /** The service answered that it can't. */
-export class ServiceError extends Error {
-  /**
-   * @param {number} status
-   * @param {string} message
-   */
-  constructor(status, message) {
+class ServiceError extends Error {
+  /** @param {string} message */
+  constructor(message) {
     super(message);
     this.name = "ServiceError";
-    this.status = status;
   }
 }
 
@@ -40,7 +36,7 @@ export class ServiceError extends Error {
  * @param {string} token
  */
 export function keepToken(token) {
-  sessionStorage.setItem(TOKEN, token);
+  sessionStorage.setItem(TOKEN, token.toWellFormed());
 }
 
 /**
@@ -54,16 +50,17 @@ export function keepToken(token) {
 export async function request(path, { json, ...init } = {}) {
   const headers = new Headers(init.headers);
   const token = sessionStorage.getItem(TOKEN);
-  if (token !== null) headers.set("authorization", `Bearer ${token}`);
+  // What no header can hold is encoded, and so refused as any other that is no token.
+  if (token !== null) headers.set("authorization", `Bearer ${encodeURI(token)}`);
   if (json !== undefined) headers.set("content-type", "application/json");
   const body = json === undefined ? null : JSON.stringify(json);
   const response = await fetch(path, { ...init, headers, body, cache: "no-store" });
   if (response.ok) return response;
   const message = await messageOf(response);
-  if (response.status === 401 || response.status === 403) {
+  if (response.headers.has("www-authenticate") || response.status === 403) {
     throw new AccessError(response.status, message);
   }
-  throw new ServiceError(response.status, message);
+  throw new ServiceError(message);
 }
 
 /**

@@ -23,9 +23,13 @@ describe("the dashboard of a guarded service", { ignore: chromiumPath === undefi
     assertEquals(await focused(page), "input This service wants its admin token (ADMIN_TOKEN)");
     assertEquals(await page.locator("#tiles").innerText(), "");
 
-    await field.fill("wrong");
-    await page.keyboard.press("Enter");
-    await page.getByRole("alert").filter({ hasText: "That token was not accepted." }).waitFor();
+    for (const [token, status] of [["wrong", 401], ["two words, and 5 €", 400]] as const) {
+      const answered = page.waitForResponse((response) => response.url().endsWith("/cache/live"));
+      await field.fill(token);
+      await page.keyboard.press("Enter");
+      assertEquals((await answered).status(), status);
+      await page.getByRole("alert").filter({ hasText: "That token was not accepted." }).waitFor();
+    }
     await field.fill(TOKEN);
     await page.getByRole("button", { name: "Connect" }).click();
     await becomesLive(page);
