@@ -48,7 +48,7 @@ export function ratioOf(above: Score, below: Score): number {
 }
 
 /** The middle, or the mean of the two in the middle. NaN of nothing. */
-export function median(figures: readonly number[]): number {
+function median(figures: readonly number[]): number {
   const sorted = figures.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;
   const low = sorted[Math.ceil(middle) - 1] ?? NaN;

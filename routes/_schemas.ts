@@ -55,7 +55,7 @@ const ShortText = Text
   });
 
 /** A user's name. */
-export const UserName: z.ZodType<string, string> = ShortText.meta({
+const UserName: z.ZodType<string, string> = ShortText.meta({
   description: "The user's name",
   minLength: 1,
   maxLength: TEXT_LENGTH_MAX,
@@ -63,7 +63,7 @@ export const UserName: z.ZodType<string, string> = ShortText.meta({
 });
 
 /** A user's address. Plausible, not proven to exist. */
-export const UserEmail: z.ZodType<string, string> = ShortText
+const UserEmail: z.ZodType<string, string> = ShortText
   .refine((text) => EMAIL.test(text), { error: "Expected an email address" })
   .meta({
     description: "The user's email address",

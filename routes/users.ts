@@ -57,7 +57,7 @@ export function usersInvalidation(
 }
 
 /** Loads users for cache keys of users, in one query. */
-export function userBatchLoader(users: Pick<UsersRepository, "findMany">): BatchLoader<User> {
+function userBatchLoader(users: Pick<UsersRepository, "findMany">): BatchLoader<User> {
   return async (keys) => {
     const found = await users.findMany(keys.map(userIdOf));
     return new Map([...found].map(([id, user]) => [userKey(id), user]));
@@ -84,7 +84,7 @@ interface Watched {
   readonly requests: RequestCounts;
 }
 
-/** Adds the routes of users. `guard` stands before those that write */
+/** Adds the routes of users. `guard` stands before those that write. */
 export function addUserRoutes(
   app: Hono,
   dependencies: UsersDependencies & Watched,

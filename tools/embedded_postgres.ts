@@ -31,7 +31,7 @@ const BATCH_ENDS: ReadonlySet<number | undefined> = new Set([0x00, 0x51, 0x53, 0
  * It does let one client finish while a transaction is open. A batch of messages that has not come
  * to its Sync is reported as one, so every batch runs whole.
  */
-export class BatchedPGlite extends PGlite {
+class BatchedPGlite extends PGlite {
   #inBatch = false;
 
   /** Whether the next message must come from the same client. */
@@ -55,13 +55,13 @@ export class BatchedPGlite extends PGlite {
 }
 
 /** A running embedded Postgres. */
-export interface EmbeddedPostgres extends AsyncDisposable {
+interface EmbeddedPostgres extends AsyncDisposable {
   /** Where it listens. It asks for no password. */
   readonly url: string;
 }
 
 /** Options of {@linkcode startEmbeddedPostgres}. */
-export interface EmbeddedPostgresOptions {
+interface EmbeddedPostgresOptions {
   /** Folder of the data, made if missing. Left out: the data lives in memory. */
   readonly dataDir?: string;
   /** Port on 127.0.0.1. Default 0: any free one. */
@@ -73,7 +73,7 @@ export interface EmbeddedPostgresOptions {
  *
  * @throws {Error} Another process has the folder open, or the port is taken.
  */
-export async function startEmbeddedPostgres(
+async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions = {},
 ): Promise<EmbeddedPostgres> {
   const lock = options.dataDir === undefined ? undefined : await lockFolder(options.dataDir);

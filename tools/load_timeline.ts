@@ -7,7 +7,7 @@ import { z } from "zod";
 import { sendThroughout, type Target } from "./http_load.ts";
 
 /** How long outcomes are gathered for a point: autocannon keeps a rate by the second, not within it. */
-export const SAMPLE_MS = 1_000;
+const SAMPLE_MS = 1_000;
 
 const COUNTERS_TIMEOUT_MS = 2_000;
 

@@ -19,7 +19,7 @@ function fieldText(value: SqlValue): string {
 }
 
 /** One row in the text format of `COPY`, its newline included. */
-export function copyLine(row: readonly SqlValue[]): string {
+function copyLine(row: readonly SqlValue[]): string {
   return row.map(fieldText).join("\t") + "\n";
 }
 

@@ -23,7 +23,7 @@ export function randomOf(seed: number): Random {
 
 type Fault = (cluster: Cluster, random: Random) => Promise<void>;
 
-export const FAULTS: Readonly<Record<string, Fault>> = {
+const FAULTS: Readonly<Record<string, Fault>> = {
   "redis killed, restarts with its file": async ({ redis }, random) => {
     await redis.kill();
     await delay(200 + 600 * random());

@@ -68,9 +68,9 @@ export type Baseline = Pick<Figures, "requests" | "p50Ms" | "p99Ms" | "slowestMs
 };
 
 /** How long to wait for all to be well again. */
-export const GIVE_UP_MS = 20_000;
+const GIVE_UP_MS = 20_000;
 /** How soon all should be well again. */
-export const RECOVERY_MS_MAX = 2_000;
+const RECOVERY_MS_MAX = 2_000;
 
 const WARM_UP_MS = 500;
 const SETTLED_MS = 200;

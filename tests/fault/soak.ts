@@ -76,7 +76,7 @@ const FIRST_ROUND_REST_MS = 3_000;
 const FIRST_ROUND_FAULT_MS = 1_500;
 
 /** Every fault that leaves both instances and the tables where they are. */
-export const SOAK_FAULTS: readonly Fault[] = FAULTS.filter(({ startWorld, tolerates, name }) =>
+const SOAK_FAULTS: readonly Fault[] = FAULTS.filter(({ startWorld, tolerates, name }) =>
   startWorld === startDefaultWorld && tolerates !== "first instance" && !/disk full/.test(name)
 );
 

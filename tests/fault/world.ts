@@ -20,7 +20,7 @@ export const MEMORY_LEASE_MS = 1_000;
 /** How long a command may take. */
 export const COMMAND_TIMEOUT_MS = 250;
 /** Connections that each instance may open for its statements. One more is for `LISTEN`. */
-export const POOL_MAX = 10;
+const POOL_MAX = 10;
 /** Whom the service connects to Redis and to Postgres as: neither is the superuser. */
 export const APP_USER = "app";
 const APP_PASSWORD = "first";

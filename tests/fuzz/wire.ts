@@ -19,7 +19,7 @@ export interface WireAnswer {
 }
 
 /** How long anything may take. */
-export const ANSWER_MS_MAX = 5_000;
+const ANSWER_MS_MAX = 5_000;
 
 /** How long a server may think about bytes that may not be a whole request. */
 const RAW_WAIT_MS = 40;

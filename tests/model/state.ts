@@ -59,7 +59,7 @@ export const FIRST = 6; // who committed version 1: writer + 1
 export const CRASHED = 7;
 
 /** A lease whose nonce nobody uses any more. */
-export const ORPHAN = 3;
+const ORPHAN = 3;
 
 const WRITERS = 8;
 const INSTANCES = 12;

@@ -215,7 +215,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
 }
 
 /** A user as the fake database holds it. */
-export function userRow(id: number): User {
+function userRow(id: number): User {
   return {
     id,
     name: `User ${id}`,
