@@ -6,7 +6,17 @@
  * @module
  */
 import { z } from "zod";
-import { parseTopology, type ServerAddress } from "./cache/topology.ts";
+import {
+  addresses,
+  filePath,
+  integer,
+  listOf,
+  oneOf,
+  postgresUrl,
+  ratio,
+  redisUrl,
+} from "./_config_values.ts";
+import type { ServerAddress } from "./cache/topology.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -16,7 +26,6 @@ const MEMORY_BYTES_MAX = 64 * 1024 ** 3;
 const DATABASE_POOL_LIMIT = 1_000;
 const CACHE_VERSION_MAX = 1_000_000_000;
 const WARM_MAX = 1_000;
-const URL_LENGTH_MAX = 2_048;
 const ADMIN_TOKENS_MAX = 10;
 const RATE_LIMIT_MAX = 1_000_000;
 const TRUSTED_PROXIES_MAX = 10;
@@ -24,9 +33,6 @@ const CORS_ORIGINS_MAX = 100;
 const WORKERS_MAX = 64;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
-
-/** One host, in the form that a permission list can name: no commas, no escapes. */
-const HOST_IN_URL = /^(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)$/i;
 
 /** A URL that names several servers, whose ports make that `URL` does not parse it. */
 const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
@@ -70,7 +76,7 @@ export interface DatabaseConfig {
 
 /** What the cache takes. Durations in milliseconds. */
 export interface CacheConfig {
-  /** Where the shared tier is, and in what form: see {@linkcode parseTopology}. */
+  /** Where the shared tier is, and in what form: `parseTopology` of the cache reads it. */
   readonly url: string;
   /** `false`: every read goes to the database. */
   readonly enabled: boolean;
@@ -353,100 +359,4 @@ export function redactUrl(url: string): string {
     if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
   }
   return shown.href;
-}
-
-function integer(min: number, max: number): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
-  return z.string().transform((text, context) => {
-    const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
-    if (value >= min && value <= max) return value;
-    context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
-    return z.NEVER;
-  });
-}
-
-/** Words with commas or blanks between. */
-function listOf(
-  countMax: number,
-  word: RegExp,
-  message: string,
-): z.ZodDefault<z.ZodPipe<z.ZodString, z.ZodTransform<string[], string>>> {
-  return z.string().transform((text, context) => {
-    const words = text.split(/[\s,]+/).filter((each) => each !== "");
-    if (words.length > 0 && words.length <= countMax && words.every((each) => word.test(each))) {
-      return words;
-    }
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
-  }).default([]);
-}
-
-/** In the form that a permission list can name. */
-function filePath(): z.ZodString {
-  return z.string().regex(/^[^,\p{Cc}]{1,1024}$/u, "must be the path of a file, without commas");
-}
-
-function ratio(): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
-  return z.string().transform((text, context) => {
-    const value = /^[0-9]*\.?[0-9]+$/.test(text) ? Number(text) : NaN;
-    if (value >= 0 && value <= 1) return value;
-    context.addIssue({ code: "custom", message: "must be a number from 0 to 1" });
-    return z.NEVER;
-  });
-}
-
-function oneOf<const Names extends readonly [string, ...string[]]>(
-  names: Names,
-): z.ZodEnum<{ [Name in Names[number]]: Name }> {
-  return z.enum(names, `must be one of ${names.join(", ")}`);
-}
-
-/** `postgres://host/…`. */
-function postgresUrl(): z.ZodString {
-  return urlText().refine((text) => {
-    if (!URL.canParse(text)) return false;
-    const { protocol, hostname, port } = new URL(text);
-    return /^postgres(ql)?:$/.test(protocol) && port !== "0" && HOST_IN_URL.test(hostname);
-  }, "must be a URL: postgres://host or postgresql://host");
-}
-
-/** What {@linkcode parseTopology} reads. */
-function redisUrl(): z.ZodString {
-  const forms = "redis://host, redis-sentinel://h1,h2,h3/name, redis-cluster://h1,h2, " +
-    "redis-ring://h1,h2, the same with rediss, or memory:";
-  return urlText().refine(isTopology, `must be a URL: ${forms}`);
-}
-
-function urlText(): z.ZodString {
-  return z.string().max(URL_LENGTH_MAX, `must be at most ${URL_LENGTH_MAX} characters`);
-}
-
-function isTopology(url: string): boolean {
-  try {
-    parseTopology(url);
-    return true;
-  } catch (error) {
-    if (error instanceof TypeError) return false;
-    throw error;
-  }
-}
-
-/** `host:port`, so many of them at most, with commas between. */
-function addresses(
-  countMax: number,
-): z.ZodPipe<z.ZodString, z.ZodTransform<ServerAddress[], string>> {
-  return z.string().transform((text, context) => {
-    const each = text.split(",").map((address) => address.trim());
-    const plain = each.every((address) =>
-      /^[^@/]+:[0-9]+$/.test(address) && isTopology(`redis://${address}`)
-    );
-    if (plain && each.length <= countMax) {
-      return each.flatMap((address) => {
-        const topology = parseTopology(`redis://${address}`);
-        return topology.kind === "memory" ? [] : topology.servers;
-      });
-    }
-    const message = `must be host:port, at most ${countMax} of them, with commas between`;
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
-  });
 }
