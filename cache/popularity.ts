@@ -7,6 +7,22 @@ const COUNTERS = 1_000;
 const SAMPLE_EVERY = 32;
 const FLUSH_MS = 10_000;
 
+/** How long until every shared count is halved: what was popular once gives way. */
+const POPULAR_HALF_LIFE_MS = 60 * 60 * 1000;
+/** How many shared counts are kept. */
+const POPULAR_MAX = 1_000;
+
+/** KEYS: counts, mark. ARGV: count, key, … One instance of many halves the counts, once in an hour. */
+export const POPULAR_LUA: string = `
+if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ${POPULAR_HALF_LIFE_MS}) then
+  redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.5)
+end
+for i = 1, #ARGV, 2 do redis.call('ZINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -${POPULAR_MAX + 1})
+redis.call('PEXPIRE', KEYS[1], ${24 * POPULAR_HALF_LIFE_MS})
+return 1
+`;
+
 /** A key and about how often it was read. */
 export type KeyCount = readonly [key: string, count: number];
 

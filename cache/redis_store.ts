@@ -1,5 +1,4 @@
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import { Cluster, type Redis } from "ioredis";
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -7,7 +6,10 @@ import { disconnect, type Following } from "./feed.ts";
 import { GetBatch } from "./get_batch.ts";
 import type { Keyspace } from "./keys.ts";
 import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "./lease.ts";
+import { POPULAR_LUA } from "./popularity.ts";
+import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
 import type { Runtime } from "./runtime.ts";
+import { Script, type ScriptArguments } from "./scripts.ts";
 import { addressText, type Client, type Servers } from "./servers.ts";
 import type {
   Acquired,
@@ -21,6 +23,12 @@ import { ROOT_TAG } from "./tags.ts";
 
 /** A named tag that nobody changes for a day is forgotten, and its entries with it. */
 const TAG_TTL_MS = 24 * 60 * 60 * 1000;
+
+const ACQUIRE = new Script(ACQUIRE_LUA);
+const FILL = new Script(FILL_LUA);
+const RELEASE = new Script(RELEASE_LUA);
+const SET = new Script(SET_LUA);
+const POPULAR = new Script(POPULAR_LUA);
 
 /** Options of a {@linkcode RedisStore}. */
 export interface RedisStoreOptions {
@@ -331,91 +339,14 @@ export class RedisStore implements Store {
       this.#breaker.succeed();
       return reply;
     } catch (error) {
-      if (isReply(error) && !REFUSES_ALL.test(error.message)) this.#breaker.succeed();
+      if (isReply(error) && !refusesAll(error)) this.#breaker.succeed();
       else this.#breaker.fail();
-      if (!isReply(error) || !/^(WRONGTYPE|NOSCRIPT)/.test(error.message)) {
-        this.#options.onError(command, error);
-      }
+      if (!isWrongType(error) && !isUnknownScript(error)) this.#options.onError(command, error);
       throw error;
     }
   }
 
-  /** `EVALSHA`, and `EVAL` where the script is not known: a restart or `SCRIPT FLUSH` forgets it. */
-  async #script(command: string, script: Script, args: ScriptArguments): Promise<unknown> {
-    const { keys, values } = args;
-    const rest = [...keys, ...values];
-    const { sha, lua } = script;
-    const client = this.#client as Client & ScriptCommands;
-    try {
-      return await this.#send(command, () => client.evalshaBuffer(sha, keys.length, ...rest));
-    } catch (error) {
-      if (!isReply(error) || !error.message.startsWith("NOSCRIPT")) throw error;
-      return await this.#send(command, () => client.evalBuffer(lua, keys.length, ...rest));
-    }
+  #script(command: string, script: Script, args: ScriptArguments): Promise<unknown> {
+    return script.run(this.#client, args, (run) => this.#send(command, run));
   }
-}
-
-/**
- * Commands that ioredis makes for every command name, and whose types it leaves out. (Its
- * `callBuffer` is typed, but loses the command's name when pipelined automatically.)
- */
-interface ScriptCommands {
-  evalshaBuffer(
-    sha: string,
-    keysCount: number,
-    ...rest: (string | number | Buffer)[]
-  ): Promise<unknown>;
-  evalBuffer(
-    lua: string,
-    keysCount: number,
-    ...rest: (string | number | Buffer)[]
-  ): Promise<unknown>;
-}
-
-interface Script {
-  readonly lua: string;
-  readonly sha: string;
-}
-
-interface ScriptArguments {
-  readonly keys: readonly string[];
-  readonly values: readonly (string | number | Buffer)[];
-}
-
-/** How long until every read count is halved: what was popular once gives way. */
-const POPULAR_HALF_LIFE_MS = 60 * 60 * 1000;
-/** How many read counts are kept. */
-const POPULAR_MAX = 1_000;
-
-/** KEYS: counts, mark. ARGV: count, key, … One instance of many halves the counts, once in an hour. */
-const POPULAR_LUA = `
-if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ${POPULAR_HALF_LIFE_MS}) then
-  redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.5)
-end
-for i = 1, #ARGV, 2 do redis.call('ZINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -${POPULAR_MAX + 1})
-redis.call('PEXPIRE', KEYS[1], ${24 * POPULAR_HALF_LIFE_MS})
-return 1
-`;
-
-const ACQUIRE = scriptOf(ACQUIRE_LUA);
-const FILL = scriptOf(FILL_LUA);
-const RELEASE = scriptOf(RELEASE_LUA);
-const SET = scriptOf(SET_LUA);
-const POPULAR = scriptOf(POPULAR_LUA);
-
-function scriptOf(lua: string): Script {
-  return { lua, sha: createHash("sha1").update(lua).digest("hex") };
-}
-
-/** Errors of a server that answers, and will answer everything else the same for now. */
-const REFUSES_ALL = /^(LOADING|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
-
-/** Whether Redis itself answered with an error, as opposed to not answering. */
-function isReply(error: unknown): error is Error {
-  return error instanceof Error && error.name === "ReplyError";
-}
-
-function isWrongType(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("WRONGTYPE");
 }
