@@ -109,6 +109,11 @@ async function useService(redis: RedisServer): Promise<void> {
     env: { REDIS_URL: `${redis.serviceUrl}/1`, DATABASE_URL: database.url },
   });
   await cacheInUse(service);
+  // Requests are counted in memory until the connection for that is made.
+  await eventually(async () => {
+    await (await service.fetch("/cache/stats")).body?.cancel();
+    assertMatch(await redis.cli("-n", "1", "KEYS", "*:limit:*"), /:limit:/);
+  });
   const headers = { "content-type": "application/json" };
   const body = JSON.stringify({ name: "N", email: "n@example.com", bio: "b" });
   for (
