@@ -65,12 +65,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     connect({ ...config.database, ...await readCa(config.database.caFile) }),
   );
   const database = tracing?.traceDatabase(connected) ?? connected;
+  const trusted = await readCa(config.cache.caFile);
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger);
   // What the cache asks of the feed, it asks once it is connected: later than both are made.
   const cache: Cache = resources.use(
     new (tracing?.TracedCache ?? Cache)({
-      ...await readCa(config.cache.caFile),
+      ...trusted,
       ...config.cache,
       catchUp: (request) => changes.catchUp(request),
       // That its connections end is no news while it closes.
@@ -134,7 +135,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       resources.use(
         new RateLimits({
           ...config.cache,
-          ...await readCa(config.cache.caFile),
+          ...trusted,
           url: config.cache.enabled ? config.cache.url : IN_MEMORY,
         }),
       ),

@@ -7,15 +7,20 @@
 import { Cluster, Redis } from "ioredis";
 import { LRUCache } from "lru-cache";
 import type { RateLimiterRedis } from "rate-limiter-flexible";
-import { parseTopology, type Topology } from "./cache/mod.ts";
+import {
+  baseOptions,
+  type Client,
+  commandOptions,
+  reconnectOptions,
+  retryStrategy,
+  sentinelOptions,
+} from "./cache/servers.ts";
+import { parseTopology } from "./cache/topology.ts";
 import type { Allowance, RateLimiter } from "./routes/app.ts";
 
 const WINDOW_MS = 60_000;
 /** How many clients are counted in memory. */
 const CLIENTS_MAX = 10_000;
-const CONNECT_TIMEOUT_MS = 2_000;
-/** A connection that owes an answer for as many time-outs is given up, and another one opened. */
-const SILENT_COMMANDS_MAX = 4;
 /** While Redis can't be asked, one request in this time finds out whether it can be again. */
 const REST_MS = 500;
 
@@ -34,7 +39,7 @@ export interface RateLimitOptions {
 /** Makes limits that share a connection. */
 export class RateLimits implements Disposable {
   readonly #options: RateLimitOptions;
-  #client: Redis | Cluster | undefined;
+  #client: Client | undefined;
 
   /** Connects with the first request that is counted. */
   constructor(options: RateLimitOptions) {
@@ -125,50 +130,31 @@ class LocalCounts {
   }
 }
 
-function connect(options: RateLimitOptions): Redis | Cluster | undefined {
-  const topology = parseTopology(options.url);
+/** A client like the cache's own, but that each command has a time limit of its own. */
+function connect({ url, ca, commandTimeoutMs }: RateLimitOptions): Client | undefined {
+  const topology = parseTopology(url);
   if (topology.kind === "memory") return undefined;
-  const client = open(topology, options);
+  const { kind, servers, credentials } = topology;
+  const base = baseOptions(credentials, ca);
+  const commands = { ...commandOptions(commandTimeoutMs), commandTimeout: commandTimeoutMs };
+  const one = { ...commands, ...reconnectOptions() };
+  const client = kind === "cluster"
+    ? new Cluster([...servers], {
+      redisOptions: { ...base, ...commands },
+      enableOfflineQueue: false,
+      clusterRetryStrategy: retryStrategy,
+      // Whoever asks waits meanwhile, and can be counted here.
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: 0,
+      // By name, as the permissions list them and certificates are made out.
+      dnsLookup: (address, callback) => callback(null, address),
+    })
+    : kind === "sentinel"
+    ? new Redis({ ...sentinelOptions(topology, base), ...one })
+    // Of a ring, the first: each of its servers is a cache of its own, and counts are few.
+    : new Redis({ ...base, ...servers[0], ...one });
   client.on("error", () => {
     // The cache reports the same of its own connection.
   });
   return client;
-}
-
-function open(
-  topology: Exclude<Topology, { readonly kind: "memory" }>,
-  { ca, commandTimeoutMs }: RateLimitOptions,
-): Redis | Cluster {
-  const { tls: encrypted, ...user } = topology.credentials;
-  const tls = encrypted ? { tls: ca === undefined ? {} : { ca } } : {};
-  const options = {
-    ...user,
-    ...tls,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: commandTimeoutMs,
-    socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
-    retryStrategy: (times: number) => Math.min(times * 50, 2_000),
-  };
-  if (topology.kind === "cluster") {
-    return new Cluster([...topology.servers], {
-      redisOptions: options,
-      enableOfflineQueue: false,
-      clusterRetryStrategy: options.retryStrategy,
-      // Whoever asks waits meanwhile, and can be counted here.
-      retryDelayOnFailover: 0,
-      retryDelayOnClusterDown: 0,
-    });
-  }
-  if (topology.kind === "sentinel") {
-    return new Redis({
-      ...options,
-      sentinels: [...topology.servers],
-      name: topology.master,
-      ...(encrypted ? { enableTLSForSentinelMode: true, sentinelTLS: tls.tls ?? {} } : {}),
-    });
-  }
-  // Of a ring, the first: each of its servers is a cache of its own, and counts are few.
-  return new Redis({ ...options, ...topology.servers[0] });
 }

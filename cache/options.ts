@@ -37,9 +37,7 @@ export interface EntryOptions<T = unknown> {
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * import type { WarmOptions } from "@lookaside/cache";
+ * import { Cache, type WarmOptions } from "@lookaside/cache";
  *
  * await using cache = new Cache();
  * const options: WarmOptions<string> = { count: 50, keyPrefix: "user:", tags: ["users"] };

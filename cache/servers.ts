@@ -56,10 +56,7 @@ export class OneServer implements Servers {
       enableAutoPipelining: true,
       // They have waited for their turn of the event loop in the batch.
       autoPipeliningIgnoredCommands: ["get", "mget"],
-      retryStrategy,
-      sentinelRetryStrategy: retryStrategy,
-      // Only a replica says so: what we wrote to has been demoted.
-      reconnectOnError: (error) => error.message.startsWith("READONLY"),
+      ...reconnectOptions(),
     });
     client.on("error", onError);
     client.on("ready", () => onConnection(true));
@@ -120,6 +117,23 @@ export function commandOptions(commandTimeoutMs: number): CommandOptions {
     maxRetriesPerRequest: 0,
     // A connection that a firewall forgot stays open for ever and answers nothing.
     socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
+  };
+}
+
+/** When a client of one server connects again. */
+export interface ReconnectOptions {
+  readonly retryStrategy: (attempts: number) => number;
+  readonly sentinelRetryStrategy: (attempts: number) => number;
+  readonly reconnectOnError: (error: Error) => boolean;
+}
+
+/** What every client of one server has in common. */
+export function reconnectOptions(): ReconnectOptions {
+  return {
+    retryStrategy,
+    sentinelRetryStrategy: retryStrategy,
+    // Only a replica says so: what we wrote to has been demoted.
+    reconnectOnError: (error) => error.message.startsWith("READONLY"),
   };
 }
 

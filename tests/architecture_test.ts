@@ -10,6 +10,10 @@ const breaches: Readonly<Record<string, readonly Module[]>> = {
     file("cache/a.ts", { imports: ["../db/database.ts>db/database.ts"] }),
     file("cache/b.ts", { imports: ["zod"] }),
   ],
+  "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": [
+    file("main.ts", { imports: ["./cache/feed.ts>cache/feed.ts"] }),
+    file("routes/a.ts", { imports: ["../cache/runtime.ts>cache/runtime.ts"] }),
+  ],
   "db/ imports neither cache/ nor routes/": [
     file("db/a.ts", { imports: ["../cache/runtime.ts>cache/runtime.ts"] }),
     file("db/drivers/b.ts", { imports: ["../../routes/app.ts>routes/app.ts"] }),
@@ -74,9 +78,11 @@ const innocents: readonly Module[] = [
   }),
   file("cache/b.ts", { text: "try { a(); } catch (error) { emit(error); }" }),
   file("cache/c.ts", { text: "try { a(); } catch {\n  // It's closed already.\n}" }),
+  file("cache/mod.ts"),
+  file("tools/a.ts", { imports: ["../cache/b.ts>cache/b.ts"] }),
   file("cache/runtime.ts", { text: "const now = () => Date.now();" }),
   file("main.ts", {
-    imports: ["./config.ts>config.ts"],
+    imports: ["./config.ts>config.ts", "./cache/mod.ts>cache/mod.ts"],
     text: 'Deno.env.get("A"); say("update the page, delete a user");',
   }),
   file("db/a.ts", { imports: ["./_b.ts>db/_b.ts"], text: 'query("SELECT 1");' }),

@@ -103,6 +103,24 @@ describe("RateLimits", () => {
     assertLess(performance.now() - startedAtMs, commandTimeoutMs);
   });
 
+  it("are counted on a Cluster whose servers are named, where only those names are permitted", async () => {
+    await using cluster = await startRedisCluster();
+    await using database = await createSeededDatabase(10);
+    const env = {
+      REDIS_URL: cluster.serviceUrl.replaceAll("127.0.0.1", "localhost"),
+      REDIS_NODES: cluster.servers.map(({ port }) => `127.0.0.1:${port}`).join(","),
+      DATABASE_URL: database.url,
+      CACHE_PREFIX: "tnamed",
+    };
+    await using service = await startService({ env });
+    const key = "tnamed:limit:admin:127.0.0.1";
+    const owner = await cluster.ownerOf(key);
+    await eventually(async () => {
+      await (await service.fetch("/cache/stats")).body?.cancel();
+      assertGreater(Number(await owner.cli("GET", key)), 0);
+    });
+  });
+
   it("are counted by the primary that Sentinels name, and by its successor", async () => {
     await using sentinel = await startRedisSentinel();
     using limits = new RateLimits(options("tsentinel", sentinel.serviceUrl));

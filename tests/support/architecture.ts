@@ -17,6 +17,7 @@ const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/)/;
 /** Entry points, and what main.ts is composed with. */
 const composition = /^(main\.ts|logging\.ts|seed\.ts|tools\/|tests\/)/;
 const cachePackages = new Set(["ioredis", "lru-cache"]);
+const cacheEntrances = new Set(["cache/mod.ts", "cache/servers.ts", "cache/topology.ts"]);
 
 /** What each rule says, and the rule. */
 export const rules: Readonly<Record<string, Rule>> = {
@@ -26,6 +27,15 @@ export const rules: Readonly<Record<string, Rule>> = {
       (from, specifier, target) =>
         from.startsWith("cache/") && !(target?.startsWith("cache/") ?? false) &&
         !cachePackages.has(specifier) && !specifier.startsWith("node:"),
+    ),
+  "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": (
+    modules,
+  ) =>
+    importsThat(
+      modules,
+      (from, _, target = "") =>
+        target.startsWith("cache/") && !/^(cache|tools|tests|bench)\//.test(from) &&
+        !cacheEntrances.has(target),
     ),
   "db/ imports neither cache/ nor routes/": (modules) =>
     importsThat(
