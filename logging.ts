@@ -15,7 +15,7 @@ import {
 } from "@logtape/logtape";
 import { getPrettyFormatter } from "@logtape/pretty";
 import { redactByPattern, type RedactionPattern } from "@logtape/redaction";
-import type { CacheEvent, LookupEvent } from "./cache/mod.ts";
+import type { CacheEvent, Clock, LookupEvent } from "./cache/mod.ts";
 import type { LogLevel } from "./config.ts";
 
 /** The password of a URL anywhere in a text, up to the last `@` before the path. */
@@ -23,6 +23,9 @@ const URL_PASSWORD: RedactionPattern = {
   pattern: /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/?#@]*):[^\s/"']+@/gi,
   replacement: "$1:***@",
 };
+
+/** How often what keeps failing for the same reason is said. */
+const REPEAT_MS = 60_000;
 
 /** How Deno refuses to connect. */
 const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
@@ -80,8 +83,6 @@ export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
         return event.coherent
           ? logger.info("memory tier in use: {reason}", pick(event))
           : logger.warn("memory tier bypassed: {reason}", pick(event));
-      case "breaker":
-        return logger.warn("circuit breaker of Redis: {state}", pick(event));
       default:
         return logRedis(event);
     }
@@ -90,7 +91,7 @@ export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
 
 type RedisEvent = Extract<
   CacheEvent,
-  { readonly type: "connection" | "caught-up" | "catch-up-error" | "redis-error" }
+  { readonly type: "breaker" | "connection" | "caught-up" | "catch-up-error" | "redis-error" }
 >;
 
 /**
@@ -107,6 +108,13 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
   return (event) => {
     const { server } = event;
     switch (event.type) {
+      case "breaker": {
+        // While Redis is away it is tried, and opens again, several times a second.
+        const opened = event.state === "open" && isFirst(`${server} open`);
+        const closed = event.state === "closed" && said.delete(`${server} open`);
+        const level = opened ? "warn" : closed ? "info" : "debug";
+        return logger[level]("circuit breaker of Redis: {state}", pick(event));
+      }
       case "connection": {
         said.delete(`${server} ${!event.connected}`);
         if (!isFirst(`${server} ${event.connected}`)) return;
@@ -139,6 +147,21 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
         });
       }
     }
+  };
+}
+
+/** Makes the listener to a relay's failures. While Redis or Postgres is away it tries twice a second. */
+export function relayErrorLogger(
+  logger: Logger,
+  clock: Pick<Clock, "monotonicNow">,
+): (error: unknown) => void {
+  let last = { reason: "", atMs: -Infinity };
+  return (error) => {
+    const reason = messageOf(error);
+    const atMs = clock.monotonicNow();
+    const repeats = reason === last.reason && atMs - last.atMs < REPEAT_MS;
+    if (!repeats) last = { reason, atMs };
+    logger[repeats ? "debug" : "warn"]("Cannot relay changes: {reason}", { reason });
   };
 }
 

@@ -17,9 +17,16 @@ import {
   readEnvironment,
   redactUrl,
 } from "./config.ts";
+import { adviceOn } from "./database_refusals.ts";
 import { Users } from "./db/users.ts";
 import { Listener } from "./listener.ts";
-import { cacheEventLogger, configureLogging, lookupLogger, messageOf } from "./logging.ts";
+import {
+  cacheEventLogger,
+  configureLogging,
+  lookupLogger,
+  messageOf,
+  relayErrorLogger,
+} from "./logging.ts";
 import { RateLimits } from "./rate_limits.ts";
 import { Relays } from "./relays.ts";
 import { createApp, type ErrorListener, type Limits } from "./routes/app.ts";
@@ -48,6 +55,11 @@ const WARM_COUNT = 100;
 const IN_MEMORY = "memory:";
 
 type Handler = Deno.ServeHandler;
+
+/** What keeps the service from serving until somebody changes it: the message is all there is to say. */
+class StartError extends Error {
+  override readonly name = "StartError";
+}
 
 /** Runs the service until it is told to stop. */
 async function serve(config: Config, logger: Logger): Promise<void> {
@@ -90,8 +102,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
       nameOf: (server) => cacheName(config, server),
       cacheEnds: config.cache.url === IN_MEMORY,
       onInvalidated: (names) => invalidations.note("change feed", names),
-      onError: (error) =>
-        logger.warn("Cannot relay changes: {reason}", { reason: messageOf(error) }),
+      onError: relayErrorLogger(logger, systemRuntime.clock),
     }),
   );
   // With the cache off there is nothing to invalidate here, and others must not miss what they should.
@@ -152,8 +163,16 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   });
   reportAccess(config.http, logger);
   const server = listen(config, worker?.around(app.fetch) ?? app.fetch, logger);
-  worker?.listening();
-  void worker?.announce(ready);
+  let refusal: StartError | undefined;
+  const asked = refusalOf(users).then((error) => {
+    refusal = error;
+    if (error !== undefined) stop();
+  });
+  if (worker !== undefined) {
+    // A supervisor gives up where a process ends before it tells this, and else starts another.
+    void within(READINESS_TIMEOUT_MS, asked).then(() => refusal ?? worker.listening());
+    void worker.announce(ready);
+  }
 
   if (config.warmCount > 0) void warm(warmUsers(cache, users, config.warmCount), logger);
 
@@ -168,6 +187,22 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     logger.warn("stopped before every connection was closed");
   }
   logger.info("stopped");
+  if (refusal !== undefined) throw refusal;
+}
+
+/**
+ * Why users can never be read as things are: a wrong password, a database or table that is missing.
+ * `undefined`: they can be read, or cannot for a reason that passes by itself.
+ */
+async function refusalOf(users: Users): Promise<StartError | undefined> {
+  try {
+    await users.list({ page: 1, limit: 1 });
+    return undefined;
+  } catch (error) {
+    const advice = adviceOn(error);
+    if (advice === undefined) return undefined;
+    return new StartError(`Cannot serve: ${messageOf(error)}. ${advice}`, { cause: error });
+  }
 }
 
 function limitsOf(http: Config["http"], limits: RateLimits): Limits {
@@ -225,6 +260,16 @@ async function warm(work: Promise<number>, logger: Logger): Promise<void> {
 }
 
 function listen(config: Config, handler: Handler, logger: Logger): Listener {
+  try {
+    return listenerOf(config, handler, logger);
+  } catch (error) {
+    const address = `${config.http.hostname}:${config.http.port}`;
+    const why = error instanceof Deno.errors.AddrInUse ? "the port is in use" : messageOf(error);
+    throw new StartError(`Cannot listen at ${address}: ${why}`, { cause: error });
+  }
+}
+
+function listenerOf(config: Config, handler: Handler, logger: Logger): Listener {
   return new Listener({
     hostname: config.http.hostname,
     port: config.http.port,
@@ -290,12 +335,8 @@ async function main(): Promise<number> {
     await serve(config, logger);
     return 0;
   } catch (error) {
-    const address = `${config.http.hostname}:${config.http.port}`;
-    if (error instanceof Deno.errors.AddrInUse) {
-      logger.fatal(`Cannot listen at ${address}: the port is in use`);
-    } else {
-      logger.fatal("Cannot serve: {error}", { error: messageOf(error) });
-    }
+    const text = error instanceof StartError ? error.message : `Cannot serve: ${messageOf(error)}`;
+    logger.fatal(text.replace(/[{}]/g, "$&$&")); // no placeholders
     return 1;
   }
 }

@@ -5,12 +5,16 @@
  * Creates the database if it is missing, migrates it, and makes sure that users 1 to `--count` (1,000)
  * exist. `--reset` removes all users first. Running it again changes nothing.
  *
+ * As a program of its own it reads the environment alone, as in a container; `tools/seed.ts` looks
+ * further.
+ *
  * @module
  */
-import { parseArgs } from "node:util";
 import { connect } from "@db/driver";
 import { readCa } from "./certificates.ts";
-import { parseConfig, readEnvironment } from "./config.ts";
+import { misused, readOptions, reasonOf } from "./command_line.ts";
+import { ConfigError, parseConfig, readEnvironment, redactUrl } from "./config.ts";
+import { adviceTo } from "./database_refusals.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
 import { migrate } from "./db/migrate.ts";
@@ -20,6 +24,21 @@ import { type SeedOptions, seedUsers } from "./db/seed_users.ts";
 const COUNT_MAX = 2 ** 31 - 1;
 /** A migration may rewrite a table, and one seeder waits for another. */
 const STATEMENT_TIMEOUT_MS = 600_000;
+
+const COMMAND = {
+  name: "deno task seed",
+  help: `deno task seed [--count NUMBER] [--reset]
+
+Creates the database of DATABASE_URL if it is missing, brings its schema up to date, and makes sure
+that users 1 to --count exist. Running it again changes nothing.
+
+  --count NUMBER  how many users (1000); 0: the schema alone
+  --reset         remove all users first`,
+  options: {
+    count: { type: "string", default: "1000" },
+    reset: { type: "boolean", default: false },
+  },
+} as const;
 
 /**
  * Migrates `database` and makes sure that its sample users exist. Answers how many were inserted.
@@ -31,39 +50,51 @@ export async function seed(database: Database, options: SeedOptions = {}): Promi
   return await seedUsers(database, options);
 }
 
-async function main(): Promise<void> {
-  const { count, reset } = parseOptions(Deno.args);
-  const { url, caFile } = parseConfig(readEnvironment()).database;
-  const trusted = await readCa(caFile);
-  const startedAtMs = performance.now();
-  await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
-  await using database = connect({
-    url,
-    ...trusted,
-    poolMax: 2,
-    statementTimeoutMs: STATEMENT_TIMEOUT_MS,
-  });
-  const inserted = await withProgress(
-    count,
-    (onProgress) => seed(database, { count, reset, onProgress }),
-  );
-  const tookSeconds = ((performance.now() - startedAtMs) / 1_000).toFixed(2);
-  console.log(`${inserted} users inserted in ${tookSeconds} s; users 1 to ${count} exist.`);
+/**
+ * Does what the command line says, to the database that `env` names. Answers the exit code, and has said
+ * what is wrong.
+ */
+export async function runSeed(env: Readonly<Record<string, string | undefined>>): Promise<number> {
+  const { count, reset } = parseOptions();
+  let where = "";
+  try {
+    const { url, caFile } = parseConfig(env).database;
+    where = redactUrl(url);
+    const trusted = await readCa(caFile);
+    const startedAtMs = performance.now();
+    await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
+    await using database = connect({
+      url,
+      ...trusted,
+      poolMax: 2,
+      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+    });
+    const inserted = await withProgress(
+      count,
+      (onProgress) => seed(database, { count, reset, onProgress }),
+    );
+    const tookSeconds = ((performance.now() - startedAtMs) / 1_000).toFixed(2);
+    const outcome = count === 0
+      ? "the schema is up to date."
+      : `${inserted} users inserted in ${tookSeconds} s; users 1 to ${count} exist.`;
+    console.log(`${where}: ${outcome}`);
+    return 0;
+  } catch (error) {
+    const text = error instanceof ConfigError
+      ? error.message
+      : `Cannot seed ${where}: ${reasonOf(error)}${adviceTo(error)}`;
+    console.error(text);
+    return 1;
+  }
 }
 
-function parseOptions(args: string[]): { count: number; reset: boolean } {
-  const { values } = parseArgs({
-    args,
-    options: {
-      count: { type: "string", default: "1000" },
-      reset: { type: "boolean", default: false },
-    },
-  });
-  const count = Number(values.count);
-  if (!Number.isInteger(count) || count < 1 || count > COUNT_MAX) {
-    throw new RangeError(`Cannot seed ${values.count} users: --count takes 1 to ${COUNT_MAX}`);
+function parseOptions(): { count: number; reset: boolean } {
+  const { count: text, reset } = readOptions(COMMAND);
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count > COUNT_MAX) {
+    misused(COMMAND, `Cannot seed ${text} users: --count takes 0 to ${COUNT_MAX}`);
   }
-  return { count, reset: values.reset };
+  return { count, reset };
 }
 
 /** Shows a bar while `run` works, where a person may be watching. */
@@ -89,17 +120,4 @@ async function withProgress<T>(
   }
 }
 
-/** What went wrong, and why, in one line for a person at a terminal. */
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`;
-}
-
-if (import.meta.main) {
-  try {
-    await main();
-  } catch (error) {
-    console.error(messageOf(error));
-    Deno.exit(1);
-  }
-}
+if (import.meta.main) Deno.exit(await runSeed(readEnvironment()));

@@ -10,7 +10,7 @@
  */
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { readOptions } from "../command_line.ts";
 import { startRedis } from "../tests/support/redis_server.ts";
 import { createTestDatabase, type TestDatabase } from "../tests/support/test_database.ts";
 import { chartOf, figure } from "./chart.ts";
@@ -58,12 +58,23 @@ const FULL: Effort = {
   traceReads: 400_000,
 };
 
+const COMMAND = {
+  name: "deno task bench",
+  help: `deno task bench [--quick]
+
+The cache against its peers, in one run on this machine. Writes bench/results/. Uses the Postgres of
+DATABASE_URL, else that on 127.0.0.1:5432, in a database that it makes and drops.
+
+  --quick  takes a minute, and writes nothing`,
+  options: { quick: { type: "boolean", default: false } },
+} as const;
+
 const folder = new URL("results/", import.meta.url);
 
 await main();
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { quick: { type: "boolean", default: false } } });
+  const values = readOptions(COMMAND);
   const effort = values.quick ? QUICK : FULL;
   await using database = await seededDatabase();
   const databaseUrl = database.url;

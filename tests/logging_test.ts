@@ -2,7 +2,13 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { configure, getLogger, type LogRecord, reset } from "@logtape/logtape";
 import type { CacheEvent } from "../cache/mod.ts";
-import { cacheEventLogger, logFormatter, lookupLogger, messageOf } from "../logging.ts";
+import {
+  cacheEventLogger,
+  logFormatter,
+  lookupLogger,
+  messageOf,
+  relayErrorLogger,
+} from "../logging.ts";
 
 /** Runs with a logger whose records are kept. */
 async function recorded(
@@ -135,27 +141,32 @@ describe("cacheEventLogger() in a long outage", () => {
           log({ type: "connection", server, connected: false });
           log({ type: "catch-up-error", server, error });
           log({ type: "redis-error", server, command: "get", error });
+          log({ type: "breaker", server, state: "open" });
+          log({ type: "breaker", server, state: "half-open" });
         }
         // Another server of a ring has its own.
         log({ type: "connection", server: "10.0.0.2:7000", connected: outage === 0 });
         log({ type: "connection", server, connected: true });
         log({ type: "caught-up", server, replayed: true });
+        log({ type: "breaker", server, state: "closed" });
       }
     });
     const outage = [
       ["warning", "Redis cannot be reached: answering without it"],
       ["warning", 'Cannot catch up, so Redis is not read: "Error: gone"'],
       ["warning", "Cannot run get on Redis: Error: gone"],
+      ["warning", 'circuit breaker of Redis: "open"'],
     ];
     const over = [
       ["info", "connected to Redis"],
       ["info", "caught up with the changes made while Redis was away"],
+      ["info", 'circuit breaker of Redis: "closed"'],
     ];
     assertEquals(
       records.filter(({ level }) => level !== "debug").map(({ level, message }) => [
         level,
         message.map((part) =>
-          typeof part === "string" && part !== "Error: gone" ? part : `"${part}"`
+          typeof part === "string" && !/^(Error: gone|open|closed)$/.test(part) ? part : `"${part}"`
         )
           .join(""),
       ]),
@@ -164,6 +175,21 @@ describe("cacheEventLogger() in a long outage", () => {
         ...[...outage, ["warning", "Redis cannot be reached: answering without it"], ...over],
       ],
     );
+  });
+});
+
+describe("relayErrorLogger()", () => {
+  it("says each reason once a minute, however often it fails", async () => {
+    let atMs = 0;
+    const records = await recorded((logger) => {
+      const log = relayErrorLogger(logger, { monotonicNow: () => atMs });
+      for (; atMs < 90_000; atMs += 500) log(new Error(atMs < 1_000 ? "slow" : "gone"));
+    });
+    assertEquals(
+      records.filter(({ level }) => level === "warning").map(({ message }) => message.join("")),
+      ["slow", "gone", "gone"].map((reason) => `Cannot relay changes: Error: ${reason}`),
+    );
+    assertEquals(records.length, 180);
   });
 });
 

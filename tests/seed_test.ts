@@ -50,17 +50,42 @@ describe("deno task seed", () => {
     }
   });
 
+  it("makes the schema alone when no users are wanted", async () => {
+    const name = `test_seed_${crypto.randomUUID().slice(0, 8)}`;
+    try {
+      const { code, output } = await seed(urlOf(name), "--count", "0");
+      assertStringIncludes(output, "the schema is up to date");
+      assertEquals(code, 0);
+      await using database = connect({ url: urlOf(name) });
+      assertEquals(await database.query("SELECT count(*)::int FROM users"), [{ count: 0 }]);
+    } finally {
+      await using database = connect({ url: urlOf("postgres") });
+      await database.query(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
+    }
+  });
+
+  it("says whom Postgres does not let in", async () => {
+    const url = new URL(urlOf("postgres"));
+    url.username = "nobody_of_that_name";
+    const { code, output } = await seed(url.href);
+    assertEquals(code, 1);
+    assertStringIncludes(output, "nobody_of_that_name");
+    assertStringIncludes(output, ". Is DATABASE_URL right?");
+    assertEquals(output.trim().split("\n").length, 1, output);
+  });
+
   it("says in one line what is wrong, and fails", async () => {
     const down = `postgres://ann:hunter2@127.0.0.1:${freePort()}/x`;
     const cases: [args: string[], message: string][] = [
       [[], "Cannot use Postgres now: it cannot be reached"],
-      [["--count", "0"], "Cannot seed 0 users: --count takes 1 to 2147483647"],
-      [["--count", "many"], "Cannot seed many users"],
+      [[], "Is Postgres running? Is DATABASE_URL right?"],
+      [["--count", "-1"], "Option '--count' argument is ambiguous"],
+      [["--count", "many"], "Cannot seed many users: --count takes 0 to 2147483647"],
       [["--cuont=5"], "Unknown option '--cuont'"],
     ];
     for (const [args, message] of cases) {
       const { code, output } = await seed(down, ...args);
-      assertEquals(code, 1);
+      assertEquals(code, args.length === 0 ? 1 : 2);
       assertStringIncludes(output, message);
       assertEquals(output.trim().split("\n").length, 1);
       assertEquals(output.includes("hunter2"), false);

@@ -7,6 +7,7 @@
  * @module
  */
 import { resolve } from "node:path";
+import { readOptions } from "../command_line.ts";
 import { sourceFiles } from "./source_files.ts";
 
 /** One thing to check: a run of `deno` that must succeed. */
@@ -18,6 +19,15 @@ interface Step {
   readonly impossible?: RegExp;
 }
 
+const COMMAND = {
+  name: "deno task check",
+  help: `deno task check
+
+Format, lint, types, docs, publishing and import boundaries: what can be known without running the
+service. Every step runs, also after one has failed.`,
+  options: {},
+} as const;
+
 /** How Deno says that JSR does not answer. */
 const jsrUnreachable = /JSR package manifest for .* failed to load/;
 
@@ -26,6 +36,7 @@ const root = resolve(import.meta.dirname ?? ".", "..");
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
+  readOptions(COMMAND);
   let failed = 0;
   for (const step of await steps()) {
     if (!await holds(step)) failed++;

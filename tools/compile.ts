@@ -11,10 +11,27 @@
  * @module
  */
 import { dirname, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { readOptions } from "../command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
 import { ROOT } from "./child_process.ts";
 import { permissionFlags } from "./permissions.ts";
+
+const COMMAND = {
+  name: "deno task compile",
+  help: `deno task compile [--output FILE] [--any-host] [--target SYSTEM]
+
+The service as one file that runs without Deno. It may reach the Redis and the Postgres that the
+environment names now, listen where it says now, and nothing else.
+
+  --output FILE    the binary (dist/lookaside)
+  --any-host       leave the addresses open, for a binary that is configured where it runs
+  --target SYSTEM  for another system, as \`deno compile --target\` names it`,
+  options: {
+    output: { type: "string", default: `${ROOT}dist/lookaside` },
+    "any-host": { type: "boolean", default: false },
+    target: { type: "string" },
+  },
+} as const;
 
 const MISCONFIGURED = 2;
 const SMOKE_MS_MAX = 10_000;
@@ -92,13 +109,7 @@ async function loadMs(binary: string): Promise<number> {
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      output: { type: "string", default: `${ROOT}dist/lookaside` },
-      "any-host": { type: "boolean", default: false },
-      target: { type: "string" },
-    },
-  });
+  const values = readOptions(COMMAND);
   try {
     return await compile({
       output: resolve(values.output),

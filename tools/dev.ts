@@ -8,20 +8,42 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import { connect } from "@db/driver";
 import { readCa } from "../certificates.ts";
+import { readOptions, reasonOf } from "../command_line.ts";
 import { type Config, ConfigError, parseConfig, redactUrl } from "../config.ts";
-import { DatabaseUnavailableError } from "../db/database.ts";
+import { adviceTo } from "../database_refusals.ts";
 import { ensureDatabase } from "../db/ensure_database.ts";
 import { migrate } from "../db/migrate.ts";
 import { isEmpty, seedUsers } from "../db/seed_users.ts";
 import { type BackingServers, chooseServers, type Origin } from "./backing_servers.ts";
 import { ChildProcess, DATA_FOLDER } from "./child_process.ts";
-import { definedOnly, developmentEnvironment, type Environment } from "./environment.ts";
-import { devEnvFile, Machine } from "./machine.ts";
+import {
+  definedOnly,
+  developmentEnvironment,
+  devEnvFile,
+  type Environment,
+} from "./environment.ts";
+import { Machine } from "./machine.ts";
 import { permissionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
+
+const COMMAND = {
+  name: "deno task dev",
+  help: `deno task dev [--embedded] [--cluster] [--data FOLDER]
+
+The service on this machine, restarted on every change of its files. Takes the servers of REDIS_URL and
+DATABASE_URL, else those it finds, else starts them with Docker Compose, else brings its own.
+
+  --embedded     bring its own, whatever else there is: PGlite, and a cache in memory
+  --cluster      start a Redis Cluster, and take that
+  --data FOLDER  where the embedded Postgres keeps its data (.data)`,
+  options: {
+    embedded: { type: "boolean", default: false },
+    cluster: { type: "boolean", default: false },
+    data: { type: "string", default: DATA_FOLDER },
+  },
+} as const;
 
 /** PGlite has one session, for which more connections would only queue, and passes no wake-ups on. */
 const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
@@ -57,14 +79,7 @@ class SetUpError extends Error {
 
 /** Runs until told to stop, and answers the exit code. */
 async function dev(args: readonly string[], stopped: AbortSignal): Promise<number> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      embedded: { type: "boolean", default: false },
-      cluster: { type: "boolean", default: false },
-      data: { type: "string", default: DATA_FOLDER },
-    },
-  });
+  const values = readOptions(COMMAND, args);
   // One process: it is restarted on every change.
   const env: Environment = { ...await developmentEnvironment(), WORKERS: "1" };
   const initial = parseConfig(env);
@@ -85,7 +100,7 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   if (stopped.aborted) return 0;
   const chosen = environmentFor(servers, env);
   const config = parseConfig(chosen);
-  const inserted = await prepareDatabase(config, servers.postgres.origin);
+  const inserted = await prepareDatabase(config);
   if (stopped.aborted) return 0;
   await using _note = await noteServers(values.data, chosen);
   const announced = await announcedNodes(config, (line) => console.log(line));
@@ -120,11 +135,11 @@ function checkPortIsFree({ http }: Config): void {
   try {
     Deno.listen({ hostname: http.hostname, port: http.port }).close();
   } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new SetUpError(
-      `Cannot listen at ${http.hostname}:${http.port}: the port is in use. ` +
-        "Stop what uses it, or choose another: PORT=3001 deno task dev",
-    );
+    const [what, advice] = error instanceof Deno.errors.AddrInUse
+      ? ["the port is in use", "Stop what uses it, or choose another: PORT=3001 deno task dev"]
+      : [reasonOf(error), "Are HOST and PORT right?"];
+    const address = `${http.hostname}:${http.port}`;
+    throw new SetUpError(`Cannot listen at ${address}: ${what}. ${advice}`, { cause: error });
   }
 }
 
@@ -139,7 +154,7 @@ function environmentFor(servers: BackingServers, env: Environment): Environment 
 }
 
 /** Makes the database, its schema and, in an empty table, the sample users. Answers how many. */
-async function prepareDatabase(config: Config, origin: Origin): Promise<number> {
+async function prepareDatabase(config: Config): Promise<number> {
   const { url, caFile } = config.database;
   try {
     const trusted = await readCa(caFile);
@@ -153,11 +168,8 @@ async function prepareDatabase(config: Config, origin: Origin): Promise<number> 
     await migrate(database);
     return await isEmpty(database) ? await seedUsers(database) : 0;
   } catch (error) {
-    if (!(error instanceof DatabaseUnavailableError)) throw error;
-    const hint = origin === "configured" ? " Is DATABASE_URL right?" : "";
-    throw new SetUpError(`Cannot use ${redactUrl(url)}: ${error.message}.${hint}`, {
-      cause: error,
-    });
+    const text = `Cannot use ${redactUrl(url)}: ${reasonOf(error)}${adviceTo(error)}`;
+    throw new SetUpError(text, { cause: error });
   }
 }
 
@@ -181,7 +193,7 @@ function welcome(config: Config, servers: BackingServers, inserted: number): str
     inserted > 0 ? `, ${inserted} sample users inserted` : ""
   })
 
-  Try, twice:
+  Open ${base} for the dashboard, or try, twice:
     curl ${base}/users/1
     curl '${base}/users?page=1&limit=10'
     curl ${base}/cache/stats

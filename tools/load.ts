@@ -14,21 +14,15 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import { z } from "zod";
-import { parseConfig } from "../config.ts";
-import { ChildProcess, DATA_FOLDER } from "./child_process.ts";
-import {
-  definedOnly,
-  developmentEnvironment,
-  type Environment,
-  readEnvFile,
-} from "./environment.ts";
+import { misused, readOptions, reasonOf } from "../command_line.ts";
+import { ConfigError, parseConfig } from "../config.ts";
+import { ChildProcess } from "./child_process.ts";
+import { definedOnly, type Environment, runningEnvironment } from "./environment.ts";
 import { type Burst, medianOf, sendBurst, sendSteadily, type Target } from "./http_load.ts";
 import { type Fault, type FaultName, FAULTS, OwnServers } from "./load_faults.ts";
 import { loadReport } from "./load_report.ts";
 import { recordTimeline, type Timeline } from "./load_timeline.ts";
-import { devEnvFile } from "./machine.ts";
 import { permissionFlags } from "./permissions.ts";
 
 const START_TIMEOUT_MS = 30_000;
@@ -43,7 +37,33 @@ const FAULT_SECONDS = 5;
 /** How long a load goes on once its fault is over: what recovers should be seen to. */
 const RECOVERY_SECONDS = 5;
 const USERS_COUNT = 1_000;
-const MISUSE = 2;
+
+const COMMAND = {
+  name: "deno task load",
+  help: `deno task load [--url URL] [--seconds NUMBER] [--json] [--report [FILE] [FAULT]]
+
+What the cache is worth: the same work on a running service, and on one that is started here with
+CACHE=off. Clears the cache on the way. With an ADMIN_TOKEN, set the same one here.
+
+  --url URL         the service (http://127.0.0.1:3000)
+  --seconds NUMBER  how long the steady load lasts, 1 to 600 (5)
+  --json            the table as JSON
+  --report [FILE]   a page with charts of a steady load besides (${REPORT_FILE})
+
+One fault in the middle of the report's load, for five seconds, on servers started for it:
+  --kill-redis-at 10s
+  --hang-redis-at 10s
+  --stop-postgres-at 10s`,
+  options: {
+    url: { type: "string", default: "http://127.0.0.1:3000" },
+    seconds: { type: "string", default: "5" },
+    json: { type: "boolean", default: false },
+    report: { type: "string" },
+    "kill-redis-at": { type: "string" },
+    "hang-redis-at": { type: "string" },
+    "stop-postgres-at": { type: "string" },
+  },
+} as const;
 
 /** One line of the table: the same work with and without the cache. */
 interface Row {
@@ -72,10 +92,11 @@ const Stats = z.object({ loads: z.number() });
 
 async function load(options: LoadOptions): Promise<void> {
   const { fault, report } = options;
+  if (report !== undefined) await checkIsWritable(report);
   await using resources = new AsyncDisposableStack();
   const servers = fault === undefined ? undefined : resources.use(await startServers());
   const env: Environment = servers === undefined
-    ? { ...await readEnvFile(devEnvFile(DATA_FOLDER)), ...await developmentEnvironment() }
+    ? await runningEnvironment()
     : { REDIS_URL: servers.redis.url, DATABASE_URL: servers.postgres.url };
   const headers = bearer(env.ADMIN_TOKEN);
   const own = async (cache: "on" | "off"): Promise<Target> => {
@@ -107,6 +128,15 @@ async function load(options: LoadOptions): Promise<void> {
   };
   await Deno.writeTextFile(report, loadReport({ ...timelines, ...reportFacts(options), rows }));
   finish(`Written: ${report}`);
+}
+
+/** Before the measurement, which would else be lost. */
+async function checkIsWritable(path: string): Promise<void> {
+  try {
+    (await Deno.open(path, { write: true, create: true })).close();
+  } catch (error) {
+    throw new LoadError(`Cannot write ${path}: ${reasonOf(error)}`);
+  }
 }
 
 /** Servers of this run alone. */
@@ -330,23 +360,15 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-/** Says what is wrong with the command line, or what was asked for. */
+/** What was asked for, or what is wrong with it. */
 function optionsFrom(args: readonly string[]): LoadOptions | string {
-  const { values } = parseArgs({
+  const values = readOptions(
+    COMMAND,
     // `--report` alone takes the usual name.
-    args: args.flatMap((arg, at) =>
+    args.flatMap((arg, at) =>
       arg === "--report" && (args[at + 1] ?? "--").startsWith("--") ? [arg, REPORT_FILE] : [arg]
     ),
-    options: {
-      url: { type: "string", default: "http://127.0.0.1:3000" },
-      seconds: { type: "string", default: "5" },
-      json: { type: "boolean", default: false },
-      report: { type: "string" },
-      "kill-redis-at": { type: "string" },
-      "hang-redis-at": { type: "string" },
-      "stop-postgres-at": { type: "string" },
-    },
-  });
+  );
   const seconds = Number(values.seconds);
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600 || !URL.canParse(values.url)) {
     return "--url takes a URL, --seconds a whole number from 1 to 600";
@@ -369,15 +391,12 @@ function optionsFrom(args: readonly string[]): LoadOptions | string {
 
 async function main(): Promise<number> {
   const options = optionsFrom(Deno.args);
-  if (typeof options === "string") {
-    console.error(`Cannot measure: ${options}`);
-    return MISUSE;
-  }
+  if (typeof options === "string") misused(COMMAND, `Cannot measure: ${options}`);
   try {
     await load(options);
     return 0;
   } catch (error) {
-    if (!(error instanceof LoadError)) throw error;
+    if (!(error instanceof LoadError || error instanceof ConfigError)) throw error;
     console.error(error.message);
     return 1;
   }

@@ -15,11 +15,6 @@ const PING_ANSWER_BYTES_MAX = 256;
 const REDIS_PORT = 6379;
 const QUESTION_TIMEOUT_MS = 10_000;
 
-/** Where a running `deno task dev` leaves the addresses it chose. */
-export function devEnvFile(dataFolder: string): string {
-  return `${dataFolder}/dev.env`;
-}
-
 /** Options of a {@linkcode Machine}. */
 export interface MachineOptions {
   /** Folder of the embedded Postgres's data. */

@@ -6,6 +6,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
+import { readOptions } from "../command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
 import { configureLogging } from "../logging.ts";
 import { productionFlags } from "./permissions.ts";
@@ -18,6 +19,16 @@ const FAILED = 1;
 
 /** How long a process may take to close what it has open, once its requests are done. */
 const CLOSE_TIMEOUT_MS = 7_000;
+
+const COMMAND = {
+  name: "deno task start",
+  help: `deno task start
+
+The service, with the permissions that its configuration calls for and no others. It is configured by
+environment variables alone: see .env.example. Make the database's schema before, with \`deno task seed\`.
+With WORKERS above 1, SIGHUP replaces the processes one after the other.`,
+  options: {},
+} as const;
 
 const CACHE_ARGS = ["cache", "--quiet", "--frozen", "main.ts"];
 
@@ -104,4 +115,7 @@ async function start(): Promise<number> {
   }
 }
 
-if (import.meta.main) Deno.exit(await start());
+if (import.meta.main) {
+  readOptions(COMMAND);
+  Deno.exit(await start());
+}

@@ -32,11 +32,25 @@ interface Request {
   readonly everything: boolean;
 }
 
+const HELP = `deno task test [PATH…] [OPTION…]
+
+The whole suite, or the tests of those paths, on a Redis and a Postgres of its own, or on those of
+REDIS_URL and DATABASE_URL, which are then written to.
+
+  --filter TEXT  the tests whose names contain it
+  --seed NUMBER  of the property tests
+
+Other options go to \`deno test\`.`;
+
 const root = resolve(import.meta.dirname ?? ".", "..");
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(HELP);
+    return 0;
+  }
   const missing = await missingPrograms();
   if (missing.length > 0) {
     for (const text of missing) console.error(`Cannot run the suite: ${text}`);

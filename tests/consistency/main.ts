@@ -6,20 +6,34 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
+import { misused, readOptions } from "../../command_line.ts";
 import { AGREEMENT_MS_MAX, render, runConsistency } from "./run.ts";
 
-const { values } = parseArgs({
-  args: Deno.args,
+const COMMAND = {
+  name: "deno task test:consistency",
+  help: `deno task test:consistency [--seconds NUMBER] [--seed NUMBER] [--no-faults]
+
+How fresh three instances stay while everything around them breaks. A violation writes the history of
+its key to a file in the current folder. Exits with 0 if there is none.
+
+  --seconds NUMBER  how long (60)
+  --seed NUMBER     the same again
+  --no-faults       break nothing`,
   options: {
     seconds: { type: "string", default: "60" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     "no-faults": { type: "boolean", default: false },
   },
-});
+} as const;
+
+const values = readOptions(COMMAND);
+const [seconds, seed] = [Number(values.seconds), Number(values.seed)];
+if (!(seconds > 0) || !Number.isInteger(seed)) {
+  misused(COMMAND, "Cannot check: --seconds takes a number, --seed a whole one");
+}
 const report = await runConsistency({
-  seconds: Number(values.seconds),
-  seed: Number(values.seed),
+  seconds,
+  seed,
   faults: !values["no-faults"],
 });
 console.log(render(report));

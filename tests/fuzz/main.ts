@@ -6,19 +6,28 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
+import { misused, readOptions } from "../../command_line.ts";
 import { startPostgres } from "../support/postgres_server.ts";
 import { fuzz } from "./fuzz.ts";
 import { FuzzWorld } from "./world.ts";
 
-const { values } = parseArgs({
-  args: [...Deno.args],
+const COMMAND = {
+  name: "deno task test:fuzz",
+  help: `deno task test:fuzz [--requests NUMBER] [--seed NUMBER]
+
+Sends whatever there is to a service on servers of its own, and looks at what that leaves behind.
+Exits with 0 if nothing was found.
+
+  --requests NUMBER  how many (100000)
+  --seed NUMBER      the same again`,
   options: { requests: { type: "string", default: "100000" }, seed: { type: "string" } },
-});
+} as const;
+
+const values = readOptions(COMMAND);
 const requests = Number(values.requests);
 const seed = Number(values.seed ?? crypto.getRandomValues(new Int32Array(1))[0]);
 if (!Number.isInteger(requests) || requests < 1 || !Number.isInteger(seed)) {
-  throw new RangeError("Cannot fuzz: --requests and --seed must be whole numbers");
+  misused(COMMAND, "Cannot fuzz: --requests and --seed must be whole numbers");
 }
 
 await using server = await startPostgres();

@@ -32,6 +32,7 @@ describe("deno task dev", () => {
     assertStringIncludes(service.log, "Redis     memory: (embedded)");
     assertMatch(service.log, /postgres:\/\/postgres@127\.0\.0\.1:\d+\/postgres \(embedded, 1000/);
     assertStringIncludes(service.log, `curl http://127.0.0.1:${service.port}/users/1`);
+    assertStringIncludes(service.log, `Open http://127.0.0.1:${service.port} for the dashboard`);
 
     const children = await descendantsOf(service.pid);
     assertGreater(children.length, 2);
@@ -125,6 +126,13 @@ describe("deno task dev", () => {
     assert(!stderr.includes("    at "), stderr);
   });
 
+  it("says so when it cannot listen at the address", async () => {
+    const { code, stderr } = await runDev({ HOST: "192.0.2.1", PORT: String(freePort()) });
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot listen at 192\.0\.2\.1:\d+: .*\. Are HOST and PORT right\?/);
+    assert(!stderr.includes("    at "), stderr);
+  });
+
   it("names every problem of the configuration", async () => {
     const { code, stderr } = await runDev({ PORT: "x", CACHE: "y" });
     assertEquals(code, 1);
@@ -141,6 +149,23 @@ describe("deno task dev", () => {
     assertEquals(code, 1);
     assertMatch(stderr, /Cannot use postgres:\/\/postgres:\*\*\*@.*Is DATABASE_URL right\?/);
     assert(!stderr.includes("    at "), stderr);
+  });
+
+  it("says why the configured Postgres refuses, or its certificate cannot be read", async () => {
+    const url = new URL(requiredEnv("DATABASE_URL"));
+    url.username = "nobody_of_that_name";
+    const env = { PORT: String(freePort()), DATABASE_URL: url.href, REDIS_URL: "memory:" };
+    for (
+      const [more, message] of [
+        [{}, /Cannot use postgres:.*nobody_of_that_name.*\. Is DATABASE_URL right\?/],
+        [{ DATABASE_CA_FILE: "/nowhere" }, /Cannot read \/nowhere: there is no such file/],
+      ] as const
+    ) {
+      const { code, stderr } = await runDev({ ...env, ...more });
+      assertEquals(code, 1);
+      assertMatch(stderr, message);
+      assert(!stderr.includes("    at "), stderr);
+    }
   });
 
   async function startDev(

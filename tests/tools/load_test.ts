@@ -87,6 +87,12 @@ describe("deno task load", () => {
     assertMatch(stderr, /answers 401\. Set ADMIN_TOKEN/);
   });
 
+  it("says before it measures that the report cannot be written", async () => {
+    const { code, stderr } = await runLoad(["--report", "/nowhere/report.html"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^Cannot write \/nowhere\/report\.html: [^\n]+\n$/);
+  });
+
   it("refuses options that make no sense", async () => {
     assertEquals((await runLoad(["--seconds", "0"])).code, 2);
     assertEquals((await runLoad(["--url", "nowhere"])).code, 2);

@@ -67,6 +67,41 @@ describe("deno task start", () => {
     assertMatch(text, /"level":"FATAL".*Cannot listen at 127\.0\.0\.1:\d+: the port is in use/);
   });
 
+  for (const workers of ["1", "2"]) {
+    it(`ends and says what to do when Postgres refuses for good (WORKERS=${workers})`, async () => {
+      const nobody = new URL(database.url);
+      nobody.username = "nobody_of_that_name";
+      const nowhere = new URL(database.url);
+      nowhere.pathname = "/database_of_no_name";
+      const empty = new URL(database.url);
+      empty.pathname = "/postgres";
+      const cases = [
+        [nobody, /Cannot serve: .*nobody_of_that_name.*\. Is DATABASE_URL right\?/],
+        [nowhere, /Cannot serve: .*database_of_no_name.*`deno task seed` makes the database/],
+        [empty, /Cannot serve: .*users.* does not exist.*`deno task seed` makes the database/],
+      ] as const;
+      for (const [url, message] of cases) {
+        const text = await endOf({
+          WORKERS: workers,
+          PORT: String(freePort()),
+          REDIS_URL: requiredEnv("REDIS_URL"),
+          CACHE_PREFIX: `t${freePort()}`,
+          DATABASE_URL: url.href,
+        });
+        assertMatch(text, message);
+        assert(!text.includes(" at "), text);
+      }
+    });
+  }
+
+  it("ends with 1 and names the address where it cannot listen", async () => {
+    const env = { HOST: "192.0.2.1", PORT: "1234", DATABASE_URL: database.url };
+    assertMatch(
+      await endOf({ ...env, REDIS_URL: "memory:", ADMIN_TOKEN: "t" }),
+      /Cannot listen at 192\.0\.2\.1:1234: /,
+    );
+  });
+
   it("starts and answers while both servers are down", async () => {
     await using service = startProcess({
       PORT: String(freePort()),
@@ -77,6 +112,18 @@ describe("deno task start", () => {
     assertEquals(await service.stop(), 0, service.log);
   });
 });
+
+/** What a start that fails with 1 says. */
+async function endOf(env: Readonly<Record<string, string>>): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-all", start],
+    env: { ...env },
+    signal: AbortSignal.timeout(20_000),
+  }).output();
+  const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assertEquals(code, 1, text);
+  return text;
+}
 
 function startProcess(env: Readonly<Record<string, string>>, path = "/readyz"): ServerProcess {
   return new ServerProcess({
