@@ -43,9 +43,7 @@ async function inspect(key, look) {
     }));
   const head = element("div", { "class": "inspected-head" }, element("code", {}, key));
   if (memory === null && redis === null) {
-    const text = redisReached
-      ? "Not cached."
-      : "Not in memory; Redis holds nothing that can be seen.";
+    const text = redisReached ? "Not cached." : "Not in memory, and Redis cannot be asked now.";
     return [head, element("p", { "class": "empty", "data-absent": "" }, text)];
   }
   head.append(remove);

@@ -14,14 +14,17 @@ const CAUSES = /** @type {Readonly<Record<string, string>>} */ ({
 });
 
 /**
- * Shows the most requested keys. Leaves them alone while they are the same: one may have the focus.
+ * Shows the most requested keys, which Redis counts for all instances. Leaves them alone while they are the same: one may have the focus.
  *
- * @param {readonly string[]} keys
+ * @param {{ readonly keys: readonly string[], readonly known: boolean }} popular
  * @param {(key: string) => Promise<void>} look
  */
-export function showPopular(keys, look) {
+export function showPopular({ keys, known }, look) {
   const list = byId("popular");
   byId("popular-empty").hidden = keys.length > 0;
+  byId("popular-empty").textContent = known
+    ? "None yet. One read in about 32 is counted."
+    : "Not known while Redis is away.";
   const shown = [...list.querySelectorAll("button")].map(({ textContent }) => textContent);
   if (shown.length === keys.length && shown.every((key, at) => key === keys[at])) return;
   const focused = document.activeElement?.textContent;

@@ -28,7 +28,7 @@ await follow({
     history.add(sample);
     showTiles(sample, lastRate());
     showCharts(history.columns);
-    showPopular(sample.popular, look);
+    showPopular({ keys: sample.popular, known: sample.cache.coherent }, look);
     showInvalidations(sample.invalidations);
   },
   onState(/** @type {"live" | "lost"} */ state, /** @type {string} */ reason) {

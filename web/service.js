@@ -46,6 +46,7 @@ export function keepToken(token) {
  * @param {RequestInit & { json?: unknown }} [init]
  * @returns {Promise<Response>}
  * @throws {AccessError | ServiceError} The answer is no success.
+ * @throws {Error} There is none.
  */
 export async function request(path, { json, ...init } = {}) {
   const headers = new Headers(init.headers);
@@ -54,13 +55,27 @@ export async function request(path, { json, ...init } = {}) {
   if (token !== null) headers.set("authorization", `Bearer ${encodeURI(token)}`);
   if (json !== undefined) headers.set("content-type", "application/json");
   const body = json === undefined ? null : JSON.stringify(json);
-  const response = await fetch(path, { ...init, headers, body, cache: "no-store" });
+  const response = await answerOf(path, { ...init, headers, body, cache: "no-store" });
   if (response.ok) return response;
   const message = await messageOf(response);
   if (response.headers.has("www-authenticate") || response.status === 403) {
     throw new AccessError(response.status, message);
   }
   throw new ServiceError(message);
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} init
+ */
+async function answerOf(path, init) {
+  try {
+    return await fetch(path, init);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    // What a browser says of it, "Failed to fetch", tells nobody what to do.
+    throw new Error("The service cannot be reached", { cause: error });
+  }
 }
 
 /**

@@ -32,6 +32,7 @@ const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
  * @property {string} source `memory`, `redis` or `database`; empty for a write.
  * @property {string} duration
  * @property {string} note
+ * @property {boolean} [stored] Whether the cache took what was read from the database.
  * @property {any} [user]
  */
 
@@ -76,7 +77,7 @@ async function run(id, steps) {
     },
     async () => {
       const result = await read(path);
-      const missed = "asked the database again: somebody else wrote to this user";
+      const missed = `asked the database again: ${whyMissed(result)}`;
       return { ...result, note: result.source === "database" ? missed : "the same, cached" };
     },
     () => write(path, bio),
@@ -87,7 +88,10 @@ async function run(id, steps) {
     async () => {
       const { result, tries } = await readUntilCached(path);
       const again = tries > 1 ? `, at read ${tries}: the change feed had invalidated it too` : "";
-      return { ...result, note: `${whichBio(result, bio)}, cached${again}` };
+      const cached = result.source === "database"
+        ? `, from the database: ${whyMissed(result)}`
+        : `, cached${again}`;
+      return { ...result, note: whichBio(result, bio) + cached };
     },
   ];
   try {
@@ -111,6 +115,15 @@ function readNote({ source }, missed) {
   return source === "database"
     ? missed
     : `${missed === "" ? ", " : ""}cached by somebody else's read`;
+}
+
+/**
+ * Why a read that should have found something cached did not.
+ *
+ * @param {Result} result
+ */
+function whyMissed({ stored }) {
+  return stored ? "somebody else wrote to this user" : "the cache cannot be used now";
 }
 
 /**
@@ -159,15 +172,18 @@ function makeStep([label = "", expectation = ""]) {
 async function read(path) {
   const response = await request(path);
   const { source, duration, data } = await response.json();
-  const [, tier = source] = /detail=(\w+)/.exec(response.headers.get("cache-status") ?? "") ?? [];
-  return { source: tier, duration: duration.replace("ms", " ms"), note: "", user: data };
+  const status = response.headers.get("cache-status") ?? "";
+  const [, tier = source] = /detail=(\w+)/.exec(status) ?? [];
+  const stored = status.includes("; stored");
+  return { source: tier, duration: duration.replace("ms", " ms"), note: "", stored, user: data };
 }
 
 /** @param {string} path */
 async function readUntilCached(path) {
   for (let tries = 1;; tries++) {
     const result = await read(path);
-    if (result.source !== "database" || tries === TRIES_MAX) return { result, tries };
+    const over = result.source !== "database" || !result.stored;
+    if (over || tries === TRIES_MAX) return { result, tries };
     await pause();
   }
 }

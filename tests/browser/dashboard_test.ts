@@ -4,6 +4,7 @@ import type { Browser } from "playwright-core";
 import { chromiumPath, startChromium } from "../support/chromium.ts";
 import { eventually } from "../support/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { startRedis } from "../support/redis_server.ts";
 import { cacheInUse, type Service, startService } from "../support/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 import { becomesLive, openDashboard, tile } from "./_dashboard_page.ts";
@@ -203,6 +204,35 @@ describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
 });
 
 describe(
+  "the dashboard of a service without its Redis",
+  { ignore: chromiumPath === undefined },
+  () => {
+    it("says that the cache cannot be used, and blames nobody else", async () => {
+      await using database = await createSeededDatabase(5);
+      await using redis = await startRedis();
+      const env = { REDIS_URL: redis.url, DATABASE_URL: database.url };
+      await using service = await startService({ env });
+      await using browser = await startChromium();
+      await using dashboard = await openDashboard(browser, service.url);
+      const { page } = dashboard;
+      await becomesLive(page);
+      await redis.kill();
+      await page.getByText("Not known while Redis is away.").waitFor();
+      await page.getByRole("button", { name: "Run the five steps" }).click();
+      await page.getByText("Done. The bio is as it was.").waitFor();
+      const notes = await page.locator("#steps .note").allTextContents();
+      assertEquals([notes[1], notes[4]], [
+        "asked the database again: the cache cannot be used now",
+        "the new bio, from the database: the cache cannot be used now",
+      ]);
+      await page.getByLabel("Key", { exact: true }).fill("user:1");
+      await page.getByRole("button", { name: "Look" }).click();
+      await page.getByText("Not in memory, and Redis cannot be asked now.").waitFor();
+    });
+  },
+);
+
+describe(
   "the dashboard of a service that goes away",
   { ignore: chromiumPath === undefined },
   () => {
@@ -220,6 +250,9 @@ describe(
       await page.getByText(/^Disconnected: trying again\. What is shown is of \d\d:\d\d:\d\d\.$/)
         .waitFor();
       assertEquals(await page.locator("main[data-stale]").count(), 1);
+      await page.getByLabel("Key", { exact: true }).fill("user:1");
+      await page.getByRole("button", { name: "Look" }).click();
+      await page.getByText("The service cannot be reached").waitFor();
       await service.start();
       await becomesLive(page);
       assertEquals(await page.locator("main[data-stale]").count(), 0);
