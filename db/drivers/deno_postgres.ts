@@ -10,13 +10,14 @@
  * @module
  */
 import { type ClientOptions, PostgresError } from "@db/postgres";
-import type {
-  Database,
-  DatabaseOptions,
-  PoolStats,
-  Queryable,
-  SqlValue,
-  Subscription,
+import {
+  type Database,
+  type DatabaseOptions,
+  DatabaseUnavailableError,
+  type PoolStats,
+  type Queryable,
+  type SqlValue,
+  type Subscription,
 } from "../database.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
@@ -188,6 +189,7 @@ function clientOptions(
 
 /** What callers see of a driver's error: "not now" as one class, anything else unchanged. */
 function translate(error: unknown): unknown {
+  if (error instanceof DatabaseUnavailableError) return error;
   if (error instanceof DeadlineError) return unavailable("it does not answer", error);
   if (error instanceof PostgresError) {
     const { code } = error.fields;
