@@ -41,6 +41,7 @@ export interface Size {
   readonly rssBytes: number;
   /** After a full collection. */
   readonly liveHeapBytes: number;
+  /** Open ones, less the connections of clients: how many of those there are is theirs to say. */
   readonly files: number;
 }
 
@@ -71,6 +72,8 @@ export interface SoakReport {
 /** Growth that passes for none: memory is given back to the system now and then, not always. */
 const GROWTH_SHARE_MAX = 0.1;
 const FILES_GROWTH_MAX = 4;
+/** As `/proc/net/tcp` writes it. */
+const ESTABLISHED = "01";
 /** Between the faults of the first round, which is no part of the curve. */
 const FIRST_ROUND_REST_MS = 3_000;
 const FIRST_ROUND_FAULT_MS = 1_500;
@@ -188,9 +191,20 @@ async function sizeOfOne(
   if (service === undefined || inspectorPort === undefined) {
     throw new Error("Cannot measure an instance: it has no process that can be inspected");
   }
-  const files = (await Array.fromAsync(Deno.readDir(`/proc/${service.pid}/fd`))).length;
+  const open = (await Array.fromAsync(Deno.readDir(`/proc/${service.pid}/fd`))).length;
+  const files = open - await connectionsTo(service.port);
   const text = await (await target.fetch("/metrics")).text();
   const rss = /^lookaside_process_resident_memory_bytes ([0-9.e+]+)$/m.exec(text)?.[1];
   if (rss === undefined) throw new Error("Cannot find the resident memory among the metrics");
   return { files, rssBytes: Number(rss), liveHeapBytes: await liveHeapBytes(inspectorPort) };
+}
+
+/** How many connections to a port of this machine are established. */
+async function connectionsTo(port: number): Promise<number> {
+  const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
+  const connections = (await Deno.readTextFile("/proc/net/tcp")).split("\n");
+  return connections.filter((line) => {
+    const [, local, , state] = line.trim().split(/\s+/);
+    return local?.endsWith(`:${hexPort}`) && state === ESTABLISHED;
+  }).length;
 }
