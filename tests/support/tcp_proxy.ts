@@ -87,8 +87,13 @@ export class TcpProxy implements AsyncDisposable {
 
   /** Closes every connection. New ones are made to another port of loopback. */
   redirect(targetPort: number): void {
-    this.#targetPort = targetPort;
+    this.redirectNew(targetPort);
     this.#closeConnections();
+  }
+
+  /** Makes new connections to another port of loopback, and leaves those that are open where they are. */
+  redirectNew(targetPort: number): void {
+    this.#targetPort = targetPort;
   }
 
   /** Holds every chunk for that long before it is forwarded, in both directions, as a long way does. */
