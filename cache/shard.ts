@@ -175,7 +175,8 @@ export class Shard implements CacheServer {
   #open(servers: Servers): RedisStore {
     const { settings, counters, keyspace, runtime, emit, track } = this.#parts;
     const server = this.name;
-    return new RedisStore(servers, {
+    let connections = 0;
+    const redis: RedisStore = new RedisStore(servers, {
       keyspace,
       runtime,
       commandTimeoutMs: settings.commandTimeoutMs,
@@ -188,9 +189,10 @@ export class Shard implements CacheServer {
       },
       onConnection: (connected) => {
         emit({ type: "connection", server, connected });
-        if (this.#catchUp === undefined) return;
-        if (connected) track(this.#catchUp.begin());
-        else this.#catchUp.lost();
+        if (connected && this.#catchUp !== undefined) track(this.#catchUp.begin());
+        // Another server may have the address by now, and what is followed be the one before it.
+        else if (connected && connections++ > 0) redis.followAnew();
+        else if (!connected) this.#catchUp?.lost();
       },
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());
@@ -200,6 +202,7 @@ export class Shard implements CacheServer {
         emit({ type: "breaker", server, state });
       },
     });
+    return redis;
   }
 
   #storeTrust(): number | undefined {
