@@ -50,35 +50,35 @@ const Result = z.object({
   "2xx": z.number(),
 });
 
+/** What is asked for, and by how many. */
+export interface Requests {
+  /** Paths of the service. Every connection gets its share of them. */
+  readonly paths: readonly string[];
+  /** How many there are. */
+  readonly connections: number;
+}
+
+/** A load at a fixed rate: the paths are requested over and over. */
+export interface SteadyLoad extends Requests {
+  /** Requests of all connections together. */
+  readonly ratePerSecond: number;
+  /** How long it lasts. */
+  readonly seconds: number;
+}
+
 /**
  * Requests each path once, spread evenly over the connections, as fast as they are answered.
  * The number of paths must be a multiple of the number of connections.
  *
  * @throws {Error} An answer was not a success.
  */
-export async function sendBurst(
-  target: Target,
-  options: { readonly paths: readonly string[]; readonly connections: number },
-): Promise<Burst> {
-  const { paths, connections } = options;
-  const share = paths.length / connections;
+export async function sendBurst(target: Target, requests: Requests): Promise<Burst> {
   const timesMs: number[] = [];
-  let clients = 0;
   // Connections are opened before the first request, and are not what is measured.
   let startedAtMs = Infinity;
   let endedAtMs = 0;
-  const run = start({
-    ...target,
-    connections,
-    amount: paths.length,
-    // It looks this often whether all is answered.
-    sampleInt: SAMPLE_MS,
-    // Every client goes through its requests from the first, so each gets its own.
-    setupClient: (client) => {
-      const from = clients++ * share;
-      client.setRequests(paths.slice(from, from + share).map((path) => ({ path })));
-    },
-  });
+  // It looks as often as a sample is taken whether all is answered.
+  const run = startRun(target, requests, { amount: requests.paths.length, sampleInt: SAMPLE_MS });
   run.on("response", (_client, _status, _bytes, tookMs) => {
     timesMs.push(tookMs);
     endedAtMs = performance.now();
@@ -97,68 +97,59 @@ export function medianOf(values: readonly number[]): number {
 }
 
 /**
- * Requests the paths over and over at a fixed rate. Answers how many milliseconds that took.
+ * Puts a steady load on a service. Answers how many milliseconds that took.
  *
  * @throws {Error} An answer was not a success.
  */
 export async function sendSteadily(
   target: Target,
-  options: {
-    readonly paths: readonly string[];
-    readonly connections: number;
-    readonly ratePerSecond: number;
-    readonly seconds: number;
-    readonly onProgress: (answered: number) => void;
-  },
+  load: SteadyLoad,
+  onProgress: (answered: number) => void,
 ): Promise<number> {
-  const { paths, connections, ratePerSecond, seconds, onProgress } = options;
-  const share = Math.ceil(paths.length / connections);
-  let clients = 0;
   let answered = 0;
   const startedAtMs = performance.now();
-  const run = start({
-    ...target,
-    connections,
-    overallRate: ratePerSecond,
-    duration: seconds,
-    setupClient: (client) => {
-      const from = clients++ * share;
-      client.setRequests(paths.slice(from, from + share).map((path) => ({ path })));
-    },
-  });
+  const run = startSteadily(target, load);
   run.on("response", () => onProgress(++answered));
   assertAllGood(await run);
   return performance.now() - startedAtMs;
 }
 
-/** As {@linkcode sendSteadily}, but tells each outcome and takes failures for what they are. */
+/**
+ * As {@linkcode sendSteadily}, but takes failures for what they are and tells each outcome: the status of
+ * an answer, or 0 where there was none.
+ */
 export async function sendThroughout(
   target: Target,
-  options: {
-    readonly paths: readonly string[];
-    readonly connections: number;
-    readonly ratePerSecond: number;
-    readonly seconds: number;
-    /** Called with the status of each answer, or with 0 where there was none. */
-    readonly onOutcome: (status: number, tookMs: number) => void;
-  },
+  load: SteadyLoad,
+  onOutcome: (status: number, tookMs: number) => void,
 ): Promise<void> {
-  const { paths, connections, ratePerSecond, seconds, onOutcome } = options;
+  const run = startSteadily(target, load);
+  run.on("response", (_client, status, _bytes, tookMs) => onOutcome(status, tookMs));
+  run.on("reqError", () => onOutcome(0, 0));
+  await run;
+}
+
+function startSteadily(target: Target, load: SteadyLoad): Run {
+  return startRun(target, load, { overallRate: load.ratePerSecond, duration: load.seconds });
+}
+
+function startRun(
+  target: Target,
+  { paths, connections }: Requests,
+  options: Readonly<Record<string, number>>,
+): Run {
   const share = Math.ceil(paths.length / connections);
   let clients = 0;
-  const run = start({
+  return start({
     ...target,
+    ...options,
     connections,
-    overallRate: ratePerSecond,
-    duration: seconds,
+    // Every client goes through its requests from the first, so each gets its own.
     setupClient: (client) => {
       const from = clients++ * share;
       client.setRequests(paths.slice(from, from + share).map((path) => ({ path })));
     },
   });
-  run.on("response", (_client, status, _bytes, tookMs) => onOutcome(status, tookMs));
-  run.on("reqError", () => onOutcome(0, 0));
-  await run;
 }
 
 function assertAllGood(result: unknown): void {

@@ -15,12 +15,21 @@
  * @module
  */
 import { z } from "zod";
-import { misused, readOptions, reasonOf } from "../command_line.ts";
+import { reasonOf } from "../command_line.ts";
 import { ConfigError, parseConfig } from "../config.ts";
+import { freePort } from "../tests/support/free_port.ts";
 import { ChildProcess } from "./child_process.ts";
 import { definedOnly, type Environment, runningEnvironment } from "./environment.ts";
-import { type Burst, medianOf, sendBurst, sendSteadily, type Target } from "./http_load.ts";
-import { type Fault, type FaultName, FAULTS, OwnServers } from "./load_faults.ts";
+import {
+  type Burst,
+  medianOf,
+  sendBurst,
+  sendSteadily,
+  type SteadyLoad,
+  type Target,
+} from "./http_load.ts";
+import { FAULTS, OwnServers } from "./load_faults.ts";
+import { type LoadOptions, loadOptions } from "./load_options.ts";
 import { loadReport } from "./load_report.ts";
 import { recordTimeline, type Timeline } from "./load_timeline.ts";
 import { permissionFlags } from "./permissions.ts";
@@ -32,38 +41,9 @@ const ROUNDS = 5;
 const CONNECTIONS = 10;
 const RATE_PER_SECOND = 100;
 const REPORT_RATE_PER_SECOND = 300;
-const REPORT_FILE = "load-report.html";
-const FAULT_SECONDS = 5;
 /** How long a load goes on once its fault is over: what recovers should be seen to. */
 const RECOVERY_SECONDS = 5;
 const USERS_COUNT = 1_000;
-
-const COMMAND = {
-  name: "deno task load",
-  help: `deno task load [--url URL] [--seconds NUMBER] [--json] [--report [FILE] [FAULT]]
-
-What the cache is worth: the same work on a running service, and on one that is started here with
-CACHE=off. Clears the cache on the way. With an ADMIN_TOKEN, set the same one here.
-
-  --url URL         the service (http://127.0.0.1:3000)
-  --seconds NUMBER  how long the steady load lasts, 1 to 600 (5)
-  --json            the table as JSON
-  --report [FILE]   a page with charts of a steady load besides (${REPORT_FILE})
-
-One fault in the middle of the report's load, for five seconds, on servers started for it:
-  --kill-redis-at 10s
-  --hang-redis-at 10s
-  --stop-postgres-at 10s`,
-  options: {
-    url: { type: "string", default: "http://127.0.0.1:3000" },
-    seconds: { type: "string", default: "5" },
-    json: { type: "boolean", default: false },
-    report: { type: "string" },
-    "kill-redis-at": { type: "string" },
-    "hang-redis-at": { type: "string" },
-    "stop-postgres-at": { type: "string" },
-  },
-} as const;
 
 /** One line of the table: the same work with and without the cache. */
 interface Row {
@@ -71,15 +51,6 @@ interface Row {
   readonly unit: string;
   readonly withCache: number;
   readonly withoutCache: number;
-}
-
-/** What was asked for. */
-interface LoadOptions {
-  readonly url: string;
-  readonly seconds: number;
-  readonly json: boolean;
-  readonly report?: string;
-  readonly fault?: Fault;
 }
 
 /** The services are not in a state to be measured: the message is all there is to say. */
@@ -182,13 +153,11 @@ function timelineOf(
   target: Target,
   { seconds, label }: { seconds: number; label: string },
 ): Promise<Timeline> {
-  return recordTimeline(target, {
-    paths: Array.from({ length: QUERY_COUNT }, (_, index) => userPath(index + 1)),
-    connections: CONNECTIONS,
-    ratePerSecond: REPORT_RATE_PER_SECOND,
-    seconds,
-    onProgress: (elapsedMs) => progress(`Steady load ${label}: ${Math.floor(elapsedMs / 1_000)} s`),
-  });
+  return recordTimeline(
+    target,
+    steadyLoad(REPORT_RATE_PER_SECOND, seconds),
+    (elapsedMs) => progress(`Steady load ${label}: ${Math.floor(elapsedMs / 1_000)} s`),
+  );
 }
 
 interface Measurement {
@@ -206,7 +175,7 @@ function measurements(seconds: number): Measurement[] {
         for (let round = 0; round < ROUNDS; round++) await burst(target, () => 1);
         const { medianMs } = await sendBurst(target, {
           connections: 1,
-          paths: Array.from({ length: QUERY_COUNT }, () => userPath(1)),
+          paths: pathsOf(() => 1),
         });
         return medianMs;
       },
@@ -222,7 +191,7 @@ function measurements(seconds: number): Measurement[] {
       measure: (target) =>
         medianOfRounds(async () => {
           await clear(target);
-          return (await burst(target, (index) => index + 1)).elapsedMs;
+          return (await burst(target, eachUser)).elapsedMs;
         }),
     },
     {
@@ -230,13 +199,11 @@ function measurements(seconds: number): Measurement[] {
       unit: "loads/s",
       measure: async (target) => {
         const before = await loadsOf(target);
-        const elapsedMs = await sendSteadily(target, {
-          paths: Array.from({ length: QUERY_COUNT }, (_, index) => userPath(index + 1)),
-          connections: CONNECTIONS,
-          ratePerSecond: RATE_PER_SECOND,
-          seconds,
-          onProgress: (sent) => progress(`${sent} requests`),
-        });
+        const elapsedMs = await sendSteadily(
+          target,
+          steadyLoad(RATE_PER_SECOND, seconds),
+          (answered) => progress(`${answered} requests`),
+        );
         return (await loadsOf(target) - before) / (elapsedMs / 1_000);
       },
     },
@@ -245,8 +212,19 @@ function measurements(seconds: number): Measurement[] {
 
 /** Reads of users over all connections at once. */
 function burst(target: Target, idAt: (index: number) => number): Promise<Burst> {
-  const paths = Array.from({ length: QUERY_COUNT }, (_, index) => userPath(idAt(index)));
-  return sendBurst(target, { connections: CONNECTIONS, paths });
+  return sendBurst(target, { connections: CONNECTIONS, paths: pathsOf(idAt) });
+}
+
+function steadyLoad(ratePerSecond: number, seconds: number): SteadyLoad {
+  return { paths: pathsOf(eachUser), connections: CONNECTIONS, ratePerSecond, seconds };
+}
+
+function pathsOf(idAt: (index: number) => number): string[] {
+  return Array.from({ length: QUERY_COUNT }, (_, index) => userPath(idAt(index)));
+}
+
+function eachUser(index: number): number {
+  return index + 1;
 }
 
 async function medianOfRounds(measure: () => Promise<number>): Promise<number> {
@@ -355,43 +333,8 @@ function table(rows: readonly Row[]): string {
   ).join("\n");
 }
 
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
-/** What was asked for, or what is wrong with it. */
-function optionsFrom(args: readonly string[]): LoadOptions | string {
-  const values = readOptions(
-    COMMAND,
-    // `--report` alone takes the usual name.
-    args.flatMap((arg, at) =>
-      arg === "--report" && (args[at + 1] ?? "--").startsWith("--") ? [arg, REPORT_FILE] : [arg]
-    ),
-  );
-  const seconds = Number(values.seconds);
-  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600 || !URL.canParse(values.url)) {
-    return "--url takes a URL, --seconds a whole number from 1 to 600";
-  }
-  const faults: Fault[] = [];
-  for (const name of Object.keys(FAULTS) as FaultName[]) {
-    const text = values[name];
-    if (text === undefined) continue;
-    const atS = Number(/^(\d{1,3})s?$/.exec(text)?.[1] ?? NaN);
-    if (!(atS >= 1)) return `--${name} takes seconds from 1 to 999, as in 10s`;
-    faults.push({ name, atS, forS: FAULT_SECONDS });
-  }
-  const [fault] = faults;
-  if (faults.length > 1) return "one fault at a time";
-  const { report } = values;
-  if (fault !== undefined && report === undefined) return `--${fault.name} needs --report`;
-  const asked = { url: values.url, seconds, json: values.json };
-  return { ...asked, ...(report === undefined ? {} : { report }), ...(fault ? { fault } : {}) };
-}
-
 async function main(): Promise<number> {
-  const options = optionsFrom(Deno.args);
-  if (typeof options === "string") misused(COMMAND, `Cannot measure: ${options}`);
+  const options = loadOptions(Deno.args);
   try {
     await load(options);
     return 0;

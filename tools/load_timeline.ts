@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import { sendThroughout, type Target } from "./http_load.ts";
+import { sendThroughout, type SteadyLoad, type Target } from "./http_load.ts";
 
 /** How long outcomes are gathered for a point: autocannon keeps a rate by the second, not within it. */
 const SAMPLE_MS = 1_000;
@@ -59,32 +59,24 @@ interface Reading {
   readonly loads: number;
 }
 
-/** Sends requests at a fixed rate, and answers what became of them. */
+/** Puts a steady load on a service, and answers what became of its requests. */
 export async function recordTimeline(
   target: Target,
-  options: {
-    readonly paths: readonly string[];
-    readonly connections: number;
-    readonly ratePerSecond: number;
-    readonly seconds: number;
-    readonly onProgress: (elapsedMs: number) => void;
-  },
+  load: SteadyLoad,
+  onProgress: (elapsedMs: number) => void,
 ): Promise<Timeline> {
   const startedAtMs = performance.now();
   const outcomes: Outcome[] = [];
   const over = new AbortController();
   const reading = readCounters(target, { startedAtMs, over: over.signal });
-  await sendThroughout(target, {
-    ...options,
-    onOutcome: (status, tookMs) => {
-      const atMs = performance.now() - startedAtMs;
-      outcomes.push({ atMs, tookMs, good: status >= 200 && status < 300 });
-      options.onProgress(atMs);
-    },
+  await sendThroughout(target, load, (status, tookMs) => {
+    const atMs = performance.now() - startedAtMs;
+    outcomes.push({ atMs, tookMs, good: status >= 200 && status < 300 });
+    onProgress(atMs);
   });
   over.abort();
   return {
-    samples: samplesOf(outcomes, options.seconds),
+    samples: samplesOf(outcomes, load.seconds),
     counted: ratesOf(await reading),
   };
 }
