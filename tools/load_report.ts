@@ -5,6 +5,7 @@
  */
 import uplotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import uplotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
+import base from "../web/base.css" with { type: "text" };
 import charts from "./load_report_charts.js" with { type: "text" };
 import style from "./load_report_style.css" with { type: "text" };
 import type { Timeline } from "./load_timeline.ts";
@@ -51,6 +52,7 @@ export function loadReport(report: LoadReport): string {
 <title>What the cache is worth</title>
 <style>
 ${uplotStyle}
+${base}
 ${style}
 </style>
 </head>

@@ -5,7 +5,9 @@
  */
 import uplotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import uplotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
+import base from "./base.css" with { type: "text" };
 import charts from "./charts.js" with { type: "text" };
+import figures from "./figures.css" with { type: "text" };
 import history from "./history.js" with { type: "text" };
 import icon from "./icon.svg" with { type: "text" };
 import page from "./index.html" with { type: "text" };
@@ -34,7 +36,7 @@ const STYLE = "text/css; charset=utf-8";
 export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["index.html", { text: page, type: "text/html; charset=utf-8" }],
   ["icon.svg", { text: icon, type: "image/svg+xml" }],
-  ["style.css", { text: style, type: STYLE }],
+  ["style.css", { text: base + style + figures, type: STYLE }],
   ["uplot.css", { text: uplotStyle, type: STYLE }],
   ["uplot.js", { text: uplotScript, type: SCRIPT }],
   ...Object.entries({
