@@ -1,8 +1,32 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { assertEquals } from "@std/assert";
+import { startChromium } from "../support/chromium.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { type Service, startService } from "../support/service.ts";
 
 /** Long before a suite's patience ends: nothing that a page waits for takes a second. */
 const TIMEOUT_MS = 10_000;
+
+/** A service with users, and a browser to look at it. */
+export interface Stage extends AsyncDisposable {
+  readonly service: Service;
+  readonly browser: Browser;
+}
+
+/** Starts both, the service in memory-only mode unless `env` says otherwise. */
+export async function startStage(
+  usersCount: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Stage> {
+  await using stack = new AsyncDisposableStack();
+  const database = stack.use(await createSeededDatabase(usersCount));
+  const service = stack.use(
+    await startService({ env: { REDIS_URL: "memory:", DATABASE_URL: database.url, ...env } }),
+  );
+  const browser = stack.use(await startChromium());
+  const started = stack.move();
+  return { service, browser, [Symbol.asyncDispose]: () => started.disposeAsync() };
+}
 
 /** A page with the dashboard on it. */
 export interface DashboardPage extends AsyncDisposable {

@@ -1,18 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { chromiumPath, startChromium } from "../support/chromium.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
-import { startService } from "../support/service.ts";
-import { becomesLive, focused, openDashboard, tile } from "./_dashboard_page.ts";
+import { chromiumPath } from "../support/chromium.ts";
+import { becomesLive, focused, openDashboard, startStage, tile } from "./_dashboard_page.ts";
 
 const TOKEN = "correct-horse-battery";
 
 describe("the dashboard of a guarded service", { ignore: chromiumPath === undefined }, () => {
   it("asks for the token, keeps it for this tab alone, and shows nothing without it", async () => {
-    await using database = await createSeededDatabase(5);
-    const env = { REDIS_URL: "memory:", DATABASE_URL: database.url, ADMIN_TOKEN: TOKEN };
-    await using service = await startService({ env });
-    await using browser = await startChromium();
+    await using stage = await startStage(5, { ADMIN_TOKEN: TOKEN });
+    const { service, browser } = stage;
     await using dashboard = await openDashboard(browser, service.url);
     const { page } = dashboard;
     const requested: string[] = [];

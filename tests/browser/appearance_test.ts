@@ -2,10 +2,9 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
-import { chromiumPath, startChromium } from "../support/chromium.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
-import { assertFits, becomesLive, focused, openDashboard } from "./_dashboard_page.ts";
+import { chromiumPath } from "../support/chromium.ts";
+import type { Service } from "../support/service.ts";
+import { assertFits, becomesLive, focused, openDashboard, startStage } from "./_dashboard_page.ts";
 
 const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
 
@@ -15,12 +14,7 @@ describe("the pages of the service", { ignore: chromiumPath === undefined }, () 
   let service: Service;
 
   beforeAll(async () => {
-    const database = stack.use(await createSeededDatabase(50));
-    service = stack.use(
-      await startService({ env: { REDIS_URL: "memory:", DATABASE_URL: database.url } }),
-    );
-    browser = await startChromium();
-    stack.defer(() => browser.close());
+    ({ service, browser } = stack.use(await startStage(50)));
     for (let i = 0; i < 100; i++) await (await service.fetch("/users/1")).body?.cancel();
   });
   afterAll(() => stack.disposeAsync());

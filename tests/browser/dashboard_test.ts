@@ -1,13 +1,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
-import { chromiumPath, startChromium } from "../support/chromium.ts";
+import { chromiumPath } from "../support/chromium.ts";
 import { eventually } from "../support/eventually.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
 import { startRedis } from "../support/redis_server.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service } from "../support/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
-import { becomesLive, openDashboard, tile } from "./_dashboard_page.ts";
+import { becomesLive, openDashboard, startStage, tile } from "./_dashboard_page.ts";
 
 const MARKUP = `<img src=x onerror="alert(1)">`;
 
@@ -17,18 +16,11 @@ describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
   let service: Service;
 
   beforeAll(async () => {
-    const database = stack.use(await createSeededDatabase(50));
-    service = stack.use(
-      await startService({
-        env: {
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          DATABASE_URL: database.url,
-          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-        },
-      }),
-    );
-    browser = await startChromium();
-    stack.defer(() => browser.close());
+    const env = {
+      REDIS_URL: requiredEnv("REDIS_URL"),
+      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+    };
+    ({ service, browser } = stack.use(await startStage(50, env)));
   });
   afterAll(() => stack.disposeAsync());
 
@@ -208,11 +200,9 @@ describe(
   { ignore: chromiumPath === undefined },
   () => {
     it("says that the cache cannot be used, and blames nobody else", async () => {
-      await using database = await createSeededDatabase(5);
       await using redis = await startRedis();
-      const env = { REDIS_URL: redis.url, DATABASE_URL: database.url };
-      await using service = await startService({ env });
-      await using browser = await startChromium();
+      await using stage = await startStage(5, { REDIS_URL: redis.url });
+      const { service, browser } = stage;
       await using dashboard = await openDashboard(browser, service.url);
       const { page } = dashboard;
       await becomesLive(page);
@@ -237,10 +227,8 @@ describe(
   { ignore: chromiumPath === undefined },
   () => {
     it("says that it is disconnected and of when its figures are, and goes on when it is back", async () => {
-      await using database = await createSeededDatabase(5);
-      const env = { REDIS_URL: "memory:", DATABASE_URL: database.url };
-      await using service = await startService({ env });
-      await using browser = await startChromium();
+      await using stage = await startStage(5);
+      const { service, browser } = stage;
       await using dashboard = await openDashboard(browser, service.url);
       const { page } = dashboard;
       await becomesLive(page);
