@@ -14,17 +14,15 @@ import {
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
+import { placesOf } from "./places.ts";
 import { Ring } from "./ring.ts";
 import { type Runtime, systemRuntime } from "./runtime.ts";
 import { type CacheServer, Shard } from "./shard.ts";
-import { type CacheStats, Counters, latencyStats, tierStats } from "./stats.ts";
+import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { StoreInfo } from "./store.ts";
-import { ROOT_TAG } from "./tags.ts";
-import { placesOf } from "./places.ts";
+import { assertTags } from "./tags.ts";
 import type { Invalidation } from "./writer.ts";
 
-/** The most tags an entry may carry. */
-const TAGS_MAX = 16;
 /** The most keys that are warmed at once, and in one batch. */
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
@@ -441,35 +439,7 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   stats(): CacheStats {
-    const counters = this.#counters;
-    return {
-      memory: {
-        ...tierStats(counters.memoryHits, counters.memoryMisses),
-        entries: sum(this.#shards, ({ memory }) => memory?.size ?? 0),
-        bytes: sum(this.#shards, ({ memory }) => memory?.bytes ?? 0),
-        evictions: sum(this.#shards, ({ memory }) => memory?.evictions ?? 0),
-      },
-      redis: tierStats(counters.redisHits, counters.redisMisses),
-      loads: counters.loads,
-      loadErrors: counters.loadErrors,
-      coalesced: counters.joinedLoads + sum(this.#shards, ({ reader }) => reader.joined),
-      refusedFills: counters.refusedFills,
-      refreshes: counters.refreshes,
-      staleHits: counters.staleHits,
-      negativeHits: counters.negativeHits,
-      rejectedLoads: counters.rejectedLoads,
-      unreadable: counters.unreadable,
-      invalidations: counters.invalidations,
-      pendingInvalidations: sum(this.#shards, (shard) => shard.pendingInvalidations),
-      redisErrors: counters.redisErrors,
-      coherent: this.#shards.every(({ coherent }) => coherent),
-      feedDrops: counters.feedDrops,
-      breaker:
-        BREAKER_STATES.find((state) => this.#shards.some(({ breaker }) => breaker === state)) ??
-          "closed",
-      redisLatency: latencyStats(counters.redisLatency),
-      loadLatency: latencyStats(counters.loadLatency),
-    };
+    return statsOf(this.#counters, this.#shards);
   }
 
   /**
@@ -502,7 +472,7 @@ export class Cache implements AsyncDisposable {
     return {
       info: infos.map(({ info }) => info).join(""),
       keyspace: infos.map(({ keyspace }) => keyspace).join(""),
-      totalKeys: sum(infos, ({ totalKeys }) => totalKeys),
+      totalKeys: infos.reduce((total, { totalKeys }) => total + totalKeys, 0),
     };
   }
 
@@ -603,24 +573,6 @@ export class Cache implements AsyncDisposable {
   }
 }
 
-/** From the worst: the state of several breakers is that of the worst. */
-const BREAKER_STATES = ["open", "half-open"] as const;
-
 function worstOf(outcomes: readonly Invalidation[]): Invalidation {
   return outcomes.includes("pending") ? "pending" : "applied";
-}
-
-function sum<T>(items: readonly T[], of: (item: T) => number): number {
-  return items.reduce((total, item) => total + of(item), 0);
-}
-
-function assertTags(tags: readonly string[] | undefined): void {
-  if (tags === undefined) return;
-  if (tags.length > TAGS_MAX) {
-    throw new TypeError(`Cannot use ${tags.length} tags: at most ${TAGS_MAX}`);
-  }
-  for (const tag of tags) {
-    assertKey(tag);
-    if (tag === ROOT_TAG) throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: clear() owns it`);
-  }
 }

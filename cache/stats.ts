@@ -156,8 +156,55 @@ export function record(histogram: RecordableHistogram, durationMs: number): void
   histogram.record(Math.max(1, Math.round(durationMs * 1000)));
 }
 
+/** What is told of each place that keys have, beside the counters, which all share. */
+export interface PlaceFigures {
+  readonly memory:
+    | { readonly size: number; readonly bytes: number; readonly evictions: number }
+    | undefined;
+  readonly reader: { readonly joined: number };
+  readonly pendingInvalidations: number;
+  readonly coherent: boolean;
+  readonly breaker: CacheStats["breaker"];
+}
+
+/** From the worst: the state of several breakers is that of the worst. */
+const BREAKER_STATES = ["open", "half-open"] as const;
+
+/** Sums up what a cache did. */
+export function statsOf(counters: Counters, places: readonly PlaceFigures[]): CacheStats {
+  const sum = (of: (place: PlaceFigures) => number) =>
+    places.reduce((total, place) => total + of(place), 0);
+  return {
+    memory: {
+      ...tierStats(counters.memoryHits, counters.memoryMisses),
+      entries: sum(({ memory }) => memory?.size ?? 0),
+      bytes: sum(({ memory }) => memory?.bytes ?? 0),
+      evictions: sum(({ memory }) => memory?.evictions ?? 0),
+    },
+    redis: tierStats(counters.redisHits, counters.redisMisses),
+    loads: counters.loads,
+    loadErrors: counters.loadErrors,
+    coalesced: counters.joinedLoads + sum(({ reader }) => reader.joined),
+    refusedFills: counters.refusedFills,
+    refreshes: counters.refreshes,
+    staleHits: counters.staleHits,
+    negativeHits: counters.negativeHits,
+    rejectedLoads: counters.rejectedLoads,
+    unreadable: counters.unreadable,
+    invalidations: counters.invalidations,
+    pendingInvalidations: sum((place) => place.pendingInvalidations),
+    redisErrors: counters.redisErrors,
+    coherent: places.every(({ coherent }) => coherent),
+    feedDrops: counters.feedDrops,
+    breaker: BREAKER_STATES.find((state) => places.some(({ breaker }) => breaker === state)) ??
+      "closed",
+    redisLatency: latencyStats(counters.redisLatency),
+    loadLatency: latencyStats(counters.loadLatency),
+  };
+}
+
 /** Summarises a histogram of microseconds. */
-export function latencyStats(histogram: RecordableHistogram): LatencyStats {
+function latencyStats(histogram: RecordableHistogram): LatencyStats {
   if (histogram.count === 0) return { count: 0, p50Ms: 0, p99Ms: 0, maxMs: 0 };
   return {
     count: histogram.count,
@@ -168,6 +215,6 @@ export function latencyStats(histogram: RecordableHistogram): LatencyStats {
 }
 
 /** Summarises a tier. */
-export function tierStats(hits: number, misses: number): TierStats {
+function tierStats(hits: number, misses: number): TierStats {
   return { hits, misses, hitRate: hits + misses === 0 ? 0 : hits / (hits + misses) };
 }

@@ -1,13 +1,33 @@
 import { LRUCache } from "lru-cache";
 import type { Coherence } from "./coherence.ts";
 import type { TagVersion } from "./entry.ts";
+import { assertKey } from "./keys.ts";
 import type { Store } from "./store.ts";
 
 /** The tag that every entry carries: clearing the cache is giving it a new version. */
 export const ROOT_TAG = "*";
 
+/** The most tags an entry may carry. */
+const TAGS_MAX = 16;
+
 /** Tag versions held in this process. Past it the least recently used are read again. */
 const HELD_MAX = 10_000;
+
+/**
+ * Checks what a caller names as tags.
+ *
+ * @throws {TypeError} There are too many, or one cannot be used.
+ */
+export function assertTags(tags: readonly string[] | undefined): void {
+  if (tags === undefined) return;
+  if (tags.length > TAGS_MAX) {
+    throw new TypeError(`Cannot use ${tags.length} tags: at most ${TAGS_MAX}`);
+  }
+  for (const tag of tags) {
+    assertKey(tag);
+    if (tag === ROOT_TAG) throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: clear() owns it`);
+  }
+}
 
 /** Versions read for one look-up. `null`: the tag has none, so every entry under it is invalid. */
 export type TagVersions = ReadonlyMap<string, string | null>;
