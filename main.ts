@@ -71,8 +71,8 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
   const worker = config.workers > 1 ? resources.use(new Worker(stop)) : undefined;
-  // Closed last: what the cache still loads in the background needs it.
   const tracing = config.tracing ? await import("./tracing.ts") : undefined;
+  // Closed last: what the cache still loads in the background needs it.
   const connected = resources.use(
     connect({ ...config.database, ...await readCa(config.database.caFile) }),
   );

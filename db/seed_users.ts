@@ -68,7 +68,7 @@ async function tryCopy(
   }
   try {
     return await database.copyFrom("users", COLUMNS, rows());
-  } catch {
+  } catch (_error) {
     // Another seeder was first, and its rows conflict. Inserts skip those; whatever else is wrong they
     // run into as well, and Postgres then names it.
     return 0;

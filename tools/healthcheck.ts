@@ -9,7 +9,7 @@ try {
   const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
   await response.body?.cancel();
   Deno.exit(response.ok ? 0 : 1);
-} catch {
+} catch (_error) {
   // Whatever the reason, the answer is no. Docker shows that it is, the service's log shows why.
   Deno.exit(1);
 }

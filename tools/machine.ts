@@ -61,14 +61,14 @@ export class Machine implements Surroundings, AsyncDisposable {
 
   /** Starts services of `docker-compose.yml` where an engine runs, and stops them on disposal. */
   async startWithCompose(services: readonly ComposeService[]): Promise<boolean> {
-    if (!await runs(["info"], QUESTION_TIMEOUT_MS)) return false;
+    if (!await succeeds("docker", ["info"], QUESTION_TIMEOUT_MS)) return false;
     this.#options.report(`Starting ${services.join(" and ")} with Docker Compose…`);
-    if (!await runs(["compose", "up", "-d", "--wait", ...services])) {
+    if (!await succeeds("docker", ["compose", "up", "-d", "--wait", ...services])) {
       this.#options.report("Docker Compose could not start them.");
       return false;
     }
     this.#started.defer(async () => {
-      await runs(["compose", "stop", ...services]);
+      await succeeds("docker", ["compose", "stop", ...services]);
     });
     return true;
   }
@@ -76,7 +76,7 @@ export class Machine implements Surroundings, AsyncDisposable {
   /** Whether there are the programs that {@linkcode Machine.startCluster} starts. */
   async hasRedisPrograms(): Promise<boolean> {
     for (const program of ["redis-server", "redis-cli"]) {
-      if (!await succeeds(program, ["--version"])) return false;
+      if (!await succeeds(program, ["--version"], QUESTION_TIMEOUT_MS)) return false;
     }
     return true;
   }
@@ -116,22 +116,16 @@ export class Machine implements Surroundings, AsyncDisposable {
 }
 
 /** What a server says to a PING; nothing if it is not there or does not say it in time. */
-async function ping({ hostname, port }: URL): Promise<string> {
-  let connection: Deno.TcpConn;
-  try {
-    connection = await Deno.connect({ hostname, port: Number(port || REDIS_PORT) });
-  } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) return "";
-    throw error;
-  }
+async function ping(url: URL): Promise<string> {
+  using connection = await connectTo(url);
+  if (connection === undefined) return "";
   const timer = setTimeout(() => connection.close(), PROBE_TIMEOUT_MS);
   try {
     await connection.write(new TextEncoder().encode("PING\r\n"));
     const buffer = new Uint8Array(PING_ANSWER_BYTES_MAX);
     const length = await connection.read(buffer);
-    connection.close();
     return new TextDecoder().decode(buffer.subarray(0, length ?? 0));
-  } catch {
+  } catch (_error) {
     // It hung up, or took too long. Either way it is no Redis to work with.
     return "";
   } finally {
@@ -139,9 +133,14 @@ async function ping({ hostname, port }: URL): Promise<string> {
   }
 }
 
-/** Runs `docker` in the project's folder. Answers whether it succeeded; it may not be installed. */
-async function runs(args: readonly string[], timeoutMs?: number): Promise<boolean> {
-  return await succeeds("docker", args, timeoutMs ?? Infinity);
+/** `undefined`: nothing listens there. */
+async function connectTo({ hostname, port }: URL): Promise<Deno.TcpConn | undefined> {
+  try {
+    return await Deno.connect({ hostname, port: Number(port || REDIS_PORT) });
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -151,18 +150,17 @@ async function runs(args: readonly string[], timeoutMs?: number): Promise<boolea
 async function succeeds(
   program: string,
   args: readonly string[],
-  timeoutMs = QUESTION_TIMEOUT_MS,
+  timeoutMs?: number,
 ): Promise<boolean> {
   const late = new AbortController();
-  const bounded = timeoutMs !== Infinity;
-  const timer = bounded ? setTimeout(() => late.abort(), timeoutMs) : undefined;
+  const timer = timeoutMs === undefined ? undefined : setTimeout(() => late.abort(), timeoutMs);
   try {
     const { success } = await new Deno.Command(program, {
       args: [...args],
       cwd: ROOT,
       stdin: "null",
       stdout: "null",
-      stderr: bounded ? "null" : "inherit",
+      stderr: timeoutMs === undefined ? "inherit" : "null",
       signal: late.signal,
     }).output();
     return success;

@@ -5,15 +5,14 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import { readOptions } from "../command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
 import { configureLogging } from "../logging.ts";
+import { ROOT } from "./child_process.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
 import { Workers } from "./workers.ts";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const MISCONFIGURED = 2;
 const FAILED = 1;
 
