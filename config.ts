@@ -34,9 +34,6 @@ const WORKERS_MAX = 64;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
 
-/** A URL that names several servers, whose ports make that `URL` does not parse it. */
-const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
-
 /** Severities of log records, from the most talkative. */
 export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
@@ -344,19 +341,4 @@ export function readEnvironment(): Record<string, string | undefined> {
 /** Whether a server that listens there can be reached from its own machine alone. */
 export function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
-}
-
-/** A URL fit for logs and terminals: its password is replaced by `***`. */
-export function redactUrl(url: string): string {
-  const [, scheme, user, servers] = SEVERAL_SERVERS.exec(url) ?? [];
-  if (scheme !== undefined) {
-    return `${scheme}${user === undefined ? "" : `${user.replace(/:.*/s, ":***")}@`}${servers}`;
-  }
-  if (!URL.canParse(url)) return "(not a URL)";
-  const shown = new URL(url);
-  if (shown.password !== "") shown.password = "***";
-  for (const name of new Set(shown.searchParams.keys())) {
-    if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
-  }
-  return shown.href;
 }

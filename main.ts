@@ -9,14 +9,7 @@ import { connect } from "@db/driver";
 import { Audit } from "./audit.ts";
 import { Cache, systemRuntime } from "./cache/mod.ts";
 import { readCa } from "./certificates.ts";
-import {
-  type Config,
-  ConfigError,
-  isLoopback,
-  parseConfig,
-  readEnvironment,
-  redactUrl,
-} from "./config.ts";
+import { type Config, ConfigError, isLoopback, parseConfig, readEnvironment } from "./config.ts";
 import { adviceOn } from "./database_refusals.ts";
 import { Users } from "./db/users.ts";
 import { Listener } from "./listener.ts";
@@ -28,6 +21,7 @@ import {
   relayErrorLogger,
 } from "./logging.ts";
 import { RateLimits } from "./rate_limits.ts";
+import { redactUrl } from "./redact_url.ts";
 import { Relays } from "./relays.ts";
 import { createApp, type ErrorListener, type Limits } from "./routes/app.ts";
 import { InvalidationLog } from "./routes/invalidation_log.ts";

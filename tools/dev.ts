@@ -11,11 +11,12 @@
 import { connect } from "@db/driver";
 import { readCa } from "../certificates.ts";
 import { readOptions, reasonOf } from "../command_line.ts";
-import { type Config, ConfigError, parseConfig, redactUrl } from "../config.ts";
+import { type Config, ConfigError, parseConfig } from "../config.ts";
 import { adviceTo } from "../database_refusals.ts";
 import { ensureDatabase } from "../db/ensure_database.ts";
 import { migrate } from "../db/migrate.ts";
 import { isEmpty, seedUsers } from "../db/seed_users.ts";
+import { redactUrl } from "../redact_url.ts";
 import { type BackingServers, chooseServers, type Origin } from "./backing_servers.ts";
 import { ChildProcess, DATA_FOLDER } from "./child_process.ts";
 import {

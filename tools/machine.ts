@@ -4,9 +4,9 @@
  * @module
  */
 import { connect } from "@db/driver";
-import { redactUrl } from "../config.ts";
 import { DatabaseUnavailableError } from "../db/database.ts";
 import { ensureDatabase } from "../db/ensure_database.ts";
+import { redactUrl } from "../redact_url.ts";
 import type { ComposeService, Surroundings } from "./backing_servers.ts";
 import { ChildProcess, ROOT } from "./child_process.ts";
 

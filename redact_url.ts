@@ -1,0 +1,23 @@
+/**
+ * URLs as people may see them.
+ *
+ * @module
+ */
+
+/** A URL that names several servers, whose ports make that `URL` does not parse it. */
+const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
+
+/** A URL fit for logs and terminals: its password is replaced by `***`. */
+export function redactUrl(url: string): string {
+  const [, scheme, user, servers] = SEVERAL_SERVERS.exec(url) ?? [];
+  if (scheme !== undefined) {
+    return `${scheme}${user === undefined ? "" : `${user.replace(/:.*/s, ":***")}@`}${servers}`;
+  }
+  if (!URL.canParse(url)) return "(not a URL)";
+  const shown = new URL(url);
+  if (shown.password !== "") shown.password = "***";
+  for (const name of new Set(shown.searchParams.keys())) {
+    if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
+  }
+  return shown.href;
+}
