@@ -8,7 +8,7 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
 /** The exit code of a command that was called wrongly, or told what makes no sense. */
-export const MISUSE = 2;
+const MISUSE = 2;
 
 /** A command, as its `--help` shows it. */
 export interface Command<Options extends NonNullable<ParseArgsConfig["options"]>> {

@@ -36,7 +36,7 @@ function givenEnvironment(): Environment {
 }
 
 /** Reads a file of `NAME=value` lines. A missing one is empty. */
-export async function readEnvFile(path: string): Promise<Environment> {
+async function readEnvFile(path: string): Promise<Environment> {
   try {
     return parseEnv(await Deno.readTextFile(path));
   } catch (error) {
