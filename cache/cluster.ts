@@ -1,5 +1,6 @@
 import { Cluster, type Redis } from "ioredis";
 import { ClusterFeed } from "./cluster_feed.ts";
+import { slotRangesOf } from "./cluster_view.ts";
 import type { ConnectOptions, FeedOptions, FeedWiring, Following } from "./feed.ts";
 import {
   addressText,
@@ -78,7 +79,7 @@ export class ClusterServers implements Servers {
     if (first === undefined) throw new Error("Cannot ask the cluster: no server is known");
     const primaries = new Set<Redis>();
     let slots = 0;
-    for (const [from, to, primary] of slotRanges(await first.cluster("SLOTS"))) {
+    for (const [from, to, primary] of slotRangesOf(await first.cluster("SLOTS"))) {
       const node = nodes.get(primary);
       if (node === undefined) {
         throw new Error(`Cannot ask the cluster: ${primary} is not known yet`);
@@ -106,14 +107,4 @@ export function primaryAddresses(client: Cluster): string[] {
 /** Where one server of a cluster is. */
 export function addressOfNode({ options: { host = "", port = 0 } }: Redis): string {
   return addressText({ host, port });
-}
-
-/** What `CLUSTER SLOTS` answers, less the replicas. */
-function slotRanges(reply: unknown): [from: number, to: number, primary: string][] {
-  if (!Array.isArray(reply)) throw new Error("Cannot ask the cluster: unexpected reply");
-  return reply.map(([from, to, [host, port]]) => [
-    Number(from),
-    Number(to),
-    addressText({ host: String(host), port: Number(port) }),
-  ]);
 }

@@ -1,16 +1,22 @@
 import type { Cluster, Redis } from "ioredis";
+import { ClusterView } from "./cluster_view.ts";
+import { deferred } from "./deferred.ts";
 import {
   type ConnectOptions,
+  DISCONNECT_MS,
   Feed,
   type FeedOptions,
   type FeedWiring,
   type Following,
 } from "./feed.ts";
 import type { Timer } from "./runtime.ts";
+import { addressText } from "./servers.ts";
 import type { FeedListener } from "./store.ts";
 
 /** When a client may have found servers, or lost some. */
 const EVENTS = ["ready", "close", "+node", "-node"];
+/** How soon primaries are asked again that do not say the same: what they tell each other is under way. */
+const SETTLE_MS = 100;
 
 /** What a {@linkcode ClusterFeed} works with. */
 export interface ClusterFeedWiring extends FeedWiring {
@@ -33,22 +39,33 @@ interface Member {
  * of life. A server that the client finds is one whose feed is not open yet: from that moment on nothing
  * is trusted, and what was read from it without a feed is dropped when the feed opens. One that the
  * client found between two heartbeats cannot outlive the memory lease.
+ *
+ * Nor can one that the client has not heard of, while the primary whose place it took goes on answering: with
+ * each heartbeat all primaries are asked whether they are still the cluster's ({@linkcode ClusterView}), and
+ * that is a sign of life like the others. It is asked for where commands are sent: a connection that follows
+ * a feed cannot ask.
  */
 export class ClusterFeed implements Following {
   readonly #client: Cluster;
   readonly #connect: ConnectOptions;
   readonly #wiring: ClusterFeedWiring;
+  readonly #view: ClusterView;
+  /** When the primaries were asked who said last that they are the cluster's. */
+  #stoodMs: number | undefined;
   readonly #members = new Map<string, Member>();
   /** Resolves when every feed that was given up is closed. */
   #ending: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
+  #viewTimer: Timer | undefined;
+  /** Resolves when no question is under way. */
+  #asking: Promise<unknown> = Promise.resolve();
   /** The primaries of all slots, as the cluster named them last. */
   #expected: ReadonlySet<string> = new Set();
   #open = false;
   #closed = false;
   readonly #look = (): void => this.#join();
   readonly #refresh = (): void => {
-    this.#expected = new Set(this.#client.nodes("master").map(keyOf));
+    this.#expected = new Set(this.#primaries().keys());
     this.#join();
   };
 
@@ -56,9 +73,11 @@ export class ClusterFeed implements Following {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
+    this.#view = new ClusterView(wiring.runtime.clock, wiring.options.silenceMsMax);
     for (const event of EVENTS) client.on(event, this.#look);
     client.on("refresh", this.#refresh);
     this.#beat();
+    void this.#watch();
   }
 
   /** Begins every feed anew. */
@@ -66,16 +85,22 @@ export class ClusterFeed implements Following {
     for (const { feed } of this.#members.values()) feed.restart();
   }
 
-  /** Ends every feed. */
+  /** Ends every feed, and waits for what the primaries were asked: not longer than they have to hang up. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#viewTimer?.cancel();
+    this.#view.close();
+    const { promise: late, resolve } = deferred<void>();
+    const timer = this.#wiring.runtime.clock.after(DISCONNECT_MS, resolve);
     for (const event of EVENTS) this.#client.off(event, this.#look);
     this.#client.off("refresh", this.#refresh);
     await Promise.all([
       this.#ending,
+      Promise.race([this.#asking, late]),
       ...[...this.#members.values()].map(({ feed }) => feed.close()),
     ]);
+    timer.cancel();
   }
 
   /** Servers may change their roles without an event. */
@@ -85,12 +110,42 @@ export class ClusterFeed implements Following {
     this.#timer = runtime.clock.after(options.heartbeatMs, () => this.#beat());
   }
 
+  /** Asks the primaries, and goes on asking. Never rejects. */
+  async #watch(): Promise<void> {
+    const stands = await this.#ask();
+    if (this.#closed) return;
+    const { runtime, options: { heartbeatMs } } = this.#wiring;
+    const delayMs = stands ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
+    this.#viewTimer = runtime.clock.after(delayMs, () => void this.#watch());
+  }
+
+  /** Whether the primaries that are followed are known to be those of the cluster. */
+  async #ask(): Promise<boolean> {
+    const nodes = this.#primaries();
+    if (this.#client.status !== "ready" || !this.#reached(nodes)) return false;
+    const askedMs = this.#wiring.runtime.clock.monotonicNow();
+    let stands: boolean;
+    try {
+      const asking = this.#view.stands(nodes);
+      this.#asking = asking.catch(() => undefined);
+      stands = await asking;
+    } catch {
+      return false; // No sign of life: that ends trust in its time.
+    }
+    if (this.#closed || !sameKeys(nodes, this.#members)) return false;
+    this.#stoodMs = stands ? askedMs : undefined;
+    if (stands) this.#join();
+    else this.#lost("the primaries do not agree on the cluster");
+    return stands;
+  }
+
   /** Follows the servers that there are now, and no others. */
   #join(): void {
     if (this.#closed) return;
     // Until it has asked who owns what, the client takes every server that it was told of for a primary.
     if (this.#client.status !== "ready") return this.#lost("the cluster cannot be reached");
-    const nodes = new Map(this.#client.nodes("master").map((node) => [keyOf(node), node]));
+    const nodes = this.#primaries();
+    if (!sameKeys(nodes, this.#members)) this.#stoodMs = undefined;
     for (const [key, { feed }] of this.#members) {
       if (nodes.has(key)) continue;
       // Somebody else will own its keys, and tell us nothing until we follow it.
@@ -106,11 +161,20 @@ export class ClusterFeed implements Following {
       const feed = new Feed(connect, options, { listener: this.#listener(key), runtime });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
+    if (this.#reached(nodes)) this.#report();
+    else this.#lost("a server cannot be reached");
+  }
+
+  #primaries(): ReadonlyMap<string, Redis> {
+    return new Map(this.#client.nodes("master").map((node) => [keyOf(node), node]));
+  }
+
+  /** Whether commands can be sent to every primary. */
+  #reached(nodes: ReadonlyMap<string, Redis>): boolean {
     // The client forgets a server that it cannot reach, until it is named again a second later: memory
     // would come and go with it.
     const needed = new Set([...this.#expected, ...nodes.keys()]);
-    if ([...needed].every((key) => nodes.get(key)?.status === "ready")) this.#report();
-    else this.#lost("a server cannot be reached");
+    return [...needed].every((key) => nodes.get(key)?.status === "ready");
   }
 
   #listener(key: string): FeedListener {
@@ -134,14 +198,14 @@ export class ClusterFeed implements Following {
     };
   }
 
-  /** Passes on a sign of life if every server has given one. */
+  /** Passes on a sign of life if every server has given one, and all together have. */
   #report(): void {
-    let oldestMs = Infinity;
+    if (this.#stoodMs === undefined || this.#members.size === 0) return;
+    let oldestMs = this.#stoodMs;
     for (const { aliveMs } of this.#members.values()) {
       if (aliveMs === undefined) return;
       oldestMs = Math.min(oldestMs, aliveMs);
     }
-    if (oldestMs === Infinity) return;
     const { listener } = this.#wiring;
     if (!this.#open) {
       this.#open = true;
@@ -157,6 +221,10 @@ export class ClusterFeed implements Following {
   }
 }
 
-function keyOf({ options: { host, port } }: Redis): string {
-  return `${host} ${port}`;
+function keyOf({ options: { host = "", port = 0 } }: Redis): string {
+  return addressText({ host, port });
+}
+
+function sameKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
+  return a.size === b.size && [...a.keys()].every((key) => b.has(key));
 }

@@ -267,8 +267,9 @@ export class RedisStore implements Store {
     const { clock } = this.#options.runtime;
     this.#deadlines.close();
     this.#invalidatingDeadlines.close();
+    // First the feed: it has its own questions to the servers, for whose answers it waits.
+    await this.#feed?.close();
     await Promise.all([
-      this.#feed?.close(),
       disconnect(this.#client, clock),
       this.#invalidating === this.#client ? undefined : disconnect(this.#invalidating, clock),
     ]);
