@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import type { ClusterBus } from "./cluster_bus.ts";
 import { eventually } from "./eventually.ts";
 import { lastingPort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
@@ -18,6 +19,8 @@ export interface RedisClusterOptions {
   readonly replicas?: number;
   /** More arguments of every `redis-server`. */
   readonly args?: readonly string[];
+  /** What the servers talk to each other through. Default: nothing, and none can be cut off. */
+  readonly bus?: ClusterBus;
 }
 
 /** One line of `CLUSTER NODES`. */
@@ -36,6 +39,7 @@ interface Listed {
 export class RedisCluster implements AsyncDisposable {
   readonly #servers: RedisServer[];
   readonly #options: RedisClusterOptions;
+  #cutOff: RedisServer | undefined;
 
   /** Use {@linkcode startRedisCluster}. */
   constructor(servers: RedisServer[], options: RedisClusterOptions) {
@@ -106,6 +110,26 @@ export class RedisCluster implements AsyncDisposable {
     await eventually(async () => {
       assertEquals((await replica.cli("ROLE")).split("\n")[0], "master");
     }, SETTLED);
+    await this.settled();
+  }
+
+  /**
+   * Cuts a server off from all others, and from no client. It can't be started anew meanwhile. Needs
+   * {@linkcode RedisClusterOptions.bus}.
+   */
+  async cutOff(server: RedisServer): Promise<void> {
+    this.#bus.cutOff(server.port, await server.cli("CLUSTER", "MYID"));
+    this.#cutOff = server;
+    // Replication takes the way of clients.
+    await server.cli("ACL", "SETUSER", "default", "-psync", "-sync");
+    await server.cli("CLIENT", "KILL", "TYPE", "replica");
+  }
+
+  /** Connects it to the others again, and waits until all agree. */
+  async heal(): Promise<void> {
+    await this.#cutOff?.cli("ACL", "SETUSER", "default", "+psync", "+sync");
+    this.#cutOff = undefined;
+    this.#bus.heal();
     await this.settled();
   }
 
@@ -192,6 +216,7 @@ export class RedisCluster implements AsyncDisposable {
   /** Ends every process, and removes what they left. */
   async [Symbol.asyncDispose](): Promise<void> {
     await using stack = new AsyncDisposableStack();
+    if (this.#options.bus !== undefined) stack.use(this.#options.bus);
     for (const server of this.#servers) stack.use(server);
   }
 
@@ -203,8 +228,18 @@ export class RedisCluster implements AsyncDisposable {
     await this.settled();
   }
 
+  get #bus(): ClusterBus {
+    assert(this.#options.bus !== undefined, "Cannot cut a server off: the cluster has no bus");
+    return this.#options.bus;
+  }
+
+  /** Those that tell how things stand: one that is cut off does not know. */
+  #witnesses(): RedisServer[] {
+    return this.#servers.filter((server) => server.running && server !== this.#cutOff);
+  }
+
   #running(): RedisServer {
-    const server = this.#servers.find(({ running }) => running);
+    const [server] = this.#witnesses();
     assert(server !== undefined, "Cannot ask the cluster: no server runs");
     return server;
   }
@@ -217,8 +252,7 @@ export class RedisCluster implements AsyncDisposable {
 
   /** What the first that answers lists: one may be paused. */
   async #list(): Promise<Listed[]> {
-    const running = this.#servers.filter((server) => server.running);
-    return await Promise.any(running.map(listedBy));
+    return await Promise.any(this.#witnesses().map(listedBy));
   }
 }
 
@@ -241,11 +275,14 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   return cluster;
 }
 
-async function startNode({ args = [] }: RedisClusterOptions): Promise<RedisServer> {
+async function startNode({ args = [], bus }: RedisClusterOptions): Promise<RedisServer> {
+  const [port, busPort] = [lastingPort(), lastingPort()];
+  const announced = bus?.open(port, busPort);
   return await startRedis({
-    port: lastingPort(),
+    port,
     args: [
-      ...["--cluster-enabled", "yes", "--cluster-port", `${lastingPort()}`],
+      ...["--cluster-enabled", "yes", "--cluster-port", `${busPort}`],
+      ...(announced === undefined ? [] : ["--cluster-announce-bus-port", `${announced}`]),
       ...["--cluster-node-timeout", `${NODE_TIMEOUT_MS}`],
       // Who replicates whom stays as it was made.
       ...["--cluster-allow-replica-migration", "no"],

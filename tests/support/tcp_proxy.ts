@@ -11,6 +11,8 @@ export interface ProxyObserver {
   received(chunk: Uint8Array): void;
   /** The connection ended. */
   closed(): void;
+  /** Whether what it has just seen is not forwarded, and nobody is told. Default: it is. */
+  drops?(): boolean;
 }
 
 /** Options of {@linkcode startTcpProxy}. */
@@ -129,8 +131,14 @@ export class TcpProxy implements AsyncDisposable {
     const observer = this.#observe?.();
     try {
       await Promise.all([
-        this.#forward(client, target, (chunk) => observer?.sent(chunk)),
-        this.#forward(target, client, (chunk) => observer?.received(chunk)),
+        this.#forward(client, target, (chunk) => {
+          observer?.sent(chunk);
+          return observer?.drops?.() !== true;
+        }),
+        this.#forward(target, client, (chunk) => {
+          observer?.received(chunk);
+          return observer?.drops?.() !== true;
+        }),
       ]);
     } finally {
       observer?.closed();
@@ -139,11 +147,11 @@ export class TcpProxy implements AsyncDisposable {
     }
   }
 
-  /** Forwards until the source ends, then ends both sides. */
+  /** Forwards what is admitted until the source ends, then ends both sides. */
   async #forward(
     from: Deno.TcpConn,
     to: Deno.TcpConn,
-    see: (chunk: Uint8Array) => void,
+    admit: (chunk: Uint8Array) => boolean,
   ): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
     let delayed = 0;
@@ -154,8 +162,8 @@ export class TcpProxy implements AsyncDisposable {
       if (size === null) break;
       if (this.#stranded.has(from)) continue;
       if (this.#delayMs === 0 && delayed === 0) {
-        see(buffer.subarray(0, size));
-        await write(to, buffer.subarray(0, size));
+        const chunk = buffer.subarray(0, size);
+        if (admit(chunk)) await write(to, chunk);
         continue;
       }
       // Each is held from its own arrival: those behind it are under way at the same time.
@@ -164,8 +172,7 @@ export class TcpProxy implements AsyncDisposable {
       delayed++;
       const sent = Promise.all([due, sending]).then(async () => {
         await this.#gate.promise;
-        see(chunk);
-        await write(to, chunk);
+        if (admit(chunk)) await write(to, chunk);
         delayed--;
       });
       sending = sent;

@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertGreater, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
+import { ClusterBus } from "../../support/cluster_bus.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type RedisCluster, startRedisCluster } from "../../support/redis_cluster.ts";
 import type { RedisServer } from "../../support/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./_nodes.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
@@ -129,6 +130,19 @@ describe("Cache on a Redis Cluster", () => {
     }, { deadlineMs: 2_000 });
   });
 
+  it("drops what memory holds when the cluster comes to a new epoch, and trusts it again", async () => {
+    await using node = openNode(cluster.serviceUrl, { prefix: freshPrefix() });
+    await coherent(node);
+    const row = new Row("same");
+    await holdInMemory([node], "k", row.load);
+    const [primary] = await cluster.primaries();
+    assertMatch(await primary?.cli("CLUSTER", "BUMPEPOCH") ?? "", /^BUMPED/);
+    await eventually(() => assertEquals(node.count("coherent", { coherent: false }), 1));
+    assertEquals(node.cache.stats().memory.entries, 0);
+    await coherent(node);
+    await holdInMemory([node], "k", row.load);
+  });
+
   it("answers nothing from memory while the feed of the server that owns the key is cut", async () => {
     const prefix = freshPrefix();
     await using node = openNode(cluster.serviceUrl, { prefix });
@@ -178,6 +192,115 @@ describe("Cache on a Redis Cluster", () => {
     owner.resume();
   });
 });
+
+describe("Cache on a Redis Cluster whose primary is cut off from all others and from no client", () => {
+  const memoryLeaseMs = 1_000;
+  let cluster: RedisCluster;
+
+  beforeEach(async () => {
+    cluster = await startRedisCluster({ bus: new ClusterBus() });
+  });
+  afterEach(() => cluster[Symbol.asyncDispose]());
+
+  it("trusts memory no longer than the memory lease after a write to the one that took its place", async () => {
+    const prefix = freshPrefix();
+    await using node = openNode(cluster.serviceUrl, { prefix, memoryLeaseMs });
+    await coherent(node);
+    const row = new Row("old");
+    await holdInMemory([node], "k", row.load);
+    const owner = await cluster.ownerOf(`${prefix}:1:{k}`);
+    const others = cluster.servers.filter((server) => server !== owner);
+    await deceive({ owner, others });
+    await replace(owner, prefix);
+    const writtenMs = await writeBehind(row, { others, prefix });
+    assertEquals(await heldMs(node, row, { writtenMs, untilMs: 3 * memoryLeaseMs }), 0);
+    // It believed what it was told there: nothing else has kept it from answering.
+    assertEquals((await node.cache.get("k"))?.value(), "old");
+
+    await undeceive(others);
+    await cluster.heal();
+    await coherent(node);
+    await holdInMemory([node], "k", row.load);
+    assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
+  });
+
+  it("trusts no memory when it names the epoch of the others by chance", async () => {
+    const prefix = freshPrefix();
+    await using node = openNode(cluster.serviceUrl, { prefix, memoryLeaseMs });
+    await coherent(node);
+    const row = new Row("old");
+    await holdInMemory([node], "k", row.load);
+    const owner = await cluster.ownerOf(`${prefix}:1:{k}`);
+    const others = cluster.servers.filter((server) => server !== owner);
+    await deceive({ owner, others });
+    await replace(owner, prefix);
+    assertMatch(await owner.cli("CLUSTER", "BUMPEPOCH"), /^BUMPED/);
+    const epochs = await Promise.all(cluster.servers.map(epochOf));
+    assertEquals(new Set(epochs).size, 1, epochs.join());
+    const writtenMs = await writeBehind(row, { others, prefix });
+    assertEquals(await heldMs(node, row, { writtenMs, untilMs: 3 * memoryLeaseMs }), 0);
+  });
+
+  /** Whoever owned a key hears nothing from the others any more, and notices nothing. */
+  async function replace(owner: RedisServer, prefix: string): Promise<void> {
+    const slot = await cluster.slotOf(`${prefix}:1:{k}`);
+    await cluster.cutOff(owner);
+    await cluster.successorOf(owner, slot);
+    assertMatch(await owner.cli("CLUSTER", "INFO"), /cluster_state:ok/);
+  }
+
+  /** Writes through an instance that knows the others alone. Answers when that was acknowledged. */
+  async function writeBehind(
+    row: Row,
+    { others, prefix }: { readonly others: readonly RedisServer[]; readonly prefix: string },
+  ): Promise<number> {
+    const seeds = others.map(({ port }) => `127.0.0.1:${port}`).join(",");
+    await using other = openNode(`redis-cluster://${seeds}`, { prefix });
+    await coherent(other);
+    row.value = "new";
+    assertEquals(await other.cache.delete("k"), "applied");
+    return performance.now();
+  }
+});
+
+/**
+ * Leaves a client's knowledge of the cluster to one server: the others let it open no connection, and it
+ * opens one each time it asks who owns what. That server takes its time to miss the others.
+ */
+async function deceive(
+  { owner, others }: { readonly owner: RedisServer; readonly others: readonly RedisServer[] },
+): Promise<void> {
+  await owner.cli("CONFIG", "SET", "cluster-node-timeout", "60000");
+  await Promise.all(others.map((server) => server.cli("ACL", "SETUSER", userOf(server), "off")));
+}
+
+async function undeceive(others: readonly RedisServer[]): Promise<void> {
+  await Promise.all(others.map((server) => server.cli("ACL", "SETUSER", userOf(server), "on")));
+}
+
+function userOf({ serviceUrl }: RedisServer): string {
+  return new URL(serviceUrl).username;
+}
+
+/** How long after a write a node's memory went on to answer what was there before. */
+async function heldMs(
+  node: Node,
+  row: Row,
+  { writtenMs, untilMs }: { readonly writtenMs: number; readonly untilMs: number },
+): Promise<number> {
+  let heldMs = 0;
+  await eventually(async () => {
+    const ageMs = performance.now() - writtenMs;
+    const found = await node.cache.getOrLoad("k", row.load);
+    if (found.source === "memory" && found.value() !== row.value) heldMs = ageMs;
+    assertGreater(ageMs, untilMs);
+  });
+  return heldMs;
+}
+
+async function epochOf(server: RedisServer): Promise<string | undefined> {
+  return /current_epoch:(\d+)/.exec(await server.cli("CLUSTER", "INFO"))?.[1];
+}
 
 /** The port of a slot's owner as one server sees it. */
 async function ownerPort(server: RedisServer, slot: number): Promise<number> {
