@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ClusterBus } from "../support/cluster_bus.ts";
 import { type RedisCluster, startRedisCluster } from "../support/redis_cluster.ts";
 import { type RedisRing, startRedisRing } from "../support/redis_ring.ts";
 import { type RedisSentinel, startRedisSentinel } from "../support/redis_sentinel.ts";
@@ -47,6 +48,18 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
       },
     },
   ]),
+  ...faultsOf(startBusWorld, [
+    {
+      name: "Cluster: a primary cut off from the others, not from the service",
+      start: async ({ backend }) => {
+        const slot = await backend.slotOf(KEY);
+        const primary = await backend.ownerOfSlot(slot);
+        await backend.cutOff(primary);
+        await backend.successorOf(primary, slot);
+        return () => backend.heal();
+      },
+    },
+  ]),
   ...faultsOf(startSentinelWorld, [
     {
       ...{ name: "Sentinel: the primary killed, a replica takes over", endsByItself: true },
@@ -79,6 +92,10 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
 
 function startClusterWorld(): Promise<World<RedisCluster>> {
   return startWorld({ backend: () => startRedisCluster() });
+}
+
+function startBusWorld(): Promise<World<RedisCluster>> {
+  return startWorld({ backend: () => startRedisCluster({ bus: new ClusterBus() }) });
 }
 
 function startSentinelWorld(): Promise<World<RedisSentinel>> {
