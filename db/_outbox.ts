@@ -22,9 +22,15 @@ export interface AppliedRow {
   readonly id: string | null;
 }
 
-/** A row that the triggers wrote. */
-export interface OutboxRow {
+/** A place among the rows, which are taken in this order: that of the index. */
+export interface Place {
+  /** The transaction that wrote the row. */
+  readonly xid: string;
   readonly id: string;
+}
+
+/** A row that the triggers wrote. */
+export interface OutboxRow extends Place {
   readonly table_name: string;
   readonly ids: readonly string[] | null;
 }
@@ -35,19 +41,44 @@ export interface Registration {
   readonly reset: boolean;
 }
 
-/** Where a cache stands when its relay looks at the outbox. */
-export interface Position {
-  /** The oldest transaction that runs: every lower one has ended, and its rows can be seen. */
-  readonly horizon: string;
+/** How a cache stands. */
+export interface Standing {
   /** Whether the cache has not been noted as seen for a while. */
   readonly unseen: boolean;
+  /** The feed that relayed rows last; `null`: none has. */
+  readonly relay: string | null;
 }
 
-/** A row is open for cache `c` while `c` has not applied it. Those below the watermark are applied. */
-const OPEN = `FROM lookaside_caches c JOIN lookaside_outbox o ON o.xid >= c.watermark
-  WHERE c.name = $1 AND NOT EXISTS (
-    SELECT 1 FROM lookaside_applied a WHERE a.outbox_id = o.id AND a.cache = $1
+/** What a look at the outbox finds. */
+export interface Glance extends Standing {
+  /** How long the first open row has been there, in milliseconds; `null`: none is open. */
+  readonly openMs: number | null;
+}
+
+/** What a relay finds in the outbox. */
+export interface Position extends Standing {
+  /** The oldest transaction that ran: every lower one had ended, and its rows could be seen. */
+  readonly horizon: string;
+  /** The first open rows. */
+  readonly rows: readonly OutboxRow[];
+}
+
+/**
+ * A row is open for cache `c` while `c` has not applied it. Those below the watermark are applied.
+ *
+ * Above it there are few rows, but Postgres takes them for a third of all that are kept. `OFFSET 0` has
+ * it look each one up: otherwise it would read all that was ever applied to find out about one.
+ */
+const OPEN = `o.xid >= c.watermark AND NOT EXISTS (
+    SELECT 1 FROM lookaside_applied a WHERE a.outbox_id = o.id AND a.cache = c.name OFFSET 0
   )`;
+
+/** The cache `c`, if it is registered and reset. */
+const REGISTERED = `c.name = $1 AND c.reset_at IS NOT NULL
+  AND c.watermark <= pg_snapshot_xmax(pg_current_snapshot())`;
+
+const STANDING = `c.seen_at < clock_timestamp() - INTERVAL '${SEEN_MS} ms' AS unseen,
+  c.relay::TEXT AS relay`;
 
 /** The statements of one cache's relay. `xid8` passes the drivers as text. */
 export class Outbox {
@@ -124,58 +155,84 @@ export class Outbox {
     return only(rows).taken;
   }
 
-  /** Where the cache stands; `undefined`: it is not registered and reset. */
-  async position(transaction: Queryable): Promise<Position | undefined> {
-    const [position] = await transaction.query<Position>(
-      `SELECT pg_snapshot_xmin(pg_current_snapshot())::TEXT AS horizon,
-         seen_at < clock_timestamp() - INTERVAL '${SEEN_MS} ms' AS unseen
-       FROM lookaside_caches
-       WHERE name = $1 AND reset_at IS NOT NULL
-         AND watermark <= pg_snapshot_xmax(pg_current_snapshot())`,
+  /** A look at the outbox, without a lock; `undefined`: the cache is not registered and reset. */
+  async glance(): Promise<Glance | undefined> {
+    const [glance] = await this.#database.query<Glance>(
+      `SELECT ${STANDING}, (
+         SELECT (EXTRACT(EPOCH FROM clock_timestamp() - o.created_at) * 1000)::FLOAT8
+         FROM lookaside_outbox o WHERE ${OPEN} ORDER BY o.xid, o.id LIMIT 1
+       ) AS "openMs"
+       FROM lookaside_caches c WHERE ${REGISTERED}`,
       [this.#cache],
     );
-    return position;
+    return glance;
   }
 
-  /** The open rows with the lowest ids behind `after`. */
-  async open(transaction: Queryable, after: string, rowsMax: number): Promise<OutboxRow[]> {
-    return await transaction.query<OutboxRow>(
-      // The bound on both sides: Postgres does not conclude the one from the other, and would go
-      // through all that a backlog has applied so far for every batch of it.
-      `SELECT o.id::TEXT AS id, o.table_name, o.ids
-       FROM lookaside_caches c JOIN lookaside_outbox o ON o.xid >= c.watermark
-       WHERE c.name = $1 AND o.id > $2::BIGINT AND NOT EXISTS (
-         SELECT 1 FROM lookaside_applied a
-         WHERE a.outbox_id = o.id AND a.outbox_id > $2::BIGINT AND a.cache = $1
-       ) ORDER BY o.id LIMIT $3`,
-      [this.#cache, after, rowsMax],
+  /**
+   * Where the cache stands, and its first open rows behind `after`; `undefined`: it is not registered
+   * and reset.
+   *
+   * One statement, which sees one snapshot. With one for the rows, and then one for the horizon:
+   *
+   * ```text
+   * 1. the relay selects, and finds nothing
+   * 2. a writer commits a row of transaction 700
+   * 3. the relay asks for the oldest running transaction: 701, and passes 700 over for good
+   * ```
+   *
+   * Behind the lock, which is a statement of its own: a snapshot from before it was granted would show
+   * as open what the relay before has applied.
+   */
+  async open(
+    transaction: Queryable,
+    after: Place,
+    rowsMax: number,
+  ): Promise<Position | undefined> {
+    type Found = OutboxRow | Record<keyof OutboxRow, null>;
+    const found = await transaction.query<Omit<Position, "rows"> & Found>(
+      `SELECT pg_snapshot_xmin(pg_current_snapshot())::TEXT AS horizon, ${STANDING},
+         o.xid::TEXT AS xid, o.id::TEXT AS id, o.table_name, o.ids
+       FROM lookaside_caches c LEFT JOIN LATERAL (
+         SELECT o.xid, o.id, o.table_name, o.ids FROM lookaside_outbox o
+         WHERE ${OPEN} AND (o.xid, o.id) > ($2::TEXT::XID8, $3::BIGINT)
+         ORDER BY o.xid, o.id LIMIT $4
+       ) AS o ON TRUE WHERE ${REGISTERED} ORDER BY o.xid, o.id`,
+      [this.#cache, after.xid, after.id, rowsMax],
     );
+    const [first] = found;
+    if (first === undefined) return undefined;
+    const { horizon, unseen, relay } = first;
+    return { horizon, unseen, relay, rows: found.filter((row) => row.id !== null) };
   }
 
-  /** Notes that rows were applied. */
-  async noteApplied(transaction: Queryable, rows: readonly OutboxRow[]): Promise<void> {
+  /**
+   * Notes that the cache was here, that `rows` were applied and by which feed, and, if `watermark` is
+   * given, that the cache has all that is below it.
+   */
+  async note(
+    transaction: Queryable,
+    rows: readonly OutboxRow[],
+    { feed, watermark }: { readonly feed: string; readonly watermark: string | null },
+  ): Promise<void> {
     await transaction.query(
-      `INSERT INTO lookaside_applied (cache, outbox_id)
-       SELECT $1, unnest($2::BIGINT[]) ON CONFLICT DO NOTHING`,
-      [this.#cache, rows.map(({ id }) => id)],
-    );
-  }
-
-  /** Notes that the cache was here, and, if `watermark` is given, has all that is below it. */
-  async noteSeen(transaction: Queryable, watermark: string | null): Promise<void> {
-    await transaction.query(
-      `UPDATE lookaside_caches SET seen_at = clock_timestamp(),
-         watermark = GREATEST(watermark, COALESCE($2::TEXT::XID8, watermark))
+      `WITH applied AS (
+         INSERT INTO lookaside_applied (cache, outbox_id)
+         SELECT $1, unnest($2::BIGINT[]) ON CONFLICT DO NOTHING
+       )
+       UPDATE lookaside_caches SET seen_at = clock_timestamp(),
+         relay = COALESCE($3::TEXT::UUID, relay),
+         watermark = GREATEST(watermark, COALESCE($4::TEXT::XID8, watermark))
        WHERE name = $1`,
-      [this.#cache, watermark],
+      [this.#cache, rows.map(({ id }) => id), rows.length > 0 ? feed : null, watermark],
     );
   }
 
   /** Whether a row that was written by `time` is open; `undefined`: the cache is not registered. */
   async isOpen(time: string): Promise<boolean | undefined> {
     const [cache] = await this.#database.query<{ open: boolean }>(
-      `SELECT EXISTS (SELECT 1 ${OPEN} AND o.created_at <= $2::TEXT::TIMESTAMPTZ) AS open
-       FROM lookaside_caches WHERE name = $1 AND reset_at IS NOT NULL`,
+      `SELECT EXISTS (
+         SELECT 1 FROM lookaside_outbox o WHERE ${OPEN} AND o.created_at <= $2::TEXT::TIMESTAMPTZ
+       ) AS open FROM lookaside_caches c WHERE c.name = $1 AND c.reset_at IS NOT NULL`,
       [this.#cache, time],
     );
     return cache?.open;
@@ -208,7 +265,10 @@ export class Outbox {
     const rows = await this.#database.query<{ count: number; lag_ms: number }>(
       `SELECT count(*)::INTEGER AS count,
          COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - min(created_at)) * 1000, 0)::FLOAT8 AS lag_ms
-       FROM (SELECT o.created_at ${OPEN} ORDER BY o.id LIMIT $2) AS open`,
+       FROM (
+         SELECT o.created_at FROM lookaside_caches c JOIN lookaside_outbox o ON ${OPEN}
+         WHERE c.name = $1 ORDER BY o.xid, o.id LIMIT $2
+       ) AS open`,
       [this.#cache, BACKLOG_MAX],
     );
     const { count, lag_ms: lagMs } = only(rows);

@@ -7,15 +7,19 @@
  *
  * @module
  */
-import { Outbox, type OutboxRow } from "./_outbox.ts";
+import { Outbox, type OutboxRow, type Place } from "./_outbox.ts";
+import { Turn } from "./_turn.ts";
 import type { Database, Subscription } from "./database.ts";
 import { type Clock, systemClock, type Timer } from "./runtime.ts";
 
 const CHANNEL = "lookaside_changes";
 /** Rows that are applied at once: with at most 1,000 ids a row, a bound on what is held in memory. */
 const BATCH_MAX = 100;
-/** When to look again while another relay of the same cache is at work. */
+/** When to look again while what is caught up with is another relay's. */
 const BUSY_POLL_MS = 20;
+/** Before every row. */
+const START: Place = { xid: "0", id: "0" };
+const POLL_MS = 1_000;
 const RETRY_MS_MAX = 2_000;
 const LISTEN_RETRY_MS = 30_000;
 const CLEAN_MS = 10_000;
@@ -70,13 +74,17 @@ export interface ChangeFeedStats {
 /** How many rows a relay applied, or why it could not look. */
 type Relayed = number | "busy" | "unregistered";
 
+/** What comes after a look: another one; one soon, at what is another's; one when something happens. */
+type Next = "again" | "soon" | "idle";
+
 /**
  * Relays outbox rows to one cache: selects those it has not applied, applies them, notes them, in
  * batches.
  *
  * Every row is for every registered cache. Every instance may run a feed; an advisory lock lets one
  * feed of each cache relay at a time, and a row whose relay dies is open again. It is no lock on the
- * rows, for that would hide a row which one cache holds from the others.
+ * rows, for that would hide a row which one cache holds from the others. Which feed goes at once when
+ * all are woken, and when the others do, is decided by {@linkcode Turn}.
  *
  * There is no "id above the last one seen": ids are drawn before the commit, and so are transaction
  * ids, so a lower one may appear after a higher one. What is passed over for good is what lies below
@@ -87,6 +95,7 @@ export class ChangeFeed implements AsyncDisposable {
   readonly #outbox: Outbox;
   readonly #options: ChangeFeedOptions;
   readonly #clock: Clock;
+  readonly #turn = new Turn();
   #subscription: Subscription | undefined;
   #running: Promise<void> | undefined;
   #registering: Promise<void> | undefined;
@@ -100,7 +109,7 @@ export class ChangeFeed implements AsyncDisposable {
    * backlog would look again at all that the batches before have applied. What commits behind it is
    * above the horizon, and found by the next pass.
    */
-  #pass: { readonly after: string; readonly horizon: string } | undefined;
+  #pass: { readonly after: Place; readonly horizon: string } | undefined;
   /** What is not due yet. */
   readonly #later = new Map<"listen" | "clean", Timer>();
 
@@ -181,23 +190,60 @@ export class ChangeFeed implements AsyncDisposable {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    const pollMs = this.#options.pollMs ?? 1_000;
     for (let failures = 0; !this.#closed;) {
       try {
         await this.#listenWhenDue();
-        const relayed = await this.#relay();
-        if (relayed === "unregistered") await this.#register();
+        const next = await this.#look();
         failures = 0;
-        if (relayed === "unregistered" || relayed === BATCH_MAX) continue;
+        if (next === "again") continue;
         await this.#cleanWhenDue();
-        // Who holds the lock may have selected before the row was committed that woke us. It is woken
-        // too, but not by every driver, nor when it was catching up.
-        await this.#pause(relayed === "busy" ? Math.min(BUSY_POLL_MS, pollMs) : pollMs);
+        await this.#rest(next);
       } catch (error) {
         this.#options.onError?.(error);
         await this.#pause(Math.min(++failures * 50, RETRY_MS_MAX));
       }
     }
+  }
+
+  /** Relays what there is to relay, if it is this feed's turn. */
+  async #look(): Promise<Next> {
+    const woken = this.#woken;
+    this.#woken = false;
+    // The usual relay was woken by a row: a look without the lock would be one statement more.
+    if (!woken || !this.#turn.isOurs || this.#turn.refused) {
+      const glance = await this.#outbox.glance();
+      if (glance === undefined) return await this.#registerAgain();
+      const { openMs, unseen, relay } = glance;
+      this.#turn.learn(relay);
+      if (!unseen && openMs === null) {
+        this.#turn.went(false);
+        return "idle";
+      }
+      if (!unseen && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
+    }
+    let relayed: Relayed;
+    do relayed = await this.#relay(); while (relayed === BATCH_MAX && !this.#closed);
+    this.#turn.went(relayed === "busy");
+    if (relayed === "unregistered") return await this.#registerAgain();
+    return relayed === "busy" ? "soon" : "idle";
+  }
+
+  async #registerAgain(): Promise<Next> {
+    await this.#register();
+    return "again";
+  }
+
+  /**
+   * Waits for the next look. What may be another's to relay is looked at after a while, and not each
+   * time that the feed is woken: one look is enough for all the rows that were committed meanwhile.
+   */
+  async #rest(next: "soon" | "idle"): Promise<void> {
+    const { pollMs = POLL_MS } = this.#options;
+    if (next === "idle") {
+      await this.#pause(pollMs);
+      if (!this.#woken || this.#turn.isOurs) return;
+    }
+    await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
   }
 
   /** A wake-up makes the feed prompt. Where there is none (PgBouncer, PGlite) polling has to do. */
@@ -244,33 +290,29 @@ export class ChangeFeed implements AsyncDisposable {
 
   /** Applies one batch of open rows and notes it. */
   async #relay(): Promise<Relayed> {
-    this.#woken = false;
     let pass = this.#pass;
     const relayed = await this.#database.transaction(async (transaction): Promise<Relayed> => {
       if (!await this.#outbox.lock(transaction)) return "busy";
-      // Before the rows are selected. The other way round:
-      //   1. the relay selects, and finds nothing
-      //   2. a writer commits a row of transaction 700
-      //   3. the relay asks for the oldest running transaction: 701, and passes 700 over for good
-      const position = await this.#outbox.position(transaction);
+      const after = pass?.after ?? START;
+      const position = await this.#outbox.open(transaction, after, BATCH_MAX);
       if (position === undefined) return "unregistered";
-      pass ??= { after: "0", horizon: position.horizon };
-      const rows = await this.#outbox.open(transaction, pass.after, BATCH_MAX);
-      if (rows.length > 0) {
-        await this.#options.apply(merged(rows));
-        await this.#outbox.noteApplied(transaction, rows);
-      }
+      const { rows, unseen, relay, horizon } = position;
+      this.#turn.learn(relay); // before a failure, after which the other one is to go
+      if (rows.length > 0) await this.#options.apply(merged(rows));
+      pass = { after: rows.at(-1) ?? after, horizon: pass?.horizon ?? horizon };
       // An update is a transaction and moves the horizon by itself: not each time nothing happens.
       // But at the end of a pass: a backlog of whole batches would stay above the watermark for a while.
-      if (rows.length > 0 || position.unseen || pass.after !== "0") {
-        const complete = rows.length < BATCH_MAX;
-        await this.#outbox.noteSeen(transaction, complete ? pass.horizon : null);
+      if (rows.length > 0 || unseen || after !== START) {
+        const watermark = rows.length < BATCH_MAX ? pass.horizon : null;
+        await this.#outbox.note(transaction, rows, { feed: this.#turn.feed, watermark });
       }
-      pass = { ...pass, after: rows.at(-1)?.id ?? pass.after };
       return rows.length;
     });
     this.#pass = relayed === BATCH_MAX ? pass : undefined;
-    if (typeof relayed === "number") this.#applied += relayed;
+    if (typeof relayed === "number" && relayed > 0) {
+      this.#turn.learn(this.#turn.feed);
+      this.#applied += relayed;
+    }
     return relayed;
   }
 
@@ -318,12 +360,15 @@ export class ChangeFeed implements AsyncDisposable {
     return new Promise((resolve) => void this.#clock.after(delayMs, resolve));
   }
 
-  /** Resolves after `delayMs`, or as soon as the feed is woken. */
-  async #pause(delayMs: number): Promise<void> {
-    if (this.#woken || this.#closed) return;
+  /** Resolves after `delayMs`, as soon as the feed is closed or, if it `wakes`, woken. */
+  async #pause(delayMs: number, { wakes = true } = {}): Promise<void> {
+    const isOver = (): boolean => this.#closed || wakes && this.#woken;
+    if (isOver()) return;
     let timer: Timer | undefined;
     await new Promise<void>((resolve) => {
-      this.#wake = resolve;
+      this.#wake = () => {
+        if (isOver()) resolve();
+      };
       timer = this.#clock.after(delayMs, resolve);
     });
     timer?.cancel();
