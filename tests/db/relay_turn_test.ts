@@ -127,8 +127,8 @@ function counting({ queries }: Instance): () => number {
   return () => queries.queries - before;
 }
 
-/** Lets time go on until somebody has applied an id. */
-async function takenOver(by: Instance, id: string, deadlineMs = 10_000): Promise<void> {
+/** Lets time go on until somebody has applied an id. By default, before the cache counts as unseen. */
+async function takenOver(by: Instance, id: string, deadlineMs = 5_000): Promise<void> {
   await eventually(async () => {
     await by.clock.advance(PATIENCE_MS_MAX);
     await atRest(by);
