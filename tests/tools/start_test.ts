@@ -122,6 +122,7 @@ async function endOf(env: Readonly<Record<string, string>>): Promise<string> {
   }).output();
   const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
   assertEquals(code, 1, text);
+  assert(!text.includes("another starts"), text); // nor did the time-out end it
   return text;
 }
 
