@@ -10,10 +10,10 @@ export interface ClusterMember {
 }
 
 /** The members that are asked, by their address as {@linkcode addressText} has it. */
-export type ClusterMembers = ReadonlyMap<string, ClusterMember>;
+type ClusterMembers = ReadonlyMap<string, ClusterMember>;
 
 /** Some slots in a row, and the address of the primary that owns them. */
-export type SlotRange = readonly [from: number, to: number, primary: string];
+type SlotRange = readonly [from: number, to: number, primary: string];
 
 /**
  * Whether the primaries that a client knows are still those that the cluster has.
@@ -36,7 +36,8 @@ export type SlotRange = readonly [from: number, to: number, primary: string];
  * primaries, and no others, the owners of the slots. A primary that becomes a replica tells by an epoch of
  * its own that is another.
  *
- * `CLUSTER FAILOVER TAKEOVER` asks nobody. It is noticed once one of the primaries has heard of it.
+ * `CLUSTER FAILOVER TAKEOVER` asks nobody for a vote. It is noticed when a primary has heard of its epoch, or
+ * when the client is told, for it need not make a new one.
  */
 export class ClusterView {
   readonly #deadlines: Deadlines;
