@@ -6,22 +6,29 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
+import { misused, readOptions } from "../../command_line.ts";
 import { type Size, soak } from "./soak.ts";
 
 const MEBIBYTE = 1_048_576;
 
-const { values } = parseArgs({
-  args: Deno.args,
+const COMMAND = {
+  name: "deno task soak",
+  help: `deno task soak [--minutes NUMBER] [--seed NUMBER]
+
+Whether memory and open files stay flat while something breaks every 20 seconds. Exits with 1 if not.
+
+  --minutes NUMBER  how long, up to a day (30)
+  --seed NUMBER     the same faults again`,
   options: {
     minutes: { type: "string", default: "30" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
   },
-});
+} as const;
+
+const values = readOptions(COMMAND);
 const minutes = Number(values.minutes);
 if (!(minutes > 0 && minutes <= 24 * 60)) {
-  console.error("Cannot soak: --minutes takes a number up to a day");
-  Deno.exit(2);
+  misused(COMMAND, "Cannot soak: --minutes takes a number up to a day");
 }
 console.log("| minute | RSS MiB | live heap MiB | files | fault |");
 console.log("| -----: | ------: | ------------: | ----: | ----- |");

@@ -15,6 +15,8 @@ const COMMANDS = [
   "load",
   "test:fuzz",
   "test:consistency",
+  "test:faults",
+  "soak",
 ] as const;
 
 /** Runs a task of `deno.json` as `deno task` does. */
