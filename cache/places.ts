@@ -1,6 +1,7 @@
 import { ClusterServers } from "./cluster.ts";
 import type { CacheOptions } from "./options.ts";
-import { addressText, baseOptions, OneServer, sentinelOptions, type Servers } from "./servers.ts";
+import { SentinelServers } from "./sentinel.ts";
+import { addressText, baseOptions, OneServer, type Servers } from "./servers.ts";
 import type { Store } from "./store.ts";
 import { parseTopology, type ServerAddress } from "./topology.ts";
 
@@ -33,7 +34,7 @@ export function placesOf(
   const seeds = servers.map(addressText).toSorted().join(",");
   if (kind === "sentinel") {
     const name = `${topology.master}@${seeds}${database}`;
-    return [{ name, servers: new OneServer(sentinelOptions(topology, base)), failsOver: true }];
+    return [{ name, servers: new SentinelServers(topology, base), failsOver: true }];
   }
   if (kind === "cluster") {
     const cluster = new ClusterServers(servers, base);

@@ -79,14 +79,14 @@ export class RedisStore implements Store {
       onError,
       onConnection: options.onConnection,
       onChange: options.onChange,
-    });
+    }, clock);
     // WAIT holds up everything behind it on its connection, so no read may stand there.
     const shared = options.waitReplicas === 0;
     const waitMs = 2 * options.commandTimeoutMs;
     this.#invalidatingDeadlines = shared ? this.#deadlines : new Deadlines(clock, waitMs);
     this.#invalidating = shared
       ? this.#client
-      : servers.open(waitMs, { onError, onConnection: () => {}, onChange: () => {} });
+      : servers.open(waitMs, { onError, onConnection: () => {}, onChange: () => {} }, clock);
   }
 
   /** The state of the circuit breaker. */

@@ -7,6 +7,7 @@ import {
   type FeedWiring,
   type Following,
 } from "./feed.ts";
+import type { Clock } from "./runtime.ts";
 import type { Credentials, ServerAddress } from "./topology.ts";
 
 /** A connection that owes an answer for as many time-outs is given up, and another one opened. */
@@ -33,7 +34,7 @@ export interface Servers {
   /** Whether one command may name keys of several slots. */
   readonly anySlot: boolean;
   /** Opens a client. */
-  open(commandTimeoutMs: number, events: ClientEvents): Client;
+  open(commandTimeoutMs: number, events: ClientEvents, clock: Clock): Client;
   /** The servers that take writes now: all of them, or it rejects. */
   primaries(client: Client): Promise<readonly Redis[]>;
   /** Follows what those servers announce, whichever they are, until it is closed. */
@@ -49,7 +50,7 @@ export class OneServer implements Servers {
     this.#connect = connect;
   }
 
-  open(commandTimeoutMs: number, { onError, onConnection }: ClientEvents): Redis {
+  open(commandTimeoutMs: number, { onError, onConnection }: ClientEvents, _clock: Clock): Redis {
     const client = new Redis({
       ...this.#connect,
       ...commandOptions(commandTimeoutMs),

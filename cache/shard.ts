@@ -189,10 +189,11 @@ export class Shard implements CacheServer {
       },
       onConnection: (connected) => {
         emit({ type: "connection", server, connected });
-        if (connected && this.#catchUp !== undefined) track(this.#catchUp.begin());
         // Another server may have the address by now, and what is followed be the one before it.
-        else if (connected && connections++ > 0) redis.followAnew();
-        else if (!connected) this.#catchUp?.lost();
+        if (connected && connections++ > 0) redis.followAnew();
+        if (this.#catchUp === undefined) return;
+        if (connected) track(this.#catchUp.begin());
+        else this.#catchUp.lost();
       },
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());

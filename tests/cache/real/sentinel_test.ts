@@ -73,6 +73,25 @@ describe("Cache on Redis Sentinel", () => {
     });
   });
 
+  it("leaves a primary that the Sentinels have replaced, although it goes on answering", async () => {
+    const prefix = freshPrefix();
+    await using node = openNode(topology.serviceUrl, { prefix });
+    await coherent(node);
+    const row = new Row("old");
+    await holdInMemory([node], "k", row.load);
+    const before = await topology.primary();
+    // The Sentinels are answered no more: they replace it, and cannot tell it so. The service is.
+    await before.cli("ACL", "SETUSER", "default", "-@all");
+    await topology.primaryAfter(before);
+    await using other = openNode(topology.serviceUrl, { prefix });
+    await coherent(other);
+    row.value = "new";
+    await eventually(async () => assertEquals(await other.cache.delete("k"), "applied"));
+    await eventually(async () => {
+      assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
+    }, { deadlineMs: 3_000 });
+  });
+
   it("goes on without any Sentinel, and with those that are left", async () => {
     await using workload = await startWorkload(topology.serviceUrl, KEYS);
     await workload.untilHits(200);
