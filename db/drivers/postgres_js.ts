@@ -19,7 +19,7 @@ import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { arrayText, arrayTypes } from "./_array_text.ts";
 import { copyChunks } from "./_copy_text.ts";
-import { DeadlineError, withDeadline } from "./_deadline.ts";
+import { Deadline, DeadlineError, withDeadline } from "./_deadline.ts";
 import { Pool, type Sql } from "./_postgres_js_pool.ts";
 import { StatementBound } from "./_statement_bound.ts";
 import { isUnavailableState, unavailable } from "./_unavailable.ts";
@@ -297,21 +297,29 @@ class PostgresJsDatabase implements Database {
     run: (sql: TransactionSql, target: Target) => Promise<T>,
   ): Promise<T> {
     const loss = new Loss();
+    const answersBefore = pool.answers;
+    // Of `BEGIN` and of what ends it. Statements in between have deadlines of their own.
+    const deadline = new Deadline(this.#limitMs(), this.#clock);
     const work = pool.sql.begin(async (sql) => {
+      if (!deadline.stop()) throw new Error("Cannot begin: nobody waits for it any more");
       try {
         return { value: await run(sql, { pool, sql, loss }) };
       } finally {
         if (loss.happened) await new Promise<never>(() => {});
+        deadline.start();
       }
     });
     try {
-      return (await Promise.race([work, loss.promise])).value;
+      return (await Promise.race([work, loss.promise, deadline.passed])).value;
     } catch (error) {
+      if (error instanceof DeadlineError && pool.answers === answersBefore) this.#retire(pool, 0);
       if (LOST_CODES.has(codeOf(error))) {
         loss.report(error);
         this.#retire(pool, CLOSE_TIMEOUT_MS);
       }
       throw translate(error);
+    } finally {
+      deadline.stop();
     }
   }
 

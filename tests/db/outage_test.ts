@@ -137,6 +137,32 @@ describe("@db/driver in an outage", () => {
     await eventually(() => database.query("SELECT 1"), { deadlineMs: 5_000 });
   });
 
+  it("transaction() gives up on a server that hangs before it begins, and as it ends", async () => {
+    await using proxy = startTcpProxy(server.port);
+    const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+    await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
+    let began = 0;
+    const hangs = {
+      begin: async () => {
+        proxy.hang();
+        await database.transaction(() => Promise.resolve(began++));
+      },
+      end: () =>
+        database.transaction(async (transaction) => {
+          await transaction.query("SELECT 1");
+          proxy.hang();
+        }),
+    };
+    for (const hang of Object.values(hangs)) {
+      await database.query("SELECT 1"); // there is a connection that hangs
+      const tookMs = await elapsedMs(() => assertRejects(hang, DatabaseUnavailableError));
+      assertLess(tookMs, limitMs);
+      proxy.pass();
+      await eventually(() => database.query("SELECT 1"), { deadlineMs: 5_000 });
+    }
+    assertEquals(await database.transaction(() => Promise.resolve(began)), 0);
+  });
+
   it("Users.find() rejects every caller of a batch with DatabaseUnavailableError", async () => {
     await using database = connect({ url: `postgres://postgres@127.0.0.1:${freePort()}/x` });
     const users = new Users(database);
