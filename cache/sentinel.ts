@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import { isIPv4 } from "node:net";
 import type { ConnectOptions } from "./feed.ts";
 import type { Clock, Timer } from "./runtime.ts";
 import {
@@ -32,7 +33,7 @@ export interface Sentinels {
  * 4. this process: reads what was invalidated, and its feed is quiet
  * ```
  *
- * So the client connects anew when a Sentinel names another server than before.
+ * So they are asked all the time, and the client connects anew when most of them name another server.
  */
 export class SentinelServers extends OneServer {
   readonly #sentinels: Sentinels;
@@ -46,71 +47,89 @@ export class SentinelServers extends OneServer {
 
   override open(commandTimeoutMs: number, events: ClientEvents, clock: Clock): Redis {
     const client = super.open(commandTimeoutMs, events, clock);
-    const { servers, master } = this.#sentinels;
-    const watches = servers.map((server) =>
-      new SentinelWatch({ ...this.#base, ...server }, {
-        ...{ master, clock },
-        onMoved: () => client.disconnect(true),
-      })
-    );
-    client.once("end", () => {
-      for (const watch of watches) watch.close();
-    });
+    const watch = new SentinelWatch(this.#sentinels, { base: this.#base, client, clock });
+    client.once("end", () => watch.close());
     return client;
   }
 }
 
 /** What a {@linkcode SentinelWatch} works with. */
-interface WatchOptions {
-  readonly master: string;
+interface WatchWiring {
+  readonly base: ConnectOptions;
+  /** What is connected to the primary. */
+  readonly client: Redis;
   readonly clock: Clock;
-  /** Called when the Sentinel names another server than before. */
-  readonly onMoved: () => void;
 }
 
-/** Asks one Sentinel again and again who the primary is. */
+/** Asks Sentinels again and again who the primary is. */
 class SentinelWatch {
-  readonly #client: Redis;
-  readonly #options: WatchOptions;
-  #named: string | undefined;
+  readonly #master: string;
+  readonly #asked: readonly Redis[];
+  readonly #wiring: WatchWiring;
+  /** What most of them named, and the client was connected to or could not be compared with. */
+  #known: string | undefined;
   #timer: Timer | undefined;
 
-  constructor(
-    { connectTimeout, disconnectTimeout, tls, ...server }: ConnectOptions,
-    options: WatchOptions,
-  ) {
-    this.#options = options;
-    this.#client = new Redis({
-      ...{ host: server.host ?? "", port: server.port ?? 0, connectTimeout, disconnectTimeout },
-      ...(tls === undefined ? {} : { tls }),
-      ...{ retryStrategy, enableOfflineQueue: false, maxRetriesPerRequest: 0 },
-      ...{ enableReadyCheck: false, commandTimeout: ASK_MS },
-    });
-    this.#client.on("error", () => {
-      // The others know as well. That none can be reached is told by the client that asks them too.
-    });
+  constructor({ servers, master }: Sentinels, wiring: WatchWiring) {
+    this.#master = master;
+    this.#wiring = wiring;
+    this.#asked = servers.map((server) => connect(server, wiring.base));
     void this.#askOn();
   }
 
   /** Ends it. */
   close(): void {
     this.#timer?.cancel();
-    this.#client.disconnect();
+    for (const sentinel of this.#asked) sentinel.disconnect();
   }
 
   /** Never rejects. */
   async #askOn(): Promise<void> {
-    this.#timer = this.#options.clock.after(ASK_MS, () => void this.#askOn());
+    const { client, clock } = this.#wiring;
+    this.#timer = clock.after(ASK_MS, () => void this.#askOn());
+    const named = mostNamed(await Promise.all(this.#asked.map((each) => this.#ask(each))));
+    // While it connects, it asks them itself.
+    if (named === undefined || named === this.#known || client.status !== "ready") return;
+    const { remoteAddress: host, remotePort: port } = client.stream;
+    const connected = host !== undefined && port !== undefined && addressText({ host, port });
+    const comparable = isIPv4(named.slice(0, named.lastIndexOf(":")));
+    const first = this.#known === undefined;
+    // A host's name says nothing of the address behind it: only that it is another name than before.
+    if (named === connected || !comparable) this.#known = named;
+    if (named !== connected && (comparable || !first)) client.disconnect(true);
+  }
+
+  /** `undefined`: it is away, hangs, or knows none of that name. */
+  async #ask(sentinel: Redis): Promise<string | undefined> {
     try {
-      const { master, onMoved } = this.#options;
-      const answer = await this.#client.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master);
-      if (!Array.isArray(answer)) return; // it knows none of that name
-      const named = addressText({ host: String(answer[0]), port: Number(answer[1]) });
-      const moved = this.#named !== undefined && this.#named !== named;
-      this.#named = named;
-      if (moved) onMoved();
+      const answer = await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", this.#master);
+      if (!Array.isArray(answer)) return undefined;
+      return addressText({ host: String(answer[0]), port: Number(answer[1]) });
     } catch (_error) {
-      // It is away, or hangs: asked again soon.
+      return undefined;
     }
   }
+}
+
+function connect(
+  server: ServerAddress,
+  { connectTimeout, disconnectTimeout, tls }: ConnectOptions,
+): Redis {
+  const sentinel = new Redis({
+    ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy },
+    ...(tls === undefined ? {} : { tls }),
+    ...{ enableOfflineQueue: false, enableReadyCheck: false, maxRetriesPerRequest: 0 },
+    commandTimeout: ASK_MS,
+  });
+  sentinel.on("error", () => {
+    // The others know as well. That none can be reached is told by the client that asks them too.
+  });
+  return sentinel;
+}
+
+/** What more than half of all have named. */
+function mostNamed(answers: readonly (string | undefined)[]): string | undefined {
+  return answers.find((answer) =>
+    answer !== undefined && 2 * answers.filter((each) => each === answer).length > answers.length
+  );
 }
