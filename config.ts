@@ -184,7 +184,7 @@ const VARIABLES = {
   REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
   REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
   REDIS_CA_FILE: filePath().optional(),
-  REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(250),
+  REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(200),
   CACHE: oneOf(["on", "off"]).default("on"),
   CACHE_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "must be 1 to 32 of A-Z a-z 0-9 _ -")
     .default("la"),

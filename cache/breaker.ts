@@ -22,7 +22,7 @@ export class BreakerOpenError extends Error {
  * A circuit breaker: after consecutive failures it refuses calls at once, then lets one probe
  * through; the probe's outcome closes it or opens it again. (Nygard, "Release It!", 2007.)
  *
- * A hung server thus costs its time-out a few times, not once per request.
+ * A hung server thus costs its time-out once, not once per request.
  */
 export class Breaker {
   readonly #runtime: Runtime;

@@ -57,6 +57,12 @@ export class Deadlines {
     });
   }
 
+  /** Rejects what is waiting, as if its time were over. */
+  expireAll(): void {
+    this.close();
+    for (const { reject } of this.#waiting.splice(0)) reject?.(timedOut());
+  }
+
   /** Bounds nothing any more: the connection ends, and every command with it. */
   close(): void {
     this.#timer?.cancel();
@@ -88,11 +94,15 @@ export class Deadlines {
     for (const waiting of this.#waiting) {
       if (waiting.reject !== undefined && waiting.dueMs > nowMs) break;
       dueCount++;
-      waiting.reject?.(new CommandTimeoutError("Cannot wait longer: the command timed out"));
+      waiting.reject?.(timedOut());
     }
     this.#waiting.splice(0, dueCount);
     this.#timer = undefined;
     const [next] = this.#waiting;
     if (next !== undefined) this.#arm(next.dueMs, false);
   }
+}
+
+function timedOut(): CommandTimeoutError {
+  return new CommandTimeoutError("Cannot wait longer: the command timed out");
 }

@@ -101,7 +101,7 @@ export interface CacheOptions {
   readonly memoryLeaseMs?: number;
   /** How often the feed is asked for a sign of life. Default a quarter of `memoryLeaseMs`. */
   readonly heartbeatMs?: number;
-  /** How long a Redis command may take. Default 250. */
+  /** How long a Redis command may take. Default 200. */
   readonly commandTimeoutMs?: number;
   /**
    * How many replicas must have taken an invalidation before it counts as applied. Slower writes, for
@@ -172,7 +172,7 @@ export function settingsOf(options: CacheOptions): Settings {
     memoryBytes: options.memoryBytes ?? 64 * 1024 * 1024,
     memoryLeaseMs,
     heartbeatMs: options.heartbeatMs ?? memoryLeaseMs / 4,
-    commandTimeoutMs: options.commandTimeoutMs ?? 250,
+    commandTimeoutMs: options.commandTimeoutMs ?? 200,
     waitReplicas: options.waitReplicas ?? 0,
     leaseMs,
     loadTimeoutMs: options.loadTimeoutMs ?? leaseMs * 0.8,

@@ -71,7 +71,13 @@ export class RedisStore implements Store {
     this.#servers = servers;
     this.#options = options;
     this.#keyspace = options.keyspace;
-    this.#breaker = new Breaker(options.runtime, { onChange: options.onBreaker });
+    this.#breaker = new Breaker(options.runtime, {
+      onChange: (state) => {
+        // Whoever waits for the same server has waited long enough.
+        if (state === "open") this.#deadlines.expireAll();
+        options.onBreaker(state);
+      },
+    });
     const onError = (error: unknown): void => options.onError("connect", error);
     const { clock } = options.runtime;
     this.#deadlines = new Deadlines(clock, options.commandTimeoutMs);
@@ -326,17 +332,18 @@ export class RedisStore implements Store {
     return this.#sendWithin(this.#invalidatingDeadlines, command, run);
   }
 
-  /** Runs one command behind the breaker. An error that Redis answered is a sign of life. */
-  async #sendWithin<T>(
-    deadlines: Deadlines,
-    command: string,
-    run: () => Promise<T>,
-  ): Promise<T> {
-    if (!this.#breaker.admit()) {
-      throw new BreakerOpenError(`Cannot ${command}: the circuit breaker is open`);
-    }
+  /** Runs one command behind the breaker. */
+  #sendWithin<T>(deadlines: Deadlines, command: string, run: () => Promise<T>): Promise<T> {
+    if (this.#breaker.state === "closed") return this.#reported(command, deadlines.run(run()));
+    this.#probe();
+    const message = `Cannot ${command}: the circuit breaker is open`;
+    return Promise.reject(new BreakerOpenError(message));
+  }
+
+  /** Tells the breaker how a command went. An error that Redis answered is a sign of life. */
+  async #reported<T>(command: string, running: Promise<T>): Promise<T> {
     try {
-      const reply = await deadlines.run(run());
+      const reply = await running;
       this.#breaker.succeed();
       return reply;
     } catch (error) {
@@ -345,6 +352,19 @@ export class RedisStore implements Store {
       if (!isWrongType(error) && !isUnknownScript(error)) this.#options.onError(command, error);
       throw error;
     }
+  }
+
+  /** When it is time, finds out whether Redis answers again. No reader waits for that. */
+  #probe(): void {
+    if (!this.#breaker.admit()) return;
+    const rootTag = this.#keyspace.of(ROOT_TAG, ":tag");
+    const answers = async (): Promise<void> => {
+      const primaries = await this.#servers.primaries(this.#client);
+      await Promise.all([this.#client.get(rootTag), ...primaries.map((each) => each.ping())]);
+    };
+    this.#reported("ping", this.#deadlines.run(answers())).catch(() => {
+      // It has been reported.
+    });
   }
 
   #script(command: string, script: Script, args: ScriptArguments): Promise<unknown> {

@@ -35,7 +35,7 @@ const DEFAULTS: Config = {
     jitterRatio: 0.1,
     memoryBytes: 67_108_864,
     memoryLeaseMs: 1_000,
-    commandTimeoutMs: 250,
+    commandTimeoutMs: 200,
     waitReplicas: 0,
   },
   changes: { pollMs: 1_000, replayWindowMs: 390_000, listen: true },

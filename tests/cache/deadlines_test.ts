@@ -44,6 +44,23 @@ describe("Deadlines.run()", () => {
     deadlines.close();
   });
 
+  it("rejects what waits when told to, and bounds what follows as before", async () => {
+    const clock = new FakeClock();
+    const deadlines = new Deadlines(clock, TIMEOUT_MS);
+    const first = deadlines.run(new Promise(() => {}));
+    await clock.advance(TIMEOUT_MS - 1);
+    deadlines.expireAll();
+    await assertRejects(() => first, CommandTimeoutError);
+    const second = deadlines.run(new Promise(() => {}));
+    let isOver = false;
+    second.catch(() => isOver = true);
+    await clock.advance(TIMEOUT_MS - 1);
+    assertEquals(isOver, false);
+    await clock.advance(1);
+    assertEquals(isOver, true);
+    assertEquals(clock.timers, 0);
+  });
+
   it("rejects each command when its own time is over, and no other", async () => {
     const clock = new FakeClock();
     const deadlines = new Deadlines(clock, TIMEOUT_MS);

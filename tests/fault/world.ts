@@ -18,7 +18,7 @@ export const KEYS_COUNT = 200;
 /** How long memory is trusted without a sign of life. */
 export const MEMORY_LEASE_MS = 1_000;
 /** How long a command may take. */
-export const COMMAND_TIMEOUT_MS = 250;
+export const COMMAND_TIMEOUT_MS = 200;
 /** Connections that each instance may open for its statements. One more is for `LISTEN`. */
 const POOL_MAX = 10;
 /** Whom the service connects to Redis and to Postgres as: neither is the superuser. */
