@@ -56,14 +56,14 @@ async function steps(): Promise<Step[]> {
     {
       name: "types",
       args: [
-        ...["check", "--frozen", "--doc"],
+        ...["check", "--quiet", "--frozen", "--doc"],
         ...code.filter((path) => !jsr.includes(path)),
         ...[...scripts, ...pages],
       ],
     },
     {
       name: "types, JSR profile",
-      args: ["check", "--no-lock", "--import-map", "import_map.jsr.json", ...code],
+      args: ["check", "--quiet", "--no-lock", "--import-map", "import_map.jsr.json", ...code],
       impossible: jsrUnreachable,
     },
     { name: "docs", args: ["doc", "--lint", "cache/mod.ts"] },

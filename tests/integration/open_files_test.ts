@@ -57,7 +57,8 @@ async function openIdle(service: Service, count: number): Promise<Deno.Conn[]> {
     try {
       open.push(await Deno.connect({ hostname: "127.0.0.1", port: service.port }));
     } catch (error) {
-      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      const { ConnectionRefused, ConnectionReset } = Deno.errors;
+      if (!(error instanceof ConnectionRefused || error instanceof ConnectionReset)) throw error;
     }
   }
   return open;
