@@ -21,8 +21,8 @@ import { countTests, type TestCounts } from "./junit.ts";
 /** A suite that takes longer than this hangs: it takes a third of it on two idle cores. */
 const suiteMsMax = 15 * 60_000;
 
-/** Tests of several processes and servers, which spend their time waiting for them. */
-const WAITING_TESTS = ["cache/real", "fault", "integration", "support", "tools"]
+/** Of the tests that spend their time waiting for servers, about half of what all take. */
+const WAITING_TESTS = ["cache/real", "fault", "tools"]
   .map((folder) => `tests/${folder}`);
 
 /** What was asked for on the command line. */
