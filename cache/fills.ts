@@ -9,6 +9,7 @@ import { Lookup } from "./lookup.ts";
 import type { MemoryStore } from "./memory_store.ts";
 import type { MemoryTier } from "./memory_tier.ts";
 import type { EntryOptions, Settings } from "./options.ts";
+import type { PendingInvalidations } from "./pending.ts";
 import type { Runtime } from "./runtime.ts";
 import { type Counters, record } from "./stats.ts";
 import type { Store } from "./store.ts";
@@ -29,6 +30,7 @@ export interface FillsParts {
   readonly coherence: Coherence;
   readonly tags: Tags;
   readonly loads: Loads;
+  readonly pending: PendingInvalidations | undefined;
   readonly counters: Counters;
   /** Makes a nonce that nobody has used. */
   readonly newNonce: () => string;
@@ -132,12 +134,14 @@ export class Fills {
     );
   }
 
-  /** Gives a lease back. Never rejects: one that can't be given back runs out. */
+  /** Gives a lease back. Never rejects: where it can't be now, that is owed. */
   async release(key: string, lease: string, cooldownMs: number): Promise<void> {
     try {
       await this.#parts.store?.release(key, lease, cooldownMs);
     } catch (_error) {
-      // The store has reported it.
+      // The store has reported it. A server that hung may even grant the lease when it goes on, and all
+      // would wait for a holder that has long given up.
+      this.#parts.pending?.addKeys([key]);
     }
   }
 

@@ -170,6 +170,22 @@ describe("Cache, loading under a lease", () => {
     await cache.close();
   });
 
+  it("gives a lease back when Redis is there again, if it was away by then", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    const inner = server.connect("a", { feed: false });
+    inner.release = () => Promise.reject(new Error("Redis is away"));
+    const store = new FaultStore(inner, { nth: 3, kind: "after" }); // the lease
+    const cache = new Cache({ ...options, store, runtime });
+    assertEquals((await cache.getOrLoad("k", () => Promise.resolve(1))).value(), 1);
+    await settle();
+    assertEquals(server.leases().length, 1);
+    await runtime.clock.advance(100);
+    assertEquals(server.leases(), []);
+    assertEquals(cache.stats().pendingInvalidations, 0);
+    await cache.close();
+  });
+
   it("gives back a lease under which it could not store, so that nobody waits for it", async () => {
     const runtime = new FakeRuntime();
     const server = new SimulatedServer({ clock: runtime.clock });

@@ -118,6 +118,8 @@ export async function runRow(
 interface Observed {
   readonly steady: Figures;
   readonly startMs: number;
+  /** When what broke began to be mended; for a cluster that takes a while. */
+  readonly healingMs: number;
   readonly healedMs: number;
   readonly recoveredMs: number | undefined;
   readonly steadyQueriesPerSecond: number;
@@ -157,10 +159,12 @@ async function observe(
   queries.resetMax();
   const heal = await fault.start(world);
   let remark: string | undefined;
+  let healingMs = startMs;
   try {
     if (!fault.endsByItself) await delay(durations.faultMs);
     remark = await fault.remark?.(world);
   } finally {
+    healingMs = performance.now();
     await heal();
   }
   const healedMs = performance.now();
@@ -169,7 +173,8 @@ async function observe(
   const recovered = () => recoveryMs(traffic.samples, healedMs, usual);
   while (recovered() === undefined && performance.now() - healedMs < GIVE_UP_MS) await delay(50);
   return {
-    ...{ steady: figuresOf(steady), startMs, healedMs, remark, recoveredMs: recovered() },
+    ...{ steady: figuresOf(steady), startMs, healingMs, healedMs, remark },
+    recoveredMs: recovered(),
     steadyQueriesPerSecond: perSecond(before - steadyQueries, startMs - steadyStartMs),
     queriesPerSecond: perSecond(during, healedMs - startMs),
     queriesRunningMax: queries.runningMax,
@@ -181,9 +186,9 @@ function rowOf(
   { samples, checker }: Traffic,
   observed: Observed & { readonly lostWrites: number },
 ): Row {
-  const { startMs, healedMs, recoveredMs, remark, ...rest } = observed;
-  const settled = figuresOf(begunWithin(samples, startMs + SETTLED_MS, healedMs));
-  const open = figuresOf(begunWithin(samples, startMs + BREAKER_OPEN_MS, healedMs));
+  const { startMs, healingMs, healedMs, recoveredMs, remark, ...rest } = observed;
+  const settled = figuresOf(begunWithin(samples, startMs + SETTLED_MS, healingMs));
+  const open = figuresOf(begunWithin(samples, startMs + BREAKER_OPEN_MS, healingMs));
   return {
     name,
     figures: figuresOf(begunWithin(samples, startMs, healedMs + (recoveredMs ?? GIVE_UP_MS))),
