@@ -14,6 +14,8 @@ import type { ServerAddress } from "./topology.ts";
 /** How often every Sentinel is asked. They tell one another of a new primary every two seconds. */
 const ASK_MS = 1_000;
 
+const ODD_MAX = 3;
+
 /** Where Sentinels are, and what they call the primary. */
 export interface Sentinels {
   readonly servers: readonly ServerAddress[];
@@ -68,6 +70,8 @@ class SentinelWatch {
   readonly #wiring: WatchWiring;
   /** What most of them named, and the client was connected to or could not be compared with. */
   #known: string | undefined;
+  /** How often in a row they named another one from the beginning. */
+  #odd = 0;
   #timer: Timer | undefined;
 
   constructor({ servers, master }: Sentinels, wiring: WatchWiring) {
@@ -96,7 +100,10 @@ class SentinelWatch {
     const first = this.#known === undefined;
     // A host's name says nothing of the address behind it: only that it is another name than before.
     if (named === connected || !comparable) this.#known = named;
-    if (named !== connected && (comparable || !first)) client.disconnect(true);
+    if (named === connected || (first && !comparable)) return;
+    // The first that most of them name may be the one before: the client has asked another Sentinel, and
+    // would only be sent back. Not when they have had the time to tell one another.
+    if (!first || ++this.#odd > ODD_MAX) client.disconnect(true);
   }
 
   /** `undefined`: it is away, hangs, or knows none of that name. */
