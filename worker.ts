@@ -14,12 +14,15 @@ export const DRAIN = "drain";
 
 /** How often a worker asks itself whether it is ready. */
 const READY_POLL_MS = 50;
+/** How often it looks whether the supervisor is still there. */
+const PARENT_POLL_MS = 500;
 
 type Handler = Deno.ServeHandler;
 
 /** The worker's end of the channel. */
 export class Worker implements Disposable {
   readonly #onOrphaned: () => void;
+  readonly #parentTimer: ReturnType<typeof setInterval>;
   #draining = false;
   #closed = false;
 
@@ -34,6 +37,12 @@ export class Worker implements Disposable {
     this.#onOrphaned = onOrphaned;
     process.on("message", this.#onMessage);
     process.on("disconnect", this.#onDisconnect);
+    // Deno may miss that the channel ends: seen once, and the process stayed for good.
+    const parent = Deno.ppid;
+    this.#parentTimer = setInterval(() => {
+      if (Deno.ppid !== parent) this.#onDisconnect();
+    }, PARENT_POLL_MS);
+    Deno.unrefTimer(this.#parentTimer);
   }
 
   /**
@@ -64,6 +73,7 @@ export class Worker implements Disposable {
 
   /** Closes the channel, which else keeps the process alive. */
   [Symbol.dispose](): void {
+    clearInterval(this.#parentTimer);
     if (this.#closed) return;
     this.#closed = true;
     process.off("message", this.#onMessage);
@@ -78,6 +88,8 @@ export class Worker implements Disposable {
   };
 
   readonly #onDisconnect = (): void => {
+    clearInterval(this.#parentTimer);
+    if (this.#closed) return;
     this.#closed = true;
     this.#onOrphaned();
   };
