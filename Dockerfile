@@ -6,8 +6,10 @@ WORKDIR /app
 # The cache of dependencies is filled here and only read later.
 COPY deno.json deno.lock ./
 COPY cache/ cache/
+COPY changes/ changes/
 COPY db/ db/
 COPY routes/ routes/
+COPY server/ server/
 COPY web/ web/
 COPY tools/healthcheck.ts tools/
 COPY *.ts ./

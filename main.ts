@@ -6,27 +6,33 @@
  */
 import type { Logger } from "@logtape/logtape";
 import { connect } from "@db/driver";
-import { Audit } from "./audit.ts";
+import { Audit } from "./changes/audit.ts";
 import { Cache, systemRuntime } from "./cache/mod.ts";
-import { readCa } from "./certificates.ts";
-import { type Config, ConfigError, isLoopback, parseConfig, readEnvironment } from "./config.ts";
-import { adviceOn } from "./database_refusals.ts";
+import { readCa } from "./server/certificates.ts";
+import {
+  type Config,
+  ConfigError,
+  isLoopback,
+  parseConfig,
+  readEnvironment,
+} from "./server/config.ts";
+import { adviceOn } from "./db/advice.ts";
 import { Users } from "./db/users.ts";
-import { Listener } from "./listener.ts";
+import { Listener } from "./server/listener.ts";
 import {
   cacheEventLogger,
   configureLogging,
   lookupLogger,
   messageOf,
   relayErrorLogger,
-} from "./logging.ts";
-import { RateLimits } from "./rate_limits.ts";
-import { redactUrl } from "./redact_url.ts";
-import { Relays } from "./relays.ts";
+} from "./server/logging.ts";
+import { RateLimits } from "./server/rate_limits.ts";
+import { redactUrl } from "./server/redact_url.ts";
+import { Relays } from "./changes/relays.ts";
 import { createApp, type ErrorListener, type Limits } from "./routes/app.ts";
 import { InvalidationLog } from "./routes/invalidation_log.ts";
 import { loadUser, warmUsers } from "./routes/users.ts";
-import { Worker } from "./worker.ts";
+import { Worker } from "./server/worker.ts";
 
 /** How long the database may take to prove that users can be read. */
 const READINESS_TIMEOUT_MS = 1_000;
@@ -65,7 +71,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
   const worker = config.workers > 1 ? resources.use(new Worker(stop)) : undefined;
-  const tracing = config.tracing ? await import("./tracing.ts") : undefined;
+  const tracing = config.tracing ? await import("./server/tracing.ts") : undefined;
   // Closed last: what the cache still loads in the background needs it.
   const connected = resources.use(
     connect({ ...config.database, ...await readCa(config.database.caFile) }),

@@ -11,15 +11,15 @@
  * @module
  */
 import { connect } from "@db/driver";
-import { readCa } from "./certificates.ts";
-import { misused, readOptions, reasonOf } from "./command_line.ts";
-import { ConfigError, parseConfig, readEnvironment } from "./config.ts";
-import { adviceTo } from "./database_refusals.ts";
+import { readCa } from "./server/certificates.ts";
+import { misused, readOptions, reasonOf } from "./server/command_line.ts";
+import { ConfigError, parseConfig, readEnvironment } from "./server/config.ts";
+import { adviceTo } from "./db/advice.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
 import { migrate } from "./db/migrate.ts";
 import { type SeedOptions, seedUsers } from "./db/seed_users.ts";
-import { redactUrl } from "./redact_url.ts";
+import { redactUrl } from "./server/redact_url.ts";
 
 /** Ids are 32-bit integers. */
 const COUNT_MAX = 2 ** 31 - 1;

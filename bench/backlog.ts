@@ -10,7 +10,7 @@
  */
 import { parseArgs } from "node:util";
 import { connect } from "../db/drivers/postgres_js.ts";
-import { ChangeFeed } from "../db/changes.ts";
+import { ChangeFeed } from "../changes/relay.ts";
 import { migrate } from "../db/migrate.ts";
 import { createTestDatabase } from "../tests/support/test_database.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { freePort } from "../tests/support/free_port.ts";
-import { ServerProcess } from "../tests/support/server_process.ts";
-import { type Service, startService } from "../tests/support/service.ts";
+import { freePort } from "../tools/servers/free_port.ts";
+import { ServerProcess } from "../tools/servers/server_process.ts";
+import { type Service, startService } from "../tools/servers/service.ts";
 import { type LoadGenerator, loadGenerator, type Paths } from "./http_load.ts";
 import type { Contender } from "./rounds.ts";
 import type { Plan } from "./row.ts";

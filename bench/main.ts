@@ -10,8 +10,8 @@
  */
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { readOptions } from "../command_line.ts";
-import { startRedis } from "../tests/support/redis_server.ts";
+import { readOptions } from "../server/command_line.ts";
+import { startRedis } from "../tools/servers/redis_server.ts";
 import { createTestDatabase, type TestDatabase } from "../tests/support/test_database.ts";
 import { chartOf, figure } from "./chart.ts";
 import { type ModuleCost, moduleCost } from "./cost.ts";

@@ -10,7 +10,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { parseConfig, readEnvironment } from "../config.ts";
+import { parseConfig, readEnvironment } from "../server/config.ts";
 import { productionFlags } from "../tools/permissions.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));

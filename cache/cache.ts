@@ -2,7 +2,7 @@ import { deferred } from "./deferred.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import type { LoadPlan } from "./fills.ts";
-import type { Inspection } from "./inspection.ts";
+import type { Inspection } from "./operations/inspection.ts";
 import { assertKey, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, Loads } from "./loads.ts";
@@ -14,8 +14,8 @@ import {
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
-import { placesOf } from "./places.ts";
-import { Ring } from "./ring.ts";
+import { placesOf } from "./topologies/open.ts";
+import { Ring } from "./topologies/ring.ts";
 import { type Runtime, systemRuntime } from "./runtime.ts";
 import { type CacheServer, Shard } from "./shard.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";

@@ -25,7 +25,7 @@ export type { CatchUpRequest, CatchUpTask } from "./catch_up.ts";
 export { Cache, type Loader } from "./cache.ts";
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
-export type { HeldEntry, Inspection } from "./inspection.ts";
+export type { HeldEntry, Inspection } from "./operations/inspection.ts";
 export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./loads.ts";
 export { Lookup, type Source } from "./lookup.ts";
@@ -41,5 +41,10 @@ export type {
   Store,
   StoreInfo,
 } from "./store.ts";
-export { type Credentials, parseTopology, type ServerAddress, type Topology } from "./topology.ts";
+export {
+  type Credentials,
+  parseTopology,
+  type ServerAddress,
+  type Topology,
+} from "./topologies/url.ts";
 export type { Invalidation } from "./writer.ts";

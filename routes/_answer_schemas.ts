@@ -13,7 +13,7 @@ import type {
   MemoryTierStats,
   TierStats,
 } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../db/changes.ts";
+import type { ChangeFeedStats } from "../changes/relay.ts";
 import { EntryKey, UserId } from "./_schemas.ts";
 
 const Count = z.int().min(0);

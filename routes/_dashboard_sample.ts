@@ -4,7 +4,7 @@
  * @module
  */
 import type { Cache, CacheStats, Clock } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../db/changes.ts";
+import type { ChangeFeedStats } from "../changes/relay.ts";
 import type { Latencies } from "./_latencies.ts";
 import type { InvalidationLog, LoggedInvalidation } from "./invalidation_log.ts";
 

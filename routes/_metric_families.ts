@@ -4,7 +4,7 @@
  * @module
  */
 import type { CacheStats, LatencyStats } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../db/changes.ts";
+import type { ChangeFeedStats } from "../changes/relay.ts";
 import type { PoolStats } from "../db/database.ts";
 import type { EventLoopLagStats } from "./_event_loop_lag.ts";
 import type { RequestCount } from "./_request_counts.ts";

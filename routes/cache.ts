@@ -5,7 +5,7 @@
  */
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Cache } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../db/changes.ts";
+import type { ChangeFeedStats } from "../changes/relay.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of the cache need. */

@@ -8,7 +8,7 @@
  */
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Cache, Clock } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../db/changes.ts";
+import type { ChangeFeedStats } from "../changes/relay.ts";
 import type { Database } from "../db/database.ts";
 import type { ErrorCounts } from "./_error_counts.ts";
 import { EventLoopLag } from "./_event_loop_lag.ts";

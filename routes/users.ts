@@ -5,7 +5,7 @@
  */
 import type { Context, Hono, MiddlewareHandler } from "hono";
 import type { BatchLoader, Cache, Clock, EntryOptions, Invalidation } from "../cache/mod.ts";
-import type { Change } from "../db/changes.ts";
+import type { Change } from "../changes/relay.ts";
 import type { User, Users } from "../db/users.ts";
 import { Answers } from "./_answers.ts";
 import { errorContext, type ErrorListener, userNotFound } from "./_errors.ts";

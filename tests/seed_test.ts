@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { quoteIdentifier } from "../db/quote_identifier.ts";
-import { freePort } from "./support/free_port.ts";
+import { freePort } from "../tools/servers/free_port.ts";
 import { requiredEnv } from "./support/test_database.ts";
 
 const program = new URL("../seed.ts", import.meta.url);

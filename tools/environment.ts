@@ -4,7 +4,7 @@
  * @module
  */
 import { parseEnv } from "node:util";
-import { readEnvironment } from "../config.ts";
+import { readEnvironment } from "../server/config.ts";
 import { DATA_FOLDER, ROOT } from "./child_process.ts";
 
 /** Variables by name. */

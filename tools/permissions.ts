@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { parseTopology, type ServerAddress } from "../cache/topology.ts";
-import { type Config, VARIABLE_NAMES } from "../config.ts";
+import { parseTopology, type ServerAddress } from "../cache/topologies/url.ts";
+import { type Config, VARIABLE_NAMES } from "../server/config.ts";
 
 const POSTGRES_PORT = 5432;
 

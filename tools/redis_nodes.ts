@@ -5,11 +5,11 @@
  * @module
  */
 import { Redis } from "ioredis";
-import { disconnect, DISCONNECT_MS } from "../cache/feed.ts";
+import { disconnect, DISCONNECT_MS } from "../cache/redis/feed.ts";
 import { systemRuntime } from "../cache/runtime.ts";
-import { parseTopology, type ServerAddress, type Topology } from "../cache/topology.ts";
-import { readCa } from "../certificates.ts";
-import type { Config } from "../config.ts";
+import { parseTopology, type ServerAddress, type Topology } from "../cache/topologies/url.ts";
+import { readCa } from "../server/certificates.ts";
+import type { Config } from "../server/config.ts";
 
 /** How long a server may take to let us in, and to answer. */
 const TIMEOUT_MS = 2_000;

@@ -5,13 +5,13 @@
  *
  * @module
  */
-import { readOptions } from "../command_line.ts";
-import { type Config, ConfigError, parseConfig, readEnvironment } from "../config.ts";
-import { configureLogging } from "../logging.ts";
+import { readOptions } from "../server/command_line.ts";
+import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
+import { configureLogging } from "../server/logging.ts";
 import { ROOT } from "./child_process.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
-import { Workers } from "./workers.ts";
+import { Workers } from "../server/supervisor.ts";
 
 const MISCONFIGURED = 2;
 const FAILED = 1;

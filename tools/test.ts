@@ -4,7 +4,7 @@
  * `deno task test`: the whole suite against throwaway servers.
  *
  * Uses `REDIS_URL` and `DATABASE_URL` where they are set, else starts a Redis and a Postgres of its
- * own on free ports. Arguments go to `deno test`; paths among them replace the default `tests/`, and
+ * own on free ports. Arguments go to `deno test`; paths among them replace the default `tests/ proof/`, and
  * then the doc examples are left out, as they are under `--filter`.
  *
  * The last line is `N passed, N failed`. The exit code is 0 only if something passed and nothing
@@ -14,16 +14,18 @@
  */
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { findPostgres, startPostgres } from "../tests/support/postgres_server.ts";
-import { startRedis } from "../tests/support/redis_server.ts";
+import { findPostgres, startPostgres } from "./servers/postgres_server.ts";
+import { startRedis } from "./servers/redis_server.ts";
 import { countTests, type TestCounts } from "./junit.ts";
 
 /** A suite that takes longer than this hangs: it takes a third of it on two idle cores. */
 const suiteMsMax = 15 * 60_000;
 
 /** Of the tests that spend their time waiting for servers, about half of what all take. */
-const WAITING_TESTS = ["cache/real", "fault", "tools"]
-  .map((folder) => `tests/${folder}`);
+const WAITING_TESTS = ["tests/cache/real", "proof/fault", "tests/tools"];
+
+/** Where tests stand. */
+const TESTS = ["tests", "proof"];
 
 /** What was asked for on the command line. */
 interface Request {
@@ -89,7 +91,7 @@ function readRequest(args: readonly string[]): Request {
   });
   const importMap = values["import-map"];
   return {
-    args: positionals.length > 0 ? args : [...args, "tests"],
+    args: positionals.length > 0 ? args : [...args, ...TESTS],
     importMap: typeof importMap === "string" ? resolve(root, importMap) : undefined,
     everything: positionals.length === 0 && values.filter === undefined,
   };
@@ -114,12 +116,12 @@ async function runAll(request: Request, signal: AbortSignal): Promise<TestCounts
   };
   const options = { env, directory, signal };
   if (!request.everything) return await runTests([...lockArgs(request), ...request.args], options);
-  const args = [...lockArgs(request), ...request.args.filter((arg) => arg !== "tests")];
+  const args = [...lockArgs(request), ...request.args.filter((arg) => !TESTS.includes(arg))];
   const map = request.importMap ? ["--import-map", request.importMap] : [];
   // Most tests wait for servers most of the time: two at a time take half as long.
   const [waiting, others] = await Promise.all([
     runTests([...args, ...WAITING_TESTS], options),
-    runTests([...args, `--ignore=${WAITING_TESTS.join(",")}`, "tests"], {
+    runTests([...args, `--ignore=${WAITING_TESTS.join(",")}`, ...TESTS], {
       ...options,
       later: true,
     }),

@@ -1,8 +1,8 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { assertEquals } from "@std/assert";
-import { startChromium } from "../support/chromium.ts";
+import { startChromium } from "../../tools/servers/chromium.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
+import { type Service, startService } from "../../tools/servers/service.ts";
 
 /** Long before a suite's patience ends: nothing that a page waits for takes a second. */
 const TIMEOUT_MS = 10_000;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { chromiumPath } from "../support/chromium.ts";
+import { chromiumPath } from "../../tools/servers/chromium.ts";
 import { becomesLive, focused, openDashboard, startStage, tile } from "./_dashboard_page.ts";
 
 const TOKEN = "correct-horse-battery";

@@ -2,8 +2,8 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
-import { chromiumPath } from "../support/chromium.ts";
-import type { Service } from "../support/service.ts";
+import { chromiumPath } from "../../tools/servers/chromium.ts";
+import type { Service } from "../../tools/servers/service.ts";
 import { assertFits, becomesLive, focused, openDashboard, startStage } from "./_dashboard_page.ts";
 
 const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };

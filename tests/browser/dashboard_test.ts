@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
-import { chromiumPath } from "../support/chromium.ts";
-import { eventually } from "../support/eventually.ts";
-import { startRedis } from "../support/redis_server.ts";
-import { cacheInUse, type Service } from "../support/service.ts";
+import { chromiumPath } from "../../tools/servers/chromium.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
+import { cacheInUse, type Service } from "../../tools/servers/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 import { becomesLive, openDashboard, startStage, tile } from "./_dashboard_page.ts";
 

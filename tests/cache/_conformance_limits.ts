@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { it } from "@std/testing/bdd";
 import { Cache, CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../../cache/mod.ts";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import type { Open } from "./_conformance_open.ts";
 
 /** What loaders may rely on. */

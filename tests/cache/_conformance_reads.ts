@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { it } from "@std/testing/bdd";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import type { Open } from "./_conformance_open.ts";
 
 /** What reads promise. */

@@ -7,7 +7,7 @@
 import { assert } from "@std/assert";
 import { describe } from "@std/testing/bdd";
 import { Cache, type CacheOptions } from "../../cache/mod.ts";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { describeClosing, describeLoads, describeMisuse } from "./_conformance_limits.ts";
 import { describeReads, describeValues } from "./_conformance_reads.ts";
 import { describeTtls, describeWrites } from "./_conformance_writes.ts";

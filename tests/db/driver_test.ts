@@ -5,7 +5,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { type Database, DatabaseUnavailableError, type SqlValue } from "../../db/database.ts";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
 const hostileTexts = [

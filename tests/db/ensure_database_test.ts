@@ -4,7 +4,7 @@ import { connect } from "@db/driver";
 import { DatabaseUnavailableError } from "../../db/database.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
 import { quoteIdentifier } from "../../db/quote_identifier.ts";
-import { freePort } from "../support/free_port.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
 function urlOf(name: string): string {

@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
 import { Users } from "../../db/users.ts";
-import { eventually } from "../support/eventually.ts";
-import { freePort } from "../support/free_port.ts";
-import { type PostgresServer, startPostgres } from "../support/postgres_server.ts";
-import { startTcpProxy } from "../support/tcp_proxy.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { type PostgresServer, startPostgres } from "../../tools/servers/postgres_server.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
 
 const connectTimeoutMs = 400;
 const statementTimeoutMs = 400;

@@ -3,9 +3,9 @@ import { describe, it } from "@std/testing/bdd";
 import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

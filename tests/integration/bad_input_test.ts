@@ -2,7 +2,7 @@ import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { read } from "../support/load.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
+import { type Service, startService } from "../../tools/servers/service.ts";
 
 interface BadRequest {
   readonly method?: string;

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { startService } from "../support/service.ts";
+import { startService } from "../../tools/servers/service.ts";
 
 describe("the service, with the permissions it has", () => {
   it("describes itself and shows its figures, code for which is loaded only then", async () => {

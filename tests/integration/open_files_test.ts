@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { read } from "../support/load.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
+import { type Service, startService } from "../../tools/servers/service.ts";
 
 const OPEN_FILES_MAX = 200;
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
 const POLL_MS = 60_000;

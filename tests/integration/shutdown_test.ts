@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { read, startLoad } from "../support/load.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { startService } from "../support/service.ts";
+import { startService } from "../../tools/servers/service.ts";
 
 describe("the service, on a signal to stop,", () => {
   const stack = new AsyncDisposableStack();

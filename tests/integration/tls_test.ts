@@ -2,15 +2,15 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
-import { readCa } from "../../certificates.ts";
+import { readCa } from "../../server/certificates.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
-import { type Certificates, makeCertificates } from "../support/certificates.ts";
-import { eventually } from "../support/eventually.ts";
-import { freePort } from "../support/free_port.ts";
-import { type PostgresServer, startPostgres } from "../support/postgres_server.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { type Certificates, makeCertificates } from "../../tools/servers/certificates.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { type PostgresServer, startPostgres } from "../../tools/servers/postgres_server.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, Service, startService } from "../support/service.ts";
+import { cacheInUse, Service, startService } from "../../tools/servers/service.ts";
 
 describe("TLS to Redis and Postgres", () => {
   const stack = new AsyncDisposableStack();

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { afterAll, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { read } from "../support/load.ts";
-import { startRedisCluster } from "../support/redis_cluster.ts";
-import { startRedisRing } from "../support/redis_ring.ts";
-import { startRedisSentinel } from "../support/redis_sentinel.ts";
+import { startRedisCluster } from "../../tools/servers/redis_cluster.ts";
+import { startRedisRing } from "../../tools/servers/redis_ring.ts";
+import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import type { TestDatabase } from "../support/test_database.ts";
 
 const USERS = 40;

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { type Answer, read } from "../support/load.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 
 // After a write its change also comes back through the database's change feed, and then invalidates
 // once more. So a value is in the cache soon after a write, not at the very next read.

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { read } from "../support/load.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, type Service, startService } from "../support/service.ts";
+import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
 /** Longer than memory may be trusted without news of Redis, with room for a busy machine. */

@@ -9,7 +9,7 @@ import { Service } from "kubernetes-models/v1/Service";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { z } from "zod";
-import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { netAddresses, productionFlags } from "../../tools/permissions.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

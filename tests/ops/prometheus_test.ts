@@ -5,9 +5,9 @@ import { fileURLToPath } from "node:url";
 import { connect } from "@db/driver";
 import { parse } from "yaml";
 import { z } from "zod";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { type Service, startService } from "../support/service.ts";
+import { type Service, startService } from "../../tools/servers/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
 /** A series that an expression reads, with the labels it asks for. */

@@ -2,10 +2,10 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { Cache } from "../../cache/mod.ts";
-import { eventually } from "../support/eventually.ts";
-import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { cacheInUse, startService } from "../support/service.ts";
+import { cacheInUse, startService } from "../../tools/servers/service.ts";
 
 const file = fileURLToPath(new URL("../../ops/redis.acl", import.meta.url));
 const granted = (await Deno.readTextFile(file)).split(/\s+/)

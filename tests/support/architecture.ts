@@ -11,13 +11,17 @@ import type { Module } from "./source_tree.ts";
 /** A rule: what of these files breaks it. */
 export type Rule = (modules: readonly Module[]) => string[];
 
-const library = /^(cache|db|routes|web)\//;
+const library = /^(cache|changes|db|routes|web)\//;
 const runtime = /^(cache|db)\/runtime\.ts$/;
-const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/)/;
+const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/|proof\/)/;
 /** Entry points, and what main.ts is composed with. */
-const composition = /^(main\.ts|logging\.ts|seed\.ts|tools\/|tests\/)/;
+const composition = /^(main\.ts|server\/|seed\.ts|tools\/|tests\/|proof\/)/;
 const cachePackages = new Set(["ioredis", "lru-cache"]);
-const cacheEntrances = new Set(["cache/mod.ts", "cache/servers.ts", "cache/topology.ts"]);
+const cacheEntrances = new Set([
+  "cache/mod.ts",
+  "cache/topologies/servers.ts",
+  "cache/topologies/url.ts",
+]);
 
 /** What each rule says, and the rule. */
 export const rules: Readonly<Record<string, Rule>> = {
@@ -34,7 +38,7 @@ export const rules: Readonly<Record<string, Rule>> = {
     importsThat(
       modules,
       (from, _, target = "") =>
-        target.startsWith("cache/") && !/^(cache|tools|tests|bench)\//.test(from) &&
+        target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
         !cacheEntrances.has(target),
     ),
   "db/ imports neither cache/ nor routes/": (modules) =>
@@ -43,12 +47,16 @@ export const rules: Readonly<Record<string, Rule>> = {
       (from, _, target = "") => from.startsWith("db/") && /^(cache|routes)\//.test(target),
     ),
   "config.ts is imported by entry points and tests alone": (modules) =>
-    importsThat(modules, (from, _, target) => target === "config.ts" && !composition.test(from)),
+    importsThat(
+      modules,
+      (from, _, target) => target === "server/config.ts" && !composition.test(from),
+    ),
   "no service code imports tools/ or tests/": (modules) =>
     importsThat(
       modules,
       (from, _, target = "") =>
-        /^(tools|tests)\//.test(target) && (library.test(from) || /^[^/]+$/.test(from)),
+        /^(tools|tests|proof)\//.test(target) &&
+        (library.test(from) || /^(server\/|[^/]+$)/.test(from)),
     ),
   "a private file is imported from its own folder alone": (modules) =>
     importsThat(
@@ -71,7 +79,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   "the environment is read by entry points alone": (modules) =>
     codeThat(
       modules,
-      (path) => !entryPoint.test(path) && path !== "config.ts",
+      (path) => !entryPoint.test(path) && path !== "server/config.ts",
       /\b(Deno|process)\.env\b/,
     ),
   "no catch without code or a reason": (modules) =>
@@ -79,8 +87,10 @@ export const rules: Readonly<Record<string, Rule>> = {
       .map(({ path }) => path),
   "no re-export of everything outside mod.ts": (modules) =>
     codeThat(modules, (path) => basename(path) !== "mod.ts", /^export\s*\*/m),
-  "SQL stands in db/": (modules) =>
-    modules.filter(({ path }) => !/^(db|tests)\//.test(path)).flatMap(({ path, text }) =>
+  "SQL stands in db/ and changes/": (modules) =>
+    modules.filter(({ path }) => !/^(db|changes|tests|proof)\//.test(path)).flatMap((
+      { path, text },
+    ) =>
       literals(text).filter((literal) => sql.test(literal)).map((literal) => `${path}: ${literal}`)
     ),
   "file names tell something": (modules) =>

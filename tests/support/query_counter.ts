@@ -1,4 +1,4 @@
-import type { ProxyObserver } from "./tcp_proxy.ts";
+import type { ProxyObserver } from "../../tools/servers/tcp_proxy.ts";
 
 /** Front-end messages that Postgres answers with one ReadyForQuery: Query and Sync. */
 const ASKING: ReadonlySet<number> = new Set([..."QS"].map((letter) => letter.charCodeAt(0)));

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { parseTopology } from "../../cache/mod.ts";
-import { eventually } from "./eventually.ts";
-import { startRedisCluster } from "./redis_cluster.ts";
-import { startRedisRing } from "./redis_ring.ts";
-import { startRedisSentinel } from "./redis_sentinel.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { startRedisCluster } from "../../tools/servers/redis_cluster.ts";
+import { startRedisRing } from "../../tools/servers/redis_ring.ts";
+import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
 
 describe("startRedisSentinel()", () => {
   it("gives another primary on request, and when the primary is killed or paused", async () => {

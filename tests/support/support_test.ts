@@ -2,12 +2,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
-import { eventually } from "./eventually.ts";
-import { startPostgres } from "./postgres_server.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { startPostgres } from "../../tools/servers/postgres_server.ts";
 import { QueryCounter } from "./query_counter.ts";
-import { startRedis } from "./redis_server.ts";
-import { ServerProcess } from "./server_process.ts";
-import { startTcpProxy } from "./tcp_proxy.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
+import { ServerProcess } from "../../tools/servers/server_process.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
 import { createTestDatabase } from "./test_database.ts";
 
 describe("startRedis()", () => {

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { compileArgs } from "../../tools/compile.ts";
 import { permissionFlags } from "../../tools/permissions.ts";
-import { eventually } from "../support/eventually.ts";
-import { freePort } from "../support/free_port.ts";
-import { startRedis } from "../support/redis_server.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { ServerProcess } from "../../tools/servers/server_process.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const config = parseConfig({

@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { z } from "zod";
 import { parseTopology } from "../../cache/mod.ts";
-import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
-import { lastingPort } from "../support/free_port.ts";
-import { type RedisServer, startRedis } from "../support/redis_server.ts";
+import { lastingPort } from "../../tools/servers/free_port.ts";
+import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 

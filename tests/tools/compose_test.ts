@@ -4,7 +4,7 @@ import { DockerfileParser, type JSONInstruction } from "dockerfile-ast";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { z } from "zod";
-import { parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

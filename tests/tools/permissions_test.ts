@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import { type Config, parseConfig, VARIABLE_NAMES } from "../../config.ts";
+import { type Config, parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { netAddresses, permissionFlags, productionFlags } from "../../tools/permissions.ts";
 
 const probe = fileURLToPath(new URL("./_permission_probe.ts", import.meta.url));

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import { parseConfig } from "../../config.ts";
+import { parseConfig } from "../../server/config.ts";
 import { netAddresses } from "../../tools/permissions.ts";
 import { announcedNodes } from "../../tools/redis_nodes.ts";
-import { eventually } from "../support/eventually.ts";
-import { freePort } from "../support/free_port.ts";
-import { type RedisCluster, startRedisCluster } from "../support/redis_cluster.ts";
-import { startRedisSentinel } from "../support/redis_sentinel.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { type RedisCluster, startRedisCluster } from "../../tools/servers/redis_cluster.ts";
+import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
 
 /** What the service is let to for a configuration, and what the user is told. */
 async function allowedFor(

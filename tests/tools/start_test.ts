@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import { parseConfig } from "../../config.ts";
+import { parseConfig } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
-import { eventually } from "../support/eventually.ts";
-import { freePort } from "../support/free_port.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { ServerProcess } from "../support/server_process.ts";
+import { ServerProcess } from "../../tools/servers/server_process.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
-import { assertAllEnd, descendantsOf } from "./_process_tree.ts";
+import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
 
 const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
 

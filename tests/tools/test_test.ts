@@ -1,6 +1,6 @@
 import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { eventually } from "../support/eventually.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { projectRoot } from "../support/source_tree.ts";
 
 const passing = 'Deno.test("a", () => {});';

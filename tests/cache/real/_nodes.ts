@@ -5,8 +5,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { Cache, type CacheEvent, type CacheOptions, type Loader } from "../../../cache/mod.ts";
-import { eventually } from "../../support/eventually.ts";
-import type { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 
 /** An instance of the service, as far as its cache goes, and what its cache has told so far. */
 export interface Node extends AsyncDisposable {

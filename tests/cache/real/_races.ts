@@ -7,8 +7,8 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { Redis } from "ioredis";
 import type { EntryOptions, Lookup } from "../../../cache/mod.ts";
-import { eventually } from "../../support/eventually.ts";
-import type { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 import {
   closeAll,
   coherent,

@@ -4,10 +4,10 @@
  * @module
  */
 import { assert } from "@std/assert";
-import { startRedisCluster } from "../../support/redis_cluster.ts";
-import { startRedisRing } from "../../support/redis_ring.ts";
-import { startRedisSentinel } from "../../support/redis_sentinel.ts";
-import { type RedisServer, startRedis } from "../../support/redis_server.ts";
+import { startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
+import { startRedisRing } from "../../../tools/servers/redis_ring.ts";
+import { startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 
 /** Servers that instances of the cache share. */
 export interface Stage {

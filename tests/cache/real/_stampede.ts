@@ -7,9 +7,9 @@
 import { assert, assertEquals, assertGreater, assertLessOrEqual } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
-import { eventually } from "../../support/eventually.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
 import { startLoaderProcess } from "../../support/loader_process.ts";
-import { type RedisServer, startRedis } from "../../support/redis_server.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { closeAll, coherent, freshPrefix, later, openNode, openNodes, Row } from "./_nodes.ts";
 import { exists, type Stage, type StartStage } from "./_stage.ts";
 

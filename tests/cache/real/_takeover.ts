@@ -4,8 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { eventually } from "../../support/eventually.ts";
-import type { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./_nodes.ts";
 
 /** Servers of which one can take another's place. */

@@ -6,7 +6,7 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Cache, CacheOptions } from "../../../cache/mod.ts";
-import { eventually } from "../../support/eventually.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
 import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
 
 /** How long memory is trusted without a sign of life of what keeps it right. */

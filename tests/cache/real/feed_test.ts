@@ -2,13 +2,13 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Keyspace } from "../../../cache/keys.ts";
 import { systemRuntime } from "../../../cache/mod.ts";
-import { placesOf } from "../../../cache/places.ts";
-import { RedisStore } from "../../../cache/redis_store.ts";
-import type { Servers } from "../../../cache/servers.ts";
+import { placesOf } from "../../../cache/topologies/open.ts";
+import { RedisStore } from "../../../cache/redis/redis_store.ts";
+import type { Servers } from "../../../cache/topologies/servers.ts";
 import type { FeedListener } from "../../../cache/store.ts";
-import { eventually } from "../../support/eventually.ts";
-import { type RedisServer, startRedis } from "../../support/redis_server.ts";
-import { startTcpProxy } from "../../support/tcp_proxy.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 import {
   closeAll,
   coherent,

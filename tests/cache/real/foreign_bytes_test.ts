@@ -3,8 +3,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/t
 import { Buffer } from "node:buffer";
 import { Redis } from "ioredis";
 import { encodeEntry } from "../../../cache/entry.ts";
-import { eventually } from "../../support/eventually.ts";
-import { type RedisServer, startRedis } from "../../support/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { closeAll, coherent, freshPrefix, type Node, openNode, openNodes, Row } from "./_nodes.ts";
 
 /** An entry as it is stored, to be damaged. */

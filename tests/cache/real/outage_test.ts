@@ -2,9 +2,9 @@ import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
 import { CacheClosedError } from "../../../cache/mod.ts";
-import { eventually } from "../../support/eventually.ts";
-import { type RedisServer, startRedis } from "../../support/redis_server.ts";
-import { startTcpProxy } from "../../support/tcp_proxy.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./_nodes.ts";
 
 const COMMAND_TIMEOUT_MS = 250;

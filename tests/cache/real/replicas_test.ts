@@ -1,10 +1,10 @@
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheOptions } from "../../../cache/mod.ts";
-import { eventually } from "../../support/eventually.ts";
-import { freePort } from "../../support/free_port.ts";
-import { startRedis } from "../../support/redis_server.ts";
-import { startTcpProxy } from "../../support/tcp_proxy.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { freePort } from "../../../tools/servers/free_port.ts";
+import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 import { openNode } from "./_nodes.ts";
 
 /** A cache that waits for one replica, once it has connected. */

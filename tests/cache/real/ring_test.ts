@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { eventually } from "../../support/eventually.ts";
-import { type RedisRing, startRedisRing } from "../../support/redis_ring.ts";
-import type { RedisServer } from "../../support/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisRing, startRedisRing } from "../../../tools/servers/redis_ring.ts";
+import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 import { coherent, freshPrefix, holdInMemory, type Node, openNode } from "./_nodes.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { eventually } from "../../support/eventually.ts";
-import { type RedisSentinel, startRedisSentinel } from "../../support/redis_sentinel.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisSentinel, startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";

@@ -1,0 +1,111 @@
+import type { Runtime, Timer } from "../runtime.ts";
+import type { Store } from "../store.ts";
+
+/** Keys that are counted at once: the sketch holds at most twice as many. */
+const COUNTERS = 1_000;
+/** One read in about this many is counted. */
+const SAMPLE_EVERY = 32;
+const FLUSH_MS = 10_000;
+
+/** How long until every shared count is halved: what was popular once gives way. */
+const POPULAR_HALF_LIFE_MS = 60 * 60 * 1000;
+/** How many shared counts are kept. */
+const POPULAR_MAX = 1_000;
+
+/** KEYS: counts, mark. ARGV: count, key, … One instance of many halves the counts, once in an hour. */
+export const POPULAR_LUA: string = `
+if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ${POPULAR_HALF_LIFE_MS}) then
+  redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.5)
+end
+for i = 1, #ARGV, 2 do redis.call('ZINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -${POPULAR_MAX + 1})
+redis.call('PEXPIRE', KEYS[1], ${24 * POPULAR_HALF_LIFE_MS})
+return 1
+`;
+
+/** A key and about how often it was read. */
+export type KeyCount = readonly [key: string, count: number];
+
+/**
+ * Which keys are read most, counted on a sample of the reads in bounded memory.
+ *
+ * The sketch is that of Misra and Gries ("Finding repeated elements", 1982) with the batched
+ * decrement of Anderson et al. (2017): count into up to 2k counters; when they are full, subtract the
+ * (k+1)-th largest count from all and drop what falls to nothing. A key read more often than one
+ * read in k is never lost. Counts go to the shared tier now and then, where they decay.
+ */
+export class Popularity {
+  readonly #runtime: Runtime;
+  readonly #store: Store | undefined;
+  readonly #track: (work: Promise<void>) => void;
+  readonly #counts = new Map<string, number>();
+  #untilSample = 1;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(
+    runtime: Runtime,
+    store: Store | undefined,
+    track: (work: Promise<void>) => void,
+  ) {
+    this.#runtime = runtime;
+    this.#store = store;
+    this.#track = track;
+  }
+
+  /** Notes a read. One decrement, but for the reads that are counted. */
+  note(key: string): void {
+    if (--this.#untilSample <= 0) this.#count(key);
+  }
+
+  /** The most read keys, most read first: of every process, or of this one without a store. */
+  async top(count: number): Promise<readonly string[]> {
+    if (this.#store === undefined) return sorted(this.#counts).slice(0, count).map(([key]) => key);
+    await this.flush();
+    return await this.#store.readPopular(count);
+  }
+
+  /** Adds what was counted here to the shared counts. Never rejects: counts may be lost. */
+  async flush(): Promise<void> {
+    if (this.#store === undefined || this.#counts.size === 0) return;
+    const counts = sorted(this.#counts).slice(0, COUNTERS);
+    this.#counts.clear();
+    try {
+      await this.#store.addPopular(counts);
+    } catch (_error) {
+      // The store has reported it. A hint that is lost costs a slower start, nothing more.
+    }
+  }
+
+  /** Stops flushing. */
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+
+  /** Apart from the decrement, which is then small enough to be inlined into a memory hit. */
+  #count(key: string): void {
+    // A random stride of the same mean, so that a regular pattern of reads can't hide between.
+    this.#untilSample = 1 + Math.floor(this.#runtime.random() * (2 * SAMPLE_EVERY - 1));
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    if (this.#counts.size >= 2 * COUNTERS) this.#shrink();
+    if (this.#store !== undefined && this.#timer === undefined && !this.#closed) {
+      this.#timer = this.#runtime.clock.after(FLUSH_MS, () => {
+        this.#timer = undefined;
+        this.#track(this.flush());
+      });
+    }
+  }
+
+  #shrink(): void {
+    const cut = sorted(this.#counts)[COUNTERS]?.[1] ?? 0;
+    for (const [key, count] of this.#counts) {
+      if (count <= cut) this.#counts.delete(key);
+      else this.#counts.set(key, count - cut);
+    }
+  }
+}
+
+function sorted(counts: ReadonlyMap<string, number>): KeyCount[] {
+  return [...counts].sort((a, b) => b[1] - a[1]);
+}

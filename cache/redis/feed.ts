@@ -1,0 +1,193 @@
+import { deferred } from "../deferred.ts";
+import type { Buffer } from "node:buffer";
+import { Cluster, Redis } from "ioredis";
+import type { Clock, Runtime, Timer } from "../runtime.ts";
+import type { FeedListener } from "../store.ts";
+
+const CHANNEL = "__redis__:invalidate";
+const RETRY_MS_MAX = 1_000;
+/** How long the other side may take to agree that a connection ends, before it is torn down. */
+export const DISCONNECT_MS = 100;
+
+/** Where and as whom to connect, in the words of ioredis. */
+export interface ConnectOptions {
+  readonly host?: string;
+  readonly port?: number;
+  readonly sentinels?: { readonly host: string; readonly port: number }[];
+  /** What the Sentinels call the primary. */
+  readonly name?: string;
+  readonly enableTLSForSentinelMode?: boolean;
+  readonly sentinelTLS?: TlsOptions;
+  readonly connectTimeout: number;
+  readonly disconnectTimeout: number;
+  readonly username?: string;
+  readonly password?: string;
+  readonly db?: number;
+  readonly tls?: TlsOptions;
+}
+
+/** How a connection is encrypted. */
+export interface TlsOptions {
+  /** The certificates to trust, as PEM, instead of the system's. */
+  readonly ca?: string;
+}
+
+/** What a {@linkcode Feed} works with. */
+export interface FeedWiring {
+  /** Is told what is announced. */
+  readonly listener: FeedListener;
+  /** Time and chance. */
+  readonly runtime: Runtime;
+}
+
+/** A feed under way. */
+export interface Following {
+  /** Drops what is held and begins anew: the server may be another one. */
+  restart(): void;
+  /** Ends it for good. */
+  close(): Promise<void>;
+}
+
+/** Options of a {@linkcode Feed}. */
+export interface FeedOptions {
+  /** Keys that begin with this are announced. */
+  readonly prefix: string;
+  /** How often the connection is asked for a sign of life. */
+  readonly heartbeatMs: number;
+  /** Without an answer for this long the connection counts as lost. */
+  readonly silenceMsMax: number;
+}
+
+/**
+ * One Redis server's invalidation feed: client tracking in broadcast mode, redirected to the
+ * connection itself, which announces every change of a key under the prefix, whoever made it.
+ * (Redis documentation, "Client-side caching".)
+ *
+ * It speaks RESP2: ioredis drops the push messages of RESP3. Each attempt is a new connection, so
+ * that "the same connection" is the same object; a lost one is never mended, only replaced.
+ */
+export class Feed implements Following {
+  readonly #connect: ConnectOptions;
+  readonly #options: FeedOptions;
+  readonly #listener: FeedListener;
+  readonly #runtime: Runtime;
+  #client: Redis | undefined;
+  #timer: Timer | undefined;
+  /** Resolves when every connection that was lost or replaced is closed. */
+  #ending: Promise<unknown> = Promise.resolve();
+  #attempts = 0;
+  #closed = false;
+
+  constructor(
+    connect: ConnectOptions,
+    options: FeedOptions,
+    wiring: FeedWiring,
+  ) {
+    this.#connect = connect;
+    this.#options = options;
+    this.#listener = wiring.listener;
+    this.#runtime = wiring.runtime;
+    void this.#open();
+  }
+
+  /** Gives the connection up for another one. */
+  restart(): void {
+    if (this.#client !== undefined) this.#lost(this.#client, "begun anew");
+  }
+
+  /** Ends the feed for good. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    if (this.#client !== undefined) this.#end(this.#client);
+    await this.#ending;
+  }
+
+  /** Never rejects: a failed attempt schedules the next. */
+  async #open(): Promise<void> {
+    const client = new Redis({
+      ...this.#connect,
+      protocol: 2,
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      enableAutoPipelining: false,
+      autoResubscribe: false,
+      retryStrategy: () => null,
+      sentinelRetryStrategy: () => null,
+      commandTimeout: this.#options.silenceMsMax,
+    });
+    this.#client = client;
+    client.on("error", () => {
+      // The close event follows, and says what matters: the feed is lost.
+    });
+    client.on("messageBuffer", (_channel: Buffer, message: unknown) => this.#receive(message));
+    try {
+      await client.connect();
+      const id = await client.client("ID");
+      const prefix = this.#options.prefix;
+      // Only to a Redis: an answer to SUBSCRIBE that is none makes ioredis throw where nothing catches.
+      if (!Number.isInteger(id)) throw new Error("Cannot track keys: CLIENT ID answers no number");
+      const tracking = ["ON", "REDIRECT", `${id}`, "BCAST", "PREFIX", prefix];
+      const answer = await client.call("CLIENT", "TRACKING", ...tracking);
+      if (answer !== "OK") throw new Error("Cannot track keys: CLIENT TRACKING answers no OK");
+      client.once("close", () => this.#lost(client, "connection closed"));
+      await client.subscribe(CHANNEL);
+      if (this.#closed || this.#client !== client) return this.#end(client);
+      this.#attempts = 0;
+      this.#listener.opened();
+      await this.#beat(client);
+    } catch (error) {
+      this.#lost(client, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Asks for a sign of life, and goes on asking. Rejects when none comes. */
+  async #beat(client: Redis): Promise<void> {
+    const sentAtMs = this.#runtime.clock.monotonicNow();
+    await client.ping();
+    if (this.#closed || this.#client !== client) return;
+    this.#listener.alive(sentAtMs);
+    this.#timer = this.#runtime.clock.after(this.#options.heartbeatMs, () => {
+      this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
+    });
+  }
+
+  /** `null` announces that everything was flushed. */
+  #receive(message: unknown): void {
+    if (message === null) return this.#listener.flushed();
+    if (!Array.isArray(message)) return;
+    for (const key of message) this.#listener.changed(String(key));
+  }
+
+  #lost(client: Redis, reason: string): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    this.#timer?.cancel();
+    this.#end(client);
+    this.#listener.closed(reason);
+    if (this.#closed) return;
+    const delayMs = Math.min(++this.#attempts * 50, RETRY_MS_MAX);
+    this.#timer = this.#runtime.clock.after(delayMs, () => void this.#open());
+  }
+
+  #end(client: Redis): void {
+    this.#ending = Promise.all([this.#ending, disconnect(client, this.#runtime.clock)]);
+  }
+}
+
+/** Disconnects, and waits until every socket is closed; a server that hangs gets its bound for that. */
+export async function disconnect(client: Redis | Cluster, clock: Clock): Promise<void> {
+  const parts = client instanceof Cluster ? [client, ...client.nodes()] : [client];
+  const ended = Promise.all(
+    parts.filter((part) => part.status !== "end").map((part) =>
+      new Promise<void>((resolve) => void part.once("end", resolve))
+    ),
+  );
+  if (client.status === "end") return;
+  const { promise: late, resolve } = deferred<void>();
+  // Between two attempts to connect there is no socket, and nothing ever ends.
+  const timer = clock.after(2 * DISCONNECT_MS, resolve);
+  client.disconnect();
+  await Promise.race([ended, late]);
+  timer.cancel();
+}

@@ -1,0 +1,373 @@
+import { Buffer } from "node:buffer";
+import { Cluster, type Redis } from "ioredis";
+import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
+import { Deadlines } from "./deadlines.ts";
+import { disconnect, type Following } from "./feed.ts";
+import { GetBatch } from "./get_batch.ts";
+import type { Keyspace } from "../keys.ts";
+import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { POPULAR_LUA } from "../operations/popularity.ts";
+import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
+import type { Runtime } from "../runtime.ts";
+import { Script, type ScriptArguments } from "./scripts.ts";
+import { addressText, type Client, type Servers } from "../topologies/servers.ts";
+import type {
+  Acquired,
+  AcquireOptions,
+  FeedListener,
+  FillOptions,
+  Store,
+  StoreInfo,
+} from "../store.ts";
+import { ROOT_TAG } from "../tags.ts";
+
+/** A named tag that nobody changes for a day is forgotten, and its entries with it. */
+const TAG_TTL_MS = 24 * 60 * 60 * 1000;
+
+const ACQUIRE = new Script(ACQUIRE_LUA);
+const FILL = new Script(FILL_LUA);
+const RELEASE = new Script(RELEASE_LUA);
+const SET = new Script(SET_LUA);
+const POPULAR = new Script(POPULAR_LUA);
+
+/** Options of a {@linkcode RedisStore}. */
+export interface RedisStoreOptions {
+  /** The keys of this cache. */
+  readonly keyspace: Keyspace;
+  /** Time and chance. */
+  readonly runtime: Runtime;
+  /** How long a command may take. */
+  readonly commandTimeoutMs: number;
+  /** How often the feed is asked for a sign of life. */
+  readonly heartbeatMs: number;
+  /** Without one for this long the feed counts as lost. */
+  readonly memoryLeaseMs: number;
+  /** How many replicas must take an invalidation before it counts as applied. */
+  readonly waitReplicas: number;
+  /** Called when a command fails. */
+  readonly onError: (command: string, error: unknown) => void;
+  /** Called when the connection comes or goes. */
+  readonly onConnection: (connected: boolean) => void;
+  /** Called when the servers behind the connection are others, or fewer, or more. */
+  readonly onChange: () => void;
+  /** Called when the breaker changes its state. */
+  readonly onBreaker: (state: BreakerState) => void;
+}
+
+/** Tier 2 on the servers of one topology. */
+export class RedisStore implements Store {
+  readonly #servers: Servers;
+  readonly #client: Client;
+  readonly #invalidating: Client;
+  readonly #deadlines: Deadlines;
+  readonly #invalidatingDeadlines: Deadlines;
+  readonly #breaker: Breaker;
+  readonly #options: RedisStoreOptions;
+  readonly #keyspace: Keyspace;
+  readonly #gets = new GetBatch((redisKeys) => this.#readKeys(redisKeys));
+  #feed: Following | undefined;
+
+  constructor(servers: Servers, options: RedisStoreOptions) {
+    this.#servers = servers;
+    this.#options = options;
+    this.#keyspace = options.keyspace;
+    this.#breaker = new Breaker(options.runtime, {
+      onChange: (state) => {
+        // Whoever waits for the same server has waited long enough.
+        if (state === "open") this.#deadlines.expireAll();
+        options.onBreaker(state);
+      },
+    });
+    const onError = (error: unknown): void => options.onError("connect", error);
+    const { clock } = options.runtime;
+    this.#deadlines = new Deadlines(clock, options.commandTimeoutMs);
+    this.#client = servers.open(options.commandTimeoutMs, {
+      onError,
+      onConnection: options.onConnection,
+      onChange: options.onChange,
+    }, clock);
+    // WAIT holds up everything behind it on its connection, so no read may stand there.
+    const shared = options.waitReplicas === 0;
+    const waitMs = 2 * options.commandTimeoutMs;
+    this.#invalidatingDeadlines = shared ? this.#deadlines : new Deadlines(clock, waitMs);
+    this.#invalidating = shared
+      ? this.#client
+      : servers.open(waitMs, { onError, onConnection: () => {}, onChange: () => {} }, clock);
+  }
+
+  /** The state of the circuit breaker. */
+  get breaker(): BreakerState {
+    return this.#breaker.state;
+  }
+
+  get(key: string): Promise<Uint8Array | null> {
+    const redisKey = this.#keyspace.of(key, "");
+    return this.#servers.anySlot ? this.#gets.get(redisKey) : this.#readKey(redisKey);
+  }
+
+  async acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
+    const seen = options.seen === undefined ? "" : Buffer.concat([Buffer.from("="), options.seen]);
+    const reply = await this.#script("acquire", ACQUIRE, {
+      keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
+      values: [lease, options.leaseMs, seen],
+    });
+    if (!Array.isArray(reply)) throw new Error("Cannot acquire lease: unexpected reply");
+    const bytes = reply[1];
+    return { holder: String(reply[0]), bytes: bytes instanceof Uint8Array ? bytes : null };
+  }
+
+  async fill(key: string, lease: string, options: FillOptions): Promise<boolean> {
+    const stored = await this.#script("fill", FILL, {
+      keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
+      values: [lease, Buffer.from(options.bytes), Math.ceil(options.ttlMs)],
+    });
+    return stored === 1;
+  }
+
+  async release(key: string, lease: string, cooldownMs: number): Promise<void> {
+    const keys = [this.#keyspace.of(key, ":lease")];
+    await this.#script("release", RELEASE, { keys, values: [lease, cooldownMs] });
+  }
+
+  async set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void> {
+    await this.#script("set", SET, {
+      keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
+      values: [Buffer.from(bytes), Math.ceil(ttlMs)],
+    });
+  }
+
+  async invalidate(keys: readonly string[]): Promise<void> {
+    const keyspace = this.#keyspace;
+    await Promise.all(
+      keys.map((key) =>
+        this.#sendInvalidating("invalidate", () =>
+          this.#invalidating.unlink(
+            keyspace.of(key, ""),
+            keyspace.of(key, ":lease"),
+            ...keyspace.ofNeighbours(key, ""),
+            ...keyspace.ofNeighbours(key, ":lease"),
+          ))
+      ),
+    );
+    await this.#replicated();
+  }
+
+  readTags(names: readonly string[]): Promise<(string | null)[]> {
+    return Promise.all(
+      names.map((name) =>
+        this.#send("get", () => this.#client.get(this.#keyspace.of(name, ":tag")))
+          .catch((error: unknown) => {
+            if (isWrongType(error)) return null;
+            throw error;
+          })
+      ),
+    );
+  }
+
+  createTags(names: readonly string[], version: string): Promise<string[]> {
+    return Promise.all(names.map(async (name) => {
+      const key = this.#keyspace.of(name, ":tag");
+      try {
+        const standing = await this.#send(
+          "set",
+          () =>
+            name === ROOT_TAG
+              ? this.#client.set(key, version, "NX", "GET")
+              : this.#client.set(key, version, "PX", TAG_TTL_MS, "NX", "GET"),
+        );
+        return standing ?? version;
+      } catch (error) {
+        if (!isWrongType(error)) throw error;
+        await this.writeTags([name], version);
+        return version;
+      }
+    }));
+  }
+
+  async writeTags(names: readonly string[], version: string): Promise<void> {
+    await Promise.all(names.map(async (name) => {
+      const key = this.#keyspace.of(name, ":tag");
+      await Promise.all([
+        this.#sendInvalidating(
+          "set",
+          () =>
+            name === ROOT_TAG
+              ? this.#invalidating.set(key, version)
+              : this.#invalidating.set(key, version, "PX", TAG_TTL_MS),
+        ),
+        // A tag that is missing counts as changed.
+        this.#sendInvalidating(
+          "invalidate",
+          () => this.#invalidating.unlink(...this.#keyspace.ofNeighbours(name, ":tag")),
+        ),
+      ]);
+    }));
+    await this.#replicated();
+  }
+
+  async addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void> {
+    const keys = [this.#keyspace.of(ROOT_TAG, ":popular"), this.#keyspace.of(ROOT_TAG, ":decayed")];
+    const values = counts.flatMap(([key, count]) => [count, key]);
+    await this.#script("popular", POPULAR, { keys, values });
+  }
+
+  readPopular(count: number): Promise<string[]> {
+    const key = this.#keyspace.of(ROOT_TAG, ":popular");
+    return this.#send("zrevrange", () => this.#client.zrevrange(key, 0, count - 1));
+  }
+
+  follow(listener: FeedListener): void {
+    this.#feed = this.#servers.follow(this.#client, {
+      prefix: this.#keyspace.prefix,
+      heartbeatMs: this.#options.heartbeatMs,
+      silenceMsMax: this.#options.memoryLeaseMs,
+    }, { listener, runtime: this.#options.runtime });
+  }
+
+  /**
+   * Begins the feed anew, behind a failover: it may have come to the new server before the commands did,
+   * and what they brought from the old one is not announced there.
+   */
+  followAnew(): void {
+    this.#feed?.restart();
+  }
+
+  async identity(): Promise<string> {
+    const lives = (await this.#primaries()).map(async (primary) => {
+      const [server, replication] = await Promise.all([
+        this.#send("info", () => primary.info("server")),
+        this.#send("info", () => primary.info("replication")),
+      ]);
+      const runId = /^run_id:(\w+)/m.exec(server)?.[1];
+      if (runId === undefined) throw new Error("Cannot tell the server's life: INFO has no run_id");
+      // It may be behind what its primary has acknowledged.
+      if (!/^role:master/m.test(replication)) {
+        throw new Error("Cannot believe Redis: it is a replica");
+      }
+      return runId;
+    });
+    return (await Promise.all(lives)).sort().join(" ");
+  }
+
+  async info(): Promise<StoreInfo> {
+    const infos = await Promise.all(
+      (await this.#primaries()).map(async (primary) => {
+        const [info, keyspace, keysCount] = await Promise.all([
+          this.#send("info", () => primary.info("stats")),
+          this.#send("info", () => primary.info("keyspace")),
+          this.#send("dbsize", () => primary.dbsize()),
+        ]);
+        const { host = "", port = 0 } = primary.options;
+        return { title: `# ${addressText({ host, port })}\r\n`, info, keyspace, keysCount };
+      }),
+    );
+    const alone = infos.length === 1;
+    return {
+      info: infos.map(({ title, info }) => alone ? info : title + info).join(""),
+      keyspace: infos.map(({ title, keyspace }) => alone ? keyspace : title + keyspace).join(""),
+      totalKeys: infos.reduce((sum, { keysCount }) => sum + keysCount, 0),
+    };
+  }
+
+  async close(): Promise<void> {
+    const { clock } = this.#options.runtime;
+    this.#deadlines.close();
+    this.#invalidatingDeadlines.close();
+    // First the feed: it has its own questions to the servers, for whose answers it waits.
+    await this.#feed?.close();
+    await Promise.all([
+      disconnect(this.#client, clock),
+      this.#invalidating === this.#client ? undefined : disconnect(this.#invalidating, clock),
+    ]);
+  }
+
+  #primaries(): Promise<readonly Redis[]> {
+    return this.#deadlines.run(this.#servers.primaries(this.#client));
+  }
+
+  /**
+   * Waits until enough replicas have what was just invalidated (`WAIT`), for at most the time of a
+   * command. Rejects if they have not: the invalidation is owed, and made again.
+   */
+  async #replicated(): Promise<void> {
+    const { waitReplicas, commandTimeoutMs } = this.#options;
+    if (waitReplicas === 0) return;
+    const servers = this.#invalidating instanceof Cluster
+      ? this.#invalidating.nodes("master")
+      : [this.#invalidating];
+    // Of each connection it awaits the writes made on it: where there were none, it answers at once.
+    const counts = await Promise.all(
+      servers.map((server) =>
+        this.#sendInvalidating("wait", () => server.wait(waitReplicas, commandTimeoutMs))
+      ),
+    );
+    const count = Math.min(...counts);
+    if (count >= waitReplicas) return;
+    const error = new Error(`Cannot confirm: ${count} of ${waitReplicas} replicas have it`);
+    this.#options.onError("wait", error);
+    throw error;
+  }
+
+  /** In a batch a key of a foreign type reads as absent; {@linkcode ACQUIRE_LUA} takes it for that. */
+  #readKeys(redisKeys: readonly string[]): Promise<readonly (Uint8Array | null)[]> {
+    const [first, second] = redisKeys;
+    if (first === undefined || second !== undefined) {
+      return this.#send("mget", () => this.#client.mgetBuffer([...redisKeys]));
+    }
+    return this.#readKey(first).then((bytes) => [bytes]);
+  }
+
+  #readKey(redisKey: string): Promise<Uint8Array | null> {
+    return this.#send("get", () => this.#client.getBuffer(redisKey)).catch((error: unknown) => {
+      if (isWrongType(error)) return new Uint8Array(0);
+      throw error;
+    });
+  }
+
+  #send<T>(command: string, run: () => Promise<T>): Promise<T> {
+    return this.#sendWithin(this.#deadlines, command, run);
+  }
+
+  #sendInvalidating<T>(command: string, run: () => Promise<T>): Promise<T> {
+    return this.#sendWithin(this.#invalidatingDeadlines, command, run);
+  }
+
+  /** Runs one command behind the breaker. */
+  #sendWithin<T>(deadlines: Deadlines, command: string, run: () => Promise<T>): Promise<T> {
+    if (this.#breaker.state === "closed") return this.#reported(command, deadlines.run(run()));
+    this.#probe();
+    const message = `Cannot ${command}: the circuit breaker is open`;
+    return Promise.reject(new BreakerOpenError(message));
+  }
+
+  /** Tells the breaker how a command went. An error that Redis answered is a sign of life. */
+  async #reported<T>(command: string, running: Promise<T>): Promise<T> {
+    try {
+      const reply = await running;
+      this.#breaker.succeed();
+      return reply;
+    } catch (error) {
+      if (isReply(error) && !refusesAll(error)) this.#breaker.succeed();
+      else this.#breaker.fail();
+      if (!isWrongType(error) && !isUnknownScript(error)) this.#options.onError(command, error);
+      throw error;
+    }
+  }
+
+  /** When it is time, finds out whether Redis answers again. No reader waits for that. */
+  #probe(): void {
+    if (!this.#breaker.admit()) return;
+    const rootTag = this.#keyspace.of(ROOT_TAG, ":tag");
+    const answers = async (): Promise<void> => {
+      const primaries = await this.#servers.primaries(this.#client);
+      await Promise.all([this.#client.get(rootTag), ...primaries.map((each) => each.ping())]);
+    };
+    this.#reported("ping", this.#deadlines.run(answers())).catch(() => {
+      // It has been reported.
+    });
+  }
+
+  #script(command: string, script: Script, args: ScriptArguments): Promise<unknown> {
+    return script.run(this.#client, args, (run) => this.#send(command, run));
+  }
+}

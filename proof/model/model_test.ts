@@ -1,0 +1,100 @@
+// deno-lint-ignore-file no-console -- the size of a search and the trace of a violation are its result
+/**
+ * The protocol of the cache, searched exhaustively.
+ *
+ * **What is proved.** In every state that the model can reach:
+ *
+ * 1. When it is quiet (no read, write, message, relay, catch-up or fault under way) every tier is
+ *    empty or equals the database.
+ * 2. A read that begins after an acknowledged write is never answered an older version: not by
+ *    Redis, not by a load of its own or one that it joined, on any instance; not by the memory of the
+ *    instance that acknowledged the write. The memory of the other instance may be older only while
+ *    a message of the feed is under way to it, or its feed is lost and its memory lease not over.
+ *
+ * A write that is acknowledged as *pending* (Redis could not be reached) is promised only to reads
+ * through the same instance, and 1.
+ *
+ * **What is modelled.** One key, two readers that read again and again, one or two writers, two
+ * instances. Sending a command, its execution and the arrival of its reply are separate steps, and
+ * anything may happen in between. Versions count commits.
+ *
+ * | step | in the engine |
+ * |---|---|
+ * | GET, its reply, its answer | `Reader.#lookUp()`, `#find()`, `#hit()` |
+ * | acquire, fill | `ACQUIRE_LUA`, `FILL_LUA` in `cache/lease.ts` |
+ * | the query, the load failing | `Fills.underLease()`, `#load()`, `release()` |
+ * | joins the load | `Loads.flight()`, compared with the lease that acquire answers |
+ * | refreshes | `Fills.refresh()`: a value is served stale, or its early refresh is due |
+ * | installs in memory | `MemoryTier.install()` under the install guard, `Coherence.epoch()` |
+ * | drops the key | `Writer.#drop()`, which also moves the epoch and detaches the load |
+ * | commits, UNLINK, is acknowledged | a transaction, then `Cache.delete()` |
+ * | acknowledged as pending, the UNLINK that is owed | `PendingInvalidations` |
+ * | dies before its delete, or never deletes | a crash there, and equally a writer that is psql |
+ * | claims, notes as applied, fails | `ChangeFeed.#relay()` |
+ * | the feed's message, lost, noticed, back | `cache/redis/feed.ts`, `Coherence` |
+ * | the last state that reaches the disk, restarts | a restart or a failover: all later is lost |
+ * | connected again, no row from before is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
+ *
+ * **What is abstracted away.** Time: whatever has a deadline may end at any moment (leases, values,
+ * the memory lease, waiting), and nothing is assumed to end in time. Several messages under way to
+ * one instance are one that may arrive several times, as the feed merges them. A nonce is the reader
+ * that made it, and becomes nobody's when its read ends. Waiting for another's load is ending the
+ * read and beginning another, which is promised more. Reads without Redis are left out: they are
+ * answered by a query that is sent after they began. The first drop of `delete()`, before UNLINK, is
+ * left out: nothing rests on it. Two look-ups of one process overlap more freely than the engine
+ * lets them. Tags, `clear()` and `set()` are not modelled. The replay window is taken to cover the
+ * outage, and every writer to fire the triggers.
+ *
+ * **What it is not.** Not the product of everything at once, which is too large: it is composed of
+ * the configurations in `configurations.ts`, each searched exhaustively, each with some of the
+ * faults. `larger.ts` searches larger products of memory, crash and restart, in minutes. And it is a
+ * model: that the engine takes these steps is for the other tests to show.
+ *
+ * **Why to believe it.** Every configuration is searched again without one mechanism at a time, and
+ * must then be found violated; the shortest interleaving is printed.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { CASES } from "./configurations.ts";
+import { lookaside } from "./lookaside.ts";
+import { memoryOnly } from "./memory_only.ts";
+import { type Model, type Outcome, search } from "./search.ts";
+
+const STATES_MAX = 4_000_000;
+
+function holds(name: string, model: Model): void {
+  const outcome = search(model, STATES_MAX);
+  report(name, outcome);
+  assertEquals(outcome.violation?.reason, undefined);
+}
+
+function breaks(name: string, model: Model): void {
+  const outcome = search(model, STATES_MAX);
+  report(name, outcome);
+  assert(outcome.violation !== undefined, "the search must find it violated");
+}
+
+function report(name: string, { states, transitions, violation }: Outcome): void {
+  const numbers = `${states} states, ${transitions} transitions`;
+  if (violation === undefined) return console.log(`${name}: ${numbers}, never violated`);
+  console.log(`${name}: violated after ${numbers}: ${violation.reason}`);
+  console.log(violation.trace.join("\n"));
+}
+
+for (const { how, needs } of CASES) {
+  describe(`the protocol, ${how.name}`, () => {
+    it("never breaks a promise", () => holds(how.name, lookaside(how)));
+    for (const without of needs) {
+      it(`breaks one without: ${without}`, () => {
+        breaks(`without: ${without}`, lookaside({ ...how, without }));
+      });
+    }
+  });
+}
+
+describe("the protocol in memory-only mode, three readers and two writers", () => {
+  it("never breaks a promise", () => holds("memory only", memoryOnly("nothing")));
+  it("breaks one without: detach", () => breaks("without: detach", memoryOnly("detach")));
+});

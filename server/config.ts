@@ -1,0 +1,344 @@
+/**
+ * The configuration: read from the environment, checked once, and frozen.
+ *
+ * Entry points and tests alone import this. Everything else is given what it needs.
+ *
+ * @module
+ */
+import { z } from "zod";
+import {
+  addresses,
+  filePath,
+  integer,
+  listOf,
+  oneOf,
+  postgresUrl,
+  ratio,
+  redisUrl,
+} from "./_values.ts";
+import type { ServerAddress } from "../cache/topologies/url.ts";
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+const TTL_MS_MAX = 30 * DAY_MS;
+const TIMEOUT_MS_MAX = 10 * MINUTE_MS;
+const MEMORY_BYTES_MAX = 64 * 1024 ** 3;
+const DATABASE_POOL_LIMIT = 1_000;
+const CACHE_VERSION_MAX = 1_000_000_000;
+const WARM_MAX = 1_000;
+const ADMIN_TOKENS_MAX = 10;
+const RATE_LIMIT_MAX = 1_000_000;
+const TRUSTED_PROXIES_MAX = 10;
+const CORS_ORIGINS_MAX = 100;
+const WORKERS_MAX = 64;
+/** As many nodes as a cluster is recommended to have at most. */
+const REDIS_NODES_MAX = 1_000;
+
+/** Severities of log records, from the most talkative. */
+export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
+
+/** What the HTTP server takes. */
+export interface HttpConfig {
+  /** Address to listen at. */
+  readonly hostname: string;
+  /** Port to listen at. 0: any free one. */
+  readonly port: number;
+  /** Each is good for writes, `/cache/*` and `/metrics`. None: see `adminOpen`. */
+  readonly adminTokens: readonly string[];
+  /** Whether those are open to everybody where there is no token. */
+  readonly adminOpen: boolean;
+  /** How many requests a minute a client may send to them. 0: any number. */
+  readonly adminRateLimit: number;
+  /** How many requests a minute a client may send in all. 0: any number. */
+  readonly clientRateLimit: number;
+  /** How many proxies in front of the service add to `X-Forwarded-For`. */
+  readonly trustedProxies: number;
+  /** Whose pages may read answers. */
+  readonly corsOrigins: readonly string[];
+  /** How long running requests may take to finish once the process is told to stop. */
+  readonly shutdownTimeoutMs: number;
+  /** Fresh life of a page of users. */
+  readonly listTtlMs: number;
+}
+
+/** What the database takes. */
+export interface DatabaseConfig {
+  /** `postgres://user:password@host:port/database`. */
+  readonly url: string;
+  /** The most connections open at once. */
+  readonly poolMax: number;
+  /** A file of certificates, in PEM, one of which must have signed the server's. */
+  readonly caFile?: string;
+}
+
+/** What the cache takes. Durations in milliseconds. */
+export interface CacheConfig {
+  /** Where the shared tier is, and in what form: `parseTopology` of the cache reads it. */
+  readonly url: string;
+  /** `false`: every read goes to the database. */
+  readonly enabled: boolean;
+  /** A file of certificates, in PEM, one of which must have signed the servers'. */
+  readonly caFile?: string;
+  /** First part of every key. */
+  readonly prefix: string;
+  /** Key version. */
+  readonly version: number;
+  /** Fresh life of an entry. */
+  readonly ttlMs: number;
+  /** How long past its fresh life an entry may be served. */
+  readonly graceMs: number;
+  /** Fresh life of "does not exist". */
+  readonly negativeTtlMs: number;
+  /** Random spread of TTLs, 0 to 1. */
+  readonly jitterRatio: number;
+  /** Bound of the memory tier. 0: no memory tier. */
+  readonly memoryBytes: number;
+  /** How long memory is trusted without a sign of life of Redis. */
+  readonly memoryLeaseMs: number;
+  /** How long a Redis command may take. */
+  readonly commandTimeoutMs: number;
+  /** How many replicas must take an invalidation before a write is answered as applied. */
+  readonly waitReplicas: number;
+}
+
+/** What the change feed takes. Durations in milliseconds. */
+export interface ChangesConfig {
+  /** How often the outbox is looked at without a wake-up. */
+  readonly pollMs: number;
+  /**
+   * How long applied changes are kept, to be applied again after Redis restarted or failed over: never
+   * less than an entry may live.
+   */
+  readonly replayWindowMs: number;
+  /** What this cache is called among those of the database. Absent: after its Redis and prefix. */
+  readonly cacheName?: string;
+  /** Whether to `LISTEN` for wake-ups. Not with PgBouncer or PGlite. */
+  readonly listen: boolean;
+}
+
+/** Everything the service can be told. */
+export interface Config {
+  /** What Sentinels or a cluster may announce, besides the servers of the Redis URL. */
+  readonly redisNodes: readonly ServerAddress[];
+  /** The HTTP server. */
+  readonly http: HttpConfig;
+  /** The database. */
+  readonly database: DatabaseConfig;
+  /** The cache. */
+  readonly cache: CacheConfig;
+  /** The change feed. */
+  readonly changes: ChangesConfig;
+  /** Share of the reads whose answer is compared with Postgres afterwards, 0 to 1. */
+  readonly auditRatio: number;
+  /** How many of the most requested users are read when the service starts. */
+  readonly warmCount: number;
+  /** How many processes share the port. */
+  readonly workers: number;
+  /** Whether Deno sends spans to a collector. The other `OTEL_…` variables are Deno's to read. */
+  readonly tracing: boolean;
+  /** The least severe records that are logged. */
+  readonly logLevel: LogLevel;
+}
+
+/** The environment does not make a configuration. The message names every variable at fault. */
+export class ConfigError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "ConfigError";
+  /** One line per problem, `NAME: what it must be`. Never the value: it may be a secret. */
+  readonly problems: readonly string[];
+
+  /** Use {@linkcode parseConfig} instead: it finds the problems. */
+  constructor(problems: readonly string[]) {
+    super(`Cannot read the configuration:\n${problems.map((line) => `  ${line}`).join("\n")}`);
+    this.problems = problems;
+  }
+}
+
+const VARIABLES = {
+  HOST: z.union([z.ipv4(), z.ipv6(), z.hostname()], "must be an IP address or a host name")
+    .default("127.0.0.1"),
+  PORT: integer(0, 65_535).default(3_000),
+  WORKERS: integer(1, WORKERS_MAX).default(1),
+  ADMIN_TOKEN: listOf(
+    ADMIN_TOKENS_MAX,
+    // What can be sent as a bearer token (RFC 6750).
+    /^(?=.{1,256}$)[A-Za-z0-9._~+/-]+=*$/,
+    `must be 1 to ${ADMIN_TOKENS_MAX} tokens of at most 256 of A-Z a-z 0-9 . _ ~ + / - (then =)`,
+  ),
+  ADMIN_OPEN: oneOf(["on", "off"]).default("off"),
+  ADMIN_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(6_000),
+  CLIENT_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(0),
+  TRUST_PROXY: integer(0, TRUSTED_PROXIES_MAX).default(0),
+  CORS_ORIGINS: listOf(
+    CORS_ORIGINS_MAX,
+    /^(\*|https?:\/\/(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(:\d{1,5})?)$/,
+    "must be * or origins such as https://app.example, without a path",
+  ),
+  SHUTDOWN_TIMEOUT_MS: integer(0, TIMEOUT_MS_MAX).default(10_000),
+  OTEL_DENO: oneOf(["true", "1", "false", "0"]).default("false"),
+  LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
+  DATABASE_URL: postgresUrl()
+    .default("postgres://postgres:secret@127.0.0.1:5432/testdb"),
+  DATABASE_CA_FILE: filePath().optional(),
+  DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
+  REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
+  REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
+  REDIS_CA_FILE: filePath().optional(),
+  REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(200),
+  CACHE: oneOf(["on", "off"]).default("on"),
+  CACHE_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "must be 1 to 32 of A-Z a-z 0-9 _ -")
+    .default("la"),
+  CACHE_VERSION: integer(1, CACHE_VERSION_MAX).default(1),
+  CACHE_TTL_MS: integer(1, TTL_MS_MAX).default(300_000),
+  CACHE_LIST_TTL_MS: integer(1, TTL_MS_MAX).default(60_000),
+  CACHE_GRACE_MS: integer(0, TTL_MS_MAX).default(60_000),
+  CACHE_NEGATIVE_TTL_MS: integer(1, TTL_MS_MAX).default(30_000),
+  CACHE_JITTER_RATIO: ratio().default(0.1),
+  CACHE_MEMORY_BYTES: integer(0, MEMORY_BYTES_MAX).default(64 * 1024 ** 2),
+  CACHE_MEMORY_LEASE_MS: integer(10, MINUTE_MS).default(1_000),
+  CACHE_AUDIT_RATIO: ratio().default(0),
+  CACHE_WAIT_REPLICAS: integer(0, 10).default(0),
+  CACHE_WARM: integer(0, WARM_MAX).default(0),
+  CHANGES_POLL_MS: integer(10, MINUTE_MS).default(1_000),
+  CHANGES_REPLAY_WINDOW_MS: integer(1_000, DAY_MS).default(300_000),
+  CHANGES_LISTEN: oneOf(["on", "off"]).default("on"),
+  CHANGES_CACHE_NAME: z.string().regex(
+    /^[A-Za-z0-9._:/-]{1,100}$/,
+    "must be 1 to 100 of A-Z a-z 0-9 . _ : / -",
+  ).optional(),
+};
+
+const schema = z.object(VARIABLES);
+
+/** Names of the variables that are read: what `--allow-env` must list. */
+export const VARIABLE_NAMES: readonly string[] = Object.freeze(Object.keys(VARIABLES));
+
+/**
+ * Makes the configuration. A variable that is absent or empty takes its default; names that are not
+ * in {@linkcode VARIABLE_NAMES} are not looked at.
+ *
+ * @throws {ConfigError} Naming every problem at once.
+ */
+export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = VARIABLE_NAMES.map((name) => [name, env[name]?.trim()]).filter(([, text]) => text);
+  const parsed = schema.safeParse(Object.fromEntries(given));
+  if (!parsed.success) {
+    throw new ConfigError(
+      parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`),
+    );
+  }
+  const values = parsed.data;
+  const contradictions = contradictionsOf(values);
+  if (contradictions.length > 0) throw new ConfigError(contradictions);
+  return Object.freeze({
+    redisNodes: Object.freeze(values.REDIS_NODES),
+    http: Object.freeze({
+      hostname: values.HOST,
+      port: values.PORT,
+      adminTokens: Object.freeze(values.ADMIN_TOKEN),
+      adminOpen: opensAdmin(values),
+      adminRateLimit: values.ADMIN_RATE_LIMIT,
+      clientRateLimit: values.CLIENT_RATE_LIMIT,
+      trustedProxies: values.TRUST_PROXY,
+      corsOrigins: Object.freeze(values.CORS_ORIGINS),
+      shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
+      listTtlMs: values.CACHE_LIST_TTL_MS,
+    }),
+    database: Object.freeze({
+      url: values.DATABASE_URL,
+      poolMax: values.DATABASE_POOL_MAX,
+      ...(values.DATABASE_CA_FILE === undefined ? {} : { caFile: values.DATABASE_CA_FILE }),
+    }),
+    cache: Object.freeze({
+      url: values.REDIS_URL,
+      enabled: values.CACHE === "on",
+      ...(values.REDIS_CA_FILE === undefined ? {} : { caFile: values.REDIS_CA_FILE }),
+      prefix: values.CACHE_PREFIX,
+      version: values.CACHE_VERSION,
+      ttlMs: values.CACHE_TTL_MS,
+      graceMs: values.CACHE_GRACE_MS,
+      negativeTtlMs: values.CACHE_NEGATIVE_TTL_MS,
+      jitterRatio: values.CACHE_JITTER_RATIO,
+      memoryBytes: values.CACHE_MEMORY_BYTES,
+      memoryLeaseMs: values.CACHE_MEMORY_LEASE_MS,
+      commandTimeoutMs: values.REDIS_COMMAND_TIMEOUT_MS,
+      waitReplicas: values.CACHE_WAIT_REPLICAS,
+    }),
+    changes: Object.freeze({
+      pollMs: values.CHANGES_POLL_MS,
+      replayWindowMs: Math.max(values.CHANGES_REPLAY_WINDOW_MS, entryLifeMsMax(values)),
+      listen: values.CHANGES_LISTEN === "on",
+      ...(values.CHANGES_CACHE_NAME === undefined ? {} : { cacheName: values.CHANGES_CACHE_NAME }),
+    }),
+    auditRatio: values.CACHE_AUDIT_RATIO,
+    warmCount: values.CACHE_WARM,
+    workers: values.WORKERS,
+    tracing: /^(true|1)$/.test(values.OTEL_DENO),
+    logLevel: values.LOG_LEVEL,
+  });
+}
+
+/**
+ * Whether who has no token may write and look inside: if nobody but this machine can ask, or if it is said
+ * that everybody may. A service behind a proxy is asked by everybody, wherever it listens.
+ */
+function opensAdmin(values: z.infer<typeof schema>): boolean {
+  if (values.ADMIN_TOKEN.length > 0) return false;
+  return values.ADMIN_OPEN === "on" || (isLoopback(values.HOST) && values.TRUST_PROXY === 0);
+}
+
+/** What is good by itself and not together. */
+function contradictionsOf(values: z.infer<typeof schema>): string[] {
+  const problems: string[] = [];
+  if (values.ADMIN_OPEN === "on" && values.ADMIN_TOKEN.length > 0) {
+    problems.push(
+      "ADMIN_OPEN: must be off where ADMIN_TOKEN is set, which would be asked for all the same",
+    );
+  }
+  // Who names an authority means to be protected, and would not be.
+  if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {
+    problems.push("REDIS_CA_FILE: must be absent unless REDIS_URL begins with rediss");
+  }
+  if (
+    values.DATABASE_CA_FILE !== undefined && /[?&]sslmode=disable(&|$)/.test(values.DATABASE_URL)
+  ) {
+    problems.push("DATABASE_CA_FILE: must be absent where DATABASE_URL has sslmode=disable");
+  }
+  if (values.WORKERS > 1 && values.REDIS_URL === "memory:") {
+    problems.push(
+      "WORKERS: must be 1 with REDIS_URL=memory:, a cache that each process has to itself: " +
+        "after a write through one, the others would go on serving what was there before",
+    );
+  }
+  if (values.WORKERS > 1 && values.PORT === 0) {
+    problems.push("WORKERS: must be 1 with PORT=0, which gives each process another port");
+  }
+  return problems;
+}
+
+/**
+ * How long Redis holds an entry at most. A Redis that restarts with old data brings back nothing older,
+ * so whoever applies the changes of this long again has invalidated all that it may have brought back.
+ */
+function entryLifeMsMax(values: {
+  readonly CACHE_TTL_MS: number;
+  readonly CACHE_LIST_TTL_MS: number;
+  readonly CACHE_JITTER_RATIO: number;
+  readonly CACHE_GRACE_MS: number;
+}): number {
+  const ttlMs = Math.max(values.CACHE_TTL_MS, values.CACHE_LIST_TTL_MS);
+  return Math.ceil(ttlMs * (1 + values.CACHE_JITTER_RATIO)) + values.CACHE_GRACE_MS;
+}
+
+/**
+ * Reads the variables of {@linkcode VARIABLE_NAMES} from this process's environment, one by one: a
+ * program that may read those and no others must not ask for the whole environment.
+ */
+export function readEnvironment(): Record<string, string | undefined> {
+  return Object.fromEntries(VARIABLE_NAMES.map((name) => [name, Deno.env.get(name)]));
+}
+
+/** Whether a server that listens there can be reached from its own machine alone. */
+export function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
+}

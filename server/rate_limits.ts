@@ -1,0 +1,160 @@
+/**
+ * The limits on how much one client may ask for: counted in the Redis of the cache, so that they hold for
+ * all instances together, and in this process while Redis can't be asked.
+ *
+ * @module
+ */
+import { Cluster, Redis } from "ioredis";
+import { LRUCache } from "lru-cache";
+import type { RateLimiterRedis } from "rate-limiter-flexible";
+import {
+  baseOptions,
+  type Client,
+  commandOptions,
+  reconnectOptions,
+  retryStrategy,
+  sentinelOptions,
+} from "../cache/topologies/servers.ts";
+import { parseTopology } from "../cache/topologies/url.ts";
+import type { Allowance, RateLimiter } from "../routes/app.ts";
+
+const WINDOW_MS = 60_000;
+/** How many clients are counted in memory. */
+const CLIENTS_MAX = 10_000;
+/** While Redis can't be asked, one request in this time finds out whether it can be again. */
+const REST_MS = 500;
+
+/** Where the limits are counted. */
+export interface RateLimitOptions {
+  /** The Redis of the cache, in any form, or `memory:`. */
+  readonly url: string;
+  /** Certificates of those who may vouch for it. */
+  readonly ca?: string;
+  /** First part of every key of the cache. */
+  readonly prefix: string;
+  /** How long a command may take. */
+  readonly commandTimeoutMs: number;
+}
+
+/** Makes limits that share a connection. */
+export class RateLimits implements Disposable {
+  readonly #options: RateLimitOptions;
+  #client: Client | undefined;
+
+  /** Connects with the first request that is counted. */
+  constructor(options: RateLimitOptions) {
+    this.#options = options;
+  }
+
+  /** Allows a client `limit` requests a minute. */
+  perMinute(name: string, limit: number): RateLimiter {
+    const here = new LocalCounts(limit);
+    let shared: Promise<RateLimiterRedis | undefined> | undefined;
+    let away = false;
+    let restUntilMs = 0;
+    return {
+      name,
+      limit,
+      windowMs: WINDOW_MS,
+      take: async (client) => {
+        if (performance.now() < restUntilMs) return here.take(client);
+        // Nobody else waits for it while this one finds out.
+        if (away) restUntilMs = performance.now() + REST_MS;
+        shared ??= this.#counter(name, limit);
+        const allowance = await takeShared(await shared, client);
+        away = allowance === undefined;
+        restUntilMs = away ? performance.now() + REST_MS : 0;
+        return allowance ?? here.take(client);
+      },
+    };
+  }
+
+  /** Ends the connection. */
+  [Symbol.dispose](): void {
+    this.#client?.disconnect();
+  }
+
+  /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
+  async #counter(name: string, points: number): Promise<RateLimiterRedis | undefined> {
+    this.#client ??= connect(this.#options);
+    if (this.#client === undefined) return undefined;
+    // Imported when first asked, so that no start waits for it.
+    const { RateLimiterRedis } = await import("rate-limiter-flexible");
+    return new RateLimiterRedis({
+      storeClient: this.#client,
+      points,
+      duration: WINDOW_MS / 1_000,
+      keyPrefix: `${this.#options.prefix}:limit:${name}`,
+      rejectIfRedisNotReady: true,
+      // Who is past the limit is refused without asking Redis until the minute is over.
+      inMemoryBlockOnConsumed: points + 1,
+    });
+  }
+}
+
+/** What Redis says; `undefined`: it can't be asked. */
+async function takeShared(
+  counter: RateLimiterRedis | undefined,
+  client: string,
+): Promise<Allowance | undefined> {
+  if (counter === undefined) return undefined;
+  try {
+    const { remainingPoints, msBeforeNext } = await counter.consume(client);
+    return { allowed: true, remaining: remainingPoints, resetMs: msBeforeNext };
+  } catch (refused) {
+    // It rejects with what is left, which is no Error.
+    if (refused instanceof Error) return undefined;
+    const { msBeforeNext } = refused as { readonly msBeforeNext: number };
+    return { allowed: false, remaining: 0, resetMs: msBeforeNext };
+  }
+}
+
+/** The counts of this process alone. */
+class LocalCounts {
+  readonly #limit: number;
+  /** Bounded: of more clients, those who asked longest ago begin anew. */
+  readonly #used = new LRUCache<string, { count: number }>({ max: CLIENTS_MAX, ttl: WINDOW_MS });
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  take(client: string): Allowance {
+    const used = this.#used.get(client) ?? { count: 0 };
+    if (used.count++ === 0) this.#used.set(client, used);
+    return {
+      allowed: used.count <= this.#limit,
+      remaining: Math.max(0, this.#limit - used.count),
+      resetMs: this.#used.getRemainingTTL(client),
+    };
+  }
+}
+
+/** A client like the cache's own, but that each command has a time limit of its own. */
+function connect({ url, ca, commandTimeoutMs }: RateLimitOptions): Client | undefined {
+  const topology = parseTopology(url);
+  if (topology.kind === "memory") return undefined;
+  const { kind, servers, credentials } = topology;
+  const base = baseOptions(credentials, ca);
+  const commands = { ...commandOptions(commandTimeoutMs), commandTimeout: commandTimeoutMs };
+  const one = { ...commands, ...reconnectOptions() };
+  const client = kind === "cluster"
+    ? new Cluster([...servers], {
+      redisOptions: { ...base, ...commands },
+      enableOfflineQueue: false,
+      clusterRetryStrategy: retryStrategy,
+      // Whoever asks waits meanwhile, and can be counted here.
+      retryDelayOnFailover: 0,
+      retryDelayOnClusterDown: 0,
+      // By name, as the permissions list them and certificates are made out.
+      dnsLookup: (address, callback) => callback(null, address),
+    })
+    : kind === "sentinel"
+    ? new Redis({ ...sentinelOptions(topology, base), ...one })
+    // Of a ring, the first: each of its servers is a cache of its own, and counts are few.
+    : new Redis({ ...base, ...servers[0], ...one });
+  client.on("error", () => {
+    // The cache reports the same of its own connection.
+  });
+  return client;
+}

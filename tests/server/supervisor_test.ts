@@ -1,0 +1,216 @@
+import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { parseConfig } from "../../server/config.ts";
+import { productionFlags } from "../../tools/permissions.ts";
+import { type ConnectionLoad, startConnectionLoad } from "../support/connection_load.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { createSeededDatabase } from "../support/seeded_database.ts";
+import { ServerProcess } from "../../tools/servers/server_process.ts";
+import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
+
+const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
+
+type Started = ServerProcess & {
+  readonly env: Record<string, string>;
+  readonly port: number;
+};
+
+describe("deno task start with WORKERS=2", () => {
+  let database: TestDatabase;
+
+  beforeAll(async () => {
+    database = await createSeededDatabase(100);
+  });
+  afterAll(async () => await database[Symbol.asyncDispose]());
+
+  it("runs two processes with exactly the computed permissions, both of which answer", async () => {
+    await using service = await startWorkers();
+    const workers = await descendantsOf(service.pid);
+    assertEquals(workers.length, 2);
+    for (const pid of workers) {
+      const { stdout } = await new Deno.Command("ps", {
+        args: ["-ww", "-o", "args=", "-p", String(pid)],
+      }).output();
+      const [, ...args] = new TextDecoder().decode(stdout).trim().split(" ");
+      assertEquals(args, ["run", ...productionFlags(parseConfig(service.env)), "main.ts"]);
+    }
+    await using load = startLoad(service, { fresh: 4, kept: 0 });
+    for (const pid of workers) await eventually(() => assert(hasClientAt(service.port, pid)));
+    assertEquals((await load.stop()).failures, []);
+  });
+
+  it("goes on serving when one is killed, and has it back soon", async () => {
+    await using service = await startWorkers();
+    const [victim = 0, other = 0] = await descendantsOf(service.pid);
+    await using load = startLoad(service, { fresh: 2, kept: 4 });
+    await answered(load, 200);
+    Deno.kill(victim, "SIGKILL");
+    const killedAtMs = performance.now();
+    const before = load.result.fresh + load.result.kept;
+    await service.lineMatching(/process \d+ ended .*SIGKILL/);
+    await answered(load, before + 200);
+    await eventually(async () => {
+      const now = await descendantsOf(service.pid);
+      assert(now.length === 2 && now.includes(other) && !now.includes(victim));
+      for (const pid of now) assert(hasClientAt(service.port, pid));
+    });
+    // Half a second alone. The bound allows for a machine that does other things.
+    assertLess(performance.now() - killedAtMs, 5_000);
+    const { failures } = await load.stop();
+    // Those that the dead process was answering, or had not accepted yet: one per client, and its retry.
+    assertLess(failures.length, 20, failures.join("\n"));
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
+  it("rolls on SIGHUP without losing a request, of new connections or kept ones", async () => {
+    await using service = await startWorkers();
+    const before = await descendantsOf(service.pid);
+    await using load = startLoad(service, { fresh: 4, kept: 4 });
+    await answered(load, 500);
+    for (let roll = 0; roll < 2; roll++) {
+      const rolled = service.lineMatching(/"message":"rolled"/);
+      service.signal("SIGHUP");
+      await rolled;
+    }
+    await answered(load, load.result.fresh + load.result.kept + 500);
+    const { failures, toldToClose } = await load.stop();
+    assertEquals(failures, [], service.log);
+    assertGreater(toldToClose, 0);
+    const after = await descendantsOf(service.pid);
+    assertEquals(after.length, 2);
+    assertEquals(after.filter((pid) => before.includes(pid)), []);
+    assert(!/Cannot steer|may be reset|unevenly/.test(service.log), service.log);
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
+  it("drains its processes in turn on SIGTERM and ends with 0", async () => {
+    await using service = await startWorkers();
+    const workers = await descendantsOf(service.pid);
+    await using load = startLoad(service, { fresh: 4, kept: 4 });
+    await answered(load, 200);
+    service.signal("SIGTERM");
+    const stopped: number[] = [];
+    await eventually(async () => {
+      stopped.push((await descendantsOf(service.pid)).length);
+      assertEquals(stopped.at(-1), 1);
+    }, { deadlineMs: 10_000 });
+    // All that was lost until here was lost while another process could have answered.
+    assertEquals(load.result.failures, [], service.log);
+    assertEquals((await service.exited()).code, 0, service.log);
+    const { failures } = await load.stop();
+    const broken = failures.filter((text) =>
+      !/refused|, (first|later) request: (Conn|.*before)/.test(text)
+    );
+    assertEquals(broken, []);
+    await assertAllEnd(workers);
+  });
+
+  it("ends its processes when it is killed itself", async () => {
+    await using service = await startWorkers();
+    const workers = await descendantsOf(service.pid);
+    await service.kill();
+    await assertAllEnd(workers);
+  });
+
+  it("is refused with a cache in memory, with the reason and exit code 2", async () => {
+    const { code, text } = await runStart({ WORKERS: "2", REDIS_URL: "memory:" });
+    assertEquals(code, 2, text);
+    assertMatch(text, /WORKERS: must be 1 with REDIS_URL=memory:.*each process has to itself/);
+  });
+
+  it("ends with 1 and says why when the port is in use, though by one that would share it", async () => {
+    await using service = await startWorkers();
+    const { code, text } = await runStart(service.env);
+    assertEquals(code, 1, text);
+    assertMatch(text, /Cannot listen at 127\.0\.0\.1:\d+: the port is in use/);
+    const answer = await fetch(`http://127.0.0.1:${service.env.PORT}/healthz`);
+    await answer.body?.cancel();
+    assertEquals(answer.status, 200);
+  });
+
+  it("is refused without the supervisor, with the reason", async () => {
+    const env = environment();
+    const flags = productionFlags(parseConfig(env));
+    const { code, text } = await run(["run", ...flags, "main.ts"], env);
+    assertEquals(code, 1, text);
+    assertMatch(text, /Cannot share the port: WORKERS above 1 needs `deno task start`/);
+  });
+
+  function environment(): Record<string, string> {
+    return {
+      HOST: "127.0.0.1",
+      PORT: String(freePort()),
+      WORKERS: "2",
+      REDIS_URL: requiredEnv("REDIS_URL"),
+      DATABASE_URL: database.url,
+      CACHE_PREFIX: `t${freePort()}`,
+    };
+  }
+
+  async function startWorkers(): Promise<Started> {
+    const env = environment();
+    const service = new ServerProcess({
+      command: Deno.execPath(),
+      args: ["run", "--allow-all", start],
+      env,
+      ready: async () => {
+        await eventually(async () => {
+          const response = await fetch(`http://127.0.0.1:${env.PORT}/readyz`);
+          await response.body?.cancel();
+          assertEquals(response.status, 200);
+        }, { deadlineMs: 30_000 });
+      },
+      readyWithinMs: 30_000,
+    });
+    await service.start();
+    return Object.assign(service, { env, port: Number(env.PORT) });
+  }
+});
+
+function startLoad(
+  { port }: Started,
+  clients: { readonly fresh: number; readonly kept: number },
+): ConnectionLoad {
+  const path = (n: number) => `/users/${n % 100 + 1}`;
+  return startConnectionLoad({ port, path, ...clients });
+}
+
+async function answered({ result }: ConnectionLoad, count: number): Promise<void> {
+  await eventually(() => assertGreater(result.fresh + result.kept, count), { deadlineMs: 20_000 });
+}
+
+/** Whether a process has a connection now that came in at a port. */
+function hasClientAt(port: number, pid: number): boolean {
+  const inodes = Deno.readTextFileSync("/proc/net/tcp").split("\n").slice(1).flatMap((line) => {
+    const fields = line.trim().split(/\s+/);
+    const established = fields[3] === "01" &&
+      Number.parseInt(fields[1]?.split(":")[1] ?? "", 16) === port;
+    return established ? [`socket:[${fields[9]}]`] : [];
+  });
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
+    try {
+      return inodes.includes(Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
+    } catch {
+      return false; // closed since it was listed
+    }
+  });
+}
+
+async function runStart(env: Record<string, string>): Promise<{ code: number; text: string }> {
+  return await run(["run", "--allow-all", start], env);
+}
+
+async function run(
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<{ code: number; text: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: fileURLToPath(new URL("../../", import.meta.url)),
+    env,
+  }).output();
+  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}

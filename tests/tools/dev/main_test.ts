@@ -1,0 +1,231 @@
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { parseTopology } from "../../../cache/mod.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { freePort } from "../../../tools/servers/free_port.ts";
+import { redisCli } from "../../../tools/servers/redis_cli.ts";
+import { ServerProcess } from "../../../tools/servers/server_process.ts";
+import { createTestDatabase, requiredEnv } from "../../support/test_database.ts";
+import { assertAllEnd, descendantsOf } from "../../support/process_tree.ts";
+
+const dev = fileURLToPath(new URL("../../../tools/dev/main.ts", import.meta.url));
+const START_MS_MAX = 60_000;
+
+describe("deno task dev", () => {
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await Deno.makeTempDir();
+  });
+  afterAll(() => Deno.remove(folder, { recursive: true }));
+
+  it("--embedded serves a user from the database, then from the cache, and Ctrl-C ends it all", async () => {
+    await using service = await startDev({}, ["--embedded"]);
+    assertEquals(await sourcesOfTwoReads(service.port), ["database", "cache"]);
+    assertStringIncludes(service.log, "Redis     memory: (embedded)");
+    assertMatch(service.log, /postgres:\/\/postgres@127\.0\.0\.1:\d+\/postgres \(embedded, 1000/);
+    assertStringIncludes(service.log, `curl http://127.0.0.1:${service.port}/users/1`);
+    assertStringIncludes(service.log, `Open http://127.0.0.1:${service.port} for the dashboard`);
+
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 2);
+    service.signal("SIGINT");
+    assertEquals((await service.exited()).code, 0, service.log);
+    await assertAllEnd(children);
+  });
+
+  it("keeps the embedded data from one run to the next", async () => {
+    await using service = await startDev({}, ["--embedded"]);
+    assertMatch(service.log, /\(embedded\)\n/);
+    assert(!service.log.includes("sample users inserted"), service.log);
+    await service.stop();
+  });
+
+  it("leaves no process behind when it is killed", async () => {
+    await using service = await startDev({}, ["--embedded"]);
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 2);
+    await service.kill();
+    await assertAllEnd(children);
+  });
+
+  it("--cluster serves from a cluster of three primaries and three replicas, and Ctrl-C ends it all", async () => {
+    await using service = await startDev({}, ["--embedded", "--cluster"]);
+    await eventually(async () => {
+      assertEquals(await sourcesOfTwoReads(service.port), ["cache", "cache"]);
+    });
+    const [url = ""] = /redis-cluster:\S+/.exec(service.log) ?? [];
+    const topology = parseTopology(url);
+    assert(topology.kind === "cluster");
+    assertEquals(topology.servers.length, 6);
+    const keys = await Promise.all(
+      topology.servers.map(({ port }) => redisCli("-p", `${port}`, "--raw", "KEYS", "*user:1}")),
+    );
+    assertEquals(keys.filter((each) => each !== "").length, 2, "at its primary and its replica");
+
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 7);
+    service.signal("SIGINT");
+    assertEquals((await service.exited()).code, 0, service.log);
+    await assertAllEnd(children);
+  });
+
+  it("--cluster leaves no server behind when it is killed", async () => {
+    await using service = await startDev({}, ["--embedded", "--cluster"]);
+    const children = await descendantsOf(service.pid);
+    assertGreater(children.length, 7);
+    await service.kill();
+    await assertAllEnd(children);
+  });
+
+  it("--cluster says what is missing where there is no redis-server", async () => {
+    const PATH = "/nowhere";
+    const { code, stderr } = await runDev({ PORT: String(freePort()), PATH }, ["--cluster"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot start a Redis Cluster: .*docker-compose\.cluster\.yml up/);
+    assert(!stderr.includes("    at "), stderr);
+  });
+
+  it("uses the servers that are configured, and shows no password", async () => {
+    await using database = await createTestDatabase();
+    const url = new URL(database.url);
+    url.username ||= "postgres";
+    url.password = "p4ss";
+    const env = { REDIS_URL: requiredEnv("REDIS_URL"), DATABASE_URL: url.href };
+    await using service = await startDev({ ...env, CACHE_PREFIX: `t${freePort()}` });
+    assertEquals(await sourcesOfTwoReads(service.port), ["database", "cache"]);
+    assertMatch(service.log, /\(configured, 1000 sample users inserted\)/);
+    assert(!service.log.includes("p4ss"), service.log);
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
+  it("gives the service no more than its permissions, and watches its files", async () => {
+    await using service = await startDev({}, ["--embedded"]);
+    const commands = await Promise.all((await descendantsOf(service.pid)).map(commandOf));
+    const main = commands.find((command) =>
+      command.endsWith(" main.ts") && !/supervis/.test(command)
+    );
+    assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
+    assertMatch(main ?? "", / --ignore-env /);
+    assert(!main?.includes("--allow-all"), main);
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
+  it("says so when the port is in use, and starts nothing", async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { code, stderr } = await runDev({ PORT: String(listener.addr.port) });
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot listen at 127\.0\.0\.1:\d+: the port is in use/);
+    assert(!stderr.includes("    at "), stderr);
+  });
+
+  it("says so when it cannot listen at the address", async () => {
+    const { code, stderr } = await runDev({ HOST: "192.0.2.1", PORT: String(freePort()) });
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot listen at 192\.0\.2\.1:\d+: .*\. Are HOST and PORT right\?/);
+    assert(!stderr.includes("    at "), stderr);
+  });
+
+  it("names every problem of the configuration", async () => {
+    const { code, stderr } = await runDev({ PORT: "x", CACHE: "y" });
+    assertEquals(code, 1);
+    assertMatch(stderr, /PORT: must be.*\n.*CACHE: must be/);
+  });
+
+  it("says so when the configured Postgres cannot be reached", async () => {
+    const url = `postgres://postgres:p4ss@127.0.0.1:${freePort()}/x`;
+    const { code, stderr } = await runDev({
+      PORT: String(freePort()),
+      DATABASE_URL: url,
+      REDIS_URL: "memory:",
+    });
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot use postgres:\/\/postgres:\*\*\*@.*Is DATABASE_URL right\?/);
+    assert(!stderr.includes("    at "), stderr);
+  });
+
+  it("says why the configured Postgres refuses, or its certificate cannot be read", async () => {
+    const url = new URL(requiredEnv("DATABASE_URL"));
+    url.username = "nobody_of_that_name";
+    const env = { PORT: String(freePort()), DATABASE_URL: url.href, REDIS_URL: "memory:" };
+    for (
+      const [more, message] of [
+        [{}, /Cannot use postgres:.*nobody_of_that_name.*\. Is DATABASE_URL right\?/],
+        [{ DATABASE_CA_FILE: "/nowhere" }, /Cannot read \/nowhere: there is no such file/],
+      ] as const
+    ) {
+      const { code, stderr } = await runDev({ ...env, ...more });
+      assertEquals(code, 1);
+      assertMatch(stderr, message);
+      assert(!stderr.includes("    at "), stderr);
+    }
+  });
+
+  async function startDev(
+    env: Readonly<Record<string, string>>,
+    args: readonly string[] = [],
+  ): Promise<DevProcess> {
+    const service = new DevProcess(freePort(), env, ["--data", folder, ...args]);
+    await service.start();
+    return service;
+  }
+
+  async function runDev(
+    env: Readonly<Record<string, string>>,
+    args: readonly string[] = [],
+  ): Promise<{ code: number; stderr: string }> {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", dev, "--data", folder, ...args],
+      env,
+      stdin: "null",
+    }).output();
+    return { code, stderr: new TextDecoder().decode(stderr) };
+  }
+});
+
+/** `deno task dev` on a free port, ready once it answers a read of a user. */
+class DevProcess extends ServerProcess {
+  readonly port: number;
+
+  constructor(port: number, env: Readonly<Record<string, string>>, args: readonly string[]) {
+    super({
+      command: Deno.execPath(),
+      args: ["run", "--allow-all", dev, ...args],
+      env: { ...env, PORT: String(port) },
+      ready: async () => {
+        await eventually(async () => {
+          const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+          await response.body?.cancel();
+          assertEquals(response.status, 200);
+        }, { deadlineMs: START_MS_MAX });
+      },
+      readyWithinMs: START_MS_MAX,
+    });
+    this.port = port;
+  }
+}
+
+async function sourcesOfTwoReads(port: number): Promise<string[]> {
+  const sources: string[] = [];
+  for (let read = 0; read < 2; read++) {
+    const response = await fetch(`http://127.0.0.1:${port}/users/1`);
+    const { source, data } = await response.json();
+    assertEquals([data.name, data.email], ["User 1", "user1@example.com"]);
+    sources.push(source);
+  }
+  return sources;
+}
+
+async function commandOf(pid: number): Promise<string> {
+  const { stdout } = await new Deno.Command("ps", {
+    args: ["-ww", "-o", "args=", "-p", String(pid)],
+  }).output();
+  return new TextDecoder().decode(stdout).trim();
+}

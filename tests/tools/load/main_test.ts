@@ -1,0 +1,102 @@
+import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { freePort } from "../../../tools/servers/free_port.ts";
+import { createSeededDatabase } from "../../support/seeded_database.ts";
+import { startService } from "../../../tools/servers/service.ts";
+
+const load = fileURLToPath(new URL("../../../tools/load/main.ts", import.meta.url));
+
+async function runLoad(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-all", load, ...args],
+    env,
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}
+
+describe("deno task load", () => {
+  it("measures the four rows with and without the cache", async () => {
+    await using database = await createSeededDatabase(100);
+    const env = { DATABASE_URL: database.url, REDIS_URL: "memory:", ADMIN_TOKEN: "t0ken" };
+    await using service = await startService({ env });
+    const args = ["--url", service.url, "--seconds", "1", "--json"];
+    const { code, stdout, stderr } = await runLoad(args, env);
+    assertEquals(code, 0, stderr);
+    const { rows } = JSON.parse(stdout);
+    assertEquals(rows.map((row: { name: string; unit: string }) => [row.name, row.unit]), [
+      ["Single query", "ms"],
+      ["100 queries, same key", "ms"],
+      ["100 queries, different keys (cold)", "ms"],
+      ["Database load at 100 req/s", "loads/s"],
+    ]);
+    for (const { withoutCache } of rows) assertGreater(withoutCache, 0);
+    // Every request loads without the cache; with it, the row before has loaded them all.
+    assertGreater(rows[3].withoutCache, 50);
+    assertLess(rows[3].withCache, 10);
+    assertEquals(stderr.trim().split("\n").length, 8, stderr);
+  });
+
+  it("writes a report of a run in whose middle Redis is killed, and touches no other server", async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const file = `${folder}/report.html`;
+      const elsewhere = `http://127.0.0.1:${freePort()}`;
+      // Nothing answers at these: it starts what it needs.
+      const env = { DATABASE_URL: "postgres://127.0.0.1:1/x", REDIS_URL: "redis://127.0.0.1:1" };
+      const args = ["--url", elsewhere, "--seconds", "1", "--report", file];
+      const { code, stderr } = await runLoad([...args, "--kill-redis-at", "2s"], env);
+      assertEquals(code, 0, stderr);
+      const page = await Deno.readTextFile(file);
+      const { withCache, withoutCache, fault } = JSON.parse(
+        /id="data">(.*?)<\/script>/.exec(page)?.[1] ?? "",
+      );
+      assertEquals([fault.fromS, fault.toS], [2, 7]);
+      // Without Redis the same reads are loads, and none fails.
+      const loadsAt = (second: number) =>
+        withCache.counted.find(({ atS }: { atS: number }) => Math.round(atS) === second)?.loads;
+      assertLess(loadsAt(1), 100);
+      assertGreater(loadsAt(5), 200);
+      const last = withCache.counted.at(-1);
+      assertGreater(last.memory + last.redis, last.loads);
+      for (const { failed } of withCache.samples) assertEquals(failed, 0);
+      for (const { loads } of withoutCache.counted) assertGreater(loads, 200);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+
+  it("says so when no service is there", async () => {
+    const { code, stderr } = await runLoad(["--url", `http://127.0.0.1:${freePort()}`]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /Cannot put load on .* Is the service running\?/);
+    assert(!/\n {4}at /.test(stderr), stderr);
+  });
+
+  it("says so when it needs a token", async () => {
+    await using database = await createSeededDatabase(100);
+    const env = { DATABASE_URL: database.url, REDIS_URL: "memory:" };
+    await using service = await startService({ env: { ...env, ADMIN_TOKEN: "t0ken" } });
+    const { code, stderr } = await runLoad(["--url", service.url], env);
+    assertEquals(code, 1);
+    assertMatch(stderr, /answers 401\. Set ADMIN_TOKEN/);
+  });
+
+  it("says before it measures that the report cannot be written", async () => {
+    const { code, stderr } = await runLoad(["--report", "/nowhere/report.html"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^Cannot write \/nowhere\/report\.html: [^\n]+\n$/);
+  });
+
+  it("refuses options that make no sense", async () => {
+    assertEquals((await runLoad(["--seconds", "0"])).code, 2);
+    assertEquals((await runLoad(["--url", "nowhere"])).code, 2);
+    assertEquals((await runLoad(["--report", "--kill-redis-at", "soon"])).code, 2);
+    assertEquals((await runLoad(["--kill-redis-at", "2s"])).code, 2);
+  });
+});

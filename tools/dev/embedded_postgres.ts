@@ -1,0 +1,125 @@
+/**
+ * Postgres without a server to install: PGlite behind its socket server, as a program of its own.
+ *
+ * `deno task dev` starts it where no other Postgres is to be had. It prints one line, the URL it
+ * listens at, once it is ready. It ends on SIGTERM, on SIGINT, and when its standard input closes,
+ * so a parent that dies without a word leaves nothing behind.
+ *
+ * @module
+ */
+import { PGlite } from "@electric-sql/pglite";
+import { PGLiteSocketServer } from "@electric-sql/pglite-socket";
+import { parseArgs } from "node:util";
+import { untilToldToStop } from "../until_told_to_stop.ts";
+
+/** Bounds what the socket server accepts: the service, a second one under load, and a few psql. */
+const CONNECTIONS_MAX = 16;
+
+/**
+ * First bytes of the messages that leave no batch open: a start-up packet (its length), Query, Sync,
+ * Terminate, CopyDone and CopyFail.
+ */
+const BATCH_ENDS: ReadonlySet<number | undefined> = new Set([0x00, 0x51, 0x53, 0x58, 0x63, 0x66]);
+
+/**
+ * PGlite with many connections on its one session.
+ *
+ * The socket server queues single protocol messages, so two clients can interleave:
+ *   1. A: Parse, Bind     the unnamed portal is A's
+ *   2. B: Parse, Bind     the unnamed portal is B's
+ *   3. A: Execute         runs B's, or fails: portal "" does not exist
+ * It does let one client finish while a transaction is open. A batch of messages that has not come
+ * to its Sync is reported as one, so every batch runs whole.
+ */
+class BatchedPGlite extends PGlite {
+  #inBatch = false;
+
+  /** Whether the next message must come from the same client. */
+  override isInTransaction(): boolean {
+    return this.#inBatch || super.isInTransaction();
+  }
+
+  /** Passes one message on, and notes whether it leaves a batch open. */
+  override execProtocolRawStream(
+    ...[message, options]: Parameters<PGlite["execProtocolRawStream"]>
+  ): Promise<void> {
+    this.#inBatch = !BATCH_ENDS.has(message[0]);
+    return super.execProtocolRawStream(message, options);
+  }
+
+  /** Runs simple statements. The socket server rolls back with it when a client drops out. */
+  override exec(...[query, options]: Parameters<PGlite["exec"]>): ReturnType<PGlite["exec"]> {
+    this.#inBatch = false;
+    return super.exec(query, options);
+  }
+}
+
+/** A running embedded Postgres. */
+interface EmbeddedPostgres extends AsyncDisposable {
+  /** Where it listens. It asks for no password. */
+  readonly url: string;
+}
+
+/** Options of {@linkcode startEmbeddedPostgres}. */
+interface EmbeddedPostgresOptions {
+  /** Folder of the data, made if missing. Left out: the data lives in memory. */
+  readonly dataDir?: string;
+  /** Port on 127.0.0.1. Default 0: any free one. */
+  readonly port?: number;
+}
+
+/**
+ * Starts Postgres in this process.
+ *
+ * @throws {Error} Another process has the folder open, or the port is taken.
+ */
+async function startEmbeddedPostgres(
+  options: EmbeddedPostgresOptions = {},
+): Promise<EmbeddedPostgres> {
+  const lock = options.dataDir === undefined ? undefined : await lockFolder(options.dataDir);
+  const db = new BatchedPGlite(options.dataDir === undefined ? {} : { dataDir: options.dataDir });
+  await db.waitReady;
+  const server = new PGLiteSocketServer({
+    db,
+    host: "127.0.0.1",
+    port: options.port ?? 0,
+    maxConnections: CONNECTIONS_MAX,
+  });
+  await server.start();
+  return {
+    url: `postgres://postgres@${server.getServerConn()}/postgres`,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await server.stop();
+      await db.close();
+      lock?.close();
+    },
+  };
+}
+
+/** Two Postgres on one folder would destroy it, and PGlite itself does not look. */
+async function lockFolder(dataDir: string): Promise<Deno.FsFile> {
+  await Deno.mkdir(dataDir, { recursive: true });
+  const lock = await Deno.open(`${dataDir}.lock`, { create: true, write: true });
+  if (await lock.tryLock(true)) return lock;
+  lock.close();
+  throw new Error(`Cannot open ${dataDir}: another process has it open`);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { data: { type: "string" }, port: { type: "string", default: "0" } },
+  });
+  const port = Number(values.port);
+  const stopped = untilToldToStop();
+  await using postgres = await startEmbeddedPostgres(
+    values.data === undefined ? { port } : { dataDir: values.data, port },
+  );
+  await Deno.stdout.write(new TextEncoder().encode(`${postgres.url}\n`));
+  await stopped;
+}
+
+if (import.meta.main) {
+  await main();
+  // Standard input may still be open, and reading it keeps the process alive.
+  Deno.exit(0);
+}

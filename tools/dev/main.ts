@@ -1,0 +1,218 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task dev`: the service with everything it needs, on a machine that may have nothing.
+ *
+ * `--embedded` takes the embedded servers whatever else there is. `--data FOLDER` keeps the embedded
+ * data elsewhere than in `.data/`. `--cluster` starts a Redis Cluster and takes that.
+ *
+ * @module
+ */
+import { connect } from "@db/driver";
+import { readCa } from "../../server/certificates.ts";
+import { readOptions, reasonOf } from "../../server/command_line.ts";
+import { type Config, ConfigError, parseConfig } from "../../server/config.ts";
+import { adviceTo } from "../../db/advice.ts";
+import { ensureDatabase } from "../../db/ensure_database.ts";
+import { migrate } from "../../db/migrate.ts";
+import { isEmpty, seedUsers } from "../../db/seed_users.ts";
+import { redactUrl } from "../../server/redact_url.ts";
+import { type BackingServers, chooseServers, type Origin } from "./backing_servers.ts";
+import { ChildProcess, DATA_FOLDER } from "../child_process.ts";
+import {
+  definedOnly,
+  developmentEnvironment,
+  devEnvFile,
+  type Environment,
+} from "../environment.ts";
+import { Machine } from "./machine.ts";
+import { permissionFlags } from "../permissions.ts";
+import { announcedNodes } from "../redis_nodes.ts";
+
+const COMMAND = {
+  name: "deno task dev",
+  help: `deno task dev [--embedded] [--cluster] [--data FOLDER]
+
+The service on this machine, restarted on every change of its files. Takes the servers of REDIS_URL and
+DATABASE_URL, else those it finds, else starts them with Docker Compose, else brings its own.
+
+  --embedded     bring its own, whatever else there is: PGlite, and a cache in memory
+  --cluster      start a Redis Cluster, and take that
+  --data FOLDER  where the embedded Postgres keeps its data (.data)`,
+  options: {
+    embedded: { type: "boolean", default: false },
+    cluster: { type: "boolean", default: false },
+    data: { type: "string", default: DATA_FOLDER },
+  },
+} as const;
+
+/** PGlite has one session, for which more connections would only queue, and passes no wake-ups on. */
+const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
+
+/** What `deno task load` must know to start a service like this one. */
+const NOTED = [
+  "REDIS_URL",
+  "REDIS_NODES",
+  "REDIS_CA_FILE",
+  "DATABASE_URL",
+  "DATABASE_CA_FILE",
+  "DATABASE_POOL_MAX",
+  "CHANGES_LISTEN",
+];
+const STATEMENT_TIMEOUT_MS = 60_000;
+
+const ORIGINS: Readonly<Record<Origin, string>> = {
+  configured: "configured",
+  found: "found running",
+  compose: "started with Docker Compose",
+  embedded: "embedded",
+  cluster: "three primaries and three replicas, started here",
+};
+
+const NO_REDIS_PROGRAMS =
+  "Cannot start a Redis Cluster: redis-server and redis-cli are not on the " +
+  "PATH (Debian: redis-server). With Docker: docker compose -f docker-compose.cluster.yml up";
+
+/** Something is in the way that the user can change: its message is all there is to say. */
+class SetUpError extends Error {
+  override readonly name = "SetUpError";
+}
+
+/** Runs until told to stop, and answers the exit code. */
+async function dev(args: readonly string[], stopped: AbortSignal): Promise<number> {
+  const values = readOptions(COMMAND, args);
+  // One process: it is restarted on every change.
+  const env: Environment = { ...await developmentEnvironment(), WORKERS: "1" };
+  const initial = parseConfig(env);
+  checkPortIsFree(initial);
+
+  await using machine = new Machine({
+    dataFolder: values.data,
+    report: (line) => console.log(line),
+  });
+  if (values.cluster && !await machine.hasRedisPrograms()) throw new SetUpError(NO_REDIS_PROGRAMS);
+  const servers = await chooseServers(machine, {
+    configured: { redis: env.REDIS_URL || undefined, postgres: env.DATABASE_URL || undefined },
+    redisUrls: [parseConfig({}).cache.url],
+    postgresUrls: postgresCandidates(),
+    embedded: values.embedded,
+    cluster: values.cluster,
+  });
+  if (stopped.aborted) return 0;
+  const chosen = environmentFor(servers, env);
+  const config = parseConfig(chosen);
+  const inserted = await prepareDatabase(config);
+  if (stopped.aborted) return 0;
+  await using _note = await noteServers(values.data, chosen);
+  const announced = await announcedNodes(config, (line) => console.log(line));
+  console.log(welcome(config, servers, inserted));
+
+  const flags = permissionFlags(config, announced);
+  await using service = ChildProcess.deno(
+    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), ...serviceArgs(flags)],
+    { env: definedOnly(chosen) },
+  );
+  const untilStopped = Promise.withResolvers<number>();
+  stopped.addEventListener("abort", () => untilStopped.resolve(0));
+  return await Promise.race([untilStopped.promise, service.status.then(({ code }) => code)]);
+}
+
+function serviceArgs(flags: readonly string[]): string[] {
+  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts"];
+}
+
+/** The default user with its password, then the user of this session, whom local servers often trust. */
+function postgresCandidates(): string[] {
+  const url = parseConfig({}).database.url;
+  const user = Deno.env.get("USER") ?? Deno.env.get("USERNAME");
+  if (!user) return [url];
+  const asUser = new URL(url);
+  asUser.username = encodeURIComponent(user);
+  asUser.password = "";
+  return [url, asUser.href];
+}
+
+function checkPortIsFree({ http }: Config): void {
+  try {
+    Deno.listen({ hostname: http.hostname, port: http.port }).close();
+  } catch (error) {
+    const [what, advice] = error instanceof Deno.errors.AddrInUse
+      ? ["the port is in use", "Stop what uses it, or choose another: PORT=3001 deno task dev"]
+      : [reasonOf(error), "Are HOST and PORT right?"];
+    const address = `${http.hostname}:${http.port}`;
+    throw new SetUpError(`Cannot listen at ${address}: ${what}. ${advice}`, { cause: error });
+  }
+}
+
+function environmentFor(servers: BackingServers, env: Environment): Environment {
+  const embedded = servers.postgres.origin === "embedded";
+  return {
+    ...env,
+    REDIS_URL: servers.redis.url,
+    DATABASE_URL: servers.postgres.url,
+    ...(embedded ? EMBEDDED_ENV : {}),
+  };
+}
+
+/** Makes the database, its schema and, in an empty table, the sample users. Answers how many. */
+async function prepareDatabase(config: Config): Promise<number> {
+  const { url, caFile } = config.database;
+  try {
+    const trusted = await readCa(caFile);
+    await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
+    await using database = connect({
+      url,
+      ...trusted,
+      poolMax: 2,
+      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
+    });
+    await migrate(database);
+    return await isEmpty(database) ? await seedUsers(database) : 0;
+  } catch (error) {
+    const text = `Cannot use ${redactUrl(url)}: ${reasonOf(error)}${adviceTo(error)}`;
+    throw new SetUpError(text, { cause: error });
+  }
+}
+
+/** Leaves the choice where `deno task load` finds it, for as long as this runs. */
+async function noteServers(dataFolder: string, env: Environment): Promise<AsyncDisposable> {
+  const path = devEnvFile(dataFolder);
+  await Deno.mkdir(dataFolder, { recursive: true });
+  const lines = NOTED
+    .flatMap((name) => env[name] ? [`${name}="${env[name]}"\n`] : []);
+  await Deno.writeTextFile(path, lines.join(""), { mode: 0o600 });
+  return { [Symbol.asyncDispose]: () => Deno.remove(path) };
+}
+
+function welcome(config: Config, servers: BackingServers, inserted: number): string {
+  const { hostname, port } = config.http;
+  const base = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  const { redis, postgres } = servers;
+  return `
+  Redis     ${redactUrl(redis.url)} (${ORIGINS[redis.origin]})
+  Postgres  ${redactUrl(postgres.url)} (${ORIGINS[postgres.origin]}${
+    inserted > 0 ? `, ${inserted} sample users inserted` : ""
+  })
+
+  Open ${base} for the dashboard, or try, twice:
+    curl ${base}/users/1
+    curl '${base}/users?page=1&limit=10'
+    curl ${base}/cache/stats
+`;
+}
+
+async function main(): Promise<number> {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort());
+  }
+  try {
+    return await dev(Deno.args, stop.signal);
+  } catch (error) {
+    if (!(error instanceof SetUpError || error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    return 1;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main());

@@ -1,0 +1,122 @@
+/**
+ * Faults in the middle of a load. They happen to servers that were started for it, and to no others.
+ *
+ * @module
+ */
+import { connect } from "@db/driver";
+import { seed } from "../../seed.ts";
+import { type PostgresServer, startPostgres } from "../servers/postgres_server.ts";
+import { type RedisServer, startRedis } from "../servers/redis_server.ts";
+
+/** The options that ask for a fault. */
+export type FaultName = "kill-redis-at" | "hang-redis-at" | "stop-postgres-at";
+
+/** What happens in a fault. */
+export interface FaultKind {
+  /** How it begins, in words. */
+  readonly begins: string;
+  /** How it ends: the second half of that sentence. */
+  readonly ends: string;
+  /** Lets it begin. */
+  readonly begin: (servers: OwnServers) => Promise<void>;
+  /** Lets it end. */
+  readonly end: (servers: OwnServers) => Promise<void>;
+}
+
+/** The faults by the option that asks for one. */
+export const FAULTS: Readonly<Record<FaultName, FaultKind>> = {
+  "kill-redis-at": {
+    begins: "Redis is killed",
+    ends: "started again, empty,",
+    begin: ({ redis }) => redis.kill(),
+    end: ({ redis }) => redis.start(),
+  },
+  "hang-redis-at": {
+    begins: "Redis hangs",
+    ends: "goes on",
+    begin: ({ redis }) => Promise.resolve(redis.pause()),
+    end: ({ redis }) => Promise.resolve(redis.resume()),
+  },
+  "stop-postgres-at": {
+    begins: "Postgres is stopped",
+    ends: "started again",
+    begin: async ({ postgres }) => void await postgres.stop(),
+    end: ({ postgres }) => postgres.start(),
+  },
+};
+
+/** One fault, and when it happens. */
+export interface Fault {
+  /** Which. */
+  readonly name: FaultName;
+  /** When it begins, in seconds from the start of the load. */
+  readonly atS: number;
+  /** How long it lasts. */
+  readonly forS: number;
+}
+
+/** A Redis and a Postgres with users in it, gone on disposal. */
+export class OwnServers implements AsyncDisposable {
+  /** The Redis. */
+  readonly redis: RedisServer;
+  /** The Postgres. */
+  readonly postgres: PostgresServer;
+
+  private constructor(redis: RedisServer, postgres: PostgresServer) {
+    this.redis = redis;
+    this.postgres = postgres;
+  }
+
+  /**
+   * Starts both and makes `count` users.
+   *
+   * @throws {Deno.errors.NotFound} `redis-server`, or `initdb` and `postgres`, are not on this machine.
+   */
+  static async start(count: number): Promise<OwnServers> {
+    await using started = new AsyncDisposableStack();
+    const redis = started.use(await startRedis());
+    const postgres = started.use(await startPostgres());
+    await using database = connect({ url: postgres.url, poolMax: 2 });
+    await seed(database, { count });
+    started.move();
+    return new OwnServers(redis, postgres);
+  }
+
+  /** Lets a fault happen while `work` runs. Both servers run again when it is over. */
+  async during<T>(fault: Fault | undefined, work: () => Promise<T>): Promise<T> {
+    if (fault === undefined) return await work();
+    const over = new AbortController();
+    const happening = this.#happen(fault, over.signal);
+    try {
+      return await work();
+    } finally {
+      over.abort();
+      await happening;
+    }
+  }
+
+  /** Ends both. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.redis[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+  }
+
+  async #happen({ name, atS, forS }: Fault, over: AbortSignal): Promise<void> {
+    const { begin, end } = FAULTS[name];
+    await passed(atS, over);
+    if (over.aborted) return;
+    await begin(this);
+    await passed(forS, over);
+    await end(this);
+  }
+}
+
+/** Resolves after that time, or at once when it no longer matters. */
+async function passed(seconds: number, over: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, seconds * 1_000);
+  over.addEventListener("abort", () => resolve(), { once: true });
+  if (over.aborted) resolve();
+  await promise;
+  clearTimeout(timer);
+}

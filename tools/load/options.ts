@@ -1,0 +1,86 @@
+/**
+ * What `deno task load` was asked for.
+ *
+ * @module
+ */
+import { misused, readOptions } from "../../server/command_line.ts";
+import { type Fault, type FaultName, FAULTS } from "./faults.ts";
+
+const REPORT_FILE = "load-report.html";
+const FAULT_SECONDS = 5;
+
+const COMMAND = {
+  name: "deno task load",
+  help: `deno task load [--url URL] [--seconds NUMBER] [--json] [--report [FILE] [FAULT]]
+
+What the cache is worth: the same work on a running service, and on one that is started here with
+CACHE=off. Clears the cache on the way. With an ADMIN_TOKEN, set the same one here.
+
+  --url URL         the service (http://127.0.0.1:3000)
+  --seconds NUMBER  how long the steady load lasts, 1 to 600 (5)
+  --json            the table as JSON
+  --report [FILE]   a page with charts of a steady load besides (${REPORT_FILE})
+
+One fault in the middle of the report's load, for five seconds, on servers started for it:
+  --kill-redis-at 10s
+  --hang-redis-at 10s
+  --stop-postgres-at 10s`,
+  options: {
+    url: { type: "string", default: "http://127.0.0.1:3000" },
+    seconds: { type: "string", default: "5" },
+    json: { type: "boolean", default: false },
+    report: { type: "string" },
+    "kill-redis-at": { type: "string" },
+    "hang-redis-at": { type: "string" },
+    "stop-postgres-at": { type: "string" },
+  },
+} as const;
+
+/** What was asked for. */
+export interface LoadOptions {
+  /** The service that has the cache. */
+  readonly url: string;
+  /** How long the steady loads last. */
+  readonly seconds: number;
+  /** Whether the table is for machines. */
+  readonly json: boolean;
+  /** The file that the page with charts goes to. */
+  readonly report?: string;
+  /** What happens in the middle of it. */
+  readonly fault?: Fault;
+}
+
+/** Reads the command line. Ends the process where it asks for what cannot be. */
+export function loadOptions(args: readonly string[]): LoadOptions {
+  const options = optionsFrom(args);
+  return typeof options === "string" ? misused(COMMAND, `Cannot measure: ${options}`) : options;
+}
+
+/** What was asked for, or what is wrong with it. */
+function optionsFrom(args: readonly string[]): LoadOptions | string {
+  const values = readOptions(
+    COMMAND,
+    // `--report` alone takes the usual name.
+    args.flatMap((arg, at) =>
+      arg === "--report" && (args[at + 1] ?? "--").startsWith("--") ? [arg, REPORT_FILE] : [arg]
+    ),
+  );
+  const seconds = Number(values.seconds);
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600 || !URL.canParse(values.url)) {
+    return "--url takes a URL, --seconds a whole number from 1 to 600";
+  }
+  const faults: Fault[] = [];
+  for (const name of Object.keys(FAULTS) as FaultName[]) {
+    const text = values[name];
+    if (text === undefined) continue;
+    const atS = Number(/^(\d{1,3})s?$/.exec(text)?.[1] ?? NaN);
+    if (!(atS >= 1)) return `--${name} takes seconds from 1 to 999, as in 10s`;
+    faults.push({ name, atS, forS: FAULT_SECONDS });
+  }
+  const [fault] = faults;
+  if (faults.length > 1) return "one fault at a time";
+  const { report } = values;
+  if (fault !== undefined && report === undefined) return `--${fault.name} needs --report`;
+  const asked = { url: values.url, seconds, json: values.json };
+  return { ...asked, ...(report === undefined ? {} : { report }), ...(fault ? { fault } : {}) };
+}

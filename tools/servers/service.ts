@@ -1,0 +1,102 @@
+import { fileURLToPath } from "node:url";
+import { parseConfig } from "../../server/config.ts";
+import { permissionFlags } from "../permissions.ts";
+import { eventually } from "./eventually.ts";
+import { freePort } from "./free_port.ts";
+import { ServerProcess } from "./server_process.ts";
+
+/** Options of {@linkcode startService}. */
+export interface ServiceOptions {
+  /** The service's configuration. It sees nothing else of this process's environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The source tree to run, with a slash at its end. Default: this one. */
+  readonly root?: string;
+  /** The path that must answer 200 before the service counts as started. Default `/readyz`. */
+  readonly readyPath?: string;
+  /** How long it may take to be ready. Default 30,000. */
+  readonly readyWithinMs?: number;
+  /** Listens for an inspector on this port, which the tests may use and nobody in production has. */
+  readonly inspectorPort?: number;
+}
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What Deno itself needs of the environment to find its cache. */
+const denoVariables = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+
+/** The real service in a process of its own. */
+export class Service extends ServerProcess {
+  /** The port it listens on, also after a restart. */
+  readonly port: number;
+  /** `http://127.0.0.1:{port}`. */
+  readonly url: string;
+
+  /** Use {@linkcode startService}. */
+  constructor(port: number, options: ServiceOptions) {
+    const url = `http://127.0.0.1:${port}`;
+    const env = { ...options.env, HOST: "127.0.0.1", PORT: String(port) };
+    const { readyWithinMs = 30_000, inspectorPort } = options;
+    const inspect = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
+    super({
+      command: Deno.execPath(),
+      args: ["run", ...inspect, ...runFlags(env), `${options.root ?? root}main.ts`],
+      clearEnv: true,
+      env: { ...denoEnvironment(), ...env },
+      ready: (_, signal) =>
+        answers(`${url}${options.readyPath ?? "/readyz"}`, signal, readyWithinMs - 500),
+      readyWithinMs,
+    });
+    this.port = port;
+    this.url = url;
+  }
+
+  /** Requests a path of the service. */
+  fetch(path: string, init?: RequestInit): Promise<Response> {
+    return fetch(this.url + path, init);
+  }
+}
+
+/** Starts the service on a free port and waits until it is ready. */
+export async function startService(options: ServiceOptions = {}): Promise<Service> {
+  const service = new Service(freePort(), options);
+  await service.start();
+  return service;
+}
+
+/**
+ * Waits until the cache is in use. A service is ready before: it answers from the database until Redis
+ * has been connected to and may be trusted.
+ */
+export async function cacheInUse(service: Service, path = "/users/1"): Promise<void> {
+  await eventually(async () => {
+    const response = await service.fetch(path);
+    const { source } = await response.json();
+    if (source !== "cache") throw new Error(`Cannot use the cache: ${path} came from ${source}`);
+  });
+}
+
+/** Gives up just before the process's own bound does, which could not say what was answered. */
+async function answers(url: string, signal: AbortSignal, deadlineMs: number): Promise<void> {
+  await eventually(async () => {
+    const response = await fetch(url, { signal });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`Cannot use ${url}: it answers ${response.status} ${text}`);
+  }, { deadlineMs, signal });
+}
+
+function denoEnvironment(): Record<string, string> {
+  const found = denoVariables.map((name) => [name, Deno.env.get(name)] as const);
+  return Object.fromEntries(
+    found.filter((pair): pair is [string, string] => pair[1] !== undefined),
+  );
+}
+
+/** The permissions it has in production, under the import map that the suite runs under. */
+function runFlags(env: Readonly<Record<string, string>>): string[] {
+  const flags = permissionFlags(parseConfig(env));
+  const importMap = Deno.env.get("TEST_IMPORT_MAP");
+  if (!importMap) return flags;
+  // What the other map names is remote code.
+  const local = flags.filter((flag) => flag !== "--no-remote");
+  return [...local, "--no-lock", "--import-map", importMap];
+}
