@@ -33,7 +33,10 @@ async function blocksOf(page: string): Promise<Block[]> {
 async function copyOfTree(): Promise<AsyncDisposable & { readonly root: string }> {
   const directory = await Deno.makeTempDir({ prefix: "lookaside_guide_" });
   for await (const { name } of Deno.readDir(root)) {
-    const needed = /\.(ts|json)$|^deno\.lock$|^(cache|db|routes|web|tools|tests)$/.test(name);
+    const needed =
+      /\.(ts|json)$|^deno\.lock$|^(cache|changes|db|proof|routes|server|tests|tools|web)$/.test(
+        name,
+      );
     if (needed) await cp(root + name, `${directory}/${name}`, { recursive: true });
   }
   return {
@@ -141,10 +144,10 @@ describe("docs/cache-your-own-table.md", () => {
   });
 });
 
-describe("docs/cache-a-report.md", () => {
+describe("docs/how-to/cache-a-report.md", () => {
   it("makes the report once for a hundred callers, and anew once it is invalidated", async () => {
     await using database = await createSeededDatabase(100);
-    const [block] = await blocksOf("cache-a-report.md");
+    const [block] = await blocksOf("how-to/cache-a-report.md");
     await using tree = await copyOfTree();
     const prefix = `t${crypto.randomUUID().slice(0, 8)}`;
     const program = (block?.text ?? "").replace('"reports"', `"${prefix}"`);
