@@ -11,7 +11,7 @@ COPY db/ db/
 COPY routes/ routes/
 COPY server/ server/
 COPY web/ web/
-COPY tools/healthcheck.ts tools/
+COPY tools/command_line.ts tools/healthcheck.ts tools/
 COPY *.ts ./
 RUN chown deno:deno "$DENO_DIR"
 USER deno

@@ -12,13 +12,14 @@
  */
 import { connect } from "@db/driver";
 import { readCa } from "./server/certificates.ts";
-import { misused, readOptions, reasonOf } from "./server/command_line.ts";
+import { misused, readOptions } from "./tools/command_line.ts";
 import { ConfigError, parseConfig, readEnvironment } from "./server/config.ts";
 import { adviceTo } from "./db/advice.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
 import { migrate } from "./db/migrate.ts";
 import { type SeedOptions, seedUsers } from "./db/seed_users.ts";
+import { messageOf } from "./server/message_of.ts";
 import { redactUrl } from "./server/redact_url.ts";
 
 /** Ids are 32-bit integers. */
@@ -83,7 +84,7 @@ export async function runSeed(env: Readonly<Record<string, string | undefined>>)
   } catch (error) {
     const text = error instanceof ConfigError
       ? error.message
-      : `Cannot seed ${where}: ${reasonOf(error)}${adviceTo(error)}`;
+      : `Cannot seed ${where}: ${messageOf(error)}${adviceTo(error)}`;
     console.error(text);
     return 1;
   }

@@ -10,7 +10,7 @@
  */
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { readOptions } from "../server/command_line.ts";
+import { readOptions } from "../tools/command_line.ts";
 import { startRedis } from "../tools/servers/redis_server.ts";
 import { createTestDatabase, type TestDatabase } from "../tests/support/test_database.ts";
 import { chartOf, figure } from "./chart.ts";

@@ -17,6 +17,7 @@ import {
   redisUrl,
 } from "./_values.ts";
 import type { ServerAddress } from "../cache/topologies/url.ts";
+import type { LogLevel } from "./logging.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -33,9 +34,6 @@ const CORS_ORIGINS_MAX = 100;
 const WORKERS_MAX = 64;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
-
-/** Severities of log records, from the most talkative. */
-export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
 /** What the HTTP server takes. */
 export interface HttpConfig {

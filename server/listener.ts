@@ -4,6 +4,12 @@
  * @module
  */
 
+import type { Logger } from "@logtape/logtape";
+import type { Config } from "./config.ts";
+import { messageOf } from "./message_of.ts";
+import { redactUrl } from "./redact_url.ts";
+import { StartError } from "./start_error.ts";
+
 /** How long until it listens anew. */
 const RELISTEN_MS = 50;
 
@@ -85,4 +91,40 @@ export class Listener {
       .finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
   }
+}
+
+/**
+ * Answers requests where the configuration says.
+ *
+ * @throws {StartError} It cannot be listened there.
+ */
+export function listen(config: Config, handler: Deno.ServeHandler, logger: Logger): Listener {
+  const { hostname, port } = config.http;
+  try {
+    return new Listener({
+      hostname,
+      port,
+      reusePort: config.workers > 1,
+      onListen: (address) =>
+        logger.info("listening on {url}", {
+          url: `http://${bracketed(address.hostname)}:${address.port}`,
+          redis: redactUrl(config.cache.url),
+          postgres: redactUrl(config.database.url),
+          cache: config.cache.enabled,
+        }),
+      onError: (error) =>
+        logger.error("Cannot accept connections: {reason}; idle ones are closed", {
+          reason: messageOf(error),
+        }),
+    }, handler);
+  } catch (error) {
+    const why = error instanceof Deno.errors.AddrInUse ? "the port is in use" : messageOf(error);
+    throw new StartError(`Cannot listen at ${bracketed(hostname)}:${port}: ${why}`, {
+      cause: error,
+    });
+  }
+}
+
+function bracketed(hostname: string): string {
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
 }

@@ -16,7 +16,11 @@ import {
 import { getPrettyFormatter } from "@logtape/pretty";
 import { redactByPattern, type RedactionPattern } from "@logtape/redaction";
 import type { CacheEvent, Clock, LookupEvent } from "../cache/mod.ts";
-import type { LogLevel } from "./config.ts";
+import type { ErrorListener } from "../routes/app.ts";
+import { messageOf } from "./message_of.ts";
+
+/** Severities of log records, from the most talkative. */
+export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
 /** The password of a URL anywhere in a text, up to the last `@` before the path. */
 const URL_PASSWORD: RedactionPattern = {
@@ -178,9 +182,33 @@ export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
   };
 }
 
-/** An error as a log shows it: the message, without the stack that only a defect deserves. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+/** Makes the listener to requests that failed through no fault of the client's. */
+export function requestErrorLogger(logger: Logger): ErrorListener {
+  return (error, { method, path, status }) => {
+    const record = { method, path, status, reason: messageOf(error) };
+    if (status === 503) logger.warn("{status} {method} {path}: {reason}", record);
+    else logger.error("{status} {method} {path}: {reason}", { ...record, error });
+  };
+}
+
+/** Tells how warming went. It runs beside the first requests: a cold start must not wait for a warm one. */
+export async function logWarming(work: Promise<number>, logger: Logger): Promise<void> {
+  try {
+    logger.info("warmed {count} users", { count: await work });
+  } catch (error) {
+    logger.warn("Cannot warm the cache: {reason}", { reason: messageOf(error) });
+  }
+}
+
+/** Ends the process after a defect, which leaves it in a state nobody has thought about. */
+export function endOnDefects(logger: Logger): void {
+  const end = (event: Event, error: unknown) => {
+    event.preventDefault();
+    logger.fatal("ended by a defect: {reason}", { reason: messageOf(error), error });
+    Deno.exit(1);
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => end(event, event.reason));
+  globalThis.addEventListener("error", (event) => end(event, event.error));
 }
 
 /** The address that Deno does not let this process connect to, if that is what is wrong. */

@@ -16,7 +16,8 @@ import {
   sentinelOptions,
 } from "../cache/topologies/servers.ts";
 import { parseTopology } from "../cache/topologies/url.ts";
-import type { Allowance, RateLimiter } from "../routes/app.ts";
+import type { Allowance, Limits, RateLimiter } from "../routes/app.ts";
+import type { HttpConfig } from "./config.ts";
 
 const WINDOW_MS = 60_000;
 /** How many clients are counted in memory. */
@@ -44,6 +45,15 @@ export class RateLimits implements Disposable {
   /** Connects with the first request that is counted. */
   constructor(options: RateLimitOptions) {
     this.#options = options;
+  }
+
+  /** The limits that the configuration asks for. */
+  of({ adminRateLimit, clientRateLimit, trustedProxies }: HttpConfig): Limits {
+    return {
+      ...(adminRateLimit === 0 ? {} : { admin: this.perMinute("admin", adminRateLimit) }),
+      ...(clientRateLimit === 0 ? {} : { clients: this.perMinute("client", clientRateLimit) }),
+      trustedProxies,
+    };
   }
 
   /** Allows a client `limit` requests a minute. */

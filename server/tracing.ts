@@ -13,6 +13,7 @@ import {
   type Lookup,
 } from "../cache/mod.ts";
 import type { Database, Queryable, SqlValue } from "../db/database.ts";
+import { messageOf } from "./message_of.ts";
 
 const tracer = trace.getTracer("lookaside");
 
@@ -98,8 +99,4 @@ async function spanned<T>(
       span.end();
     }
   });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -7,7 +7,7 @@
  * @module
  */
 import { resolve } from "node:path";
-import { readOptions } from "../server/command_line.ts";
+import { readOptions } from "./command_line.ts";
 import { sourceFiles } from "./source_files.ts";
 
 /** One thing to check: a run of `deno` that must succeed. */

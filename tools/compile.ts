@@ -11,7 +11,7 @@
  * @module
  */
 import { dirname, resolve } from "node:path";
-import { readOptions } from "../server/command_line.ts";
+import { readOptions } from "./command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
 import { ROOT } from "./child_process.ts";
 import { permissionFlags } from "./permissions.ts";

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { readOptions } from "../server/command_line.ts";
+import { readOptions } from "./command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
 import { configureLogging } from "../server/logging.ts";
 import { ROOT } from "./child_process.ts";

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { misused, readOptions } from "../../server/command_line.ts";
+import { misused, readOptions } from "../../tools/command_line.ts";
 import { AGREEMENT_MS_MAX, render, runConsistency } from "./run.ts";
 
 const COMMAND = {

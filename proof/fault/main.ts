@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { misused, readOptions } from "../../server/command_line.ts";
+import { misused, readOptions } from "../../tools/command_line.ts";
 import { measureBaseline } from "./row.ts";
 import { FAULTS, renderTable, runTable, verdictOf } from "./table.ts";
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { misused, readOptions } from "../../server/command_line.ts";
+import { misused, readOptions } from "../../tools/command_line.ts";
 import { type Size, soak } from "./soak.ts";
 
 const MEBIBYTE = 1_048_576;

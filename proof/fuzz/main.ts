@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { misused, readOptions } from "../../server/command_line.ts";
+import { misused, readOptions } from "../../tools/command_line.ts";
 import { startPostgres } from "../../tools/servers/postgres_server.ts";
 import { fuzz } from "./fuzz.ts";
 import { FuzzWorld } from "./world.ts";

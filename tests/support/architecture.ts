@@ -56,7 +56,7 @@ export const rules: Readonly<Record<string, Rule>> = {
       modules,
       (from, _, target = "") =>
         /^(tools|tests|proof)\//.test(target) &&
-        (library.test(from) || /^(server\/|[^/]+$)/.test(from)),
+        (library.test(from) || /^(server\/|main\.ts$)/.test(from)),
     ),
   "a private file is imported from its own folder alone": (modules) =>
     importsThat(

@@ -10,7 +10,8 @@
  */
 import { connect } from "@db/driver";
 import { readCa } from "../../server/certificates.ts";
-import { readOptions, reasonOf } from "../../server/command_line.ts";
+import { readOptions } from "../command_line.ts";
+import { messageOf } from "../../server/message_of.ts";
 import { type Config, ConfigError, parseConfig } from "../../server/config.ts";
 import { adviceTo } from "../../db/advice.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
@@ -138,7 +139,7 @@ function checkPortIsFree({ http }: Config): void {
   } catch (error) {
     const [what, advice] = error instanceof Deno.errors.AddrInUse
       ? ["the port is in use", "Stop what uses it, or choose another: PORT=3001 deno task dev"]
-      : [reasonOf(error), "Are HOST and PORT right?"];
+      : [messageOf(error), "Are HOST and PORT right?"];
     const address = `${http.hostname}:${http.port}`;
     throw new SetUpError(`Cannot listen at ${address}: ${what}. ${advice}`, { cause: error });
   }
@@ -169,7 +170,7 @@ async function prepareDatabase(config: Config): Promise<number> {
     await migrate(database);
     return await isEmpty(database) ? await seedUsers(database) : 0;
   } catch (error) {
-    const text = `Cannot use ${redactUrl(url)}: ${reasonOf(error)}${adviceTo(error)}`;
+    const text = `Cannot use ${redactUrl(url)}: ${messageOf(error)}${adviceTo(error)}`;
     throw new SetUpError(text, { cause: error });
   }
 }

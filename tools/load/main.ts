@@ -15,7 +15,7 @@
  * @module
  */
 import { z } from "zod";
-import { reasonOf } from "../../server/command_line.ts";
+import { messageOf } from "../../server/message_of.ts";
 import { ConfigError, parseConfig } from "../../server/config.ts";
 import { freePort } from "../servers/free_port.ts";
 import { ChildProcess } from "../child_process.ts";
@@ -106,7 +106,7 @@ async function checkIsWritable(path: string): Promise<void> {
   try {
     (await Deno.open(path, { write: true, create: true })).close();
   } catch (error) {
-    throw new LoadError(`Cannot write ${path}: ${reasonOf(error)}`);
+    throw new LoadError(`Cannot write ${path}: ${messageOf(error)}`);
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { misused, readOptions } from "../../server/command_line.ts";
+import { misused, readOptions } from "../command_line.ts";
 import { type Fault, type FaultName, FAULTS } from "./faults.ts";
 
 const REPORT_FILE = "load-report.html";

@@ -47,9 +47,3 @@ export function misused({ name }: Pick<Command<never>, "name">, problem: string)
   console.error(`${problem.replace(/\.?(\n.*)?$/s, "")}. See ${name} --help`);
   Deno.exit(MISUSE);
 }
-
-/** What went wrong, and why, in one line for a person at a terminal. */
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${reasonOf(error.cause)}`;
-}

@@ -1,0 +1,25 @@
+/**
+ * Errors as one line of a log or of a terminal: the message and that of each cause, without the stacks,
+ * which only a defect deserves.
+ *
+ * @module
+ */
+
+/** How many causes of causes are told. */
+const DEPTH_MAX = 5;
+
+/** The message of an error and of what caused it, each said once. */
+export function messageOf(error: unknown, depth = 0): string {
+  if (!(error instanceof Error)) return String(error);
+  const own = ownMessage(error);
+  if (error.cause === undefined || depth >= DEPTH_MAX) return own;
+  const cause = messageOf(error.cause, depth + 1);
+  return own.includes(cause) ? own : `${own}: ${cause}`;
+}
+
+/** Node leaves the message empty where a name has several addresses and none of them answers. */
+function ownMessage(error: Error): string {
+  if (error.message !== "") return error.message;
+  if (!(error instanceof AggregateError)) return error.name;
+  return [...new Set(error.errors.map((each) => messageOf(each, DEPTH_MAX)))].join("; ");
+}

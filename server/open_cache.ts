@@ -1,0 +1,124 @@
+/**
+ * The cache and what keeps it coherent with the database, from the configuration.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+import { Audit } from "../changes/audit.ts";
+import { Relays } from "../changes/relays.ts";
+import { type Cache, systemRuntime } from "../cache/mod.ts";
+import type { Database } from "../db/database.ts";
+import type { Users } from "../db/users.ts";
+import { InvalidationLog } from "../routes/invalidation_log.ts";
+import { loadUser } from "../routes/users.ts";
+import type { Config } from "./config.ts";
+import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./logging.ts";
+import { messageOf } from "./message_of.ts";
+import { doneWithin } from "./within.ts";
+
+/** How long the service waits for a Redis that does not even refuse before it is ready without. */
+const REDIS_START_MS = 5_000;
+
+/** The Redis URL of a cache that is this process's own. */
+export const IN_MEMORY = "memory:";
+
+/** What {@linkcode openCache} takes. */
+export interface OpenCacheOptions {
+  /** What the service was told. */
+  readonly config: Config;
+  /** Where changes are recorded. */
+  readonly database: Database;
+  /** Certificates of those who may vouch for Redis. */
+  readonly trusted: { readonly ca?: string };
+  /** The class to make: one that traces, where spans are sent. */
+  readonly CacheClass: typeof Cache;
+  /** What closes both. */
+  readonly resources: AsyncDisposableStack;
+  /** Told what happens. */
+  readonly logger: Logger;
+}
+
+/** A cache that follows the database. */
+export interface OpenCache {
+  /** The cache. */
+  readonly cache: Cache;
+  /** What relays the changes. */
+  readonly changes: Relays;
+  /** What was invalidated last. */
+  readonly invalidations: InvalidationLog;
+  /** Resolves once what was committed before the start cannot invalidate what is filled from now on. */
+  readonly settled: () => Promise<void>;
+}
+
+/** Makes the cache and begins to relay changes to it. */
+export function openCache(
+  { config, database, trusted, CacheClass, resources, logger }: OpenCacheOptions,
+): OpenCache {
+  const redisTried = Promise.withResolvers<void>();
+  const logEvent = cacheEventLogger(logger);
+  // What the cache asks of the feed, it asks once it is connected: later than both are made.
+  const cache: Cache = resources.use(
+    new CacheClass({
+      ...trusted,
+      ...config.cache,
+      catchUp: (request) => changes.catchUp(request),
+      // That its connections end is no news while it closes.
+      onEvent: (event) => {
+        const refused = event.type === "redis-error" && event.command === "connect";
+        if (event.type === "caught-up" || refused) redisTried.resolve();
+        if (!resources.disposed) logEvent(event);
+      },
+      ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
+    }),
+  );
+  const invalidations = new InvalidationLog(systemRuntime.clock);
+  const changes = resources.use(
+    new Relays(cache.servers, database, {
+      ...config.changes,
+      nameOf: (server) => cacheName(config, server),
+      cacheEnds: config.cache.url === IN_MEMORY,
+      onInvalidated: (names) => invalidations.note("change feed", names),
+      onError: relayErrorLogger(logger, systemRuntime.clock),
+    }),
+  );
+  // With the cache off there is nothing to invalidate here, and others must not miss what they should.
+  if (config.cache.enabled) changes.start();
+  const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
+  const redisWaited = inUse ? doneWithin(REDIS_START_MS, redisTried.promise) : undefined;
+  const settled = async () => {
+    if (config.cache.enabled) await (redisWaited ?? changes.catchUpAll());
+  };
+  return { cache, changes, invalidations, settled };
+}
+
+/** Compares a share of the answers with the database, where that is asked for. */
+export function openAudit(
+  config: Config,
+  { cache, users, logger }: {
+    readonly cache: Cache;
+    readonly users: Users;
+    readonly logger: Logger;
+  },
+): Audit | undefined {
+  if (config.auditRatio === 0) return undefined;
+  return new Audit({
+    ratio: config.auditRatio,
+    propagationMs: config.cache.memoryLeaseMs + config.changes.pollMs,
+    cache,
+    load: (key) => loadUser(users, key),
+    onStale: (key) => logger.error("the cache answered an old {key}", { key }),
+    onError: (error) => logger.warn("Cannot audit: {reason}", { reason: messageOf(error) }),
+    clock: systemRuntime.clock,
+    random: systemRuntime.random,
+  });
+}
+
+/**
+ * What a server of this cache is called in the database: the same in every instance that uses it, in a
+ * ring of whatever others. Without the key version, for an invalidation covers the neighbouring ones.
+ */
+function cacheName({ cache: { url, prefix }, changes }: Config, server: string): string {
+  if (url === IN_MEMORY) return `${IN_MEMORY}${crypto.randomUUID()}`;
+  if (changes.cacheName === undefined) return `redis:${server}/${prefix}`;
+  return url.includes("-ring:") ? `${changes.cacheName}/${server}` : changes.cacheName;
+}

@@ -1,0 +1,19 @@
+/** Answers what `work` does, or `late` once `timeoutMs` are over. A failure is passed on. */
+export async function within<T, Late>(
+  timeoutMs: number,
+  work: Promise<T>,
+  late: Late,
+): Promise<T | Late> {
+  const over = Promise.withResolvers<Late>();
+  const timer = setTimeout(() => over.resolve(late), timeoutMs);
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Answers whether `work` is done in time. A failure is passed on. */
+export function doneWithin(timeoutMs: number, work: Promise<unknown>): Promise<boolean> {
+  return within(timeoutMs, work.then(() => true), false);
+}
