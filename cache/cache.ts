@@ -1,4 +1,3 @@
-import { deferred } from "./deferred.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import type { LoadPlan } from "./fills.ts";
@@ -16,7 +15,7 @@ import {
 } from "./options.ts";
 import { placesOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
-import { type Runtime, systemRuntime } from "./runtime.ts";
+import { type Runtime, systemRuntime, within } from "./runtime.ts";
 import { type CacheServer, Shard } from "./shard.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { StoreInfo } from "./store.ts";
@@ -492,10 +491,7 @@ export class Cache implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    const { promise: timeout, resolve } = deferred<void>();
-    const timer = this.#runtime.clock.after(CLOSE_MS_MAX, resolve);
-    await Promise.race([Promise.all(this.#background), timeout]);
-    timer.cancel();
+    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background));
     for (const shard of this.#shards) shard.stop();
     this.#loads.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load gives its lease back, which takes a connection.

@@ -1,4 +1,4 @@
-import type { Runtime } from "./runtime.ts";
+import { retryDelayMs, type Runtime } from "./runtime.ts";
 
 const RETRY_MS_MAX = 500;
 
@@ -110,7 +110,7 @@ export class CatchUp {
       } catch (error) {
         if (this.#closed) return;
         this.#options.onError(error);
-        const delayMs = Math.min(++failures * 50, RETRY_MS_MAX);
+        const delayMs = retryDelayMs(++failures, RETRY_MS_MAX);
         await new Promise<void>((resolve) => void this.#runtime.clock.after(delayMs, resolve));
       }
     }

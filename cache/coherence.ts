@@ -1,4 +1,5 @@
 import { CoarseClock } from "./coarse_clock.ts";
+import { fnv1a } from "./hash.ts";
 import type { Clock } from "./runtime.ts";
 
 /** Stripes of the epoch table. Two keys that share one only cost each other an installation. */
@@ -100,11 +101,7 @@ export class Coherence {
   }
 }
 
-/** FNV-1a, 32 bits (Fowler, Noll, Vo), folded to a stripe. */
 function stripe(name: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < name.length; i++) {
-    hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-  }
+  const hash = fnv1a(name);
   return (hash ^ (hash >>> 16)) & (STRIPES - 1);
 }

@@ -103,11 +103,6 @@ export interface CacheOptions {
   readonly heartbeatMs?: number;
   /** How long a Redis command may take. Default 200. */
   readonly commandTimeoutMs?: number;
-  /**
-   * How many replicas must have taken an invalidation before it counts as applied. Slower writes, for
-   * less to lose when one of them takes over. Default 0.
-   */
-  readonly waitReplicas?: number;
   /** How long the right to load one key lasts. Default 5,000. */
   readonly leaseMs?: number;
   /** How long a load may take, waiting for its turn included. Below `leaseMs`. Default 4,000. */
@@ -148,7 +143,6 @@ export type Settings = Readonly<
       | "memoryLeaseMs"
       | "heartbeatMs"
       | "commandTimeoutMs"
-      | "waitReplicas"
       | "leaseMs"
       | "loadTimeoutMs"
       | "waitMsMax"
@@ -173,7 +167,6 @@ export function settingsOf(options: CacheOptions): Settings {
     memoryLeaseMs,
     heartbeatMs: options.heartbeatMs ?? memoryLeaseMs / 4,
     commandTimeoutMs: options.commandTimeoutMs ?? 200,
-    waitReplicas: options.waitReplicas ?? 0,
     leaseMs,
     loadTimeoutMs: options.loadTimeoutMs ?? leaseMs * 0.8,
     waitMsMax: options.waitMsMax ?? leaseMs + 1_000,

@@ -1,5 +1,5 @@
 import type { Coherence } from "./coherence.ts";
-import type { Runtime, Timer } from "./runtime.ts";
+import { retryDelayMs, type Runtime, type Timer } from "./runtime.ts";
 import type { Store } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
 
@@ -89,7 +89,7 @@ export class PendingInvalidations {
   #schedule(): void {
     this.#coherence.suspend();
     if (this.#closed || this.#timer !== undefined || this.#draining !== undefined) return;
-    const delayMs = Math.min(++this.#attempts * 50, RETRY_MS_MAX);
+    const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
     this.#timer = this.#runtime.clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#draining = this.#drain().finally(() => {

@@ -66,6 +66,24 @@ export interface Runtime {
   random(): number;
 }
 
+/** How long to wait before the n-th attempt in a row: 50 ms longer each time, at most `msMax`. */
+export function retryDelayMs(attempts: number, msMax: number): number {
+  return Math.min(attempts * 50, msMax);
+}
+
+/** Waits until `work` has settled, at most for `ms`. Rejects as `work` does if that comes first. */
+export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: Timer | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = clock.after(ms, resolve);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    timer?.cancel();
+  }
+}
+
 /**
  * The real clock and the real dice.
  *

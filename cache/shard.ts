@@ -101,7 +101,7 @@ export class Shard implements CacheServer {
       ? undefined
       : new PendingInvalidations(this.store, this.#coherence, { runtime, newVersion: newNonce });
     this.#catchUp = redis === undefined ? undefined : this.#catchUpOf(redis, place.failsOver);
-    this.popularity = new Popularity(runtime, this.store, parts.track);
+    this.popularity = new Popularity(runtime, redis, parts.track);
     const wiring = {
       ...parts,
       server: this.name,
@@ -180,7 +180,6 @@ export class Shard implements CacheServer {
       keyspace,
       runtime,
       commandTimeoutMs: settings.commandTimeoutMs,
-      waitReplicas: settings.waitReplicas,
       heartbeatMs: settings.heartbeatMs,
       memoryLeaseMs: settings.memoryLeaseMs,
       onError: (command, error) => {

@@ -115,14 +115,8 @@ export interface Store {
   createTags(names: readonly string[], version: string): Promise<string[]>;
   /** Gives every tag a new version. */
   writeTags(names: readonly string[], version: string): Promise<void>;
-  /** Adds to the shared counts of how often keys are read; the counts decay by half each hour. */
-  addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void>;
-  /** The most read keys, most read first. */
-  readPopular(count: number): Promise<string[]>;
   /** Begins the invalidation feed; it re-opens by itself until the store is closed. */
   follow(listener: FeedListener): void;
-  /** Tells one life of the tier from the next: differs after a restart or failover. */
-  identity(): Promise<string>;
   /** What the tier says of itself. */
   info(): Promise<StoreInfo>;
   /** Closes every connection. Commands under way reject. */

@@ -95,8 +95,6 @@ export interface CacheConfig {
   readonly memoryLeaseMs: number;
   /** How long a Redis command may take. */
   readonly commandTimeoutMs: number;
-  /** How many replicas must take an invalidation before a write is answered as applied. */
-  readonly waitReplicas: number;
 }
 
 /** What the change feed takes. Durations in milliseconds. */
@@ -195,7 +193,6 @@ const VARIABLES = {
   CACHE_MEMORY_BYTES: integer(0, MEMORY_BYTES_MAX).default(64 * 1024 ** 2),
   CACHE_MEMORY_LEASE_MS: integer(10, MINUTE_MS).default(1_000),
   CACHE_AUDIT_RATIO: ratio().default(0),
-  CACHE_WAIT_REPLICAS: integer(0, 10).default(0),
   CACHE_WARM: integer(0, WARM_MAX).default(0),
   CHANGES_POLL_MS: integer(10, MINUTE_MS).default(1_000),
   CHANGES_REPLAY_WINDOW_MS: integer(1_000, DAY_MS).default(300_000),
@@ -260,7 +257,6 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       memoryBytes: values.CACHE_MEMORY_BYTES,
       memoryLeaseMs: values.CACHE_MEMORY_LEASE_MS,
       commandTimeoutMs: values.REDIS_COMMAND_TIMEOUT_MS,
-      waitReplicas: values.CACHE_WAIT_REPLICAS,
     }),
     changes: Object.freeze({
       pollMs: values.CHANGES_POLL_MS,

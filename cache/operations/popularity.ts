@@ -1,5 +1,4 @@
 import type { Runtime, Timer } from "../runtime.ts";
-import type { Store } from "../store.ts";
 
 /** Keys that are counted at once: the sketch holds at most twice as many. */
 const COUNTERS = 1_000;
@@ -26,6 +25,14 @@ return 1
 /** A key and about how often it was read. */
 export type KeyCount = readonly [key: string, count: number];
 
+/** The counts that all processes share. */
+export interface SharedCounts {
+  /** Adds to the counts; they decay by half each hour. */
+  addPopular(counts: readonly KeyCount[]): Promise<void>;
+  /** Answers the most read keys, most read first. */
+  readPopular(count: number): Promise<string[]>;
+}
+
 /**
  * Which keys are read most, counted on a sample of the reads in bounded memory.
  *
@@ -36,7 +43,7 @@ export type KeyCount = readonly [key: string, count: number];
  */
 export class Popularity {
   readonly #runtime: Runtime;
-  readonly #store: Store | undefined;
+  readonly #shared: SharedCounts | undefined;
   readonly #track: (work: Promise<void>) => void;
   readonly #counts = new Map<string, number>();
   #untilSample = 1;
@@ -45,11 +52,11 @@ export class Popularity {
 
   constructor(
     runtime: Runtime,
-    store: Store | undefined,
+    shared: SharedCounts | undefined,
     track: (work: Promise<void>) => void,
   ) {
     this.#runtime = runtime;
-    this.#store = store;
+    this.#shared = shared;
     this.#track = track;
   }
 
@@ -58,20 +65,20 @@ export class Popularity {
     if (--this.#untilSample <= 0) this.#count(key);
   }
 
-  /** The most read keys, most read first: of every process, or of this one without a store. */
+  /** The most read keys, most read first: of every process, or of this one without shared counts. */
   async top(count: number): Promise<readonly string[]> {
-    if (this.#store === undefined) return sorted(this.#counts).slice(0, count).map(([key]) => key);
+    if (this.#shared === undefined) return sorted(this.#counts).slice(0, count).map(([key]) => key);
     await this.flush();
-    return await this.#store.readPopular(count);
+    return await this.#shared.readPopular(count);
   }
 
   /** Adds what was counted here to the shared counts. Never rejects: counts may be lost. */
   async flush(): Promise<void> {
-    if (this.#store === undefined || this.#counts.size === 0) return;
+    if (this.#shared === undefined || this.#counts.size === 0) return;
     const counts = sorted(this.#counts).slice(0, COUNTERS);
     this.#counts.clear();
     try {
-      await this.#store.addPopular(counts);
+      await this.#shared.addPopular(counts);
     } catch (_error) {
       // The store has reported it. A hint that is lost costs a slower start, nothing more.
     }
@@ -89,7 +96,7 @@ export class Popularity {
     this.#untilSample = 1 + Math.floor(this.#runtime.random() * (2 * SAMPLE_EVERY - 1));
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     if (this.#counts.size >= 2 * COUNTERS) this.#shrink();
-    if (this.#store !== undefined && this.#timer === undefined && !this.#closed) {
+    if (this.#shared !== undefined && this.#timer === undefined && !this.#closed) {
       this.#timer = this.#runtime.clock.after(FLUSH_MS, () => {
         this.#timer = undefined;
         this.#track(this.flush());

@@ -1,7 +1,6 @@
-import { deferred } from "../deferred.ts";
 import type { Buffer } from "node:buffer";
 import { Cluster, Redis } from "ioredis";
-import type { Clock, Runtime, Timer } from "../runtime.ts";
+import { type Clock, retryDelayMs, type Runtime, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
@@ -166,7 +165,7 @@ export class Feed implements Following {
     this.#end(client);
     this.#listener.closed(reason);
     if (this.#closed) return;
-    const delayMs = Math.min(++this.#attempts * 50, RETRY_MS_MAX);
+    const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
     this.#timer = this.#runtime.clock.after(delayMs, () => void this.#open());
   }
 
@@ -184,10 +183,7 @@ export async function disconnect(client: Redis | Cluster, clock: Clock): Promise
     ),
   );
   if (client.status === "end") return;
-  const { promise: late, resolve } = deferred<void>();
-  // Between two attempts to connect there is no socket, and nothing ever ends.
-  const timer = clock.after(2 * DISCONNECT_MS, resolve);
   client.disconnect();
-  await Promise.race([ended, late]);
-  timer.cancel();
+  // Between two attempts to connect there is no socket, and nothing ever ends.
+  await within(clock, 2 * DISCONNECT_MS, ended);
 }

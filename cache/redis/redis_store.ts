@@ -1,12 +1,12 @@
 import { Buffer } from "node:buffer";
-import { Cluster, type Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
 import { Deadlines } from "./deadlines.ts";
 import { disconnect, type Following } from "./feed.ts";
 import { GetBatch } from "./get_batch.ts";
 import type { Keyspace } from "../keys.ts";
 import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
-import { POPULAR_LUA } from "../operations/popularity.ts";
+import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { Script, type ScriptArguments } from "./scripts.ts";
@@ -42,8 +42,6 @@ export interface RedisStoreOptions {
   readonly heartbeatMs: number;
   /** Without one for this long the feed counts as lost. */
   readonly memoryLeaseMs: number;
-  /** How many replicas must take an invalidation before it counts as applied. */
-  readonly waitReplicas: number;
   /** Called when a command fails. */
   readonly onError: (command: string, error: unknown) => void;
   /** Called when the connection comes or goes. */
@@ -55,12 +53,10 @@ export interface RedisStoreOptions {
 }
 
 /** Tier 2 on the servers of one topology. */
-export class RedisStore implements Store {
+export class RedisStore implements Store, SharedCounts {
   readonly #servers: Servers;
   readonly #client: Client;
-  readonly #invalidating: Client;
   readonly #deadlines: Deadlines;
-  readonly #invalidatingDeadlines: Deadlines;
   readonly #breaker: Breaker;
   readonly #options: RedisStoreOptions;
   readonly #keyspace: Keyspace;
@@ -86,13 +82,6 @@ export class RedisStore implements Store {
       onConnection: options.onConnection,
       onChange: options.onChange,
     }, clock);
-    // WAIT holds up everything behind it on its connection, so no read may stand there.
-    const shared = options.waitReplicas === 0;
-    const waitMs = 2 * options.commandTimeoutMs;
-    this.#invalidatingDeadlines = shared ? this.#deadlines : new Deadlines(clock, waitMs);
-    this.#invalidating = shared
-      ? this.#client
-      : servers.open(waitMs, { onError, onConnection: () => {}, onChange: () => {} }, clock);
   }
 
   /** The state of the circuit breaker. */
@@ -140,8 +129,8 @@ export class RedisStore implements Store {
     const keyspace = this.#keyspace;
     await Promise.all(
       keys.map((key) =>
-        this.#sendInvalidating("invalidate", () =>
-          this.#invalidating.unlink(
+        this.#send("invalidate", () =>
+          this.#client.unlink(
             keyspace.of(key, ""),
             keyspace.of(key, ":lease"),
             ...keyspace.ofNeighbours(key, ""),
@@ -149,7 +138,6 @@ export class RedisStore implements Store {
           ))
       ),
     );
-    await this.#replicated();
   }
 
   readTags(names: readonly string[]): Promise<(string | null)[]> {
@@ -188,24 +176,23 @@ export class RedisStore implements Store {
     await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
       await Promise.all([
-        this.#sendInvalidating(
+        this.#send(
           "set",
           () =>
             name === ROOT_TAG
-              ? this.#invalidating.set(key, version)
-              : this.#invalidating.set(key, version, "PX", TAG_TTL_MS),
+              ? this.#client.set(key, version)
+              : this.#client.set(key, version, "PX", TAG_TTL_MS),
         ),
         // A tag that is missing counts as changed.
-        this.#sendInvalidating(
+        this.#send(
           "invalidate",
-          () => this.#invalidating.unlink(...this.#keyspace.ofNeighbours(name, ":tag")),
+          () => this.#client.unlink(...this.#keyspace.ofNeighbours(name, ":tag")),
         ),
       ]);
     }));
-    await this.#replicated();
   }
 
-  async addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void> {
+  async addPopular(counts: readonly KeyCount[]): Promise<void> {
     const keys = [this.#keyspace.of(ROOT_TAG, ":popular"), this.#keyspace.of(ROOT_TAG, ":decayed")];
     const values = counts.flatMap(([key, count]) => [count, key]);
     await this.#script("popular", POPULAR, { keys, values });
@@ -232,6 +219,7 @@ export class RedisStore implements Store {
     this.#feed?.restart();
   }
 
+  /** Tells one life of the servers from the next: differs after a restart or a failover. */
   async identity(): Promise<string> {
     const lives = (await this.#primaries()).map(async (primary) => {
       const [server, replication] = await Promise.all([
@@ -272,40 +260,13 @@ export class RedisStore implements Store {
   async close(): Promise<void> {
     const { clock } = this.#options.runtime;
     this.#deadlines.close();
-    this.#invalidatingDeadlines.close();
     // First the feed: it has its own questions to the servers, for whose answers it waits.
     await this.#feed?.close();
-    await Promise.all([
-      disconnect(this.#client, clock),
-      this.#invalidating === this.#client ? undefined : disconnect(this.#invalidating, clock),
-    ]);
+    await disconnect(this.#client, clock);
   }
 
   #primaries(): Promise<readonly Redis[]> {
     return this.#deadlines.run(this.#servers.primaries(this.#client));
-  }
-
-  /**
-   * Waits until enough replicas have what was just invalidated (`WAIT`), for at most the time of a
-   * command. Rejects if they have not: the invalidation is owed, and made again.
-   */
-  async #replicated(): Promise<void> {
-    const { waitReplicas, commandTimeoutMs } = this.#options;
-    if (waitReplicas === 0) return;
-    const servers = this.#invalidating instanceof Cluster
-      ? this.#invalidating.nodes("master")
-      : [this.#invalidating];
-    // Of each connection it awaits the writes made on it: where there were none, it answers at once.
-    const counts = await Promise.all(
-      servers.map((server) =>
-        this.#sendInvalidating("wait", () => server.wait(waitReplicas, commandTimeoutMs))
-      ),
-    );
-    const count = Math.min(...counts);
-    if (count >= waitReplicas) return;
-    const error = new Error(`Cannot confirm: ${count} of ${waitReplicas} replicas have it`);
-    this.#options.onError("wait", error);
-    throw error;
   }
 
   /** In a batch a key of a foreign type reads as absent; {@linkcode ACQUIRE_LUA} takes it for that. */
@@ -324,17 +285,11 @@ export class RedisStore implements Store {
     });
   }
 
-  #send<T>(command: string, run: () => Promise<T>): Promise<T> {
-    return this.#sendWithin(this.#deadlines, command, run);
-  }
-
-  #sendInvalidating<T>(command: string, run: () => Promise<T>): Promise<T> {
-    return this.#sendWithin(this.#invalidatingDeadlines, command, run);
-  }
-
   /** Runs one command behind the breaker. */
-  #sendWithin<T>(deadlines: Deadlines, command: string, run: () => Promise<T>): Promise<T> {
-    if (this.#breaker.state === "closed") return this.#reported(command, deadlines.run(run()));
+  #send<T>(command: string, run: () => Promise<T>): Promise<T> {
+    if (this.#breaker.state === "closed") {
+      return this.#reported(command, this.#deadlines.run(run()));
+    }
     this.#probe();
     const message = `Cannot ${command}: the circuit breaker is open`;
     return Promise.reject(new BreakerOpenError(message));

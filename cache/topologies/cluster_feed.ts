@@ -1,6 +1,5 @@
 import type { Cluster, Redis } from "ioredis";
 import { ClusterView } from "./cluster_view.ts";
-import { deferred } from "../deferred.ts";
 import {
   type ConnectOptions,
   DISCONNECT_MS,
@@ -9,7 +8,7 @@ import {
   type FeedWiring,
   type Following,
 } from "../redis/feed.ts";
-import type { Timer } from "../runtime.ts";
+import { type Timer, within } from "../runtime.ts";
 import { addressText } from "./servers.ts";
 import type { FeedListener } from "../store.ts";
 
@@ -91,16 +90,13 @@ export class ClusterFeed implements Following {
     this.#timer?.cancel();
     this.#viewTimer?.cancel();
     this.#view.close();
-    const { promise: late, resolve } = deferred<void>();
-    const timer = this.#wiring.runtime.clock.after(DISCONNECT_MS, resolve);
     for (const event of EVENTS) this.#client.off(event, this.#look);
     this.#client.off("refresh", this.#refresh);
     await Promise.all([
       this.#ending,
-      Promise.race([this.#asking, late]),
+      within(this.#wiring.runtime.clock, DISCONNECT_MS, this.#asking),
       ...[...this.#members.values()].map(({ feed }) => feed.close()),
     ]);
-    timer.cancel();
   }
 
   /** Servers may change their roles without an event. */

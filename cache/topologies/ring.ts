@@ -9,6 +9,8 @@
  * @module
  */
 
+import { fnv1a } from "../hash.ts";
+
 /**
  * Places keys on servers.
  *
@@ -30,12 +32,12 @@ export class Ring {
    */
   constructor(names: readonly string[]) {
     if (names.length === 0) throw new RangeError("Cannot place keys: there is no server");
-    this.#seeds = Uint32Array.from(names, (name) => mixed(hashOf(name)));
+    this.#seeds = Uint32Array.from(names, (name) => mixed(fnv1a(name)));
   }
 
   /** The index of the name that owns `key`. */
   indexOf(key: string): number {
-    const hash = hashOf(key);
+    const hash = fnv1a(key);
     let owner = 0;
     let heaviest = -1;
     for (let i = 0; i < this.#seeds.length; i++) {
@@ -46,15 +48,6 @@ export class Ring {
     }
     return owner;
   }
-}
-
-/** FNV-1a, 32 bits (Fowler, Noll, Vo). */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  }
-  return hash;
 }
 
 /** The finalizer of MurmurHash3 (Appleby): each bit of its input turns half of its output's. */

@@ -7,7 +7,7 @@ import {
   type FeedWiring,
   type Following,
 } from "../redis/feed.ts";
-import type { Clock } from "../runtime.ts";
+import { type Clock, retryDelayMs } from "../runtime.ts";
 import type { Credentials, ServerAddress } from "./url.ts";
 
 /** A connection that owes an answer for as many time-outs is given up, and another one opened. */
@@ -140,7 +140,7 @@ export function reconnectOptions(): ReconnectOptions {
 
 /** How long to wait before the n-th attempt in a row to connect, in milliseconds. */
 export function retryStrategy(attempts: number): number {
-  return Math.min(attempts * 50, RETRY_MS_MAX);
+  return retryDelayMs(attempts, RETRY_MS_MAX);
 }
 
 /** `host:port`, for people and for maps. */

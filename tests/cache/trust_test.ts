@@ -47,10 +47,7 @@ class UnreachableForWrites implements Store {
   readTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
   createTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
   writeTags = () => Promise.reject(new Error("unreachable"));
-  addPopular = () => Promise.resolve();
-  readPopular = () => Promise.resolve([]);
   follow = () => {};
-  identity = () => Promise.resolve("life");
   info = () => Promise.reject(new Error("unreachable"));
   close = () => Promise.resolve();
 }

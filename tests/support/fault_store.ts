@@ -79,18 +79,6 @@ export class FaultStore implements Store {
     return this.#call("writeTags", () => this.#inner.writeTags(names, version));
   }
 
-  addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void> {
-    return this.#call("addPopular", () => this.#inner.addPopular(counts));
-  }
-
-  readPopular(count: number): Promise<string[]> {
-    return this.#call("readPopular", () => this.#inner.readPopular(count));
-  }
-
-  identity(): Promise<string> {
-    return this.#call("identity", () => this.#inner.identity());
-  }
-
   follow(listener: FeedListener): void {
     this.#inner.follow(listener);
   }

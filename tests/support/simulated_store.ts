@@ -266,27 +266,6 @@ export class SimulatedStore implements Store {
     ));
   }
 
-  addPopular(counts: readonly (readonly [key: string, count: number])[]): Promise<void> {
-    return this.#call("addPopular", "", (server) => {
-      for (const [key, count] of counts) {
-        server.popular.set(key, (server.popular.get(key) ?? 0) + count);
-      }
-    });
-  }
-
-  readPopular(count: number): Promise<string[]> {
-    return this.#call(
-      "readPopular",
-      "",
-      (server) =>
-        [...server.popular].sort((a, b) => b[1] - a[1]).slice(0, count).map(([key]) => key),
-    );
-  }
-
-  identity(): Promise<string> {
-    return this.#call("identity", "", () => "simulated");
-  }
-
   follow(listener: FeedListener): void {
     this.#feed.follow(listener);
     if (this.#wiring.options.feed !== false) void this.openFeed();

@@ -34,7 +34,6 @@ class SplitStore extends RedisStore {
       keyspace: new Keyspace(prefix, 1),
       runtime: systemRuntime,
       commandTimeoutMs: 2_000,
-      waitReplicas: 0,
       ...LEASES,
       onError: () => {},
       onConnection: () => {},

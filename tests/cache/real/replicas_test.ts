@@ -1,49 +1,11 @@
-import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache, type CacheOptions } from "../../../cache/mod.ts";
+import type { CacheOptions } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { freePort } from "../../../tools/servers/free_port.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 import { openNode } from "./_nodes.ts";
-
-/** A cache that waits for one replica, once it has connected. */
-async function openCache(url: string): Promise<Cache> {
-  const cache = new Cache({ url, waitReplicas: 1 });
-  await eventually(async () => assertEquals(await cache.set("ready", 1), "applied"));
-  return cache;
-}
-
-describe("Cache.delete() with waitReplicas", () => {
-  it("is applied once a replica has it, and pending while none has", async () => {
-    await using primary = await startRedis();
-    await using replica = await startRedis({
-      args: ["--replicaof", "127.0.0.1", String(primary.port)],
-    });
-    await eventually(async () => {
-      assertEquals((await replica.cli("ROLE")).split("\n")[3], "connected");
-    });
-    await using cache = await openCache(primary.url);
-
-    await eventually(async () => assertEquals(await cache.delete("key"), "applied"));
-    await cache.set("key", "old");
-    await eventually(async () => assertEquals(await replica.cli("EXISTS", "la:1:{key}"), "1"));
-    assertEquals(await cache.delete("key"), "applied");
-    assertEquals(await replica.cli("EXISTS", "la:1:{key}"), "0");
-
-    replica.pause();
-    const startedAtMs = performance.now();
-    assertEquals(await cache.delete("key"), "pending");
-    assertLess(performance.now() - startedAtMs, 2_000);
-    assertGreater(cache.stats().pendingInvalidations, 0);
-    const read = await cache.getOrLoad("key", () => Promise.resolve("new"));
-    assertEquals(read.value(), "new");
-
-    replica.resume();
-    await eventually(() => assertEquals(cache.stats().pendingInvalidations, 0));
-    assertEquals(await cache.delete("key"), "applied");
-  });
-});
 
 describe("Cache behind an address that is given to another server", () => {
   const cases: Readonly<Record<string, CacheOptions>> = {
@@ -62,8 +24,11 @@ describe("Cache behind an address that is given to another server", () => {
       });
       await using node = openNode(`redis://127.0.0.1:${proxy.port}`, options);
       const { cache } = node;
-      await eventually(async () => assertEquals(await cache.set("key", "old"), "applied"));
-      await eventually(async () => assertEquals(await second.cli("EXISTS", "la:1:{key}"), "1"));
+      await eventually(async () => {
+        // What was set before there was a connection is owed a delete, which may come after the next set.
+        assertEquals(await cache.set("key", "old"), "applied");
+        assertEquals(await second.cli("EXISTS", "la:1:{key}"), "1");
+      });
 
       await second.cli("REPLICAOF", "NO", "ONE");
       await first.cli("REPLICAOF", "127.0.0.1", String(freePort())); // it hears of nothing any more
