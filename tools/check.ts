@@ -23,8 +23,8 @@ const COMMAND = {
   name: "deno task check",
   help: `deno task check
 
-Format, lint, types, docs, publishing and import boundaries: what can be known without running the
-service. Every step runs, also after one has failed.`,
+Format, lint, types, docs, publishing, import boundaries, and what the pages name: what can be known
+without running the service. Every step runs, also after one has failed.`,
   options: {},
 } as const;
 
@@ -75,6 +75,10 @@ async function steps(): Promise<Step[]> {
     {
       name: "boundaries",
       args: ["test", "--frozen", "--allow-all", "--no-prompt", "tests/architecture_test.ts"],
+    },
+    {
+      name: "pages",
+      args: ["test", "--frozen", "--allow-all", "--no-prompt", "tests/docs/links_test.ts"],
     },
   ];
 }

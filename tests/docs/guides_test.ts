@@ -19,7 +19,7 @@ interface Block {
 }
 
 async function blocksOf(page: string): Promise<Block[]> {
-  const text = await Deno.readTextFile(`${root}docs/${page}`);
+  const text = await Deno.readTextFile(root + page);
   let file: string | undefined;
   return [...text.matchAll(/^`([\w./]+)`$|^```(\w+)[^\n]*\n([\s\S]*?)^```$/gm)].flatMap(
     ([, named, language, body = ""]) => {
@@ -84,9 +84,23 @@ async function execute(command: string, service: Service, databaseUrl: string): 
   return [];
 }
 
+describe("README.md", () => {
+  it("shows the library with a program that reads what was written", async () => {
+    const program = (await blocksOf("README.md")).find(({ language }) => language === "ts")?.text;
+    await using tree = await copyOfTree();
+    const after = 'await cache.getOrLoad("user:42", () => Promise.resolve(db.get(42)))';
+    const text = `${program}\nconsole.log(user.value()?.name, (${after}).value()?.name);`;
+    await Deno.writeTextFile(`${tree.root}example.ts`, text);
+    assertEquals(
+      (await run(["run", "--allow-all", "example.ts"], { cwd: tree.root })).trim(),
+      "Ada Grace",
+    );
+  });
+});
+
 describe("docs/cache-your-own-table.md", () => {
   it("leads from a clone to a table that is cached and never old", async () => {
-    const blocks = await blocksOf("cache-your-own-table.md");
+    const blocks = await blocksOf("docs/cache-your-own-table.md");
     const changes = blocks.filter(({ file, language }) =>
       file !== undefined && !["sh", "text"].includes(language)
     );
@@ -133,7 +147,7 @@ describe("docs/cache-your-own-table.md", () => {
   });
 
   it("takes fewer than sixty lines", async () => {
-    const written = (await blocksOf("cache-your-own-table.md")).flatMap(
+    const written = (await blocksOf("docs/cache-your-own-table.md")).flatMap(
       ({ file, language, text }) => {
         if (file === undefined || ["sh", "text"].includes(language)) return [];
         const lines = text.split("\n").filter((line) => line.trim() !== "");
@@ -147,7 +161,7 @@ describe("docs/cache-your-own-table.md", () => {
 describe("docs/how-to/cache-a-report.md", () => {
   it("makes the report once for a hundred callers, and anew once it is invalidated", async () => {
     await using database = await createSeededDatabase(100);
-    const [block] = await blocksOf("how-to/cache-a-report.md");
+    const [block] = await blocksOf("docs/how-to/cache-a-report.md");
     await using tree = await copyOfTree();
     const prefix = `t${crypto.randomUUID().slice(0, 8)}`;
     const program = (block?.text ?? "").replace('"reports"', `"${prefix}"`);

@@ -74,7 +74,7 @@ describe("brokenLinks()", () => {
 });
 
 async function readPages(): Promise<Pages> {
-  const paths = await sourceFiles(projectRoot, ".md");
+  const paths = [...await sourceFiles(projectRoot, ".md"), "llms.txt"];
   return new Map(
     await Promise.all(
       paths.map(async (path) => [path, await Deno.readTextFile(join(projectRoot, path))] as const),
