@@ -66,7 +66,7 @@ async function steps(): Promise<Step[]> {
       args: ["check", "--quiet", "--no-lock", "--import-map", "import_map.jsr.json", ...code],
       impossible: jsrUnreachable,
     },
-    { name: "docs", args: ["doc", "--lint", "cache/mod.ts"] },
+    { name: "docs", args: ["doc", "--lint", "cache/mod.ts", "changes/mod.ts"] },
     {
       name: "package",
       args: ["publish", "--dry-run", "--allow-dirty"],

@@ -126,7 +126,7 @@ async function runAll(request: Request, signal: AbortSignal): Promise<TestCounts
       later: true,
     }),
   ]);
-  const docs = [...lockArgs(request), ...map, "--doc", "--permit-no-files", "cache"];
+  const docs = [...lockArgs(request), ...map, "--doc", "--permit-no-files", "cache", "changes"];
   return sumOf([waiting, others, await runTests(docs, options)]);
 }
 

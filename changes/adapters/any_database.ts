@@ -1,0 +1,44 @@
+import type { ChangesDatabase } from "../database.ts";
+import { type DenoPostgresPool, fromDenoPostgres } from "./deno_postgres.ts";
+import { fromPg, type PgPool } from "./pg.ts";
+import { fromPGlite, type PGliteDatabase } from "./pglite.ts";
+import { fromPostgresJs, type PostgresJs } from "./postgres_js.ts";
+
+/** What a driver gives its users, or the port itself. */
+export type AnyDatabase =
+  | ChangesDatabase
+  | PgPool
+  | PostgresJs
+  | PGliteDatabase
+  | DenoPostgresPool;
+
+/**
+ * The port over whatever pool it is given, told by the functions that only this driver's has.
+ *
+ * @throws {TypeError} It is none that is known.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { changesDatabase } from "@lookaside/changes";
+ *
+ * assert.throws(() => changesDatabase({} as never), TypeError);
+ * ```
+ */
+export function changesDatabase(database: AnyDatabase): ChangesDatabase {
+  if (has(database, "unsafe", "begin")) return fromPostgresJs(database as PostgresJs);
+  if (has(database, "exec", "transaction")) return fromPGlite(database as PGliteDatabase);
+  if (has(database, "query", "connect")) return fromPg(database as PgPool);
+  if (has(database, "connect") && "available" in database) {
+    return fromDenoPostgres(database as DenoPostgresPool);
+  }
+  if (has(database, "query", "transaction")) return database as ChangesDatabase;
+  throw new TypeError(
+    "Cannot use this as a database: it is no pool of pg, postgres, @db/postgres or PGlite, " +
+      "and has no query() and transaction() of its own",
+  );
+}
+
+function has(database: AnyDatabase, ...functions: readonly string[]): boolean {
+  return functions.every((name) => typeof Reflect.get(database, name) === "function");
+}

@@ -1,0 +1,95 @@
+import type { ChangesDatabase, Query, SqlParameter } from "../database.ts";
+
+/** The client of `postgres` (postgres.js), as far as it is used here. */
+export interface PostgresJs extends PostgresJsConnection {
+  /** Runs a transaction. */
+  begin<T>(run: (connection: PostgresJsConnection) => Promise<T>): Promise<unknown>;
+  /** Listens on a connection of its own, across reconnects. */
+  listen(
+    channel: string,
+    onNotify: (payload: string) => void,
+    onListen: () => void,
+  ): Promise<{ unlisten(): Promise<unknown> }>;
+}
+
+/** A connection of a {@linkcode PostgresJs}. */
+export interface PostgresJsConnection {
+  /** Runs a statement that is text. */
+  unsafe(sql: string, parameters?: never[], options?: { prepare?: boolean }): PromiseLike<unknown>;
+}
+
+/**
+ * Postgres through `postgres`, which listens anew by itself when its connection broke. Behind a pooler it
+ * has to be made with `prepare: false`, or its own COMMIT is prepared.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { fromPostgresJs, type PostgresJs } from "@lookaside/changes";
+ *
+ * // const sql = postgres();
+ * const none = () => Promise.reject(new Error("none"));
+ * const sql: PostgresJs = {
+ *   unsafe: () => Promise.resolve([{ one: 1 }]),
+ *   begin: none,
+ *   listen: none,
+ * };
+ * assert.deepEqual(await fromPostgresJs(sql).query("SELECT 1 AS one"), [{ one: 1 }]);
+ * ```
+ */
+export function fromPostgresJs(sql: PostgresJs): ChangesDatabase {
+  const over =
+    (on: PostgresJsConnection): Query =>
+    async <Row>(text: string, parameters: readonly SqlParameter[] = []) => {
+      const values = parameters as readonly unknown[] as never[];
+      return [...await on.unsafe(text, values, { prepare: false }) as Row[]];
+    };
+  return {
+    query: over(sql),
+    transaction: (run) => transaction(sql, (connection) => run(over(connection))),
+    async listen(channel, onNotify) {
+      // What was announced while its connection was away is lost: look when it is back.
+      const listening = await sql.listen(channel, onNotify, onNotify);
+      return {
+        async [Symbol.asyncDispose]() {
+          await listening.unlisten();
+        },
+      };
+    },
+  };
+}
+
+/**
+ * As `begin()`, which in 3.4.9 ends the process if it sends COMMIT or ROLLBACK over a connection that is
+ * lost: where it is, the transaction is left open, and `begin()` rejects because of the connection.
+ */
+async function transaction<T>(
+  sql: PostgresJs,
+  run: (connection: PostgresJsConnection) => Promise<T>,
+): Promise<T> {
+  let lost: unknown;
+  const forever = new Promise<never>(() => undefined);
+  const begun = sql.begin(async (connection) => {
+    const unsafe: PostgresJsConnection["unsafe"] = (...statement) =>
+      lost === undefined ? connection.unsafe(...statement) : Promise.reject(lost);
+    try {
+      const result = await run({ unsafe });
+      return lost === undefined ? result : await forever;
+    } catch (error) {
+      if (lost === undefined && !endsConnection(error)) throw error;
+      return await forever;
+    }
+  });
+  try {
+    return await begun as T;
+  } catch (error) {
+    lost = error;
+    throw error;
+  }
+}
+
+/** Whether a connection ends with this error: the driver says so, or Postgres shuts down. */
+function endsConnection(error: unknown): boolean {
+  const code = error instanceof Error ? Reflect.get(error, "code") : undefined;
+  return typeof code === "string" && /^(CONNECTION_|E[A-Z]+$|57P0[1-5]|08)/.test(code);
+}

@@ -1,0 +1,115 @@
+/**
+ * The names of rows and values, by the same rule in SQL (schema.ts) and here: what a trigger writes down
+ * is what a reader has carried.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+
+/** A value of a column, in the forms that have one text in Postgres and in JavaScript. */
+export type Value = string | number | bigint | boolean;
+
+/** A table: its name, with its schema before a dot where that is not `public`; or both, as they are. */
+export type TableName = string | readonly [schema: string, table: string];
+
+const PLAIN = /^[A-Za-z0-9_.@+-]{1,64}$/;
+/** Hexadecimal digits of a hash. */
+const HASH_LENGTH = 40;
+/** The longest name that the cache takes. */
+const NAME_LENGTH_MAX = 200;
+
+/** A text as part of a name: itself, or a hash where it is long or has other characters. */
+export function plain(text: string): string {
+  return PLAIN.test(text) ? text : hashed(text);
+}
+
+/** The label of a table: what its names begin with. */
+export function labelOf(name: TableName): string {
+  const [schema, table] = partsOf(name);
+  return schema === "public" ? part(table) : `${part(schema)}.${part(table)}`;
+}
+
+/** The schema and the name of a table. */
+export function partsOf(name: TableName): readonly [schema: string, table: string] {
+  if (typeof name !== "string") return name;
+  const dot = name.indexOf(".");
+  return dot < 0 ? ["public", name] : [name.slice(0, dot), name.slice(dot + 1)];
+}
+
+/** The key of a row: the values of its key columns. */
+export function keyOf(values: readonly Value[]): string {
+  return values.map((value) => plain(textOf(value))).join(",");
+}
+
+/** A value of a column. */
+export function valueOf(column: string, value: Value | null): string {
+  return value === null ? plain(column) : `${plain(column)}=${plain(textOf(value))}`;
+}
+
+/** The cache key, and tag, of a row. */
+export function rowName(label: string, key: string): string {
+  return bounded(`${label}:`, key);
+}
+
+/** The tag of all entries that depend on the rows with a value. */
+export function valueTag(label: string, value: string): string {
+  return bounded(`${label}:`, value);
+}
+
+/** The tag of all entries that depend on any row. */
+export function anyTag(label: string): string {
+  return bounded(`${label}:`, "any");
+}
+
+/** The tag of all entries of a table. */
+export function tableTag(label: string): string {
+  return bounded(`${label}:`, "*");
+}
+
+/** The cache key of what a query for rows with these values answers. `as` tells such queries apart. */
+export function whereKey(label: string, values: readonly string[], as: string): string {
+  return bounded(`${label}:?`, [...values].sort().join("&") + (as === "" ? "" : `&:${quoted(as)}`));
+}
+
+/** The cache key of what a query over the whole table answers. */
+export function anyKey(label: string, name: string): string {
+  return bounded(`${label}:/`, quoted(name));
+}
+
+/**
+ * The text of a value, as Postgres writes it.
+ *
+ * @throws {TypeError} A number that is not a safe integer has no single one, and no value of Postgres has
+ * the character 0 or half of a surrogate pair.
+ */
+export function textOf(value: Value): string {
+  if (typeof value === "number" && !Number.isSafeInteger(value)) {
+    throw new TypeError(`Cannot name ${value}: only safe integers have one text`);
+  }
+  const text = `${value}`;
+  if (text.includes("\0") || !text.isWellFormed()) {
+    throw new TypeError("Cannot name a text with the character 0 or half of a surrogate pair");
+  }
+  return text;
+}
+
+/** A dot parts schema and table, so none may stand within. */
+function part(name: string): string {
+  return name.includes(".") ? hashed(name) : plain(name);
+}
+
+/** A name that a person gave, as it is where the cache takes it. */
+function quoted(name: string): string {
+  textOf(name);
+  return /^[\p{L}\p{N}\p{P}\p{S} ]{1,100}$/u.test(name) && !/[{}#]/.test(name)
+    ? name
+    : hashed(name);
+}
+
+function bounded(head: string, rest: string): string {
+  return head.length + rest.length > NAME_LENGTH_MAX ? head + hashed(rest) : head + rest;
+}
+
+function hashed(text: string): string {
+  return `#${createHash("sha256").update(text, "utf8").digest("hex").slice(0, HASH_LENGTH)}`;
+}
