@@ -25,7 +25,7 @@ console.log(text);
 `;
 
 /** The file names of the package that leave the package's own folder, or are sources. */
-const STRAY = /^(?!package\/[a-z_]+\.(js|d\.ts)$|package\/(package\.json|README\.md|LICENSE)$)/;
+const STRAY = /^(?!package\/[a-z_/]+\.(js|d\.ts)$|package\/(package\.json|README\.md|LICENSE)$)/;
 
 const nodeMajor = await majorVersion();
 
