@@ -74,8 +74,13 @@ async function run(
 
 /** Runs one command of the page: `curl` answers what it would print, `psql` nothing. */
 async function execute(command: string, service: Service, databaseUrl: string): Promise<string[]> {
-  const path = /^curl localhost:3000(\/\S+)$/.exec(command)?.[1];
-  if (path !== undefined) return [await (await service.fetch(path)).text()];
+  const [curl, method = "GET", path = "", name, value, body] =
+    /^curl (?:-X (\w+) )?localhost:3000(\/\S+)(?: -H '(\S+): (\S+)' -d '(.+)')?$/.exec(command) ??
+      [];
+  if (curl !== undefined) {
+    const sent = name === undefined ? {} : { headers: { [name]: value ?? "" }, body: body ?? "" };
+    return [await (await service.fetch(path, { method, ...sent })).text()];
+  }
   const statement = /^psql testdb -c "(.+)"$/.exec(command)?.[1];
   assert(statement !== undefined, command);
   const sql = postgres(databaseUrl, { max: 1 });
@@ -95,6 +100,49 @@ describe("README.md", () => {
       (await run(["run", "--allow-all", "example.ts"], { cwd: tree.root })).trim(),
       "Ada Grace",
     );
+  });
+});
+
+/** A line of output as a page shows it: `…` stands for the rest, a duration for any. */
+function outputLike(line: string): RegExp {
+  const literal = line.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`^${literal.replaceAll("…", ".*").replaceAll(/[\d\\.]+ms/g, "[\\d.]+ms")}$`);
+}
+
+describe("docs/tutorial/first-steps.md", () => {
+  it("shows what its commands print", async () => {
+    await using database = await createSeededDatabase(30);
+    await using service = await startService({
+      env: {
+        DATABASE_URL: database.url,
+        REDIS_URL: requiredEnv("REDIS_URL"),
+        CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+      },
+    });
+    await cacheInUse(service, "/users/30");
+    const blocks = await blocksOf("docs/tutorial/first-steps.md");
+    for (const [at, { language, text }] of blocks.entries()) {
+      if (language !== "sh") continue;
+      const expected = blocks[at + 1]?.text.trim().split("\n") ?? [];
+      for (const command of text.trim().split("\n")) {
+        if (command.startsWith("psql")) await execute(command, service, database.url);
+        else {
+          const line = expected.shift() ?? "";
+          await eventually(async () => {
+            const [printed = ""] = await execute(command, service, database.url);
+            assertMatch(printed, outputLike(line));
+          });
+        }
+      }
+      assertEquals(expected, []);
+    }
+  });
+});
+
+describe("docs/explanation/concepts.md", () => {
+  it("shows programs that hold", async () => {
+    const args = ["test", "--doc", "--no-check", "--allow-all", "docs/explanation/concepts.md"];
+    assertMatch(await run(args, { cwd: root, env: { NO_COLOR: "1" } }), /4 passed \| 0 failed/);
   });
 });
 
