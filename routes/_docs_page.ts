@@ -6,7 +6,8 @@
  */
 import { html, raw } from "hono/html";
 import { createHash } from "node:crypto";
-import type { ApiDocument, Operation, Schema } from "./_api_document.ts";
+import { DOCS_STYLE } from "../web/assets.ts";
+import type { ApiDocument, Content, Operation, Schema } from "./_openapi.ts";
 
 /** A page and the policy that allows it what it needs. */
 export interface Page {
@@ -18,31 +19,8 @@ export interface Page {
 
 type Html = ReturnType<typeof html>;
 
-const STYLE = `
-:root { color-scheme: light dark; --line: light-dark(#d8dbe0, #3a3f47); --soft: light-dark(#f4f5f7, #1f2329);
-  --link: light-dark(#0b57d0, #8ab4f8); --ink: light-dark(#1b1f24, #e6e8eb); --paper: light-dark(#fff, #15181c) }
-body { margin: 0 auto; max-width: 56rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--paper) }
-a { color: var(--link) }
-code, pre { font-family: ui-monospace, monospace; font-size: .875em; overflow-wrap: anywhere }
-pre { overflow-x: auto; padding: .75rem; background: var(--soft); border-radius: .375rem; white-space: pre-wrap }
-nav ul { list-style: none; padding: 0 }
-nav li { display: grid; grid-template-columns: 4.5em minmax(0, 16em) minmax(0, 1fr); gap: 0 .5rem; align-items: baseline; margin: .375rem 0 }
-@media (max-width: 40rem) { nav li { grid-template-columns: 4.5em minmax(0, 1fr) } nav li :last-child { grid-column: 2 } }
-nav .method { font-size: .875em }
-article { border: 1px solid var(--line); border-radius: .5rem; padding: 0 1rem 1rem; margin: 1rem 0 }
-h3 code { font-size: 1em }
-.method { display: inline-block; min-width: 4.5em; font-weight: 700; font-family: ui-monospace, monospace }
-:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
-.scroll { overflow-x: auto }
-.scroll + .scroll { margin-top: 1.25rem }
-table { border-collapse: collapse; width: 100%; min-width: 38rem }
-table code { white-space: nowrap }
-th, td { text-align: left; vertical-align: top; padding: .375rem .75rem .375rem 0; border-top: 1px solid var(--line) }
-`;
-
-/** Makes the page. */
-export async function docsPage(document: ApiDocument): Promise<Page> {
+/** Makes the page. Its examples name `origin`. */
+export async function docsPage(document: ApiDocument, origin: string): Promise<Page> {
   const { info, tags, components } = document;
   const operations = operationsOf(document);
   const page = await html`
@@ -52,7 +30,7 @@ export async function docsPage(document: ApiDocument): Promise<Page> {
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width">
         <title>${info.title} API</title>
-        <style>${raw(STYLE)}</style>
+        <style>${raw(DOCS_STYLE)}</style>
       </head>
       <body>
         <header>
@@ -71,7 +49,9 @@ export async function docsPage(document: ApiDocument): Promise<Page> {
     ${tags.map(({ name, description }) =>
       html`<section><h2>${name}</h2><p>${description}.</p>
 ${
-        operations.filter(({ operation }) => operation.tags.includes(name)).map(operationArticle)
+        operations.filter(({ operation }) => operation.tags.includes(name)).map((located) =>
+          operationArticle(located, components.schemas, origin)
+        )
       }</section>`
     )}
     <section><h2>Schemas</h2>
@@ -88,7 +68,7 @@ ${
       </body>
     </html>
   `;
-  return { html: `${page}`, policy: policyFor(STYLE) };
+  return { html: `${page}`, policy: policyFor(DOCS_STYLE) };
 }
 
 function policyFor(style: string): string {
@@ -118,15 +98,18 @@ function operationsOf({ paths }: ApiDocument): Located[] {
   );
 }
 
-function operationArticle({ method, path, operation }: Located): Html {
-  const { operationId, summary, description, parameters, requestBody, responses, security } =
-    operation;
+type Schemas = ApiDocument["components"]["schemas"];
+
+function operationArticle(located: Located, schemas: Schemas, origin: string): Html {
+  const { method, path, operation } = located;
+  const { operationId, summary, description, requestBody, responses, security } = operation;
+  const parameters = operation.parameters ?? [];
   return html`<article id="${operationId}">
 <h3><span class="method">${method}</span><code>${path}</code></h3>
 <p>${summary}.${description === undefined ? "" : prose(` ${description}`)}${
     security === undefined ? "" : " Wants the admin token."
   }</p>
-<pre>${example({ method, path, operation })}</pre>
+<pre>${example(located, schemas, origin)}</pre>
 ${
     parameters.length === 0 ? "" : table(
       `Parameters of ${operationId}`,
@@ -148,7 +131,7 @@ ${
         code(status),
         prose(answer.description),
         schemaLink(answer.content ?? {}),
-        Object.keys(answer.headers).join(", "),
+        Object.keys(answer.headers ?? {}).join(", "),
       ]),
     )
   }
@@ -176,15 +159,40 @@ function table(
 }
 
 /** A request to paste into a terminal. */
-function example({ method, path, operation }: Located): string {
+function example(
+  { method, path, operation }: Located,
+  schemas: Schemas,
+  origin: string,
+): string {
   const option = method === "GET" ? "" : ` -X ${method}`;
   const token = operation.security === undefined ? "" : ` -H "Authorization: Bearer $ADMIN_TOKEN"`;
-  const body = operation.requestBody === undefined
+  const schema = operation.requestBody?.content["application/json"]?.schema;
+  const body = schema === undefined
     ? ""
-    : ` -H "Content-Type: application/json" -d '{"name":"Ada Lovelace","email":"ada@example.com"}'`;
-  return `curl${option}${token}${body} http://127.0.0.1:3000${
-    path.replace("{id}", "1").replace("{key}", "user:1").replace("{file}", "main.js")
-  }`;
+    : ` -H "Content-Type: application/json" -d '${JSON.stringify(exampleOf(schema, schemas))}'`;
+  const parameters = new Map(
+    operation.parameters?.map(({ name, schema }) => [name, exampleOf(schema, schemas)]),
+  );
+  const filled = path.replace(/\{(\w+)\}/g, (_, name) => String(parameters.get(name)));
+  return `curl${option}${token}${body} ${origin}${filled}`;
+}
+
+function exampleOf(schema: Schema, schemas: Schemas): unknown {
+  const { $ref, example, type, properties } = schema;
+  if (typeof $ref === "string") {
+    return exampleOf(schemas[$ref.slice($ref.lastIndexOf("/") + 1)] ?? {}, schemas);
+  }
+  if (properties !== undefined) {
+    const required = Array.isArray(schema.required)
+      ? schema.required
+      : Object.keys(properties ?? {});
+    return Object.fromEntries(
+      Object.entries(properties ?? {}).filter(([name]) => required.includes(name)).map((
+        [name, property],
+      ) => [name, exampleOf(property, schemas)]),
+    );
+  }
+  return example ?? (type === "integer" || type === "number" ? 1 : "text");
 }
 
 /** Text with its `code` set as code. */
@@ -197,12 +205,12 @@ function code(text: string): Html {
   return html`<code>${text}</code>`;
 }
 
-function schemaLink(content: Readonly<Record<string, { readonly schema: Schema }>>): Html {
+function schemaLink(content: Content): Html {
   return html`${
     Object.entries(content).map(([type, { schema }]) => {
-      const names = [...JSON.stringify(schema).matchAll(/schemas\/(\w+)/g)].flatMap(([, name]) =>
-        name ?? []
-      );
+      const names = [...JSON.stringify(schema ?? {}).matchAll(/schemas\/(\w+)/g)].flatMap((
+        [, name],
+      ) => name ?? []);
       if (names.length === 0) return code(type);
       return names.map((name) =>
         html`

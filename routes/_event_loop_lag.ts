@@ -4,6 +4,7 @@
  * @module
  */
 import type { Clock, Timer } from "../cache/mod.ts";
+import { percentile } from "./_latencies.ts";
 
 const EVERY_MS = 100;
 /** Those of the last minute. */
@@ -43,7 +44,7 @@ export class EventLoopLag {
       this.#next();
     }
     const sorted = this.#lagsMs.toSorted((a, b) => a - b);
-    const rank = (share: number) => sorted[Math.ceil(sorted.length * share) - 1] ?? 0;
+    const rank = (share: number) => percentile(sorted, share);
     return { p50Ms: rank(0.5), p99Ms: rank(0.99), maxMs: rank(1) };
   }
 

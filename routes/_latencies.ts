@@ -58,7 +58,7 @@ class Ring {
   }
 }
 
-/** The nearest rank. */
-function percentile(sorted: Float64Array, share: number): number {
+/** The value of nearest rank. 0 where there is none. */
+export function percentile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -93,7 +93,7 @@ export const UserBody: z.ZodType<UserFieldsInput> = z.strictObject({
   name: UserName,
   email: UserEmail,
   bio: UserBio.default(null),
-}, { error: notAnObject }).meta({ description: "A user as a client writes it" });
+}, { error: notAnObject }).meta({ id: "UserBody", description: "A user as a client writes it" });
 
 /** The body of `PATCH /users/:id`. */
 export const UserChanges: z.ZodType<Partial<UserFieldsInput>> = z.strictObject({
@@ -104,7 +104,7 @@ export const UserChanges: z.ZodType<Partial<UserFieldsInput>> = z.strictObject({
   .refine((changes) => Object.keys(changes).length > 0, {
     error: "Expected at least one of name, email and bio",
   })
-  .meta({ description: "The fields to overwrite", minProperties: 1 });
+  .meta({ id: "UserChanges", description: "The fields to overwrite", minProperties: 1 });
 
 /** The query of `GET /users`, its numbers read. */
 export interface UsersQueryInput {
@@ -119,7 +119,7 @@ export interface UsersQueryInput {
 }
 
 /** The query of `GET /users`. Parameters that are not listed here are ignored. */
-export const UsersQuery: z.ZodType<UsersQueryInput> = z.object({
+export const UsersQuery: z.ZodType<UsersQueryInput, Record<string, unknown>> = z.object({
   page: z.exactOptional(wholeNumber(1, USER_ID_MAX)).meta({
     description: "Which page, from 1. Deep pages are slow: use `after` to walk the whole list",
     default: 1,
@@ -135,7 +135,10 @@ export const UsersQuery: z.ZodType<UsersQueryInput> = z.object({
     z.array(wholeNumber(1, USER_ID_MAX)).min(1).max(PAGE_LIMIT_MAX, {
       error: `Expected at most ${PAGE_LIMIT_MAX} ids`,
     }),
-  ).meta({ description: "Show these users, separated by commas. Unknown ones are left out" }),
+  ).meta({
+    description: "Show these users, separated by commas. Unknown ones are left out",
+    param: { explode: false },
+  }),
 }).superRefine((query, context) => {
   for (const [name, others] of Object.entries(EXCLUDED_BY)) {
     if (!Object.hasOwn(query, name)) continue;

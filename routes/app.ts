@@ -12,13 +12,14 @@ import { answerErrors, invalidHost } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
 import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
 import { RequestCounts } from "./_request_counts.ts";
-import { addCacheRoutes, type CacheDependencies } from "./cache.ts";
-import { addDashboardRoutes, type DashboardDependencies } from "./dashboard.ts";
-import { addDocsRoutes } from "./docs.ts";
-import { addEntryRoutes, type EntriesDependencies } from "./entries.ts";
-import { addHealthRoutes, type HealthDependencies } from "./health.ts";
-import { addMetricsRoute, type MetricsDependencies } from "./metrics.ts";
-import { addUserRoutes, type UsersDependencies } from "./users.ts";
+import type { Paths } from "./_description.ts";
+import { addCacheRoutes, type CacheDependencies, describeCache } from "./cache.ts";
+import { addDashboardRoutes, type DashboardDependencies, describeDashboard } from "./dashboard.ts";
+import { addDocsRoutes, describeDocs } from "./docs.ts";
+import { addEntryRoutes, describeEntries, type EntriesDependencies } from "./entries.ts";
+import { addHealthRoutes, describeHealth, type HealthDependencies } from "./health.ts";
+import { addMetricsRoute, describeMetrics, type MetricsDependencies } from "./metrics.ts";
+import { addUserRoutes, describeUsers, type UsersDependencies } from "./users.ts";
 
 export type { ErrorContext, ErrorListener } from "./_errors.ts";
 export type { Allowance, RateLimiter } from "./_rate_limit.ts";
@@ -81,7 +82,7 @@ export function createApp(given: AppDependencies): Hono {
   addEntryRoutes(app, dependencies, guard);
   addHealthRoutes(app, dependencies);
   addMetricsRoute(app, { ...dependencies, errors }, guard);
-  addDocsRoutes(app);
+  addDocsRoutes(app, describeRoutes);
   addDashboardRoutes(app, dependencies, guard);
   answerErrors(app, dependencies);
   answerHeads(app);
@@ -92,6 +93,18 @@ export function createApp(given: AppDependencies): Hono {
     app.fetch = limitAll(app.fetch, clients, { trustedProxies, onRefused });
   }
   return app;
+}
+
+function describeRoutes(): Paths {
+  return {
+    ...describeUsers(),
+    ...describeCache(),
+    ...describeEntries(),
+    ...describeHealth(),
+    ...describeMetrics(),
+    ...describeDocs(),
+    ...describeDashboard(),
+  };
 }
 
 /** Counts before it asks for a token: who guesses tokens is to be slowed down. */

@@ -4,8 +4,18 @@
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
-import type { Cache } from "../cache/mod.ts";
+import { z } from "zod";
+import type { Cache, CacheStats, LatencyStats, MemoryTierStats, TierStats } from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../changes/relay.ts";
+import {
+  answer,
+  Count,
+  guarded,
+  Milliseconds,
+  type Paths,
+  UNAVAILABLE,
+  UNSTORED,
+} from "./_description.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of the cache need. */
@@ -48,4 +58,99 @@ export function addCacheRoutes(
     invalidations.note("admin", { everything: true }, { pending });
     return context.json({ message: pending ? "Cache clear pending" : "Cache cleared" });
   });
+}
+
+const Ratio = z.number().min(0).max(1);
+const tier = { hits: Count, misses: Count, hitRate: Ratio };
+const Tier: z.ZodType<TierStats> = z.object(tier);
+const MemoryTier: z.ZodType<MemoryTierStats> = z.object({
+  ...tier,
+  entries: Count,
+  bytes: Count,
+  evictions: Count,
+});
+const Latency: z.ZodType<LatencyStats> = z.object({
+  count: Count,
+  p50Ms: Milliseconds,
+  p99Ms: Milliseconds,
+  maxMs: Milliseconds,
+});
+const Changes: z.ZodType<ChangeFeedStats> = z.object({
+  applied: Count,
+  replayed: Count,
+  backlog: Count,
+  lagMs: Milliseconds,
+});
+
+/** The answer of `GET /cache/stats`. */
+const CacheStatsAnswer: z.ZodType<
+  CacheStats & {
+    readonly info: string | null;
+    readonly keyspace: string | null;
+    readonly totalKeys: number | null;
+    readonly changes: ChangeFeedStats | null;
+    readonly audit: { readonly audited: number; readonly stale: number } | null;
+  }
+> = z.object({
+  info: z.string().nullable().meta({ description: "`INFO stats` of Redis, null without it" }),
+  keyspace: z.string().nullable().meta({ description: "`INFO keyspace` of Redis" }),
+  totalKeys: Count.nullable().meta({ description: "`DBSIZE` of Redis" }),
+  memory: MemoryTier,
+  redis: Tier,
+  loads: Count,
+  loadErrors: Count,
+  coalesced: Count,
+  refusedFills: Count,
+  refreshes: Count,
+  staleHits: Count,
+  negativeHits: Count,
+  rejectedLoads: Count,
+  unreadable: Count,
+  invalidations: Count,
+  pendingInvalidations: Count,
+  redisErrors: Count,
+  coherent: z.boolean().meta({ description: "Whether the memory tier may be trusted now" }),
+  feedDrops: Count,
+  breaker: z.enum(["closed", "open", "half-open"]),
+  redisLatency: Latency,
+  loadLatency: Latency,
+  changes: Changes.nullable().meta({ description: "The change feed, null while Postgres is down" }),
+  audit: z.object({ audited: Count, stale: Count }).nullable().meta({
+    description: "What the audit of answers found, null where there is none",
+  }),
+}).meta({ id: "CacheStatsAnswer" });
+
+/** Describes the routes of the cache. */
+export function describeCache(): Paths {
+  const CacheCleared = z.object({
+    message: z.enum(["Cache cleared", "Cache clear pending"]),
+  }).meta({ id: "CacheCleared" });
+  const CacheWarmed = z.object({
+    message: z.literal("Cache warmed"),
+    warmed: Count.meta({ description: "How many users were read" }),
+  }).meta({ id: "CacheWarmed" });
+  return {
+    "/cache": {
+      delete: guarded("clearCache", {
+        summary: "Empties the cache",
+        description: "This service's entries, and nothing else in Redis.",
+        tags: ["Cache"],
+        responses: { 200: answer("It is empty, or will be", CacheCleared, {}), 503: UNAVAILABLE },
+      }),
+    },
+    "/cache/stats": {
+      get: guarded("cacheStats", {
+        summary: "Tells what the cache did",
+        tags: ["Cache"],
+        responses: { 200: answer("Counts since start", CacheStatsAnswer, UNSTORED) },
+      }),
+    },
+    "/cache/warm": {
+      post: guarded("warmCache", {
+        summary: "Reads the most requested users ahead of demand",
+        tags: ["Cache"],
+        responses: { 200: answer("They are cached", CacheWarmed, {}), 503: UNAVAILABLE },
+      }),
+    },
+  };
 }

@@ -4,8 +4,22 @@
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
+import { z } from "zod";
 import type { Asset } from "../web/assets.ts";
 import { type SampleParts, Sampler } from "./_dashboard_sample.ts";
+import {
+  away,
+  ETAG,
+  failure,
+  FRESH,
+  guarded,
+  header,
+  IF_NONE_MATCH,
+  type Paths,
+  text,
+  unchanged,
+  UNSTORED,
+} from "./_description.ts";
 import { fileNotFound, tooManyListeners } from "./_errors.ts";
 import { matchesEtag, weakEtag } from "./_etag.ts";
 import { LiveFeed } from "./_live_feed.ts";
@@ -89,4 +103,50 @@ function serve(asset: Asset | undefined, ifNoneMatch: string | undefined): Respo
     return new Response(null, { status: 304, headers });
   }
   return new Response(asset.text, { headers: { ...headers, "content-type": asset.type } });
+}
+
+/** Describes the routes of the dashboard. */
+export function describeDashboard(): Paths {
+  const served = {
+    "Content-Security-Policy": header("Allows the page its own files alone"),
+    ...ETAG,
+    ...FRESH,
+  };
+  const file = z.string().meta({ description: "The file's name", example: "main.js" });
+  return {
+    "/": {
+      get: {
+        operationId: "dashboard",
+        summary: "The dashboard",
+        tags: ["Service"],
+        requestParams: { header: IF_NONE_MATCH },
+        responses: { 200: text("A page", served, "text/html"), 304: unchanged(served) },
+      },
+    },
+    "/dashboard/{file}": {
+      get: {
+        operationId: "dashboardFile",
+        summary: "What the dashboard loads",
+        tags: ["Service"],
+        requestParams: { path: z.object({ file }), header: IF_NONE_MATCH },
+        responses: {
+          200: text("The file", served, "text/javascript", "text/css", "image/svg+xml"),
+          304: unchanged(served),
+          404: failure("There is no such file", UNSTORED),
+        },
+      },
+    },
+    "/cache/live": {
+      get: guarded("watchCache", {
+        summary: "Sends the dashboard's figures every second",
+        description:
+          "As Server-Sent Events. What they hold is the dashboard's affair, and may change.",
+        tags: ["Cache"],
+        responses: {
+          200: text("Events without an end", UNSTORED, "text/event-stream"),
+          503: away("Too many are looking on, or the service stops"),
+        },
+      }),
+    },
+  };
 }

@@ -4,8 +4,19 @@
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
-import type { Cache } from "../cache/mod.ts";
+import { z } from "zod";
+import type { Cache, HeldEntry, Inspection } from "../cache/mod.ts";
+import {
+  answer,
+  Count,
+  guarded,
+  INVALID_OR_UNAUTHORIZED,
+  type Paths,
+  UNAVAILABLE,
+  UNSTORED,
+} from "./_description.ts";
 import { parseEntryKey } from "./_input.ts";
+import { EntryKey } from "./_schemas.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of entries need. */
@@ -42,4 +53,61 @@ export function addEntryRoutes(
     invalidations.note("admin", { keys: [key] }, { pending });
     return context.json({ message: pending ? "Entry invalidation pending" : "Entry invalidated" });
   });
+}
+
+const Held: z.ZodType<HeldEntry> = z.object({
+  negative: z.boolean().meta({ description: "Whether it says that there is no such thing" }),
+  bytes: Count.meta({
+    description: "In memory what it is accounted for, in Redis as it is stored",
+  }),
+  ageMs: z.number().meta({ description: "Since it was loaded" }),
+  freshLeftMs: z.number().meta({ description: "Of its fresh life; below 0 past it" }),
+  staleLeftMs: z.number().meta({ description: "Until the end of its grace" }),
+  tags: z.array(z.string()).max(32),
+  valid: z.boolean().meta({ description: "Whether its tags are unchanged, and the tier trusted" }),
+});
+
+/** The answer of `GET /cache/entries/:key`. */
+const CacheEntry: z.ZodType<
+  { readonly [Tier in "memory" | "redis"]: HeldEntry | null } & Pick<Inspection, "redisReached"> & {
+    readonly key: string;
+  }
+> = z.object({
+  key: EntryKey,
+  memory: Held.nullable().meta({ description: "What this instance's memory holds" }),
+  redis: Held.nullable().meta({ description: "What Redis holds, null if that cannot be read" }),
+  redisReached: z.boolean().meta({ description: "Whether Redis could be asked" }),
+}).meta({ id: "CacheEntry" });
+
+/** Describes the routes of entries. */
+export function describeEntries(): Paths {
+  const path = z.object({ key: EntryKey });
+  const EntryInvalidated = z.object({
+    message: z.enum(["Entry invalidated", "Entry invalidation pending"]),
+  }).meta({ id: "EntryInvalidated" });
+  return {
+    "/cache/entries/{key}": {
+      get: guarded("cacheEntry", {
+        summary: "Tells what the tiers hold of a key",
+        description: "Nothing is counted, loaded or made recently used by it.",
+        tags: ["Cache"],
+        requestParams: { path },
+        responses: {
+          200: answer("What they hold", CacheEntry, UNSTORED),
+          400: INVALID_OR_UNAUTHORIZED,
+          503: UNAVAILABLE,
+        },
+      }),
+      delete: guarded("invalidateEntry", {
+        summary: "Invalidates one entry",
+        tags: ["Cache"],
+        requestParams: { path },
+        responses: {
+          200: answer("It is invalid, or will be", EntryInvalidated, {}),
+          400: INVALID_OR_UNAUTHORIZED,
+          503: UNAVAILABLE,
+        },
+      }),
+    },
+  };
 }

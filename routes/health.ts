@@ -4,6 +4,8 @@
  * @module
  */
 import type { Hono } from "hono";
+import { z } from "zod";
+import { answer, away, type Paths, UNSTORED } from "./_description.ts";
 import { errorContext, type ErrorListener, notReady } from "./_errors.ts";
 
 /** What the routes of health need. */
@@ -41,4 +43,28 @@ export function addHealthRoutes(app: Hono, { ready, onError }: HealthDependencie
     context.header("cache-control", "no-store");
     return context.json({ status: "ready" });
   });
+}
+
+/** Describes the routes of health. */
+export function describeHealth(): Paths {
+  const Alive = z.object({ status: z.literal("ok") }).meta({ id: "Alive" });
+  const Ready = z.object({ status: z.literal("ready") }).meta({ id: "Ready" });
+  return {
+    "/healthz": {
+      get: {
+        operationId: "alive",
+        summary: "Whether the process lives",
+        tags: ["Service"],
+        responses: { 200: answer("It does", Alive, UNSTORED) },
+      },
+    },
+    "/readyz": {
+      get: {
+        operationId: "ready",
+        summary: "Whether it should get requests",
+        tags: ["Service"],
+        responses: { 200: answer("It should", Ready, UNSTORED), 503: away("It should not") },
+      },
+    },
+  };
 }

@@ -7,12 +7,13 @@
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
+import type { Registry } from "prom-client";
 import type { Cache, Clock } from "../cache/mod.ts";
 import type { ChangeFeedStats } from "../changes/relay.ts";
 import type { Database } from "../db/database.ts";
+import { guarded, type Paths, text, UNSTORED } from "./_description.ts";
 import type { ErrorCounts } from "./_error_counts.ts";
 import { EventLoopLag } from "./_event_loop_lag.ts";
-import { familiesOf, type Family, type Snapshot } from "./_metric_families.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 
 /** What the metrics are made of. */
@@ -44,41 +45,42 @@ export function addMetricsRoute(
   guard: MiddlewareHandler,
 ): void {
   const lag = new EventLoopLag(dependencies.clock, dependencies.stopping);
+  let registry: Promise<Registry> | undefined;
   app.get("/metrics", guard, async (context) => {
-    const { contentType, text } = await expose(familiesOf(await snapshotOf(dependencies, lag)));
-    return context.body(text, 200, { "content-type": contentType, "cache-control": "no-store" });
+    registry ??= registryOf(dependencies, lag);
+    const { contentType } = await registry;
+    const metrics = await (await registry).metrics();
+    return context.body(metrics, 200, { "content-type": contentType, "cache-control": "no-store" });
   });
 }
 
-async function snapshotOf(
+/** Imported when first scraped, so that no start waits for it. */
+async function registryOf(
   { cache, changes, audit, database, errors, requests }: MetricsDependencies & Counted,
   lag: EventLoopLag,
-): Promise<Snapshot> {
-  const relay = await changes.stats().catch(() => undefined); // without Postgres nobody can tell
-  return {
-    cache: cache.stats(),
-    changes: relay,
-    audit: audit?.stats(),
-    requests: requests.all(),
-    errors: errors.byStatus(),
-    pool: database.pool(),
-    memory: Deno.memoryUsage(),
-    eventLoopLag: lag.stats(),
-  };
+): Promise<Registry> {
+  const { collectorsOf } = await import("./_collectors.ts");
+  return collectorsOf({
+    cache: () => cache.stats(),
+    changes: () => changes.stats().catch(() => undefined), // without Postgres nobody can tell
+    ...(audit === undefined ? {} : { audit: () => audit.stats() }),
+    requests: () => requests.all(),
+    errors: () => errors.byStatus(),
+    pool: () => database.pool(),
+    memory: () => Deno.memoryUsage(),
+    eventLoopLag: () => lag.stats(),
+  });
 }
 
-/** In the text format. A registry for each scrape: nothing is kept that could differ from the counters. */
-async function expose(
-  families: readonly Family[],
-): Promise<{ readonly contentType: string; readonly text: string }> {
-  // Imported when first scraped, so that no start waits for it.
-  const { Counter, Gauge, Registry } = await import("prom-client");
-  const registry = new Registry();
-  for (const { name, help, kind, samples } of families) {
-    const labelNames = Object.keys(samples[0]?.labels ?? {});
-    const options = { name, help, labelNames, registers: [registry] };
-    const metric = kind === "counter" ? new Counter(options) : new Gauge(options);
-    for (const { value, labels = {} } of samples) metric.inc({ ...labels }, value);
-  }
-  return { contentType: registry.contentType, text: await registry.metrics() };
+/** Describes `GET /metrics`. */
+export function describeMetrics(): Paths {
+  return {
+    "/metrics": {
+      get: guarded("metrics", {
+        summary: "Figures for Prometheus",
+        tags: ["Service"],
+        responses: { 200: text("In the text format", UNSTORED, "text/plain") },
+      }),
+    },
+  };
 }

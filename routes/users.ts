@@ -4,15 +4,42 @@
  * @module
  */
 import type { Context, Hono, MiddlewareHandler } from "hono";
+import { z } from "zod";
 import type { BatchLoader, Cache, Clock, EntryOptions, Invalidation } from "../cache/mod.ts";
 import type { Change } from "../changes/relay.ts";
 import type { User, Users } from "../db/users.ts";
 import { Answers } from "./_answers.ts";
+import {
+  answer,
+  BODY_ERRORS,
+  CACHE_STATUS,
+  CACHED,
+  Count,
+  failure,
+  guarded,
+  header,
+  type Headers,
+  IF_NONE_MATCH,
+  INVALID,
+  INVALID_OR_UNAUTHORIZED,
+  operation,
+  type Paths,
+  UNAVAILABLE,
+  unchanged,
+  UNSTORED,
+} from "./_description.ts";
 import { errorContext, type ErrorListener, userNotFound } from "./_errors.ts";
 import { invalidUserId, parseBody, parseUserId, parseUsersQuery } from "./_input.ts";
 import type { Latencies } from "./_latencies.ts";
 import type { RequestCounts } from "./_request_counts.ts";
-import { PAGE_LIMIT_DEFAULT, UserBody, UserChanges, type UsersQueryInput } from "./_schemas.ts";
+import {
+  PAGE_LIMIT_DEFAULT,
+  UserBody,
+  UserChanges,
+  UserId,
+  UsersQuery,
+  type UsersQueryInput,
+} from "./_schemas.ts";
 import {
   USER_PREFIX,
   userIdOf,
@@ -248,4 +275,141 @@ function written(
     ? `User ${done} and cache invalidated`
     : `User ${done}; cache invalidation pending`;
   return context.json({ message, data: user }, status);
+}
+
+const INVALIDATION: Headers = {
+  "Lookaside-Invalidation": header(
+    "`pending`: the write stands, and its invalidation is applied once Redis can be reached",
+    z.enum(["applied", "pending"]),
+  ),
+};
+
+/** The columns are older than this service, which alone never leaves name or email empty. */
+const UserRow = z.object({
+  id: UserId,
+  name: z.string().nullable(),
+  email: z.string().nullable(),
+  bio: z.string().nullable(),
+  created_at: z.iso.datetime().meta({ description: "When the user was made" }),
+}).meta({ id: "User", description: "A user" });
+
+/** Describes the routes of users. */
+export function describeUsers(): Paths {
+  const path = z.object({ id: UserId });
+  return {
+    "/users": {
+      get: describeList(),
+      post: guarded("createUser", {
+        summary: "Makes a user",
+        tags: ["Users"],
+        requestBody: bodyOf(UserBody),
+        responses: {
+          201: answer("The user", writtenAnswer("created"), {
+            "Location": header("The user's path", z.string().regex(/^\/users\/\d+$/)),
+            ...INVALIDATION,
+          }),
+          ...BODY_ERRORS,
+          503: UNAVAILABLE,
+        },
+      }),
+    },
+    "/users/{id}": {
+      get: describeOne(),
+      put: describeOverwrite("replaceUser", "Overwrites a user", UserBody),
+      patch: describeOverwrite("updateUser", "Overwrites fields of a user", UserChanges),
+      delete: guarded("deleteUser", {
+        summary: "Deletes a user",
+        tags: ["Users"],
+        requestParams: { path },
+        responses: {
+          204: answer("It is deleted", undefined, INVALIDATION),
+          400: INVALID_OR_UNAUTHORIZED,
+          404: failure("There is no such user", UNSTORED),
+          503: UNAVAILABLE,
+        },
+      }),
+    },
+  };
+}
+
+const source = z.enum(["database", "cache"]).meta({ description: "Where the data came from" });
+const duration = z.string().regex(/^\d+\.\d+ms$/).meta({
+  description: "How long it took to get, in milliseconds",
+  example: "0.1ms",
+});
+
+function describeList(): Paths[string]["get"] & object {
+  const UsersAnswer = z.object({
+    source: source.meta({ description: "`cache` only if every part came from there" }),
+    duration,
+    page: z.exactOptional(z.int().min(1)).meta({
+      description: "The page, unless others were asked for",
+    }),
+    after: z.exactOptional(Count).meta({ description: "The id that was asked for as `after`" }),
+    data: z.array(UserRow),
+  }).meta({ id: "UsersAnswer" });
+  return operation("listUsers", {
+    summary: "Lists users",
+    description:
+      "By page, after an id, or by ids. `page` and `after` exclude each other; `ids` excludes all else.",
+    tags: ["Users"],
+    requestParams: { query: UsersQuery, header: IF_NONE_MATCH },
+    responses: {
+      200: answer("The users", UsersAnswer, CACHED),
+      304: unchanged(CACHED),
+      400: INVALID,
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeOne(): Paths[string]["get"] & object {
+  const UserAnswer = z.object({ source, duration, data: UserRow }).meta({ id: "UserAnswer" });
+  return operation("getUser", {
+    summary: "Reads a user",
+    tags: ["Users"],
+    requestParams: { path: z.object({ id: UserId }), header: IF_NONE_MATCH },
+    responses: {
+      200: answer("The user", UserAnswer, CACHED),
+      304: unchanged(CACHED),
+      400: INVALID,
+      404: failure("There is no such user", { ...CACHE_STATUS, ...UNSTORED }),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeOverwrite(
+  operationId: string,
+  summary: string,
+  schema: z.ZodType,
+): Paths[string]["put"] & object {
+  return guarded(operationId, {
+    summary,
+    tags: ["Users"],
+    requestParams: { path: z.object({ id: UserId }) },
+    requestBody: bodyOf(schema),
+    responses: {
+      200: answer("The user as it is now", writtenAnswer("updated"), INVALIDATION),
+      ...BODY_ERRORS,
+      404: failure("There is no such user", UNSTORED),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function writtenAnswer(done: "created" | "updated"): z.ZodType {
+  return z.object({
+    message: z.enum([
+      `User ${done} and cache invalidated`,
+      `User ${done}; cache invalidation pending`,
+    ]),
+    data: UserRow,
+  });
+}
+
+function bodyOf(
+  schema: z.ZodType,
+): { required: true; content: Record<string, { schema: z.ZodType }> } {
+  return { required: true, content: { "application/json": { schema } } };
 }

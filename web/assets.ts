@@ -7,6 +7,7 @@ import uplotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import uplotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
 import base from "./base.css" with { type: "text" };
 import charts from "./charts.js" with { type: "text" };
+import docs from "./docs.css" with { type: "text" };
 import figures from "./figures.css" with { type: "text" };
 import history from "./history.js" with { type: "text" };
 import icon from "./icon.svg" with { type: "text" };
@@ -52,3 +53,6 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
     tutorial,
   }).map(([name, script]) => [`${name}.js`, { text: script, type: SCRIPT }] as const),
 ]);
+
+/** The style of the description's page, which holds it within. */
+export const DOCS_STYLE: string = docs;

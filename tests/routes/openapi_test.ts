@@ -14,7 +14,7 @@ interface Operation {
   readonly security?: readonly object[];
   readonly responses: Readonly<
     Record<string, {
-      readonly headers: Readonly<Record<string, Described>>;
+      readonly headers?: Readonly<Record<string, Described>>;
       readonly content?: Readonly<Record<string, { readonly schema: object }>>;
     }>
   >;
@@ -23,6 +23,7 @@ interface Operation {
 interface ApiDocument {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   readonly components: object;
+  readonly info: { readonly version: string };
 }
 
 describe("GET /openapi.json", () => {
@@ -45,6 +46,11 @@ describe("GET /openapi.json", () => {
       `${method.toLowerCase()} ${path.replace(/:(\w+)/g, "{$1}")}`
     );
     assertEquals(operations(description).map(([name]) => name).sort(), [...new Set(routed)].sort());
+  });
+
+  it("says the version of the package", async () => {
+    const { version } = JSON.parse(await Deno.readTextFile("deno.json"));
+    assertEquals(description.info.version, version);
   });
 
   it("shows which operations stand behind the guard", async () => {
@@ -134,6 +140,19 @@ describe("GET /docs", () => {
     assertEquals(answer.headers.get("content-type"), "text/html; charset=utf-8");
   });
 
+  it("shows commands for the place at which it is read, and for no other", async () => {
+    await using api = createApi();
+    for (
+      const [host, named] of [
+        ["127.0.0.1:8123", "http://127.0.0.1:8123/users/1"],
+        ["$(reboot)", "http://127.0.0.1:3000/users/1"],
+      ]
+    ) {
+      const answer = await api.send(`http://${host}/docs`);
+      assert((await answer.text()).includes(`<pre>curl ${named}</pre>`), host);
+    }
+  });
+
   it("is allowed its own style and nothing else", async () => {
     await using api = createApi();
     const answer = await api.send("/docs");
@@ -172,7 +191,7 @@ async function assertDescribed(
 ): Promise<void> {
   const described = responses[response.status];
   assert(described !== undefined, `${response.status} is not described`);
-  for (const [name, { required, schema }] of Object.entries(described.headers)) {
+  for (const [name, { required, schema }] of Object.entries(described.headers ?? {})) {
     const value = response.headers.get(name);
     assert(value !== null || !required, `${name} is missing`);
     if (value !== null) assertMatches(description, schema, value);
