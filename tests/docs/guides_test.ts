@@ -93,7 +93,7 @@ describe("README.md", () => {
   it("shows the library with a program that reads what was written", async () => {
     const program = (await blocksOf("README.md")).find(({ language }) => language === "ts")?.text;
     await using tree = await copyOfTree();
-    const after = 'await cache.getOrLoad("user:42", () => Promise.resolve(db.get(42)))';
+    const after = 'await cache.getOrLoad("user:42", () => find(42))';
     const text = `${program}\nconsole.log(user.value()?.name, (${after}).value()?.name);`;
     await Deno.writeTextFile(`${tree.root}example.ts`, text);
     assertEquals(
