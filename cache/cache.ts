@@ -1,3 +1,10 @@
+import {
+  type CatchUpRequest,
+  type ChangedCache,
+  type Changes,
+  type Invalidation,
+  NO_CHANGES,
+} from "./changes.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import type { LoadPlan } from "./fills.ts";
@@ -16,11 +23,10 @@ import {
 import { placesOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
 import { type Runtime, systemRuntime, within } from "./runtime.ts";
-import { type CacheServer, Shard } from "./shard.ts";
+import { Shard } from "./shard.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { StoreInfo } from "./store.ts";
 import { assertTags } from "./tags.ts";
-import type { Invalidation } from "./writer.ts";
 
 /** The most keys that are warmed at once, and in one batch. */
 const WARM_MAX = 1_000;
@@ -72,6 +78,7 @@ export class Cache implements AsyncDisposable {
   readonly #loads: Loads;
   readonly #shards: readonly [Shard, ...Shard[]];
   readonly #ring: Ring | undefined;
+  readonly #changes: Changes;
   readonly #instance = crypto.randomUUID();
   #noncesUsed = 0;
   #closed = false;
@@ -88,6 +95,7 @@ export class Cache implements AsyncDisposable {
     const settings = this.#settings = settingsOf(options);
     const [first, ...others] = placesOf(options);
     this.#loads = new Loads(this.#runtime, settings);
+    const source = options.enabled === false ? undefined : options.changes;
     const parts = {
       options,
       settings: { ...settings, memoryBytes: Math.ceil(settings.memoryBytes / (1 + others.length)) },
@@ -97,27 +105,36 @@ export class Cache implements AsyncDisposable {
       loads: this.#loads,
       newNonce: () => `${this.#instance}-${(this.#noncesUsed++).toString(36)}`,
       emit: (event: CacheEvent) => this.#emit(event),
+      catchUp: source && ((request: CatchUpRequest) => this.#changes.catchUp(request)),
       track: (work: Promise<void>) => this.#track(work),
     };
     this.#shards = [new Shard(first, parts), ...others.map((place) => new Shard(place, parts))];
     this.#ring = others.length === 0 ? undefined : new Ring(this.#shards.map(({ name }) => name));
+    this.#changes = source?.attach({
+      servers: this.#shards,
+      prefix: options.prefix ?? "la",
+      kind: kindOf(options),
+      clock: this.#runtime.clock,
+      followed: async () => {
+        await Promise.all(this.#shards.map((shard) => shard.followed()));
+      },
+    }) ?? NO_CHANGES;
   }
 
   /**
-   * The servers: one, but for a ring.
+   * The changes that the cache is told of by its option `changes`.
    *
    * @example
    * ```ts
-   * import assert from "node:assert/strict";
    * import { Cache } from "@lookaside/cache";
    *
    * await using cache = new Cache();
-   * // A change feed of one's own invalidates server by server, so that none waits for another.
-   * for (const server of cache.servers) assert.equal(await server.delete("user:1"), "applied");
+   * // After a write by any means: what is read from here on is at least as new.
+   * await cache.changes.caughtUp();
    * ```
    */
-  get servers(): readonly CacheServer[] {
-    return this.#shards;
+  get changes(): Changes {
+    return this.#changes;
   }
 
   /**
@@ -493,6 +510,7 @@ export class Cache implements AsyncDisposable {
     this.#closed = true;
     await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background));
     for (const shard of this.#shards) shard.stop();
+    await this.#changes[Symbol.asyncDispose]();
     this.#loads.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load gives its lease back, which takes a connection.
     await Promise.all(this.#background);
@@ -571,4 +589,9 @@ export class Cache implements AsyncDisposable {
 
 function worstOf(outcomes: readonly Invalidation[]): Invalidation {
   return outcomes.includes("pending") ? "pending" : "applied";
+}
+
+function kindOf({ url = "memory:", store }: CacheOptions): ChangedCache["kind"] {
+  if (/^rediss?-ring:/.test(url)) return "ring";
+  return url === "memory:" && store === undefined ? "process" : "shared";
 }

@@ -1,44 +1,7 @@
+import type { CatchUpRequest } from "./changes.ts";
 import { retryDelayMs, type Runtime } from "./runtime.ts";
 
 const RETRY_MS_MAX = 500;
-
-/**
- * Applies the invalidations that this process may have missed to a server of the cache. With `replay`,
- * also those of the recent past that had been applied: the server is another one, or has restarted, and
- * may have lost them. Rejects to be called again.
- *
- * @example
- * ```ts
- * import { Cache, type CatchUpTask } from "@lookaside/cache";
- *
- * // Applies the changes of an outbox that have not been applied to `server` yet.
- * const catchUp: CatchUpTask = async ({ server, replay }) => {
- *   const since = replay ? "the replay window" : "the last change applied";
- *   await Promise.resolve(`${server}: from ${since}`);
- * };
- * await using cache = new Cache({ catchUp });
- * ```
- */
-export type CatchUpTask = (options: CatchUpRequest) => Promise<void>;
-
-/**
- * What a {@linkcode CatchUpTask} is asked for.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import type { CatchUpRequest } from "@lookaside/cache";
- *
- * const afterRestart: CatchUpRequest = { server: "127.0.0.1:6379", replay: true };
- * assert(afterRestart.replay); // what it may have lost is applied again
- * ```
- */
-export interface CatchUpRequest {
-  /** The `name` of one of the cache's `servers`. */
-  readonly server: string;
-  /** Whether what was applied lately has to be applied again. */
-  readonly replay: boolean;
-}
 
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {

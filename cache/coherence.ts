@@ -1,4 +1,5 @@
 import { CoarseClock } from "./coarse_clock.ts";
+import { deferred } from "./deferred.ts";
 import { fnv1a } from "./hash.ts";
 import type { Clock } from "./runtime.ts";
 
@@ -26,16 +27,19 @@ const GENERATION_STEP = 2 ** 32;
  */
 export class Coherence {
   readonly #clock: CoarseClock;
+  readonly #exact: Clock;
   readonly #memoryLeaseMs: number;
   readonly #epochs = new Uint32Array(STRIPES);
   #generation = 0;
   #trustedUntilMs: number;
   #open = false;
   #suspended = false;
+  #unproved: { readonly sinceMs: number; readonly resolve: () => void }[] = [];
 
   /** @param memoryLeaseMs `Infinity` when there is no one else: memory is the store. */
   constructor(clock: Clock, memoryLeaseMs: number) {
     this.#clock = new CoarseClock(clock);
+    this.#exact = clock;
     this.#memoryLeaseMs = memoryLeaseMs;
     this.#trustedUntilMs = memoryLeaseMs === Infinity ? Infinity : -Infinity;
   }
@@ -93,11 +97,31 @@ export class Coherence {
     this.#open = false;
     this.#generation++;
     this.#trustedUntilMs = -Infinity;
+    this.#proves(Infinity);
+  }
+
+  /**
+   * Resolves once all that was announced until now has been applied here: with the first sign of life that
+   * is asked for from now on, or when memory is no longer trusted.
+   */
+  proved(): Promise<void> {
+    if (!this.#open) return Promise.resolve();
+    const { promise, resolve } = deferred<void>();
+    this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
+    return promise;
+  }
+
+  #proves(untilMs: number): void {
+    this.#unproved = this.#unproved.filter(({ sinceMs, resolve }) => {
+      if (sinceMs <= untilMs) resolve();
+      return sinceMs > untilMs;
+    });
   }
 
   /** The feed was alive for a question asked at `sentAtMs`. */
   alive(sentAtMs: number): void {
     if (this.#open) this.#trustedUntilMs = sentAtMs + this.#memoryLeaseMs;
+    this.#proves(sentAtMs);
   }
 }
 

@@ -21,8 +21,16 @@
  * @module
  */
 
-export type { CatchUpRequest, CatchUpTask } from "./catch_up.ts";
 export { Cache, type Loader } from "./cache.ts";
+export type {
+  CacheServer,
+  CatchUpRequest,
+  ChangedCache,
+  Changes,
+  ChangeSource,
+  ChangesStats,
+  Invalidation,
+} from "./changes.ts";
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
 export type { HeldEntry, Inspection } from "./operations/inspection.ts";
@@ -31,7 +39,6 @@ export type { LoadContext } from "./loads.ts";
 export { Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
-export type { CacheServer } from "./shard.ts";
 export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";
 export type {
   Acquired,
@@ -47,4 +54,3 @@ export {
   type ServerAddress,
   type Topology,
 } from "./topologies/url.ts";
-export type { Invalidation } from "./writer.ts";

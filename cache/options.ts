@@ -1,4 +1,4 @@
-import type { CatchUpTask } from "./catch_up.ts";
+import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
 import type { Runtime } from "./runtime.ts";
 import type { Store } from "./store.ts";
@@ -114,10 +114,10 @@ export interface CacheOptions {
   /** Loads that wait behind them; past it they are refused. Default 1,024. */
   readonly loadsWaitingMax?: number;
   /**
-   * Called after each connection to a server. Nothing is read from it until it has resolved; it is
-   * called again when it rejects. Apply there what was invalidated while the server was away.
+   * Tells what changes in the source of truth, whoever writes to it. Nothing is read from a server before
+   * all that was committed until it was connected has been applied.
    */
-  readonly catchUp?: CatchUpTask;
+  readonly changes?: ChangeSource;
   /** Called for each {@linkcode CacheEvent}. Must not throw. */
   readonly onEvent?: (event: CacheEvent) => void;
   /** Called for each answered read. Costs time on every hit: leave it out unless debugging. */

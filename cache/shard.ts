@@ -1,4 +1,5 @@
 import { CatchUp } from "./catch_up.ts";
+import type { CacheServer, CatchUpRequest, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
 import type { CacheEvent } from "./events.ts";
 import { Fills } from "./fills.ts";
@@ -19,33 +20,7 @@ import type { CacheStats, Counters } from "./stats.ts";
 import type { Store } from "./store.ts";
 import { Tags } from "./tags.ts";
 import { Waiters } from "./waiters.ts";
-import { type Invalidation, Writer } from "./writer.ts";
-
-/**
- * One of the servers of a cache; all but a ring have one. It can be told what changed by itself, so that
- * one that is away does not hold up the others.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const [server] = cache.servers;
- * assert.equal(server?.name, ""); // there is no Redis
- * assert.equal(await server?.clear(), "applied");
- * ```
- */
-export interface CacheServer {
-  /** The same in every process: `host:port` in a ring, else what the URL names. Empty without one. */
-  readonly name: string;
-  /** As `Cache.delete`, on this server, whichever owns the keys: it may have owned them before. */
-  delete(...keys: string[]): Promise<Invalidation>;
-  /** As `Cache.invalidateTags`, for the entries of this server. */
-  invalidateTags(...tags: string[]): Promise<Invalidation>;
-  /** As `Cache.clear`, for the entries of this server. */
-  clear(): Promise<Invalidation>;
-}
+import { Writer } from "./writer.ts";
 
 /** What the shards of a cache have in common. */
 export interface ShardParts {
@@ -58,6 +33,8 @@ export interface ShardParts {
   /** Makes a nonce that nobody has used. */
   readonly newNonce: () => string;
   readonly emit: (event: CacheEvent) => void;
+  /** Catches up with what changed; `undefined`: nobody tells. */
+  readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
   /** Keeps a background promise, which must not reject, until it settles. */
   readonly track: (work: Promise<void>) => void;
 }
@@ -147,6 +124,11 @@ export class Shard implements CacheServer {
     return this.writer.clear();
   }
 
+  /** Resolves once this process has dropped what had been announced as changed. */
+  followed(): Promise<void> {
+    return this.#coherence.proved();
+  }
+
   /** What the tiers hold of a key of its own. */
   inspect(key: string): Promise<Inspection> {
     return inspect(key, {
@@ -212,7 +194,7 @@ export class Shard implements CacheServer {
 
   /** Where no server takes another's place, and nobody has anything to apply again, there is nothing to do. */
   #catchUpOf(redis: RedisStore, failsOver: boolean): CatchUp | undefined {
-    const { options: { catchUp: task }, runtime, emit } = this.#parts;
+    const { catchUp: task, runtime, emit } = this.#parts;
     if (task === undefined && !failsOver) return undefined;
     const server = this.name;
     return new CatchUp(runtime, {

@@ -1,3 +1,4 @@
+import type { Invalidation } from "./changes.ts";
 import type { Coherence } from "./coherence.ts";
 import { encodeEntry } from "./entry.ts";
 import type { CacheEvent } from "./events.ts";
@@ -13,23 +14,6 @@ import type { Counters } from "./stats.ts";
 import type { FeedListener, Store } from "./store.ts";
 import { ROOT_TAG, type Tags } from "./tags.ts";
 import type { Waiters } from "./waiters.ts";
-
-/**
- * Whether an invalidation has reached the shared tier: `applied`, or `pending` because Redis could
- * not be reached. A pending one already holds in this process, which reads nothing from Redis until
- * it has been applied; it is tried again until then.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const invalidation = await cache.delete("user:1");
- * assert.equal(invalidation, "applied"); // "pending" while Redis cannot be reached
- * ```
- */
-export type Invalidation = "applied" | "pending";
 
 /** What the write path works with. */
 export interface WriterParts {

@@ -6,7 +6,7 @@
 import type { Context, Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { BatchLoader, Cache, Clock, EntryOptions, Invalidation } from "../cache/mod.ts";
-import type { Change } from "../changes/relay.ts";
+import type { Change } from "../changes/apply.ts";
 import type { User, Users } from "../db/users.ts";
 import { Answers } from "./_answers.ts";
 import {
@@ -77,10 +77,10 @@ export interface UsersDependencies {
 
 /** What a change of the table `users` invalidates, whoever made it. */
 export function usersInvalidation(
-  { ids }: Pick<Change, "ids">,
+  { keys }: Pick<Change, "keys">,
 ): { readonly keys: readonly string[]; readonly tags: readonly string[] } {
-  if (ids === undefined) return { keys: [], tags: [USERS_TAG] };
-  return { keys: ids.map((id) => userKey(Number(id))), tags: [USERS_LIST_TAG] };
+  if (keys === undefined) return { keys: [], tags: [USERS_TAG] };
+  return { keys: keys.map((id) => userKey(Number(id))), tags: [USERS_LIST_TAG] };
 }
 
 /** Loads users for cache keys of users, in one query. */

@@ -5,12 +5,12 @@
  */
 import type { Logger } from "@logtape/logtape";
 import { Audit } from "../changes/audit.ts";
-import { Relays } from "../changes/relays.ts";
-import { type Cache, systemRuntime } from "../cache/mod.ts";
+import { postgresChanges } from "../changes/postgres_changes.ts";
+import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
 import type { Database } from "../db/database.ts";
 import type { Users } from "../db/users.ts";
 import { InvalidationLog } from "../routes/invalidation_log.ts";
-import { loadUser } from "../routes/users.ts";
+import { loadUser, usersInvalidation } from "../routes/users.ts";
 import type { Config } from "./config.ts";
 import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./logging.ts";
 import { messageOf } from "./message_of.ts";
@@ -43,7 +43,7 @@ export interface OpenCache {
   /** The cache. */
   readonly cache: Cache;
   /** What relays the changes. */
-  readonly changes: Relays;
+  readonly changes: Changes;
   /** What was invalidated last. */
   readonly invalidations: InvalidationLog;
   /** Resolves once what was committed before the start cannot invalidate what is filled from now on. */
@@ -56,12 +56,17 @@ export function openCache(
 ): OpenCache {
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger);
-  // What the cache asks of the feed, it asks once it is connected: later than both are made.
+  const invalidations = new InvalidationLog(systemRuntime.clock);
   const cache: Cache = resources.use(
     new CacheClass({
       ...trusted,
       ...config.cache,
-      catchUp: (request) => changes.catchUp(request),
+      changes: postgresChanges(database, {
+        ...config.changes,
+        invalidates: { users: usersInvalidation },
+        onInvalidated: (names) => invalidations.note("change feed", names),
+        onError: relayErrorLogger(logger, systemRuntime.clock),
+      }),
       // That its connections end is no news while it closes.
       onEvent: (event) => {
         const refused = event.type === "redis-error" && event.command === "connect";
@@ -71,22 +76,11 @@ export function openCache(
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
     }),
   );
-  const invalidations = new InvalidationLog(systemRuntime.clock);
-  const changes = resources.use(
-    new Relays(cache.servers, database, {
-      ...config.changes,
-      nameOf: (server) => cacheName(config, server),
-      cacheEnds: config.cache.url === IN_MEMORY,
-      onInvalidated: (names) => invalidations.note("change feed", names),
-      onError: relayErrorLogger(logger, systemRuntime.clock),
-    }),
-  );
-  // With the cache off there is nothing to invalidate here, and others must not miss what they should.
-  if (config.cache.enabled) changes.start();
+  const { changes } = cache;
   const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
   const redisWaited = inUse ? doneWithin(REDIS_START_MS, redisTried.promise) : undefined;
   const settled = async () => {
-    if (config.cache.enabled) await (redisWaited ?? changes.catchUpAll());
+    if (config.cache.enabled) await (redisWaited ?? changes.caughtUp());
   };
   return { cache, changes, invalidations, settled };
 }
@@ -111,14 +105,4 @@ export function openAudit(
     clock: systemRuntime.clock,
     random: systemRuntime.random,
   });
-}
-
-/**
- * What a server of this cache is called in the database: the same in every instance that uses it, in a
- * ring of whatever others. Without the key version, for an invalidation covers the neighbouring ones.
- */
-function cacheName({ cache: { url, prefix }, changes }: Config, server: string): string {
-  if (url === IN_MEMORY) return `${IN_MEMORY}${crypto.randomUUID()}`;
-  if (changes.cacheName === undefined) return `redis:${server}/${prefix}`;
-  return url.includes("-ring:") ? `${changes.cacheName}/${server}` : changes.cacheName;
 }

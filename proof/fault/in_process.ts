@@ -7,7 +7,8 @@ import { connect } from "@db/driver";
 import { Cache, type Clock, systemRuntime } from "../../cache/mod.ts";
 import { parseConfig } from "../../server/config.ts";
 import { Users } from "../../db/users.ts";
-import { Relays } from "../../changes/relays.ts";
+import { postgresChanges } from "../../changes/postgres_changes.ts";
+import { usersInvalidation } from "../../routes/users.ts";
 import { createApi } from "../../tests/routes/api_fixture.ts";
 import type { Instance } from "./world.ts";
 
@@ -41,21 +42,15 @@ export function startInProcess(
     new Cache({
       ...config.cache,
       runtime: { ...systemRuntime, clock },
-      catchUp: (request) => changes.catchUp(request),
+      changes: postgresChanges(database, {
+        ...config.changes,
+        invalidates: { users: usersInvalidation },
+      }),
     }),
   );
-  const changes = stack.use(
-    new Relays(cache.servers, database, {
-      ...config.changes,
-      nameOf: () => config.changes.cacheName ?? "in process",
-      cacheEnds: false,
-      onInvalidated: () => undefined,
-    }),
-  );
-  changes.start();
   const users = new Users(database);
   const { listTtlMs } = config.http;
-  const api = stack.use(createApi({ cache, clock, changes, users, listTtlMs }));
+  const api = stack.use(createApi({ cache, clock, changes: cache.changes, users, listTtlMs }));
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => undefined },
     (request) => api.fetch(request),

@@ -31,6 +31,27 @@ describe("Coherence, the memory lease", () => {
     assert(!coherence.trusted());
   });
 
+  it("proved() waits for a sign of life that was asked for later, or for the end of trust", async () => {
+    const clock = new FakeClock();
+    const coherence = new Coherence(clock, 1_000);
+    await coherence.proved(); // nothing is trusted, so nothing needs a proof
+    coherence.open();
+    await clock.advance(10);
+    let proofs = 0;
+    const proofOf = () => coherence.proved().then(() => void proofs++);
+    const first = proofOf();
+    coherence.alive(9);
+    await clock.advance(1);
+    assertEquals(proofs, 0);
+    coherence.alive(10);
+    await first;
+    const second = proofOf();
+    await clock.advance(1);
+    assertEquals(proofs, 1);
+    coherence.close();
+    await second;
+  });
+
   it("does not notice the wall clock", () => {
     const clock = new FakeClock();
     const coherence = new Coherence(clock, 1_000);

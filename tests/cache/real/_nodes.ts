@@ -4,7 +4,15 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { Cache, type CacheEvent, type CacheOptions, type Loader } from "../../../cache/mod.ts";
+import {
+  Cache,
+  type CacheEvent,
+  type CacheOptions,
+  type CacheServer,
+  type ChangeSource,
+  type Loader,
+} from "../../../cache/mod.ts";
+import { NO_CHANGES } from "../../../cache/changes.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 
@@ -42,6 +50,22 @@ export function openNode(url: string, options: CacheOptions = {}): Node {
         Object.entries(matching).every(([name, value]) => Reflect.get(event, name) === value)
       ).length,
     [Symbol.asyncDispose]: () => cache.close(),
+  };
+}
+
+/** A source of changes that a server is caught up with by `catchUp`, and that tells nothing by itself. */
+export function changesThat(
+  catchUp: (server: CacheServer, replay: boolean) => Promise<void>,
+): ChangeSource {
+  return {
+    attach: ({ servers }) => ({
+      ...NO_CHANGES,
+      catchUp: async ({ server, replay }) => {
+        const found = servers.find(({ name }) => name === server);
+        if (found === undefined) throw new Error(`Cannot catch up: there is no ${server}`);
+        await catchUp(found, replay);
+      },
+    }),
   };
 }
 

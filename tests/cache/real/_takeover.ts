@@ -6,7 +6,15 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import type { RedisServer } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./_nodes.ts";
+import {
+  changesThat,
+  coherent,
+  freshPrefix,
+  holdInMemory,
+  type Node,
+  openNode,
+  Row,
+} from "./_nodes.ts";
 
 /** Servers of which one can take another's place. */
 export interface Takeover {
@@ -27,12 +35,11 @@ export async function assertBelievedLate({ serviceUrl, takeOver }: Takeover): Pr
   let asked = 0;
   await using node: Node = openNode(serviceUrl, {
     prefix,
-    catchUp: async ({ server }) => {
+    changes: changesThat(async (server) => {
       asked++;
       await applied;
-      const [found] = node.cache.servers.filter(({ name }) => name === server);
-      assertEquals(await found?.delete("k"), "applied");
-    },
+      assertEquals(await server.delete("k"), "applied");
+    }),
   });
   await eventually(() => assertGreater(node.count("caught-up"), 0));
   await coherent(node);

@@ -5,9 +5,9 @@
  */
 import { assertEquals, assertGreater } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Cache, CacheOptions } from "../../../cache/mod.ts";
+import type { Cache, ChangeSource } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
-import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
+import { changesThat, coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
 
 /** How long memory is trusted without a sign of life of what keeps it right. */
 const MEMORY_LEASE_MS = 1_000;
@@ -141,16 +141,12 @@ export class Workload implements AsyncDisposable {
 }
 
 /** What all writes of the source invalidate: applied again where a server may have lost it. */
-function catchUpOf(cache: () => Cache | undefined, keys: readonly string[]): CacheOptions {
-  return {
-    catchUp: async ({ server, replay }) => {
-      const found = cache()?.servers.find(({ name }) => name === server);
-      if (found === undefined) throw new Error(`Cannot catch up: there is no ${server}`);
-      if (replay && await found.delete(...keys) === "pending") {
-        throw new Error("Cannot catch up: the server has not taken it");
-      }
-    },
-  };
+function changesOf(keys: readonly string[]): ChangeSource {
+  return changesThat(async (server, replay) => {
+    if (replay && await server.delete(...keys) === "pending") {
+      throw new Error("Cannot catch up: the server has not taken it");
+    }
+  });
 }
 
 /** Opens two instances and puts them under load. */
@@ -161,7 +157,7 @@ export async function startWorkload(url: string, keys: readonly string[]): Promi
       prefix,
       commandTimeoutMs: 500,
       memoryLeaseMs: MEMORY_LEASE_MS,
-      ...catchUpOf(() => node.cache, keys),
+      changes: changesOf(keys),
     });
     return node;
   });

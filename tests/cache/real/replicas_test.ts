@@ -5,11 +5,13 @@ import { eventually } from "../../../tools/servers/eventually.ts";
 import { freePort } from "../../../tools/servers/free_port.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
-import { openNode } from "./_nodes.ts";
+import { changesThat, openNode } from "./_nodes.ts";
 
 describe("Cache behind an address that is given to another server", () => {
   const cases: Readonly<Record<string, CacheOptions>> = {
-    "with a change feed to catch up with": { catchUp: () => Promise.resolve() },
+    "with a change feed to catch up with": {
+      changes: changesThat(() => Promise.resolve()),
+    },
     "without one": {},
   };
   for (const [name, options] of Object.entries(cases)) {

@@ -1,0 +1,95 @@
+/**
+ * The port to whatever tells a cache what changed in the source of truth: `@lookaside/changes` for
+ * Postgres, and room for others.
+ *
+ * @module
+ */
+import type { Clock } from "./runtime.ts";
+
+/**
+ * The fate of an invalidation: `applied`, or `pending` because Redis could not be reached. A pending one
+ * already holds in this process, which reads nothing from Redis until it has been applied; it is tried
+ * again until then.
+ */
+export type Invalidation = "applied" | "pending";
+
+/** A source of changes, given to a cache as its option `changes`. */
+export interface ChangeSource {
+  /** Begins to apply what changes to the servers of a cache. Its constructor calls this once. */
+  attach(cache: ChangedCache): Changes;
+}
+
+/** A cache, as a {@linkcode ChangeSource} sees it. */
+export interface ChangedCache {
+  /** Its servers: one, but for a ring. */
+  readonly servers: readonly CacheServer[];
+  /** Sets its entries apart from those of other caches on the same servers. */
+  readonly prefix: string;
+  /** `process`: it ends with this process. `ring`: its servers are told one by one, and may be others. */
+  readonly kind: "process" | "shared" | "ring";
+  /** The time that it goes by. */
+  readonly clock: Clock;
+  /** Resolves once the memory of this process has nothing that a server had announced as changed. */
+  followed(): Promise<void>;
+}
+
+/**
+ * One of the servers of a cache; all but a ring have one. It can be told what changed by itself, so that
+ * one that is away does not hold up the others.
+ */
+export interface CacheServer {
+  /** The same in every process: `host:port` in a ring, else what the URL names. Empty without one. */
+  readonly name: string;
+  /** As `Cache.delete`, on this server, whichever owns the keys: it may have owned them before. */
+  delete(...keys: string[]): Promise<Invalidation>;
+  /** As `Cache.invalidateTags`, for the entries of this server. */
+  invalidateTags(...tags: string[]): Promise<Invalidation>;
+  /** As `Cache.clear`, for the entries of this server. */
+  clear(): Promise<Invalidation>;
+}
+
+/** The changes that a cache is told of. */
+export interface Changes extends AsyncDisposable {
+  /**
+   * Resolves once every change that was committed before the call has been applied: a read that begins
+   * then sees it, whoever wrote it.
+   *
+   * @throws {Error} The source of truth cannot say.
+   */
+  caughtUp(): Promise<void>;
+  /** Does the same for one server. The cache calls it before it believes that server. */
+  catchUp(request: CatchUpRequest): Promise<void>;
+  /** Counts what was applied, and looks at what is left to apply. */
+  stats(): Promise<ChangesStats>;
+}
+
+/** The request to catch up with the changes that were committed before it. */
+export interface CatchUpRequest {
+  /** The `name` of one of the servers. */
+  readonly server: string;
+  /**
+   * Whether what was applied lately has to be applied again: the server is another one, or has restarted,
+   * and may have lost it.
+   */
+  readonly replay: boolean;
+}
+
+/** Figures of a source of changes. */
+export interface ChangesStats {
+  /** Changes that this process has applied. */
+  readonly applied: number;
+  /** Changes that it has applied again. */
+  readonly replayed: number;
+  /** Changes that are left to apply. */
+  readonly backlog: number;
+  /** Age of the oldest of them in milliseconds, 0 without one. */
+  readonly lagMs: number;
+}
+
+/** The changes of a cache that nobody tells any. */
+export const NO_CHANGES: Changes = {
+  caughtUp: () => Promise.resolve(),
+  catchUp: () => Promise.resolve(),
+  stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};

@@ -1,0 +1,92 @@
+/**
+ * The place where database and cache meet: what a committed change invalidates.
+ *
+ * @module
+ */
+import type { CacheServer } from "../cache/mod.ts";
+import { anyTag, rowName, tableTag, valueTag } from "./names.ts";
+
+/** Keys or tags that are sent at once at the most. */
+const BATCH_MAX = 1_000;
+
+/** A committed change of a watched table. */
+export interface Change {
+  /** The table: `orders`, or `sales.orders` outside of the schema `public`. */
+  readonly table: string;
+  /** Keys of the rows that changed, before and after; `undefined`: too many to list, or all. */
+  readonly keys: readonly string[] | undefined;
+  /** `column=value` of the watched columns of these rows, before and after. */
+  readonly values: readonly string[];
+}
+
+/** Cache keys and tags to invalidate. */
+export interface Invalidated {
+  /** Keys of single entries. */
+  readonly keys: readonly string[];
+  /** Tags of everything that the change may have touched. */
+  readonly tags: readonly string[];
+}
+
+/** By table: what a change of it invalidates, where that is named otherwise than by `table()`. */
+export type Invalidates = Readonly<Record<string, (change: Change) => Invalidated>>;
+
+/** A change could not be applied yet: it has to stay open in the outbox. */
+export class InvalidationPendingError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "InvalidationPendingError";
+}
+
+/** The names that `table()` gives to what depends on a change. */
+export function invalidatedBy({ table, keys, values }: Change): Invalidated {
+  if (keys === undefined) return { keys: [], tags: [tableTag(table)] };
+  const rows = keys.map((key) => rowName(table, key));
+  return {
+    keys: rows,
+    tags: [...rows, ...values.map((each) => valueTag(table, each)), anyTag(table)],
+  };
+}
+
+/**
+ * Applies changes to a server of a cache, and answers what they invalidated.
+ *
+ * @throws {InvalidationPendingError} Redis has not taken all of it.
+ */
+export async function applyChanges(
+  server: Pick<CacheServer, "delete" | "invalidateTags">,
+  changes: readonly Change[],
+  invalidates: Invalidates = {},
+): Promise<Invalidated> {
+  const keys = new Set<string>();
+  const tags = new Set<string>();
+  for (const change of changes) {
+    const own = Object.hasOwn(invalidates, change.table) ? invalidates[change.table] : undefined;
+    const invalidated = (own ?? invalidatedBy)(change);
+    for (const key of invalidated.keys) keys.add(key);
+    for (const tag of invalidated.tags) tags.add(tag);
+  }
+  const names = { keys: [...keys], tags: [...tags] };
+  for (const batch of batches(names.keys)) assertApplied(await server.delete(...batch));
+  // Behind the keys: a list that is loaded in between carries the old version of its tag.
+  for (const batch of batches(names.tags)) assertApplied(await server.invalidateTags(...batch));
+  return names;
+}
+
+/**
+ * Invalidates everything.
+ *
+ * @throws {InvalidationPendingError} Redis has not taken it.
+ */
+export async function resetServer(server: Pick<CacheServer, "clear">): Promise<void> {
+  assertApplied(await server.clear());
+}
+
+function* batches(names: readonly string[]): Generator<readonly string[]> {
+  for (let start = 0; start < names.length; start += BATCH_MAX) {
+    yield names.slice(start, start + BATCH_MAX);
+  }
+}
+
+function assertApplied(outcome: "applied" | "pending"): void {
+  if (outcome === "applied") return;
+  throw new InvalidationPendingError("Cannot apply changes: Redis has not taken the invalidation");
+}
