@@ -5,48 +5,41 @@ import {
   type Invalidation,
   NO_CHANGES,
 } from "./changes.ts";
+import { Engine } from "./engine.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
-import type { LoadPlan } from "./fills.ts";
-import type { Inspection } from "./operations/inspection.ts";
 import { assertKey, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
-import { type LoadContext, Loads } from "./loads.ts";
+import { type LoadContext, LoadLimit } from "./load_limit.ts";
+import type { LoadPlan } from "./loads.ts";
 import type { Lookup } from "./lookup.ts";
+import type { MemoryEntry } from "./memory_tier.ts";
+import type { Inspection } from "./operations/inspection.ts";
+import { mostRead } from "./operations/popularity.ts";
+import { serverInfos, type StoreInfo } from "./operations/server_info.ts";
 import {
+  assertEntryOptions,
   type CacheOptions,
   type EntryOptions,
-  type Settings,
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
+import { type Runtime, systemRuntime, within } from "./runtime.ts";
+import { type CacheStats, Counters, statsOf } from "./stats.ts";
+import type { Store } from "./store.ts";
+import { assertTags } from "./tags.ts";
 import { placesOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
-import { type Runtime, systemRuntime, within } from "./runtime.ts";
-import { Shard } from "./shard.ts";
-import { type CacheStats, Counters, statsOf } from "./stats.ts";
-import type { StoreInfo } from "./store.ts";
-import { assertTags } from "./tags.ts";
 
 /** The most keys that are warmed at once, and in one batch. */
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
-/** How long {@linkcode Cache.close} waits for background work. */
+/** The longest that {@linkcode Cache.close} waits for background work. */
 const CLOSE_MS_MAX = 1_000;
 
 /**
  * Fetches one value from the source of truth. `undefined` or `null`: it does not exist, which is
  * remembered for the negative TTL. Anything else must survive `JSON.stringify`.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache, type Loader } from "@lookaside/cache";
- *
- * const load: Loader<string> = ({ signal }) => Promise.resolve(signal.aborted ? null : "Ada");
- * await using cache = new Cache();
- * assert.equal((await cache.getOrLoad("user:1", load)).value(), "Ada");
- * ```
  */
 export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
 
@@ -71,52 +64,55 @@ export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
  */
 export class Cache implements AsyncDisposable {
   readonly #options: CacheOptions;
-  readonly #settings: Settings;
   readonly #runtime: Runtime;
   readonly #counters = new Counters();
   readonly #background = new Set<Promise<void>>();
-  readonly #loads: Loads;
-  readonly #shards: readonly [Shard, ...Shard[]];
+  readonly #limit: LoadLimit;
+  readonly #engines: readonly [Engine, ...Engine[]];
   readonly #ring: Ring | undefined;
   readonly #changes: Changes;
-  readonly #instance = crypto.randomUUID();
-  #noncesUsed = 0;
   #closed = false;
 
   /**
    * Connects in the background: a Redis that is down now is used when it comes up.
    *
+   * @param store In place of the servers of `url`: for the tests of the cache itself.
    * @throws {TypeError} The URL or the prefix cannot be used.
    * @throws {RangeError} A number is out of range.
    */
-  constructor(options: CacheOptions = {}) {
+  constructor(options: CacheOptions = {}, store?: Store) {
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
-    const settings = this.#settings = settingsOf(options);
+    const settings = settingsOf(options);
     const [first, ...others] = placesOf(options);
-    this.#loads = new Loads(this.#runtime, settings);
+    this.#limit = new LoadLimit(this.#runtime.clock, settings);
+    const memoryBytes = options.enabled === false ? 0 : settings.memoryBytes / (1 + others.length);
+    const instance = crypto.randomUUID();
+    let noncesUsed = 0;
     const source = options.enabled === false ? undefined : options.changes;
-    const parts = {
-      options,
-      settings: { ...settings, memoryBytes: Math.ceil(settings.memoryBytes / (1 + others.length)) },
+    const wiring = {
+      settings: { ...settings, memoryBytes: Math.ceil(memoryBytes) },
       runtime: this.#runtime,
       keyspace: new Keyspace(options.prefix ?? "la", options.version ?? 1),
       counters: this.#counters,
-      loads: this.#loads,
-      newNonce: () => `${this.#instance}-${(this.#noncesUsed++).toString(36)}`,
-      emit: (event: CacheEvent) => this.#emit(event),
+      limit: this.#limit,
+      newNonce: () => `${instance}-${(noncesUsed++).toString(36)}`,
+      emit: (event: CacheEvent) => this.#call(this.#options.onEvent, event),
       catchUp: source && ((request: CatchUpRequest) => this.#changes.catchUp(request)),
       track: (work: Promise<void>) => this.#track(work),
     };
-    this.#shards = [new Shard(first, parts), ...others.map((place) => new Shard(place, parts))];
-    this.#ring = others.length === 0 ? undefined : new Ring(this.#shards.map(({ name }) => name));
+    this.#engines = [
+      new Engine(first, wiring, store),
+      ...others.map((place) => new Engine(place, wiring)),
+    ];
+    this.#ring = others.length === 0 ? undefined : new Ring(this.#engines.map(({ name }) => name));
     this.#changes = source?.attach({
-      servers: this.#shards,
+      servers: this.#engines,
       prefix: options.prefix ?? "la",
-      kind: kindOf(options),
+      kind: kindOf(options, store),
       clock: this.#runtime.clock,
       followed: async () => {
-        await Promise.all(this.#shards.map((shard) => shard.followed()));
+        await Promise.all(this.#engines.map((engine) => engine.followed()));
       },
     }) ?? NO_CHANGES;
   }
@@ -157,8 +153,10 @@ export class Cache implements AsyncDisposable {
   async get<T>(key: string): Promise<Lookup<T> | undefined> {
     this.#assertOpen();
     assertKey(key);
-    const found = await this.#shardOf(key).reader.peek(key);
-    return found as Lookup<T> | undefined;
+    const startedAtMs = this.#startedAtMs();
+    const found = await this.#engineOf(key).reader.peek(key) as Lookup<T> | undefined;
+    if (found !== undefined) this.#observe(key, found, startedAtMs);
+    return found;
   }
 
   /**
@@ -204,13 +202,8 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   getOrLoad<T>(key: string, load: Loader<T>, options?: EntryOptions<T>): Promise<Lookup<T>> {
-    if (this.#options.onLookup !== undefined) return this.#observed(key, load, options);
-    const shard = this.#shardOf(key);
-    const held = shard.tier.hit(key);
-    if (held !== undefined && !this.#closed) {
-      shard.popularity.note(key);
-      return held.answer as Promise<Lookup<T>>;
-    }
+    const held = this.#held(key);
+    if (held !== undefined) return held.answer as Promise<Lookup<T>>;
     return this.#readOrLoad(key, load, options);
   }
 
@@ -237,16 +230,18 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T> = {},
   ): Promise<Lookup<T>[]> {
     const unique = [...new Set(keys)];
-    const wiring = { loads: this.#loads, clock: this.#runtime.clock };
+    const wiring = { limit: this.#limit, clock: this.#runtime.clock };
     const batch = new LoadBatch<T>(wiring, loadMissing, unique);
-    const reads = new Map(unique.map((key) => {
-      const held = this.#shardOf(key).tier.hit(key);
-      const read = held !== undefined && !this.#closed
-        ? held.answer as Promise<Lookup<T>>
-        : this.#read<T>(key, { load: () => batch.load(key), options });
-      return [key, read.finally(() => batch.decided(key))];
+    const lookups = new Map<string, Lookup<T>>();
+    await Promise.all(unique.map(async (key) => {
+      try {
+        const plan = { load: () => batch.load(key), options };
+        lookups.set(key, this.#held(key)?.lookup as Lookup<T> ?? await this.#read<T>(key, plan));
+      } finally {
+        batch.decided(key);
+      }
     }));
-    return await Promise.all(keys.map((key) => reads.get(key) ?? Promise.reject(new Error(key))));
+    return keys.flatMap((key) => lookups.get(key) ?? []);
   }
 
   /**
@@ -266,8 +261,9 @@ export class Cache implements AsyncDisposable {
   async set<T>(key: string, value: T, options: EntryOptions<T> = {}): Promise<Invalidation> {
     this.#assertOpen();
     assertKey(key);
+    assertEntryOptions(options);
     assertTags(options.tags);
-    return await this.#shardOf(key).writer.set(key, value, options);
+    return await this.#engineOf(key).writer.set(key, value, options);
   }
 
   /**
@@ -311,9 +307,9 @@ export class Cache implements AsyncDisposable {
   async delete(...keys: string[]): Promise<Invalidation> {
     this.#assertOpen();
     for (const key of keys) assertKey(key);
-    if (this.#ring === undefined) return await this.#shards[0].delete(...keys);
-    const byShard = Map.groupBy(keys, (key) => this.#shardOf(key));
-    return worstOf(await Promise.all([...byShard].map(([shard, own]) => shard.delete(...own))));
+    if (this.#ring === undefined) return await this.#engines[0].delete(...keys);
+    const byEngine = Map.groupBy(keys, (key) => this.#engineOf(key));
+    return worstOf(await Promise.all([...byEngine].map(([engine, own]) => engine.delete(...own))));
   }
 
   /**
@@ -334,7 +330,9 @@ export class Cache implements AsyncDisposable {
   async invalidateTags(...tags: string[]): Promise<Invalidation> {
     this.#assertOpen();
     assertTags(tags);
-    return worstOf(await Promise.all(this.#shards.map((shard) => shard.invalidateTags(...tags))));
+    return worstOf(
+      await Promise.all(this.#engines.map((engine) => engine.invalidateTags(...tags))),
+    );
   }
 
   /**
@@ -353,7 +351,7 @@ export class Cache implements AsyncDisposable {
    */
   async clear(): Promise<Invalidation> {
     this.#assertOpen();
-    return worstOf(await Promise.all(this.#shards.map((shard) => shard.clear())));
+    return worstOf(await Promise.all(this.#engines.map((engine) => engine.clear())));
   }
 
   /**
@@ -403,22 +401,12 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   async popular(count: number): Promise<readonly string[]> {
-    const tops = await Promise.all(this.#shards.map(async ({ popularity }) => {
-      try {
-        return await popularity.top(count);
-      } catch (_error) {
-        // The store has reported it.
-        return [];
-      }
-    }));
-    // Keys are spread evenly, so what has the same rank on its server is about as popular.
-    const ranks = tops.flatMap((keys) => keys.map((key, rank) => ({ key, rank })));
-    return ranks.sort((a, b) => a.rank - b.rank).slice(0, count).map(({ key }) => key);
+    return await mostRead(this.#engines, count);
   }
 
   /**
-   * What the tiers hold of a key, for a person to look at: nothing is counted, loaded or installed, and
-   * Redis that cannot be asked is no error.
+   * Tells what the tiers hold of a key, for a person to look at: nothing is counted, loaded or installed,
+   * and Redis that cannot be asked is no error.
    *
    * @throws {TypeError} The key cannot be used.
    *
@@ -436,7 +424,7 @@ export class Cache implements AsyncDisposable {
   async inspect(key: string): Promise<Inspection> {
     this.#assertOpen();
     assertKey(key);
-    return await this.#shardOf(key).inspect(key);
+    return await this.#engineOf(key).inspect(key);
   }
 
   /**
@@ -455,12 +443,12 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   stats(): CacheStats {
-    return statsOf(this.#counters, this.#shards);
+    return statsOf(this.#counters, this.#limit.abandoned, this.#engines);
   }
 
   /**
-   * What the servers that can be reached say of themselves; `undefined` in memory-only mode and while
-   * there is none.
+   * Asks the servers that can be reached to describe themselves; `undefined` in memory-only mode and
+   * while there is none.
    *
    * @example
    * ```ts
@@ -472,24 +460,7 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   async storeInfo(): Promise<StoreInfo | undefined> {
-    const infos: StoreInfo[] = [];
-    await Promise.all(this.#shards.map(async ({ name, store }) => {
-      try {
-        const answer = await store?.info();
-        if (answer === undefined) return;
-        const title = this.#ring === undefined ? "" : `# ${name}\r\n`;
-        const { info, keyspace, totalKeys } = answer;
-        infos.push({ info: title + info, keyspace: title + keyspace, totalKeys });
-      } catch (_error) {
-        // The store has reported it.
-      }
-    }));
-    if (infos.length === 0) return undefined;
-    return {
-      info: infos.map(({ info }) => info).join(""),
-      keyspace: infos.map(({ keyspace }) => keyspace).join(""),
-      totalKeys: infos.reduce((total, { totalKeys }) => total + totalKeys, 0),
-    };
+    return await serverInfos(this.#engines);
   }
 
   /**
@@ -509,12 +480,12 @@ export class Cache implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background));
-    for (const shard of this.#shards) shard.stop();
+    for (const engine of this.#engines) engine.stop();
     await this.#changes[Symbol.asyncDispose]();
-    this.#loads.close(new CacheClosedError("Cannot load: the cache is closed"));
+    this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load gives its lease back, which takes a connection.
     await Promise.all(this.#background);
-    await Promise.all(this.#shards.map((shard) => shard.close()));
+    await Promise.all(this.#engines.map((engine) => engine.close()));
     await Promise.all(this.#background);
   }
 
@@ -533,48 +504,63 @@ export class Cache implements AsyncDisposable {
     return this.close();
   }
 
+  /** A fresh entry in memory that may be answered as it is. The hot path. */
+  #held(key: string): MemoryEntry | undefined {
+    const engine = this.#engineOf(key);
+    const held = engine.memory.hit(key);
+    if (held === undefined || this.#closed) return undefined;
+    engine.popularity.note(key);
+    if (this.#options.onLookup !== undefined) this.#observe(key, held.lookup, this.#startedAtMs());
+    return held;
+  }
+
   /** Apart from the hot path, so that a hit does not pay for the closure. */
   #readOrLoad<T>(
     key: string,
     load: Loader<T>,
     options: EntryOptions<T> = {},
   ): Promise<Lookup<T>> {
-    return this.#read(key, { load: () => this.#loads.run(load), options });
+    return this.#read(key, { load: () => this.#limit.run(load), options });
   }
 
   async #read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup<T>> {
     this.#assertOpen();
     assertKey(key);
+    assertEntryOptions(plan.options);
     assertTags(plan.options.tags);
-    const { popularity, fills, reader } = this.#shardOf(key);
+    const startedAtMs = this.#startedAtMs();
+    const { popularity, loads, reader } = this.#engineOf(key);
     popularity.note(key);
-    if (this.#options.enabled === false) return await fills.unfenced(key, plan) as Lookup<T>;
-    return await reader.read(key, plan) as Lookup<T>;
-  }
-
-  async #observed<T>(
-    key: string,
-    load: Loader<T>,
-    options: EntryOptions<T> | undefined,
-  ): Promise<Lookup<T>> {
-    const startedAtMs = this.#runtime.clock.monotonicNow();
-    const held = this.#shardOf(key).tier.hit(key);
-    const lookup = held !== undefined && !this.#closed
-      ? held.lookup as Lookup<T>
-      : await this.#readOrLoad(key, load, options);
-    const { source, stale } = lookup;
-    const durationMs = this.#runtime.clock.monotonicNow() - startedAtMs;
-    this.#options.onLookup?.({ key, source, stale, durationMs });
+    const lookup = await this.#limit.whileAway(() =>
+      this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
+    ) as Lookup<T>;
+    this.#observe(key, lookup, startedAtMs);
     return lookup;
   }
 
-  #shardOf(key: string): Shard {
-    if (this.#ring === undefined) return this.#shards[0];
-    return this.#shards[this.#ring.indexOf(key)] ?? this.#shards[0];
+  #engineOf(key: string): Engine {
+    if (this.#ring === undefined) return this.#engines[0];
+    return this.#engines[this.#ring.indexOf(key)] ?? this.#engines[0];
   }
 
-  #emit(event: CacheEvent): void {
-    this.#options.onEvent?.(event);
+  /** The clock is read only where somebody listens. */
+  #startedAtMs(): number {
+    return this.#options.onLookup === undefined ? 0 : this.#runtime.clock.monotonicNow();
+  }
+
+  #observe(key: string, { source, stale }: Lookup, startedAtMs: number): void {
+    if (this.#options.onLookup === undefined) return;
+    const durationMs = this.#runtime.clock.monotonicNow() - startedAtMs;
+    this.#call(this.#options.onLookup, { key, source, stale, durationMs });
+  }
+
+  /** An error of the owner's handler is the owner's: it must neither end a read nor stop the feed. */
+  #call<T>(handler: ((event: T) => void) | undefined, event: T): void {
+    try {
+      handler?.(event);
+    } catch (_error) {
+      this.#counters.handlerErrors++;
+    }
   }
 
   #track(work: Promise<void>): void {
@@ -591,7 +577,7 @@ function worstOf(outcomes: readonly Invalidation[]): Invalidation {
   return outcomes.includes("pending") ? "pending" : "applied";
 }
 
-function kindOf({ url = "memory:", store }: CacheOptions): ChangedCache["kind"] {
+function kindOf({ url = "memory:" }: CacheOptions, store: Store | undefined): ChangedCache["kind"] {
   if (/^rediss?-ring:/.test(url)) return "ring";
   return url === "memory:" && store === undefined ? "process" : "shared";
 }

@@ -1,4 +1,5 @@
 import type { CatchUpRequest } from "./changes.ts";
+import type { Coherence } from "./coherence.ts";
 import { retryDelayMs, type Runtime } from "./runtime.ts";
 
 const RETRY_MS_MAX = 500;
@@ -13,13 +14,13 @@ export interface CatchUpOptions {
   readonly onError: (error: unknown) => void;
   /** Called when the server turns out to be another one, before it may be read. */
   readonly onMoved: () => void;
-  /** Called when Redis may be read again. */
+  /** Called when the server may be read again. */
   readonly onDone: (replayed: boolean) => void;
 }
 
 /**
- * Catch-up before trust: after each connection to Redis nothing is read from it until every
- * invalidation that was committed before has been applied.
+ * Catch-up before trust: after each connection nothing is read from the server until every invalidation
+ * that was committed before has been applied.
  *
  * ```text
  * 1. Redis acknowledges a delete, dies before it reaches the disk, and restarts with the old value
@@ -28,37 +29,29 @@ export interface CatchUpOptions {
  */
 export class CatchUp {
   readonly #runtime: Runtime;
+  readonly #coherence: Coherence;
   readonly #options: CatchUpOptions;
   #identity: string | undefined;
   #attempt = 0;
-  #behind = true;
   #closed = false;
 
-  constructor(runtime: Runtime, options: CatchUpOptions) {
+  constructor(runtime: Runtime, coherence: Coherence, options: CatchUpOptions) {
     this.#runtime = runtime;
+    this.#coherence = coherence;
     this.#options = options;
-  }
-
-  /** Whether Redis must not be read yet. */
-  get behind(): boolean {
-    return this.#behind;
-  }
-
-  /** Changes with every connection, made or lost. */
-  get generation(): number {
-    return this.#attempt;
+    coherence.doubt();
   }
 
   /** The connection is lost: what was asked before must not be believed when it is answered. */
   lost(): void {
     this.#attempt++;
-    this.#behind = true;
+    this.#coherence.doubt();
   }
 
   /** Begins anew, because a connection was made. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
-    this.#behind = true;
+    this.#coherence.doubt();
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         const identity = await this.#options.identity();
@@ -67,7 +60,7 @@ export class CatchUp {
         if (attempt !== this.#attempt) return;
         if (replay && this.#identity !== undefined) this.#options.onMoved();
         this.#identity = identity;
-        this.#behind = false;
+        this.#coherence.believe();
         this.#options.onDone(replay);
         return;
       } catch (error) {

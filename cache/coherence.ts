@@ -1,7 +1,5 @@
-import { CoarseClock } from "./coarse_clock.ts";
-import { deferred } from "./deferred.ts";
 import { fnv1a } from "./hash.ts";
-import type { Clock } from "./runtime.ts";
+import { type Clock, CoarseClock } from "./runtime.ts";
 
 /** Stripes of the epoch table. Two keys that share one only cost each other an installation. */
 const STRIPES = 1 << 14;
@@ -9,11 +7,16 @@ const STRIPES = 1 << 14;
 const GENERATION_STEP = 2 ** 32;
 
 /**
- * How long this process's memory may be trusted, and whether a key changed while it was being read.
+ * Three judgements that every part of an engine shares: how long memory may be trusted, whether the store
+ * may be read, and whether a key changed while it was being read.
  *
- * Trust is a lease on time: a sign of life of the invalidation feed that was asked for at t0 proves
- * that everything announced before t0 has been applied here, so memory is good until t0 +
+ * Trust in memory is a lease on time. A sign of life of the invalidation feed that was asked for at t0
+ * proves that everything announced before t0 has been applied here, so memory is good until t0 +
  * `memoryLeaseMs`, and not a moment longer however the feed fails.
+ *
+ * The store may not be read while it is owed an invalidation, or may have lost some and has not been
+ * caught up with: it may answer what was invalidated. An answer counts only if {@linkcode storeTrust} is
+ * the same before it was asked for and after.
  *
  * The epoch of a key is the install guard. It ends this race:
  *
@@ -33,10 +36,12 @@ export class Coherence {
   #generation = 0;
   #trustedUntilMs: number;
   #open = false;
-  #suspended = false;
+  #owed = false;
+  #behind = false;
+  #doubts = 0;
   #unproved: { readonly sinceMs: number; readonly resolve: () => void }[] = [];
 
-  /** @param memoryLeaseMs `Infinity` when there is no one else: memory is the store. */
+  /** @param memoryLeaseMs `Infinity` where nobody else writes: memory is the store. */
   constructor(clock: Clock, memoryLeaseMs: number) {
     this.#clock = new CoarseClock(clock);
     this.#exact = clock;
@@ -54,28 +59,48 @@ export class Coherence {
     return this.#clock.monotonicNow() < this.#trustedUntilMs;
   }
 
-  /** Whether what is read now may be kept: memory is trusted, and Redis is owed no invalidation. */
+  /** Whether an answer that is asked for now may be kept: memory is trusted, and the store is owed nothing. */
   mayKeep(): boolean {
-    return !this.#suspended && this.trusted();
+    return !this.#owed && this.trusted();
   }
 
-  /** Keeps nothing until {@linkcode resume}: Redis may name what was invalidated. */
-  suspend(): void {
-    this.#suspended = true;
+  /**
+   * A number that has changed if the store was in doubt since it was asked for last; `undefined` while the
+   * store must not be read.
+   */
+  storeTrust(): number | undefined {
+    return this.#owed || this.#behind ? undefined : this.#doubts;
   }
 
-  /** Keeps again what is read from here on; what is being read is not kept. */
-  resume(): void {
-    this.#suspended = false;
+  /** The store is owed an invalidation: what it answers, now or to a command under way, is neither believed nor kept. */
+  owe(): void {
+    this.#owed = true;
+    this.#doubts++;
+  }
+
+  /** The store has taken what it was owed. What is being read is not kept. */
+  settle(): void {
+    this.#owed = false;
     this.#generation++;
   }
 
-  /** The epoch of a key: equal before and after a read, nothing changed in between that we know. */
+  /** The store may have lost invalidations: what it answers, now or to a command under way, is not believed. */
+  doubt(): void {
+    this.#behind = true;
+    this.#doubts++;
+  }
+
+  /** The store has been caught up with. */
+  believe(): void {
+    this.#behind = false;
+  }
+
+  /** The epoch of a key or tag. Equal before and after a read: no change in between is known here. */
   epoch(name: string): number {
     return this.#generation * GENERATION_STEP + (this.#epochs[stripe(name)] ?? 0);
   }
 
-  /** Notes that a key changed. */
+  /** Notes that a key or tag changed. */
   bump(name: string): void {
     const at = stripe(name);
     this.#epochs[at] = ((this.#epochs[at] ?? 0) + 1) >>> 0;
@@ -100,13 +125,19 @@ export class Coherence {
     this.#proves(Infinity);
   }
 
+  /** The feed was alive for a question asked at `sentAtMs`. */
+  alive(sentAtMs: number): void {
+    if (this.#open) this.#trustedUntilMs = sentAtMs + this.#memoryLeaseMs;
+    this.#proves(sentAtMs);
+  }
+
   /**
    * Resolves once all that was announced until now has been applied here: with the first sign of life that
    * is asked for from now on, or when memory is no longer trusted.
    */
   proved(): Promise<void> {
     if (!this.#open) return Promise.resolve();
-    const { promise, resolve } = deferred<void>();
+    const { promise, resolve } = Promise.withResolvers<void>();
     this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
     return promise;
   }
@@ -116,12 +147,6 @@ export class Coherence {
       if (sinceMs <= untilMs) resolve();
       return sinceMs > untilMs;
     });
-  }
-
-  /** The feed was alive for a question asked at `sentAtMs`. */
-  alive(sentAtMs: number): void {
-    if (this.#open) this.#trustedUntilMs = sentAtMs + this.#memoryLeaseMs;
-    this.#proves(sentAtMs);
   }
 }
 

@@ -1,5 +1,6 @@
 /**
- * The wire format of a stored entry: a small header, then the payload as it was loaded.
+ * The entry: a value with its times and tags, how long it lives, and its wire format, which is a small
+ * header, then the payload as it was loaded.
  *
  * ```text
  * byte  0      format (1)
@@ -8,20 +9,20 @@
  * bytes 10..17 freshUntilMs   float64, wall clock
  * bytes 18..25 staleUntilMs   float64, wall clock: the end of the grace
  * bytes 26..29 costMs         float32, what the load cost
- * byte  30     number of tags, at most 32
+ * byte  30     number of tags
  * bytes 31..34 length of the payload  uint32
  * then per tag: length of name (uint16), name, length of version (uint16), version (UTF-8)
  * then the payload, to the last byte: cut short or run on, it is not an entry
  * ```
  *
- * Everything here is pure. Bytes that do not parse are never an exception: {@linkcode decodeEntry}
- * answers why it could not read them, and the caller counts a miss.
+ * Everything here is pure: chance comes in as a number. Bytes that do not parse are never an exception:
+ * {@linkcode decodeEntry} answers why it could not read them, and the caller counts a miss.
  *
  * @module
  */
 
 import { Buffer } from "node:buffer";
-import * as zlib from "node:zlib";
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 /** The format this code writes. A reader of an older release must treat a newer one as a miss. */
 export const FORMAT = 1;
@@ -30,8 +31,8 @@ const HEADER_BYTES = 35;
 const CODEC_JSON = 0;
 const CODEC_ZSTD = 1;
 const NEGATIVE_FLAG = 0x80;
-const TAGS_MAX = 32;
-const TAG_BYTES_MAX = 0xffff;
+/** The most tags an entry may carry beside the root tag. */
+export const TAGS_MAX = 16;
 /** A payload that inflates past this is refused: a bound on what stored bytes can make us allocate. */
 const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -62,19 +63,14 @@ export interface Entry {
 /**
  * Writes an entry.
  *
- * @param compressBytesMin Payloads of at least this many bytes are compressed, where the runtime
- * has zstd and it pays.
- * @throws {RangeError} More than 32 tags, or a tag name or version longer than 65,535 bytes.
+ * @param compressBytesMin Payloads of at least this many bytes are compressed, where it pays.
  */
-export function encodeEntry(entry: Entry, compressBytesMin: number): Uint8Array {
-  if (entry.tags.length > TAGS_MAX) {
-    throw new RangeError(`Cannot encode entry: ${entry.tags.length} tags, at most ${TAGS_MAX}`);
-  }
+export function encodeEntry(entry: Entry, compressBytesMin: number): Buffer {
   let payload: Buffer = Buffer.from(entry.text ?? "", "utf8");
   let codec = CODEC_JSON;
-  if (payload.length >= compressBytesMin && typeof zlib.zstdCompressSync === "function") {
-    const compressed = zlib.zstdCompressSync(payload, {
-      params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 },
+  if (payload.length >= compressBytesMin) {
+    const compressed = zstdCompressSync(payload, {
+      params: { [constants.ZSTD_c_compressionLevel]: 1 },
     });
     if (compressed.length < payload.length) {
       payload = compressed;
@@ -83,12 +79,7 @@ export function encodeEntry(entry: Entry, compressBytesMin: number): Uint8Array 
   }
   let headerBytes = HEADER_BYTES;
   for (const tag of entry.tags) {
-    const nameBytes = Buffer.byteLength(tag.name);
-    const versionBytes = Buffer.byteLength(tag.version);
-    if (nameBytes > TAG_BYTES_MAX || versionBytes > TAG_BYTES_MAX) {
-      throw new RangeError(`Cannot encode entry: a tag takes more than ${TAG_BYTES_MAX} bytes`);
-    }
-    headerBytes += 4 + nameBytes + versionBytes;
+    headerBytes += 4 + Buffer.byteLength(tag.name) + Buffer.byteLength(tag.version);
   }
   const bytes = Buffer.allocUnsafe(headerBytes + payload.length);
   bytes[0] = FORMAT;
@@ -126,7 +117,7 @@ export function decodeEntry(stored: Uint8Array): Entry | string {
   const tags: TagVersion[] = [];
   let offset = HEADER_BYTES;
   const tagsCount = bytes.readUInt8(30);
-  if (tagsCount > TAGS_MAX) return "too many tags";
+  if (tagsCount > 1 + TAGS_MAX) return "too many tags";
   for (let i = 0; i < tagsCount; i++) {
     const name = readShort(bytes, offset);
     const version = name && readShort(bytes, name.end);
@@ -146,19 +137,51 @@ export function decodeEntry(stored: Uint8Array): Entry | string {
 }
 
 /**
- * The bytes by which a reader tells Redis which entry it has looked at: when it was loaded and until
- * when it is fresh, as they stand in the header. {@linkcode ACQUIRE_LUA} compares them in place.
+ * The mark of a stored entry: when it was loaded and until when it is fresh, as they stand in the header.
+ * {@linkcode ACQUIRE_LUA} compares them in place.
  */
-export function entryStamp(stored: Uint8Array): Uint8Array {
+export function storedMark(stored: Uint8Array): Uint8Array {
   return stored.subarray(2, 18);
 }
 
-/** The stamp of an entry that is held decoded. */
-export function stampOfEntry(entry: Entry): Uint8Array {
-  const stamp = Buffer.allocUnsafe(16);
-  stamp.writeDoubleLE(entry.loadedAtMs, 0);
-  stamp.writeDoubleLE(entry.freshUntilMs, 8);
-  return stamp;
+/** The mark of an entry that is held decoded, equal to that of its stored bytes. */
+export function entryMark(entry: Entry): Uint8Array {
+  const mark = Buffer.allocUnsafe(16);
+  mark.writeDoubleLE(entry.loadedAtMs, 0);
+  mark.writeDoubleLE(entry.freshUntilMs, 8);
+  return mark;
+}
+
+/**
+ * Spreads a TTL so that entries filled together do not expire together.
+ *
+ * @param random Uniform in [0, 1).
+ * @returns A TTL in `[ttlMs * (1 - ratio), ttlMs * (1 + ratio))`, at least 1 ms.
+ *
+ * @example
+ * ```ts
+ * import { jitteredTtlMs } from "./entry.ts";
+ *
+ * console.assert(jitteredTtlMs(1_000, 0.1, 0.5) === 1_000);
+ * console.assert(jitteredTtlMs(1_000, 0.1, 0) === 900);
+ * ```
+ */
+export function jitteredTtlMs(ttlMs: number, ratio: number, random: number): number {
+  return Math.max(1, Math.round(ttlMs * (1 + ratio * (2 * random - 1))));
+}
+
+/**
+ * How long before its expiry an entry is refreshed: the exponential gap of XFetch, `-cost * beta *
+ * ln(random)`, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede
+ * Prevention" (VLDB 2015). The dearer the load, the earlier; `beta` 0 turns it off.
+ *
+ * A reader refreshes when `now + gap >= freshUntil`. Drawn anew for each read of Redis; drawn once
+ * for each installation in memory, so that a memory hit costs one comparison.
+ *
+ * @param random Uniform in [0, 1); 0 counts as the smallest positive number.
+ */
+export function earlyRefreshGapMs(costMs: number, beta: number, random: number): number {
+  return beta === 0 ? 0 : -costMs * beta * Math.log(Math.max(random, Number.MIN_VALUE));
 }
 
 function writeShort(bytes: Buffer, text: string, offset: number): number {
@@ -179,9 +202,8 @@ function payloadText(bytes: Buffer, offset: number, codec: number): string | und
   if (codec === CODEC_JSON) {
     return offset === bytes.length ? undefined : bytes.toString("utf8", offset);
   }
-  if (typeof zlib.zstdDecompressSync !== "function") return undefined;
   try {
-    return zlib.zstdDecompressSync(bytes.subarray(offset), { maxOutputLength: PAYLOAD_BYTES_MAX })
+    return zstdDecompressSync(bytes.subarray(offset), { maxOutputLength: PAYLOAD_BYTES_MAX })
       .toString("utf8");
   } catch (_error) {
     // Damaged bytes are an expected answer of this function, and its caller counts them.

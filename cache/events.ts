@@ -1,22 +1,8 @@
-/**
- * What the cache tells its owner. Library code does not log: subscribe a logger to these.
- *
- * @module
- */
+import type { Source } from "./lookup.ts";
 
 /**
- * A thing that happened. Keys are logical keys; durations are milliseconds; a server is told by its name.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache, type CacheEvent } from "@lookaside/cache";
- *
- * const events: CacheEvent[] = [];
- * await using cache = new Cache({ onEvent: (event) => events.push(event) });
- * await cache.delete("user:1");
- * assert.deepEqual(events, [{ type: "invalidate", keys: ["user:1"], pending: false }]);
- * ```
+ * Something that happened in a cache. Library code does not log: subscribe a logger to these. Keys are
+ * logical keys; durations are milliseconds; a server is told by its name.
  */
 export type CacheEvent =
   | { readonly type: "fill"; readonly key: string; readonly ttlMs: number; readonly costMs: number }
@@ -52,27 +38,14 @@ export type CacheEvent =
   | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }
   | { readonly type: "caught-up"; readonly server: string; readonly replayed: boolean };
 
-/**
- * One read that was answered, for debug logs.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache, type LookupEvent } from "@lookaside/cache";
- *
- * const lookups: LookupEvent[] = [];
- * await using cache = new Cache({ onLookup: (lookup) => lookups.push(lookup) });
- * await cache.getOrLoad("user:1", () => Promise.resolve("Ada"));
- * assert.equal(lookups[0]?.source, "load");
- * ```
- */
+/** One read that was answered, for debug logs. */
 export interface LookupEvent {
   /** The logical key. */
   readonly key: string;
-  /** Where the answer came from. */
-  readonly source: "memory" | "redis" | "load";
-  /** Whether it was served past its fresh life. */
+  /** The origin of the answer. */
+  readonly source: Source;
+  /** True if it was served past its fresh life. */
   readonly stale: boolean;
-  /** How long the read took, in milliseconds. */
+  /** Duration of the read in milliseconds. */
   readonly durationMs: number;
 }

@@ -25,16 +25,16 @@ import type { TagVersion } from "./entry.ts";
 
 /** Makes the text of a lease: `nonce` must be one that nobody has used, and hold no space. */
 export function leaseOf(nonce: string, tags: readonly TagVersion[]): string {
-  return nonce + stampOf(tags);
+  return `${nonce} ${tags.map((tag) => tag.version).join(",")}`;
 }
 
 /** The part of a lease that tells under which tag versions it was taken. */
-export function stampOf(tags: readonly TagVersion[]): string {
-  return ` ${tags.map((tag) => tag.version).join(",")}`;
+export function stampOf(lease: string): string {
+  return lease.slice(lease.indexOf(" "));
 }
 
 /**
- * KEYS: value, lease. ARGV: lease, leaseMs, seen (empty, or `=` and an entry stamp). Answers
+ * KEYS: value, lease. ARGV: lease, leaseMs, seen (empty, or `=` and the mark of an entry). Answers
  * `[holder, value]`.
  *
  * A value that differs from the one the caller saw is somebody's fill since: it is answered, and no

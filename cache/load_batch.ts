@@ -1,25 +1,10 @@
-import { type Deferred, deferred } from "./deferred.ts";
-import type { LoadContext, Loads } from "./loads.ts";
+import type { LoadContext, LoadLimit } from "./load_limit.ts";
 import type { Clock, Timer } from "./runtime.ts";
 
 /** How long the first key of a batch waits for the others at most. */
 const GATHER_MS_MAX = 2;
 
-/**
- * Fetches several values at once. A key that is absent from the map does not exist.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { type BatchLoader, Cache } from "@lookaside/cache";
- *
- * const load: BatchLoader<string> = (keys) =>
- *   Promise.resolve(new Map(keys.filter((key) => key === "user:1").map((key) => [key, "Ada"])));
- * await using cache = new Cache();
- * const [one, two] = await cache.getOrLoadMany(["user:1", "user:2"], load);
- * assert.deepEqual([one?.value(), two?.value()], ["Ada", undefined]); // the second does not exist
- * ```
- */
+/** Fetches several values at once. A key that is absent from the map does not exist. */
 export type BatchLoader<T> = (
   keys: readonly string[],
   context: LoadContext,
@@ -33,7 +18,7 @@ export type BatchLoader<T> = (
  * other for ever. What asks later, the refreshes behind stale answers, is gathered for that moment.
  */
 export class LoadBatch<T> {
-  readonly #loads: Loads;
+  readonly #limit: LoadLimit;
   readonly #clock: Clock;
   readonly #loadMissing: BatchLoader<T>;
   #gathering = new Map<string, Gathered<T>>();
@@ -42,11 +27,11 @@ export class LoadBatch<T> {
 
   /** @param keys Every key of the read. */
   constructor(
-    wiring: { readonly loads: Loads; readonly clock: Clock },
+    wiring: { readonly limit: LoadLimit; readonly clock: Clock },
     loadMissing: BatchLoader<T>,
     keys: readonly string[],
   ) {
-    this.#loads = wiring.loads;
+    this.#limit = wiring.limit;
     this.#clock = wiring.clock;
     this.#loadMissing = loadMissing;
     this.#undecided = new Set(keys);
@@ -54,7 +39,7 @@ export class LoadBatch<T> {
 
   /** Asks for the load of a key. */
   load(key: string): Promise<T | undefined> {
-    const gathered = deferred<T | undefined>();
+    const gathered = Promise.withResolvers<T | undefined>();
     this.#gathering.set(key, gathered);
     this.#timer ??= this.#clock.after(GATHER_MS_MAX, () => void this.#dispatch());
     this.decided(key);
@@ -74,7 +59,7 @@ export class LoadBatch<T> {
     if (gathered.size === 0) return;
     this.#gathering = new Map();
     try {
-      const values = await this.#loads.run((context) =>
+      const values = await this.#limit.run((context) =>
         this.#loadMissing([...gathered.keys()], context)
       );
       for (const [key, { resolve }] of gathered) resolve(values.get(key));
@@ -84,4 +69,4 @@ export class LoadBatch<T> {
   }
 }
 
-type Gathered<T> = Deferred<T | undefined>;
+type Gathered<T> = PromiseWithResolvers<T | undefined>;

@@ -1,61 +1,50 @@
-import { Bulkhead } from "./bulkhead.ts";
-import { deferred } from "./deferred.ts";
-import { LoadTimeoutError } from "./errors.ts";
-import type { Lookup } from "./lookup.ts";
-import type { Runtime } from "./runtime.ts";
+import { type Entry, jitteredTtlMs, type TagVersion } from "./entry.ts";
+import { LoadRejectedError } from "./errors.ts";
+import { leaseOf } from "./lease.ts";
+import { Lookup } from "./lookup.ts";
+import { durationMs, type EntryOptions } from "./options.ts";
+import type { EngineParts } from "./parts.ts";
+import { record } from "./stats.ts";
+import { tagNames } from "./tags.ts";
 
-/**
- * What a loader is given.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache({ loadTimeoutMs: 20 });
- * const load = ({ signal }: { signal: AbortSignal }) =>
- *   new Promise<string>((_, reject) => {
- *     signal.addEventListener("abort", () => reject(signal.reason)); // cancel the query here
- *   });
- * await assert.rejects(cache.getOrLoad("slow", load), { name: "LoadTimeoutError" });
- * ```
- */
-export interface LoadContext {
-  /** Aborted when the load's deadline passes or the cache closes. */
-  readonly signal: AbortSignal;
+/** A value whose JSON takes more bytes than this is answered, but not stored. */
+export const VALUE_BYTES_MAX = 8_388_608;
+/** After a refresh failed, how long nobody tries again: the stale value serves meanwhile. */
+const REFRESH_COOLDOWN_MS = 1_000;
+
+/** How a read gets its value when no tier has it. */
+export interface LoadPlan<T> {
+  /** Loads, bounded in number and time. */
+  readonly load: () => Promise<T | null | undefined>;
+  /** Options of the read. */
+  readonly options: EntryOptions<T>;
 }
 
-/** A load under way that later readers may join, if Redis says that its lease stands. */
+/** A load that has the right to fill. */
+export interface LeasedLoad<T> {
+  readonly plan: LoadPlan<T>;
+  /** The tag versions that the lease was taken under. */
+  readonly versions: readonly TagVersion[];
+  /** How long nobody should try again if it fails. */
+  readonly cooldownMs: number;
+}
+
+/** A load under way that later readers may join, if the store says that its lease stands. */
 export interface LoadFlight {
   /** The lease it runs under. */
   readonly lease: string;
-  /** What its callers get. */
+  /** The answer that its callers get. */
   readonly outcome: Promise<Lookup>;
 }
 
-/** Options of {@linkcode Loads}. */
-export interface LoadsOptions {
-  /** How long a load may take, waiting included. Shorter than the lease. */
-  readonly loadTimeoutMs: number;
-  /** Loads that run at once. */
-  readonly loadsMax: number;
-  /** Loads that wait behind them. */
-  readonly loadsWaitingMax: number;
-}
-
-/** The loads under way in this process: bounded in number and time, and found by key. */
+/** The loads under way on one engine: found by key, and their values stored where that is still right. */
 export class Loads {
-  readonly #runtime: Runtime;
-  readonly #options: LoadsOptions;
-  readonly #bulkhead: Bulkhead;
+  readonly #parts: EngineParts;
   readonly #flights = new Map<string, LoadFlight>();
-  readonly #controllers = new Set<AbortController>();
-  #closedBy: Error | undefined;
+  readonly #refreshing = new Set<string>();
 
-  constructor(runtime: Runtime, options: LoadsOptions) {
-    this.#runtime = runtime;
-    this.#options = options;
-    this.#bulkhead = new Bulkhead(options.loadsMax, options.loadsWaitingMax);
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
   }
 
   /** The load of a key that may be joined, under a lease that its caller has to compare. */
@@ -63,19 +52,9 @@ export class Loads {
     return this.#flights.get(key);
   }
 
-  /** Makes a load joinable until {@linkcode land} or {@linkcode detach}. */
-  launch(key: string, flight: LoadFlight): void {
-    this.#flights.set(key, flight);
-  }
-
-  /** Ends a flight, unless another has taken its place. */
-  land(key: string, flight: LoadFlight): void {
-    if (this.#flights.get(key) === flight) this.#flights.delete(key);
-  }
-
-  /** Lets nobody else join the load of a key. Its callers still get their answer. */
-  detach(key: string): void {
-    this.#flights.delete(key);
+  /** Lets nobody else join the loads of keys. Their callers still get their answer. */
+  detach(keys: readonly string[]): void {
+    for (const key of keys) this.#flights.delete(key);
   }
 
   /** Detaches every load. */
@@ -83,40 +62,140 @@ export class Loads {
     this.#flights.clear();
   }
 
-  /**
-   * Runs `load` when there is room for it, within its deadline, which counts from now.
-   *
-   * @throws {LoadRejectedError} Too many are running and waiting.
-   * @throws {LoadTimeoutError} The deadline passed. The loader keeps its place until it settles.
-   * @throws The reason given to {@linkcode close}.
-   */
-  async run<T>(load: (context: LoadContext) => Promise<T>): Promise<T> {
-    if (this.#closedBy !== undefined) throw this.#closedBy;
-    const controller = new AbortController();
-    const { signal } = controller;
-    const timeoutMs = this.#options.loadTimeoutMs;
-    const timer = this.#runtime.clock.after(timeoutMs, () => {
-      controller.abort(new LoadTimeoutError(`Cannot load: not done after ${timeoutMs} ms`));
-    });
-    this.#controllers.add(controller);
-    const aborted = deferred<never>();
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
+  /** Loads under a lease, makes the load joinable, and fills behind the answer. */
+  underLease<T>(key: string, lease: string, job: LeasedLoad<T>): Promise<Lookup> {
+    const loading = this.#load(key, job.plan, job.versions);
+    const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
+    this.#flights.set(key, flight);
+    this.#parts.track(
+      loading.then(
+        (entry) => this.#fill(key, lease, entry),
+        () => {
+          this.#land(key, flight); // a reader that asks from here on must not be given this failure
+          return this.release(key, lease, job.cooldownMs);
+        },
+      ).finally(() => this.#land(key, flight)),
+    );
+    return flight.outcome;
+  }
+
+  /** Loads without storing: the store is away, or the wait for another's load is over. */
+  async unfenced<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
+    const { text } = await this.#load(key, plan, []);
+    return new Lookup("load", text, 0, false);
+  }
+
+  /** Loads behind an answer that was already given, unless somebody does. */
+  refresh<T>(key: string, plan: LoadPlan<T>, seen: Uint8Array | undefined): void {
+    const { track, emit, counters } = this.#parts;
+    if (this.#refreshing.has(key) || this.#flights.has(key)) return;
+    this.#refreshing.add(key);
+    counters.refreshes++;
+    track(
+      this.#refreshNow(key, plan, seen)
+        .catch((error: unknown) => emit({ type: "refresh-error", key, error }))
+        .finally(() => this.#refreshing.delete(key)),
+    );
+  }
+
+  /** Gives a lease back. Never rejects: where it can't be now, that is owed. */
+  async release(key: string, lease: string, cooldownMs: number): Promise<void> {
+    const { store, pending } = this.#parts;
     try {
-      return await Promise.race([
-        this.#bulkhead.run(signal, async () => await load({ signal })),
-        aborted.promise,
-      ]);
-    } finally {
-      timer.cancel();
-      signal.removeEventListener("abort", onAbort);
-      this.#controllers.delete(controller);
+      await store.release(key, lease, cooldownMs);
+    } catch (_error) {
+      // A server that hung may even grant the lease when it goes on, and all would wait for a holder
+      // that has long given up.
+      pending.addKeys([key]);
     }
   }
 
-  /** Aborts every load with `reason`, and starts none from here on. */
-  close(reason: Error): void {
-    this.#closedBy = reason;
-    for (const controller of this.#controllers) controller.abort(reason);
+  /**
+   * Makes the entry of a value, still without its tags.
+   *
+   * @throws {TypeError} The value has no JSON form.
+   * @throws {RangeError} A duration is not a number.
+   */
+  entryOf<T>(value: T | null | undefined, options: EntryOptions<T>, costMs: number): Entry {
+    const { runtime, settings } = this.#parts;
+    const exists = value !== null && value !== undefined;
+    const text = exists ? JSON.stringify(value) : null;
+    if (text === undefined) throw new TypeError("Cannot store value: it has no JSON form");
+    const { ttlMs, graceMs, negativeTtlMs } = options;
+    const freshMs = exists
+      ? durationMs("ttlMs", (typeof ttlMs === "function" ? ttlMs(value) : ttlMs) ?? settings.ttlMs)
+      : durationMs("negativeTtlMs", negativeTtlMs ?? settings.negativeTtlMs);
+    const loadedAtMs = runtime.clock.now();
+    const freshUntilMs = freshMs === 0
+      ? loadedAtMs
+      : loadedAtMs + jitteredTtlMs(freshMs, settings.jitterRatio, runtime.random());
+    const hasGrace = exists && freshMs > 0;
+    const staleUntilMs = freshUntilMs +
+      (hasGrace ? durationMs("graceMs", graceMs ?? settings.graceMs) : 0);
+    return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags: [] };
   }
+
+  /** Ends a flight, unless another has taken its place. */
+  #land(key: string, flight: LoadFlight): void {
+    if (this.#flights.get(key) === flight) this.#flights.delete(key);
+  }
+
+  async #refreshNow<T>(
+    key: string,
+    plan: LoadPlan<T>,
+    seen: Uint8Array | undefined,
+  ): Promise<void> {
+    const { store, tags, newNonce, settings: { leaseMs } } = this.#parts;
+    const versions = await tags.ensure(tagNames(plan.options));
+    const lease = leaseOf(newNonce(), versions);
+    const { holder } = await store.acquire(key, lease, { leaseMs, seen });
+    if (holder !== lease) return;
+    await this.underLease(key, lease, { plan, versions, cooldownMs: REFRESH_COOLDOWN_MS });
+  }
+
+  async #load<T>(key: string, plan: LoadPlan<T>, tags: readonly TagVersion[]): Promise<Entry> {
+    const { counters, emit, runtime } = this.#parts;
+    const startedAtMs = runtime.clock.monotonicNow();
+    counters.loads++;
+    try {
+      const value = await plan.load();
+      const costMs = runtime.clock.monotonicNow() - startedAtMs;
+      record(counters.loadLatency, costMs);
+      return { ...this.entryOf(value, plan.options, costMs), tags };
+    } catch (error) {
+      counters.loadErrors++;
+      if (error instanceof LoadRejectedError) counters.rejectedLoads++;
+      emit({ type: "load-error", key, error });
+      throw error;
+    }
+  }
+
+  /** Stores a value that was loaded, if the lease still stands. Never rejects. */
+  async #fill(key: string, lease: string, entry: Entry): Promise<void> {
+    const { store, runtime, counters, emit } = this.#parts;
+    const ttlMs = entry.staleUntilMs - runtime.clock.now();
+    if (ttlMs <= 0 || isTooLarge(entry)) return this.release(key, lease, 0);
+    try {
+      if (await store.fill(key, lease, entry)) {
+        emit({ type: "fill", key, ttlMs, costMs: entry.costMs });
+      } else {
+        counters.refusedFills++;
+        emit({ type: "fill-refused", key });
+      }
+    } catch (_error) {
+      // Stored or not, the value under the key is valid: the lease decided. If the lease still stands,
+      // nobody should wait for its holder.
+      await this.release(key, lease, 0);
+    }
+  }
+}
+
+/** Whether the value of an entry takes more bytes than may be stored. */
+export function isTooLarge({ text }: Entry): boolean {
+  if (text === null || text.length * 3 <= VALUE_BYTES_MAX) return false;
+  return text.length > VALUE_BYTES_MAX || new TextEncoder().encode(text).length > VALUE_BYTES_MAX;
+}
+
+function answerOf(entry: Entry): Lookup {
+  return new Lookup("load", entry.text, entry.freshUntilMs, false);
 }

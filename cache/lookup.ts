@@ -1,22 +1,4 @@
-/**
- * What a read answers.
- *
- * @module
- */
-
-/**
- * Where an answer came from: a tier, or the source of truth.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const { source } = await cache.getOrLoad("a", () => Promise.resolve(1));
- * assert.equal(source, "load");
- * ```
- */
+/** The origin of an answer: a tier, or the source of truth. */
 export type Source = "memory" | "redis" | "load";
 
 /**
@@ -39,13 +21,13 @@ export type Source = "memory" | "redis" | "load";
  * ```
  */
 export class Lookup<T = unknown> {
-  /** Where the answer came from. */
+  /** The origin of the answer. */
   readonly source: Source;
   /** The value as JSON, or `null` for a value that is known not to exist (a negative entry). */
   readonly text: string | null;
   /** Wall time in milliseconds until which the value counts as fresh; 0 if it was not stored. */
   readonly freshUntilMs: number;
-  /** Whether the value was served past its fresh life, within its grace. */
+  /** True if the value was served past its fresh life, within its grace. */
   readonly stale: boolean;
 
   /** Use the cache's reads instead: they make lookups. */

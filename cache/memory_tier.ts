@@ -1,88 +1,197 @@
-import { CoarseClock } from "./coarse_clock.ts";
+import { LRUCache } from "lru-cache";
 import type { Coherence } from "./coherence.ts";
-import type { Entry } from "./entry.ts";
-import { earlyRefreshGapMs } from "./expiry.ts";
+import { earlyRefreshGapMs, type Entry, entryMark } from "./entry.ts";
 import { Lookup } from "./lookup.ts";
-import type { MemoryEntry, MemoryStore } from "./memory_store.ts";
 import type { Settings } from "./options.ts";
-import type { Runtime } from "./runtime.ts";
+import { CoarseClock, type Runtime } from "./runtime.ts";
 import type { Counters } from "./stats.ts";
-import type { Tags } from "./tags.ts";
+import type { Stored } from "./store.ts";
+import type { HeldTag, HeldTags } from "./tags.ts";
 
-/** What the memory tier works with. */
-export interface MemoryTierParts {
+/** Bytes that an entry takes besides its key, text and tags: measured, see the test of the bound. */
+const ENTRY_OVERHEAD_BYTES = 800;
+const TAG_REFERENCE_BYTES = 8;
+
+/** An entry in memory, with everything a hit needs ready-made. Times are monotonic milliseconds. */
+export interface MemoryEntry {
+  /** The entry as it was read. */
+  readonly entry: Entry;
+  /** The tags of the entry, which it shares with other entries in memory. */
+  readonly tags: readonly HeldTag[];
+  /** The answer of a fresh hit, the same object each time: a hit allocates nothing. */
+  readonly answer: Promise<Lookup>;
+  /** The lookup inside `answer`. */
+  readonly lookup: Lookup;
+  /** Before this time a hit is answered as it is; after it, refresh or reload. */
+  refreshAtMs: number;
+  /** The end of the fresh life. */
+  readonly freshUntilMs: number;
+  /** The end of the grace. */
+  readonly staleUntilMs: number;
+  /** The tag epoch at which the entry's tags were last seen to stand. */
+  tagEpoch: number;
+}
+
+/** The parts of an engine that its memory works with. */
+export interface MemoryParts {
   readonly settings: Settings;
   readonly runtime: Runtime;
-  /** Without one the tier is empty for ever. */
-  readonly memory: MemoryStore | undefined;
   readonly coherence: Coherence;
-  readonly tags: Tags;
+  readonly held: HeldTags;
   readonly counters: Counters;
 }
 
-/** Tier 1: what memory holds, as far as it may be believed. */
+/**
+ * Tier 1: recently used entries in this process, bounded by bytes, and answered as long as they may be
+ * believed. With a bound of 0 it is empty for ever.
+ */
 export class MemoryTier {
-  readonly #parts: MemoryTierParts;
-  readonly #coarseClock: CoarseClock;
+  readonly #parts: MemoryParts;
+  readonly #coherence: Coherence;
+  readonly #held: HeldTags;
+  readonly #counters: Counters;
+  readonly #clock: CoarseClock;
+  readonly #bytesMax: number;
+  readonly #entries: LRUCache<string, MemoryEntry>;
+  #evictions = 0;
 
-  constructor(parts: MemoryTierParts) {
+  constructor(parts: MemoryParts) {
     this.#parts = parts;
-    this.#coarseClock = new CoarseClock(parts.runtime.clock);
-  }
-
-  /** A fresh entry in memory that may be trusted and needs no thought. The hot path. */
-  hit(key: string): MemoryEntry | undefined {
-    const { memory, coherence, tags, counters } = this.#parts;
-    if (memory === undefined) return undefined;
-    const held = memory.get(key);
-    if (held === undefined) return undefined;
-    const nowMs = this.#coarseClock.monotonicNow();
-    if (nowMs >= held.quietUntilMs || nowMs >= coherence.trustedUntilMs) return undefined;
-    if (held.tagEpoch !== tags.epoch && !this.#tagsStand(held)) return undefined;
-    counters.memoryHits++;
-    if (held.entry.text === null) counters.negativeHits++;
-    return held;
-  }
-
-  /** An entry in memory that is fresh and trusted, due for its early refresh or not. */
-  fresh(key: string): MemoryEntry | undefined {
-    const { memory, coherence, runtime, counters } = this.#parts;
-    const held = memory?.get(key);
-    if (held === undefined) return undefined;
-    const nowMs = runtime.clock.monotonicNow();
-    if (nowMs >= held.freshUntilMs || nowMs >= coherence.trustedUntilMs) return undefined;
-    if (!this.#tagsStand(held)) return undefined;
-    counters.memoryHits++;
-    return held;
-  }
-
-  /** What memory holds within its grace, where memory is the store. */
-  stale(key: string): Lookup | undefined {
-    const { memory, tags, runtime, counters } = this.#parts;
-    const held = memory?.get(key);
-    if (held === undefined || tags.current(held.entry.tags) !== true) return undefined;
-    if (runtime.clock.monotonicNow() >= held.staleUntilMs) return undefined;
-    counters.staleHits++;
-    return new Lookup("memory", held.entry.text, held.entry.freshUntilMs, true);
-  }
-
-  /** Installs an entry in memory, unless it may not be trusted or something changed since `epoch`. */
-  install(key: string, entry: Entry, epoch: number): void {
-    const { memory, coherence, runtime, settings, tags } = this.#parts;
-    if (memory === undefined || !coherence.mayKeep() || coherence.epoch(key) !== epoch) return;
-    if (entry.freshUntilMs <= entry.loadedAtMs || tags.current(entry.tags) !== true) return;
-    const beta = entry.text === null ? 0 : settings.earlyRefreshBeta;
-    memory.set(key, entry, {
-      offsetMs: this.#coarseClock.monotonicNow() - runtime.clock.now(),
-      earlyGapMs: earlyRefreshGapMs(entry.costMs, beta, runtime.random()),
-      tagEpoch: tags.epoch,
+    this.#coherence = parts.coherence;
+    this.#held = parts.held;
+    this.#counters = parts.counters;
+    this.#clock = new CoarseClock(parts.runtime.clock);
+    this.#bytesMax = parts.settings.memoryBytes;
+    this.#entries = new LRUCache({
+      max: Math.max(1, Math.ceil(this.#bytesMax / ENTRY_OVERHEAD_BYTES)),
+      maxSize: Math.max(1, this.#bytesMax),
+      dispose: ({ tags }, _key, reason) => {
+        parts.held.uncarry(tags);
+        if (reason === "evict") this.#evictions++;
+      },
     });
   }
 
-  #tagsStand(held: MemoryEntry): boolean {
-    const { tags } = this.#parts;
-    if (tags.current(held.entry.tags) !== true) return false;
-    held.tagEpoch = tags.epoch;
+  /** Entries held. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Bytes that the entries and their tags are accounted for. */
+  get bytes(): number {
+    return this.#entries.calculatedSize + this.#parts.held.bytes;
+  }
+
+  /** Entries dropped for lack of room, so far. */
+  get evictions(): number {
+    return this.#evictions;
+  }
+
+  /** Answers a fresh entry that may be trusted and is not due for a refresh. The hot path. */
+  hit(key: string): MemoryEntry | undefined {
+    const found = this.#entries.get(key);
+    if (found === undefined) return undefined;
+    const nowMs = this.#clock.monotonicNow();
+    if (nowMs >= found.refreshAtMs || nowMs >= this.#coherence.trustedUntilMs) return undefined;
+    if (found.tagEpoch !== this.#held.epoch && !this.#tagsStand(found)) return undefined;
+    this.#counters.memoryHits++;
+    if (found.lookup.text === null) this.#counters.negativeHits++;
+    return found;
+  }
+
+  /** Answers a fresh entry that may be trusted, due for its early refresh or not. Counts a miss without. */
+  fresh(key: string): MemoryEntry | undefined {
+    const { coherence, runtime, counters } = this.#parts;
+    const found = this.#entries.get(key);
+    const nowMs = runtime.clock.monotonicNow();
+    if (
+      found === undefined || nowMs >= found.freshUntilMs || nowMs >= coherence.trustedUntilMs ||
+      !this.#tagsStand(found)
+    ) {
+      if (this.#bytesMax > 0) counters.memoryMisses++;
+      return undefined;
+    }
+    counters.memoryHits++;
+    return found;
+  }
+
+  /** Holds an entry, unless it may not be trusted or something changed since `epoch`. */
+  install(key: string, entry: Entry, epoch: number): void {
+    const { coherence, runtime, settings, held } = this.#parts;
+    if (this.#bytesMax === 0 || !coherence.mayKeep() || coherence.epoch(key) !== epoch) return;
+    if (entry.freshUntilMs <= entry.loadedAtMs || held.current(entry.tags) !== true) return;
+    const offsetMs = this.#clock.monotonicNow() - runtime.clock.now();
+    const beta = entry.text === null ? 0 : settings.earlyRefreshBeta;
+    const freshUntilMs = entry.freshUntilMs + offsetMs;
+    const lookup = new Lookup("memory", entry.text, entry.freshUntilMs, false);
+    const tags = held.carry(entry.tags);
+    this.#entries.set(key, {
+      entry: { ...entry, tags },
+      tags,
+      answer: Promise.resolve(lookup),
+      lookup,
+      refreshAtMs: freshUntilMs - earlyRefreshGapMs(entry.costMs, beta, runtime.random()),
+      freshUntilMs,
+      staleUntilMs: entry.staleUntilMs + offsetMs,
+      tagEpoch: held.epoch,
+    }, { size: this.#sizeOf(key, entry) });
+    if (this.#entries.peek(key)?.lookup !== lookup) held.uncarry(tags);
+    while (this.bytes > this.#bytesMax && this.#entries.size > 0) this.#entries.pop();
+  }
+
+  /** Whatever is held of a key and has not outlived its grace, its times put right by the monotonic clock. */
+  stored(key: string): Stored | null {
+    const found = this.#entries.get(key);
+    const { clock } = this.#parts.runtime;
+    const nowMs = clock.monotonicNow();
+    if (found === undefined || nowMs >= found.staleUntilMs) return null;
+    const { entry, freshUntilMs, staleUntilMs } = found;
+    const offsetMs = clock.now() - nowMs;
+    return {
+      entry: {
+        ...entry,
+        freshUntilMs: freshUntilMs + offsetMs,
+        staleUntilMs: staleUntilMs + offsetMs,
+      },
+      mark: entryMark(entry),
+      bytes: this.#sizeOf(key, entry),
+    };
+  }
+
+  /** The entry of a key and what it is accounted for, without making it recently used. */
+  peek(key: string): { readonly entry: Entry; readonly bytes: number } | undefined {
+    const found = this.#entries.peek(key);
+    return found && { entry: found.entry, bytes: this.#sizeOf(key, found.entry) };
+  }
+
+  /** Drops keys, also for whoever is reading them. */
+  drop(keys: readonly string[]): void {
+    for (const key of keys) {
+      this.#parts.coherence.bump(key);
+      this.#entries.delete(key);
+    }
+  }
+
+  /** Drops everything, also for whoever is reading it. */
+  dropAll(): void {
+    this.#parts.coherence.bumpAll();
+    this.#entries.clear();
+  }
+
+  #tagsStand(found: MemoryEntry): boolean {
+    if (!found.tags.every(({ stands }) => stands)) return false;
+    found.tagEpoch = this.#parts.held.epoch;
     return true;
   }
+
+  #sizeOf(key: string, { text, tags }: Entry): number {
+    return ENTRY_OVERHEAD_BYTES + key.length + textBytes(text) + TAG_REFERENCE_BYTES * tags.length;
+  }
+}
+
+/** V8 keeps a string in one byte a character only while all of them fit Latin-1. */
+function textBytes(text: string | null): number {
+  if (text === null) return 0;
+  // deno-lint-ignore no-control-regex -- the range is Latin-1 itself
+  return /^[\u0000-\u00ff]*$/.test(text) ? text.length : 2 * text.length;
 }

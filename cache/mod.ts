@@ -34,20 +34,13 @@ export type {
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
 export type { HeldEntry, Inspection } from "./operations/inspection.ts";
+export type { StoreInfo } from "./operations/server_info.ts";
 export type { BatchLoader } from "./load_batch.ts";
-export type { LoadContext } from "./loads.ts";
+export type { LoadContext } from "./load_limit.ts";
 export { Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
 export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";
-export type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  FillOptions,
-  Store,
-  StoreInfo,
-} from "./store.ts";
 export {
   type Credentials,
   parseTopology,

@@ -1,25 +1,8 @@
 import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
 import type { Runtime } from "./runtime.ts";
-import type { Store } from "./store.ts";
 
-/**
- * Options of one call. Each defaults to the cache's own.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const token = { text: "t0ken", expiresInMs: 3_600_000 };
- * await cache.getOrLoad("token", () => Promise.resolve(token), {
- *   ttlMs: ({ expiresInMs }) => expiresInMs / 2,
- *   tags: ["tokens"],
- * });
- * assert(await cache.has("token"));
- * ```
- */
+/** Options of one call. Each defaults to the cache's own. */
 export interface EntryOptions<T = unknown> {
   /** Fresh life, or a function that reads it off the value. 0: do not store. */
   readonly ttlMs?: number | ((value: T) => number);
@@ -31,19 +14,7 @@ export interface EntryOptions<T = unknown> {
   readonly tags?: readonly string[];
 }
 
-/**
- * Options of {@linkcode Cache.warm}.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache, type WarmOptions } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const options: WarmOptions<string> = { count: 50, keyPrefix: "user:", tags: ["users"] };
- * assert.equal(await cache.warm(() => Promise.resolve(new Map<string, string>()), options), 0);
- * ```
- */
+/** Options of {@linkcode Cache.warm}. */
 export interface WarmOptions<T = unknown> extends EntryOptions<T> {
   /** How many keys to warm. Default 100, at most 1,000. */
   readonly count?: number;
@@ -51,24 +22,7 @@ export interface WarmOptions<T = unknown> extends EntryOptions<T> {
   readonly keyPrefix?: string;
 }
 
-/**
- * Options of a {@linkcode Cache}. Durations are milliseconds.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache, type CacheOptions } from "@lookaside/cache";
- *
- * const options: CacheOptions = {
- *   url: "memory:", // or redis://127.0.0.1:6379
- *   prefix: "shop",
- *   ttlMs: 60_000,
- *   graceMs: 600_000,
- * };
- * await using cache = new Cache(options);
- * assert.throws(() => new Cache({ ttlMs: -1 }), RangeError);
- * ```
- */
+/** Options of a {@linkcode Cache}. Durations are milliseconds. */
 export interface CacheOptions {
   /**
    * `memory:` (the default), `redis://host`, `redis-sentinel://h1,h2,h3/primary`,
@@ -118,65 +72,54 @@ export interface CacheOptions {
    * all that was committed until it was connected has been applied.
    */
   readonly changes?: ChangeSource;
-  /** Called for each {@linkcode CacheEvent}. Must not throw. */
+  /** Called for each {@linkcode CacheEvent}. An error that it throws is counted, and goes no further. */
   readonly onEvent?: (event: CacheEvent) => void;
-  /** Called for each answered read. Costs time on every hit: leave it out unless debugging. */
+  /** Called for each read that is answered. Costs time on every hit: leave it out unless debugging. */
   readonly onLookup?: (event: LookupEvent) => void;
   /** Time and chance. Default: the system's. */
   readonly runtime?: Runtime;
-  /** The shared tier, instead of one made from `url`. For tests and other stores. */
-  readonly store?: Store;
 }
 
+/** The longest duration that is kept; a longer one is cut to it. A hundred years, which Redis takes too. */
+const DURATION_MS_MAX = 3_153_600_000_000;
+
+const DEFAULTS = {
+  ttlMs: 300_000,
+  graceMs: 60_000,
+  negativeTtlMs: 30_000,
+  jitterRatio: 0.1,
+  earlyRefreshBeta: 1,
+  compressBytesMin: 1_024,
+  memoryBytes: 67_108_864,
+  memoryLeaseMs: 1_000,
+  heartbeatMs: 250,
+  commandTimeoutMs: 200,
+  leaseMs: 5_000,
+  loadTimeoutMs: 4_000,
+  waitMsMax: 6_000,
+  loadsMax: 64,
+  loadsWaitingMax: 1_024,
+};
+
 /** {@linkcode CacheOptions} with every number decided and checked. */
-export type Settings = Readonly<
-  Required<
-    Pick<
-      CacheOptions,
-      | "ttlMs"
-      | "graceMs"
-      | "negativeTtlMs"
-      | "jitterRatio"
-      | "earlyRefreshBeta"
-      | "compressBytesMin"
-      | "memoryBytes"
-      | "memoryLeaseMs"
-      | "heartbeatMs"
-      | "commandTimeoutMs"
-      | "leaseMs"
-      | "loadTimeoutMs"
-      | "waitMsMax"
-      | "loadsMax"
-      | "loadsWaitingMax"
-    >
-  >
->;
+export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
 /** @throws {RangeError} A number is out of range. */
 export function settingsOf(options: CacheOptions): Settings {
-  const memoryLeaseMs = options.memoryLeaseMs ?? 1_000;
-  const leaseMs = options.leaseMs ?? 5_000;
-  const settings: Settings = {
-    ttlMs: options.ttlMs ?? 300_000,
-    graceMs: options.graceMs ?? 60_000,
-    negativeTtlMs: options.negativeTtlMs ?? 30_000,
-    jitterRatio: options.jitterRatio ?? 0.1,
-    earlyRefreshBeta: options.earlyRefreshBeta ?? 1,
-    compressBytesMin: options.compressBytesMin ?? 1_024,
-    memoryBytes: options.memoryBytes ?? 64 * 1024 * 1024,
-    memoryLeaseMs,
-    heartbeatMs: options.heartbeatMs ?? memoryLeaseMs / 4,
-    commandTimeoutMs: options.commandTimeoutMs ?? 200,
-    leaseMs,
-    loadTimeoutMs: options.loadTimeoutMs ?? leaseMs * 0.8,
-    waitMsMax: options.waitMsMax ?? leaseMs + 1_000,
-    loadsMax: options.loadsMax ?? 64,
-    loadsWaitingMax: options.loadsWaitingMax ?? 1_024,
+  const { leaseMs = DEFAULTS.leaseMs, memoryLeaseMs = DEFAULTS.memoryLeaseMs } = options;
+  const settings = {
+    ...DEFAULTS,
+    heartbeatMs: memoryLeaseMs / 4,
+    loadTimeoutMs: leaseMs * 0.8,
+    waitMsMax: leaseMs + 1_000,
   };
-  for (const [name, value] of Object.entries(settings)) {
-    if (!Number.isFinite(value) || value < 0) {
+  for (const name of Object.keys(DEFAULTS) as (keyof Settings)[]) {
+    const value: unknown = options[name] === undefined ? settings[name] : options[name];
+    const isDuration = name.endsWith("Ms");
+    if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
       throw new RangeError(`Cannot use ${name} ${value}: it must be a number from 0`);
     }
+    settings[name] = isDuration ? Math.min(value, DURATION_MS_MAX) : value;
   }
   for (const name of ["leaseMs", "memoryLeaseMs", "heartbeatMs", "loadsMax"] as const) {
     if (settings[name] === 0) throw new RangeError(`Cannot use ${name} 0: it must be above 0`);
@@ -191,4 +134,27 @@ export function settingsOf(options: CacheOptions): Settings {
     throw new RangeError("Cannot use heartbeatMs: it must be below memoryLeaseMs");
   }
   return Object.freeze(settings);
+}
+
+/**
+ * Normalises a duration that was read off a value: below 0 it is 0, and a longer one than can be kept is cut.
+ *
+ * @throws {RangeError} It is not a number.
+ */
+export function durationMs(name: string, value: unknown): number {
+  if (typeof value !== "number" || Number.isNaN(value)) {
+    throw new RangeError(`Cannot use ${name} ${value}: it must be a number`);
+  }
+  return Math.min(Math.max(value, 0), DURATION_MS_MAX);
+}
+
+/** @throws {RangeError} A duration that does not depend on the value is not a number from 0. */
+export function assertEntryOptions(options: EntryOptions<never>): void {
+  for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
+    const value = options[name];
+    if (value === undefined || typeof value === "function") continue;
+    if (!(value >= 0)) {
+      throw new RangeError(`Cannot use ${name} ${value}: it must be a number from 0`);
+    }
+  }
 }

@@ -9,10 +9,10 @@ const BATCH_MAX = 500;
 const RETRY_MS_MAX = 500;
 
 /**
- * Invalidations that Redis has not taken: kept, and tried again until it does.
+ * Invalidations that the store has not taken: kept, and tried again until it does.
  *
- * While any is owed this process must not read from Redis, for it may answer what was invalidated,
- * and keeps nothing in memory of what was asked before:
+ * While any is owed, this process neither reads the store, which may answer what was invalidated, nor
+ * keeps in memory what was asked for before:
  *
  * ```text
  * 1. reader: GET b is sent
@@ -33,7 +33,6 @@ export class PendingInvalidations {
   #attempts = 0;
   #closed = false;
   #underWay = 0;
-  #generation = 0;
 
   constructor(
     store: Store,
@@ -46,39 +45,22 @@ export class PendingInvalidations {
     this.#newVersion = wiring.newVersion;
   }
 
-  /** How many keys and tags are owed. */
+  /** Keys and tags that are owed. */
   get size(): number {
     return this.#keys.size + this.#tags.size + this.#underWay;
   }
 
-  /** Changes with every debt: whoever asked Redis before it and is answered after it must not believe. */
-  get generation(): number {
-    return this.#generation;
-  }
-
   /** Owes keys. */
   addKeys(keys: readonly string[]): void {
-    this.#generation++;
-    for (const key of keys) this.#keys.add(key);
-    if (this.#keys.size > KEYS_MAX) {
-      this.#keys.clear();
-      this.#tags.add(ROOT_TAG);
-    }
-    this.#schedule();
+    this.#owe(this.#keys, keys);
   }
 
   /** Owes tags. */
   addTags(tags: readonly string[]): void {
-    this.#generation++;
-    for (const tag of tags) this.#tags.add(tag);
-    if (this.#tags.size > KEYS_MAX) {
-      this.#tags.clear();
-      this.#tags.add(ROOT_TAG);
-    }
-    this.#schedule();
+    this.#owe(this.#tags, tags);
   }
 
-  /** Stops trying. What is still owed is lost to Redis, and its TTL is the backstop. */
+  /** Stops trying. What is still owed is lost to the store, and its TTL is the backstop. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
@@ -86,26 +68,31 @@ export class PendingInvalidations {
     await this.#draining;
   }
 
+  #owe(owed: Set<string>, names: readonly string[]): void {
+    for (const name of names) owed.add(name);
+    if (owed.size > KEYS_MAX) {
+      owed.clear();
+      this.#tags.add(ROOT_TAG);
+    }
+    this.#coherence.owe();
+    this.#schedule();
+  }
+
   #schedule(): void {
-    this.#coherence.suspend();
     if (this.#closed || this.#timer !== undefined || this.#draining !== undefined) return;
     const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
     this.#timer = this.#runtime.clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#draining = this.#drain().finally(() => {
         this.#draining = undefined;
-        if (this.size > 0) this.#schedule();
-        else this.#settled();
+        if (this.size > 0) return this.#schedule();
+        this.#attempts = 0;
+        this.#coherence.settle();
       });
     });
   }
 
-  #settled(): void {
-    this.#attempts = 0;
-    this.#coherence.resume();
-  }
-
-  /** Resolves when nothing is owed or Redis refused. */
+  /** Resolves when nothing is owed, or the store has refused. */
   async #drain(): Promise<void> {
     while (this.size > 0 && !this.#closed) {
       const keys = [...this.#keys].slice(0, BATCH_MAX);
@@ -119,7 +106,7 @@ export class PendingInvalidations {
         if (keys.length > 0) await this.#store.invalidate(keys);
         if (tags.length > 0) await this.#store.writeTags(tags, this.#newVersion());
       } catch (_error) {
-        // The store has reported it; the debt stands.
+        // The debt stands.
         for (const key of keys) this.#keys.add(key);
         for (const tag of tags) this.#tags.add(tag);
         return;

@@ -1,61 +1,28 @@
-import type { Coherence } from "./coherence.ts";
-import { decodeEntry, type Entry, entryStamp, stampOfEntry, type TagVersion } from "./entry.ts";
-import type { CacheEvent } from "./events.ts";
-import { earlyRefreshGapMs } from "./expiry.ts";
-import { type Fills, type LoadPlan, namesOf } from "./fills.ts";
-import { leaseOf, stampOf } from "./lease.ts";
-import type { Loads } from "./loads.ts";
+import { earlyRefreshGapMs, type Entry, entryMark, type TagVersion } from "./entry.ts";
+import { leaseOf } from "./lease.ts";
+import type { LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
-import type { MemoryStore } from "./memory_store.ts";
-import type { MemoryTier } from "./memory_tier.ts";
-import type { Settings } from "./options.ts";
-import type { Runtime } from "./runtime.ts";
+import type { EngineParts } from "./parts.ts";
 import { SingleFlight } from "./single_flight.ts";
-import { type Counters, record } from "./stats.ts";
-import type { Store } from "./store.ts";
-import type { Tags } from "./tags.ts";
-import type { Waiters } from "./waiters.ts";
+import { record } from "./stats.ts";
+import type { Stored } from "./store.ts";
+import { tagNames, type TagVersions } from "./tags.ts";
 
 /** How often a look-up may find that somebody else filled, before it loads by itself. */
 const ROUNDS_MAX = 3;
 const POLL_MS = 20;
 const POLL_MS_MAX = 250;
 
-/** What the read path works with. */
-export interface ReaderParts {
-  readonly settings: Settings;
-  readonly runtime: Runtime;
-  readonly store: Store | undefined;
-  readonly memory: MemoryStore | undefined;
-  readonly tier: MemoryTier;
-  readonly fills: Fills;
-  readonly coherence: Coherence;
-  readonly tags: Tags;
-  readonly loads: Loads;
-  readonly waiters: Waiters;
-  /**
-   * `undefined` while Redis must not be read: something is owed to it, or may have been missed. Else a
-   * number that has changed if it ever was so in between.
-   */
-  readonly storeTrust: () => number | undefined;
-  readonly counters: Counters;
-  /** Makes a nonce that nobody has used. */
-  readonly newNonce: () => string;
-  readonly emit: (event: CacheEvent) => void;
-  /** Keeps a background promise, which must not reject, until it settles. */
-  readonly track: (work: Promise<void>) => void;
-}
-
-/** The outcome of the part of a read that must not be joined once sent: `undefined`, wait. */
+/** The outcome of the part of a read that must not be joined once sent. `undefined`: wait. */
 interface Answer {
   readonly outcome: Promise<Lookup> | Lookup | undefined;
 }
 
-/** An entry that was read from Redis and may be used, or the reason to load. */
+/** An entry that was read from the store and may be used, or the reason to load. */
 interface Found {
   readonly entry: Entry | undefined;
-  /** What was read, usable or not; `undefined` if nothing was there. */
-  readonly stored: Uint8Array | undefined;
+  /** Whatever was read, usable or not; `null` if nothing was there. */
+  readonly stored: Stored | null;
   /** The install guard: the epoch of the key before the read. */
   readonly epoch: number;
 }
@@ -63,20 +30,22 @@ interface Found {
 const WAIT: Answer = { outcome: undefined };
 
 /**
- * The read path: memory, then Redis, then a load under a lease.
+ * The read path: memory, then the store, then a load under a lease.
  *
- * Who may join whom is the heart of it. A look-up is joined only before it is sent (see
- * {@linkcode SingleFlight}); a load is joined only when Redis answers, after the joiner began, that
- * the load's lease still stands. So no read gets what was loaded before a write that was
+ * The rule of joining is its heart. A look-up is joined only before it is sent (see
+ * {@linkcode SingleFlight}); a load is joined only when the store answers, after the joiner began, that
+ * the load's lease still stands. So no read gets a value that was loaded before a write that was
  * acknowledged before the read began.
  */
 export class Reader {
-  readonly #parts: ReaderParts;
+  readonly #parts: EngineParts;
+  readonly #loads: Loads;
   readonly #lookups = new SingleFlight<Answer>();
   readonly #unfencedLoads = new SingleFlight<Lookup>();
 
-  constructor(parts: ReaderParts) {
+  constructor(parts: EngineParts, loads: Loads) {
     this.#parts = parts;
+    this.#loads = loads;
   }
 
   /** Callers that shared another's look-up. */
@@ -84,44 +53,39 @@ export class Reader {
     return this.#lookups.joined + this.#unfencedLoads.joined;
   }
 
-  /** Reads without loading. `undefined`: nothing usable is stored. */
+  /** Reads without loading. `undefined`: nothing usable is stored, or the store cannot be asked. */
   async peek(key: string): Promise<Lookup | undefined> {
-    const { store, memory, tier, storeTrust, counters, runtime } = this.#parts;
-    const held = tier.hit(key) ?? tier.fresh(key);
+    const { memory, coherence, runtime } = this.#parts;
+    const held = memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined) return held.lookup;
-    if (memory !== undefined) counters.memoryMisses++;
-    if (store === undefined) return tier.stale(key);
-    const trust = storeTrust();
+    const trust = coherence.storeTrust();
     if (trust === undefined) return undefined;
     try {
-      const { entry, epoch } = await this.#find(store, key, namesOf({}));
-      if (entry === undefined || storeTrust() !== trust) return undefined;
+      const { entry, epoch } = await this.#find(key, tagNames({}));
+      if (entry === undefined || coherence.storeTrust() !== trust) return undefined;
       const stale = runtime.clock.now() >= entry.freshUntilMs;
       return this.#hit(key, entry, { stale, epoch });
     } catch (_error) {
-      // The store has reported it. Without Redis nothing is stored, as far as anyone can tell.
       return undefined;
     }
   }
 
   /** Reads, or loads. Rejects only with what the load rejects with. */
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
-    const { store, memory, tier, fills, counters, runtime, settings, waiters } = this.#parts;
-    const held = tier.fresh(key);
+    const { memory, runtime, settings, waiters } = this.#parts;
+    const held = memory.fresh(key);
     if (held !== undefined) {
-      // Fresh, but due for its early refresh: this hit pays for nothing, and later ones are quiet.
-      held.quietUntilMs = held.freshUntilMs;
-      fills.refresh(key, plan, stampOfEntry(held.entry));
+      // Past its early-refresh point: refresh once in the background; later hits do not start another.
+      held.refreshAtMs = held.freshUntilMs;
+      this.#loads.refresh(key, plan, entryMark(held.entry));
       return held.lookup;
     }
-    if (memory !== undefined) counters.memoryMisses++;
-    if (store === undefined) return this.#readHere(key, plan);
     const { clock } = runtime;
     let deadlineMs: number | undefined;
     let askedMs = 0;
     for (let attempt = 0;; attempt++) {
       const askedAtMs = clock.monotonicNow();
-      const { outcome } = await this.#lookups.run(key, () => this.#lookUp(store, key, plan));
+      const { outcome } = await this.#lookups.run(key, () => this.#lookUp(key, plan));
       if (outcome !== undefined) return outcome;
       const nowMs = clock.monotonicNow();
       askedMs += nowMs - askedAtMs;
@@ -131,120 +95,124 @@ export class Reader {
       const pollMs = Math.min(POLL_MS * 2 ** attempt, POLL_MS_MAX) * (0.5 + runtime.random());
       await waiters.wait(key, Math.min(pollMs, leftMs));
     }
-    // Not behind the look-ups, which are what has taken too long, or may tell us to wait again.
-    return await this.#unfencedLoads.run(key, () => fills.unfenced(key, plan));
+    // Load in a flight of its own: joining `#lookups` could make this reader wait again.
+    return await this.#unfencedLoads.run(key, () => this.#loads.unfenced(key, plan));
   }
 
-  /** The part of a read that is sent: what Redis has, or who loads. */
-  async #lookUp<T>(store: Store, key: string, plan: LoadPlan<T>): Promise<Answer> {
-    const { tier, fills, storeTrust, tags, counters, runtime, settings } = this.#parts;
-    const held = tier.hit(key); // again: another reader may have installed it meanwhile
+  /** The part of a read that is sent: the store's value, or the right to load. */
+  async #lookUp<T>(key: string, plan: LoadPlan<T>): Promise<Answer> {
+    const { memory, coherence } = this.#parts;
+    // Again: this look-up may have waited behind another one, which has installed the value.
+    const held = memory.hit(key);
     if (held !== undefined) return { outcome: held.lookup };
-    const trust = storeTrust();
-    if (trust === undefined) return unfenced(fills, key, plan);
-    const names = namesOf(plan.options);
-    const untilMs = runtime.clock.monotonicNow() + settings.commandTimeoutMs;
+    const trust = coherence.storeTrust();
+    const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
+    // Awaited here: without the store a load is joined, like a look-up, before it is sent.
+    return answer ?? { outcome: await this.#loads.unfenced(key, plan) };
+  }
+
+  /** Asks the store for the value or the lease. `undefined`: it cannot tell in time, or not be believed. */
+  async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
+    const { store, coherence, tags, stored, runtime, settings, newNonce } = this.#parts;
+    const { leaseMs, commandTimeoutMs } = settings;
+    const names = tagNames(plan.options);
+    const untilMs = runtime.clock.monotonicNow() + commandTimeoutMs;
     let lease = "";
-    let versions: readonly TagVersion[];
-    let holder: string;
     try {
-      let found = await this.#find(store, key, names);
-      for (let round = 0;; round++) {
-        this.#assertTrust(trust);
+      let found = await this.#find(key, names);
+      // Trust is asked for again whenever a reply is there: meanwhile the server may have restarted with
+      // old data, or an invalidation may have come to be owed.
+      for (let round = 0; coherence.storeTrust() === trust; round++) {
         const hit = this.#usable(key, found, plan);
         if (hit !== undefined) return { outcome: hit };
-        if (round === 0) counters.redisMisses++;
-        if (round === ROUNDS_MAX) throw new Error(`Cannot lease ${key}: it changes all the time`);
-        // A slow Redis, asked again and again, would take much longer than the database.
-        if (runtime.clock.monotonicNow() > untilMs) {
-          throw new Error(`Cannot lease ${key}: too slow`);
+        if (round === 0) stored.misses++;
+        // A slow store, asked again and again, would take much longer than the database.
+        if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
+        const versions = await tags.ensure(names);
+        lease = leaseOf(newNonce(), versions);
+        const epoch = coherence.epoch(key);
+        const seen = found.stored?.mark;
+        const acquired = await store.acquire(key, lease, { leaseMs, seen });
+        if (coherence.storeTrust() !== trust) break;
+        if (acquired.stored === null) {
+          return this.#loadOrJoin(key, acquired.holder, { lease, plan, versions });
         }
-        versions = await tags.ensure(names);
-        lease = leaseOf(this.#parts.newNonce(), versions);
-        const epoch = this.#parts.coherence.epoch(key);
-        const acquired = await store.acquire(key, lease, {
-          leaseMs: settings.leaseMs,
-          seen: stampOfFound(found),
-        });
-        this.#assertTrust(trust);
-        holder = acquired.holder;
-        if (acquired.bytes === null) break;
-        found = await this.#judge(key, acquired.bytes, { epoch, read: undefined });
+        found = await this.#judge(key, acquired.stored, { epoch, read: undefined });
       }
     } catch (_error) {
-      // The store has reported it. Redis may die: the database answers, and nothing is stored.
-      // Perhaps only the reply was lost, and the lease stands: nobody should wait for its holder.
-      if (lease !== "") this.#parts.track(fills.release(key, lease, 0));
-      return unfenced(fills, key, plan);
+      // The store may die: the database answers, and nothing is stored.
     }
+    // Perhaps only the reply was lost, and the lease stands: nobody should wait for its holder.
+    if (lease !== "") this.#parts.track(this.#loads.release(key, lease, 0));
+    return undefined;
+  }
+
+  /** Loads if the lease is this reader's own, else joins the load that holds it, or waits for it. */
+  #loadOrJoin<T>(
+    key: string,
+    holder: string,
+    own: {
+      readonly lease: string;
+      readonly plan: LoadPlan<T>;
+      readonly versions: readonly TagVersion[];
+    },
+  ): Answer {
+    const { lease, plan, versions } = own;
     if (holder === lease) {
-      return { outcome: fills.underLease(key, lease, { plan, versions, cooldownMs: 0 }) };
+      return { outcome: this.#loads.underLease(key, lease, { plan, versions, cooldownMs: 0 }) };
     }
-    const flight = this.#parts.loads.flight(key);
+    const flight = this.#loads.flight(key);
     if (flight?.lease !== holder) return WAIT;
-    counters.joinedLoads++;
+    this.#parts.counters.joinedLoads++;
     return { outcome: flight.outcome };
   }
 
-  /**
-   * Asked again when a reply is there: Redis may have restarted with old data since the command was
-   * queued, or an invalidation may have come to be owed since it was sent.
-   */
-  #assertTrust(trust: number): void {
-    if (this.#parts.storeTrust() === trust) return;
-    throw new Error("Cannot believe Redis: it was not to be read meanwhile");
-  }
-
-  /** Reads an entry from Redis, in one round trip with its tags when they are not held. */
-  async #find(store: Store, key: string, names: readonly string[]): Promise<Found> {
-    const { coherence, counters, runtime, tags } = this.#parts;
+  /** Reads an entry from the store, in one round trip with its tags when they are not held. */
+  async #find(key: string, names: readonly string[]): Promise<Found> {
+    const { store, coherence, stored: counters, runtime, held, tags } = this.#parts;
     const epoch = coherence.epoch(key);
     const startedAtMs = runtime.clock.monotonicNow();
-    const held = names.every((name) => tags.held(name) !== undefined);
-    const [bytes, read] = held
+    const known = names.every((name) => held.version(name) !== undefined);
+    const [stored, read] = known
       ? [await store.get(key), undefined]
       : await Promise.all([store.get(key), tags.read(names)]);
-    record(counters.redisLatency, runtime.clock.monotonicNow() - startedAtMs);
-    if (bytes === null) return { entry: undefined, stored: undefined, epoch };
-    return this.#judge(key, bytes, { epoch, read });
+    record(counters.latency, runtime.clock.monotonicNow() - startedAtMs);
+    if (stored === null) return { entry: undefined, stored, epoch };
+    return this.#judge(key, stored, { epoch, read });
   }
 
-  /** Whether stored bytes may be used: they parse, they have not outlived their grace, no tag changed. */
+  /** Tells whether an entry may be used: it can be read, has not outlived its grace, no tag changed. */
   #judge(
     key: string,
-    stored: Uint8Array,
-    context: {
-      readonly epoch: number;
-      readonly read: ReadonlyMap<string, string | null> | undefined;
-    },
+    stored: Stored,
+    { epoch, read }: { readonly epoch: number; readonly read: TagVersions | undefined },
   ): Found | Promise<Found> {
-    const { tags, counters, emit, runtime } = this.#parts;
-    const { epoch, read } = context;
-    const entry = decodeEntry(stored);
+    const { held, tags, counters, emit, runtime } = this.#parts;
+    const { entry } = stored;
     if (typeof entry === "string") {
       counters.unreadable++;
       emit({ type: "unreadable", key, reason: entry });
       return { entry: undefined, stored, epoch };
     }
     if (runtime.clock.now() >= entry.staleUntilMs) return { entry: undefined, stored, epoch };
-    const current = tags.current(entry.tags, read);
+    const current = held.current(entry.tags, read);
     if (current !== undefined) return { entry: current ? entry : undefined, stored, epoch };
     return tags.read(entry.tags.map((tag) => tag.name)).then((versions) => (
-      { entry: tags.current(entry.tags, versions) === true ? entry : undefined, stored, epoch }
+      { entry: held.current(entry.tags, versions) === true ? entry : undefined, stored, epoch }
     ));
   }
 
   /** The answer that an entry gives, refreshed behind it where due. `undefined`: load. */
   #usable<T>(key: string, found: Found, plan: LoadPlan<T>): Lookup | undefined {
-    const { entry, epoch } = found;
-    const { fills, runtime, settings } = this.#parts;
+    const { entry, stored, epoch } = found;
+    const { runtime, settings } = this.#parts;
     if (entry === undefined) return undefined;
     const nowMs = runtime.clock.now();
     const stale = nowMs >= entry.freshUntilMs;
     const beta = entry.text === null ? 0 : settings.earlyRefreshBeta;
     const gapMs = stale ? 0 : earlyRefreshGapMs(entry.costMs, beta, runtime.random());
     if (stale || (beta > 0 && nowMs + gapMs >= entry.freshUntilMs)) {
-      fills.refresh(key, plan, stampOfFound(found));
+      this.#loads.refresh(key, plan, stored?.mark);
     }
     return this.#hit(key, entry, { stale, epoch });
   }
@@ -252,42 +220,13 @@ export class Reader {
   #hit(
     key: string,
     entry: Entry,
-    how: { readonly stale: boolean; readonly epoch: number },
+    { stale, epoch }: { readonly stale: boolean; readonly epoch: number },
   ): Lookup {
-    const { tier, counters } = this.#parts;
-    counters.redisHits++;
+    const { store, memory, counters, stored } = this.#parts;
+    stored.hits++;
     if (entry.text === null) counters.negativeHits++;
-    if (how.stale) counters.staleHits++;
-    else tier.install(key, entry, how.epoch);
-    return new Lookup("redis", entry.text, entry.freshUntilMs, how.stale);
+    if (stale) counters.staleHits++;
+    else memory.install(key, entry, epoch);
+    return new Lookup(store.source, entry.text, entry.freshUntilMs, stale);
   }
-
-  /** The read path without Redis: memory is the store, and this process's flights are all there are. */
-  async #readHere<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
-    const { memory, tier, fills, tags, runtime, counters, loads, newNonce } = this.#parts;
-    const stale = tier.stale(key);
-    if (stale !== undefined) {
-      const restUntilMs = memory?.get(key)?.restUntilMs ?? 0;
-      if (runtime.clock.monotonicNow() >= restUntilMs) fills.refresh(key, plan, undefined);
-      return stale;
-    }
-    const versions = await tags.ensure(namesOf(plan.options));
-    // An invalidation detaches the flight or changes a tag's version, so one that is here, under the
-    // versions that stand, began after every invalidation: it may be joined.
-    const flight = loads.flight(key);
-    if (flight?.lease.endsWith(stampOf(versions))) {
-      counters.joinedLoads++;
-      return flight.outcome;
-    }
-    return fills.here(key, leaseOf(newNonce(), versions), { plan, versions, cooldownMs: 0 });
-  }
-}
-
-function stampOfFound({ stored }: Found): Uint8Array | undefined {
-  return stored === undefined ? undefined : entryStamp(stored);
-}
-
-/** Awaited within the look-up: without Redis a load is joined, like a look-up, before it is sent. */
-async function unfenced<T>(fills: Fills, key: string, plan: LoadPlan<T>): Promise<Answer> {
-  return { outcome: await fills.unfenced(key, plan) };
 }

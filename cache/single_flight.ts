@@ -1,5 +1,3 @@
-import { deferred } from "./deferred.ts";
-
 /**
  * One look-up per key at a time in this process, joined only before it is sent.
  *
@@ -44,7 +42,7 @@ export class SingleFlight<T> {
       this.#joined++;
       return flight.waiting.promise;
     }
-    const { promise, resolve } = deferred<T>();
+    const { promise, resolve } = Promise.withResolvers<T>();
     flight.waiting = { task, promise, resolve };
     return promise;
   }

@@ -1,25 +1,6 @@
-/**
- * Counters of what the cache did since it was made.
- *
- * @module
- */
-
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
-/**
- * What one tier did. Counts since start; `hitRate` in 0 to 1.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * await cache.getOrLoad("a", () => Promise.resolve(1));
- * await cache.getOrLoad("a", () => Promise.resolve(1));
- * assert(cache.stats().memory.hitRate > 0);
- * ```
- */
+/** Look-ups of one tier since the start. */
 export interface TierStats {
   /** Look-ups answered fresh by this tier, negative entries included. */
   readonly hits: number;
@@ -29,19 +10,7 @@ export interface TierStats {
   readonly hitRate: number;
 }
 
-/**
- * The memory tier, with what it holds.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * await cache.set("a", 1);
- * assert.equal(cache.stats().memory.entries, 1);
- * ```
- */
+/** The memory tier: its look-ups, and the entries that it holds. */
 export interface MemoryTierStats extends TierStats {
   /** Entries held now. */
   readonly entries: number;
@@ -51,19 +20,7 @@ export interface MemoryTierStats extends TierStats {
   readonly evictions: number;
 }
 
-/**
- * A latency distribution in milliseconds. Zeroes before the first observation.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * await cache.getOrLoad("a", () => Promise.resolve(1));
- * assert.equal(cache.stats().loadLatency.count, 1);
- * ```
- */
+/** A latency distribution in milliseconds. Zeroes before the first observation. */
 export interface LatencyStats {
   /** Observations. */
   readonly count: number;
@@ -75,19 +32,7 @@ export interface LatencyStats {
   readonly maxMs: number;
 }
 
-/**
- * A snapshot of every counter of a cache.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { Cache } from "@lookaside/cache";
- *
- * await using cache = new Cache();
- * const { loads, coalesced, coherent } = cache.stats();
- * assert.deepEqual({ loads, coalesced, coherent }, { loads: 0, coalesced: 0, coherent: true });
- * ```
- */
+/** A snapshot of every counter of a cache. */
 export interface CacheStats {
   /** Tier 1, in this process. */
   readonly memory: MemoryTierStats;
@@ -109,6 +54,10 @@ export interface CacheStats {
   readonly negativeHits: number;
   /** Loads refused because too many were running and waiting. */
   readonly rejectedLoads: number;
+  /** Loads that had not settled long after their time-out, and lost their place. */
+  readonly abandonedLoads: number;
+  /** Handlers of the cache's owner (`onEvent`, `onLookup`) that threw. */
+  readonly handlerErrors: number;
   /** Stored entries that could not be read: foreign bytes, a newer format, a wrong type. */
   readonly unreadable: number;
   /** Keys invalidated by this process. */
@@ -117,24 +66,29 @@ export interface CacheStats {
   readonly pendingInvalidations: number;
   /** Redis commands that failed or timed out. */
   readonly redisErrors: number;
-  /** Whether the memory tier may be trusted now. */
+  /** True while the memory tier may be trusted. */
   readonly coherent: boolean;
   /** Times the memory tier was dropped because the invalidation feed was lost. */
   readonly feedDrops: number;
   /** The circuit breaker in front of Redis. */
   readonly breaker: "closed" | "open" | "half-open";
-  /** How long look-ups in Redis take. */
+  /** Durations of look-ups in Redis. */
   readonly redisLatency: LatencyStats;
-  /** How long loads take. */
+  /** Durations of loads. */
   readonly loadLatency: LatencyStats;
+}
+
+/** The counters of a tier behind memory. */
+export class TierCounters {
+  hits = 0;
+  misses = 0;
+  readonly latency: RecordableHistogram = createHistogram();
 }
 
 /** The counters while they count: plain numbers, so that a hit costs an addition. */
 export class Counters {
   memoryHits = 0;
   memoryMisses = 0;
-  redisHits = 0;
-  redisMisses = 0;
   loads = 0;
   loadErrors = 0;
   joinedLoads = 0;
@@ -143,11 +97,12 @@ export class Counters {
   staleHits = 0;
   negativeHits = 0;
   rejectedLoads = 0;
+  handlerErrors = 0;
   unreadable = 0;
   invalidations = 0;
   redisErrors = 0;
   feedDrops = 0;
-  readonly redisLatency: RecordableHistogram = createHistogram();
+  readonly redis: TierCounters = new TierCounters();
   readonly loadLatency: RecordableHistogram = createHistogram();
 }
 
@@ -156,12 +111,10 @@ export function record(histogram: RecordableHistogram, durationMs: number): void
   histogram.record(Math.max(1, Math.round(durationMs * 1000)));
 }
 
-/** What is told of each place that keys have, beside the counters, which all share. */
-export interface PlaceFigures {
-  readonly memory:
-    | { readonly size: number; readonly bytes: number; readonly evictions: number }
-    | undefined;
-  readonly reader: { readonly joined: number };
+/** The figures of one engine, beside the counters, which all engines of a cache share. */
+export interface EngineFigures {
+  readonly memory: { readonly size: number; readonly bytes: number; readonly evictions: number };
+  readonly joined: number;
   readonly pendingInvalidations: number;
   readonly coherent: boolean;
   readonly breaker: CacheStats["breaker"];
@@ -170,36 +123,32 @@ export interface PlaceFigures {
 /** From the worst: the state of several breakers is that of the worst. */
 const BREAKER_STATES = ["open", "half-open"] as const;
 
-/** Sums up what a cache did. */
-export function statsOf(counters: Counters, places: readonly PlaceFigures[]): CacheStats {
-  const sum = (of: (place: PlaceFigures) => number) =>
-    places.reduce((total, place) => total + of(place), 0);
+/** Sums up the counters and the figures of every engine. */
+export function statsOf(
+  counters: Counters,
+  abandonedLoads: number,
+  engines: readonly EngineFigures[],
+): CacheStats {
+  const { memoryHits, memoryMisses, joinedLoads, redis, loadLatency, ...counts } = counters;
+  const sum = (of: (engine: EngineFigures) => number) =>
+    engines.reduce((total, engine) => total + of(engine), 0);
   return {
+    ...counts,
+    abandonedLoads,
     memory: {
-      ...tierStats(counters.memoryHits, counters.memoryMisses),
-      entries: sum(({ memory }) => memory?.size ?? 0),
-      bytes: sum(({ memory }) => memory?.bytes ?? 0),
-      evictions: sum(({ memory }) => memory?.evictions ?? 0),
+      ...tierStats(memoryHits, memoryMisses),
+      entries: sum(({ memory }) => memory.size),
+      bytes: sum(({ memory }) => memory.bytes),
+      evictions: sum(({ memory }) => memory.evictions),
     },
-    redis: tierStats(counters.redisHits, counters.redisMisses),
-    loads: counters.loads,
-    loadErrors: counters.loadErrors,
-    coalesced: counters.joinedLoads + sum(({ reader }) => reader.joined),
-    refusedFills: counters.refusedFills,
-    refreshes: counters.refreshes,
-    staleHits: counters.staleHits,
-    negativeHits: counters.negativeHits,
-    rejectedLoads: counters.rejectedLoads,
-    unreadable: counters.unreadable,
-    invalidations: counters.invalidations,
-    pendingInvalidations: sum((place) => place.pendingInvalidations),
-    redisErrors: counters.redisErrors,
-    coherent: places.every(({ coherent }) => coherent),
-    feedDrops: counters.feedDrops,
-    breaker: BREAKER_STATES.find((state) => places.some(({ breaker }) => breaker === state)) ??
+    redis: tierStats(redis.hits, redis.misses),
+    coalesced: joinedLoads + sum(({ joined }) => joined),
+    pendingInvalidations: sum((engine) => engine.pendingInvalidations),
+    coherent: engines.every(({ coherent }) => coherent),
+    breaker: BREAKER_STATES.find((state) => engines.some(({ breaker }) => breaker === state)) ??
       "closed",
-    redisLatency: latencyStats(counters.redisLatency),
-    loadLatency: latencyStats(counters.loadLatency),
+    redisLatency: latencyStats(redis.latency),
+    loadLatency: latencyStats(loadLatency),
   };
 }
 

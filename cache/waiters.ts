@@ -1,4 +1,3 @@
-import { deferred } from "./deferred.ts";
 import type { Clock } from "./runtime.ts";
 
 /** Readers that wait for another process's load, woken by the feed or by the poll behind it. */
@@ -22,7 +21,7 @@ export class Waiters {
   wait(key: string, pollMs: number): Promise<void> {
     const waiting = this.#waiting.get(key);
     if (waiting !== undefined) return waiting.promise;
-    const { promise, resolve } = deferred<void>();
+    const { promise, resolve } = Promise.withResolvers<void>();
     const wake = () => {
       timer.cancel();
       this.#waiting.delete(key);

@@ -85,6 +85,11 @@ function collectLoads(to: Registry, stats: () => CacheStats): void {
   ofCache("loads_total", "Loads started", "loads");
   ofCache("load_errors_total", "Loads that failed", "loadErrors");
   ofCache("rejected_loads_total", "Loads refused: too many ran and waited", "rejectedLoads");
+  ofCache(
+    "abandoned_loads_total",
+    "Loads that never settled and lost their place",
+    "abandonedLoads",
+  );
   ofCache("refreshes_total", "Loads ahead of expiry or behind a stale answer", "refreshes");
   ofCache(
     "refused_fills_total",

@@ -105,6 +105,8 @@ const CacheStatsAnswer: z.ZodType<
   staleHits: Count,
   negativeHits: Count,
   rejectedLoads: Count,
+  abandonedLoads: Count,
+  handlerErrors: Count,
   unreadable: Count,
   invalidations: Count,
   pendingInvalidations: Count,

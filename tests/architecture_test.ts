@@ -10,6 +10,11 @@ const breaches: Readonly<Record<string, readonly Module[]>> = {
     file("cache/a.ts", { imports: ["../db/database.ts>db/database.ts"] }),
     file("cache/b.ts", { imports: ["zod"] }),
   ],
+  "the root of cache/ knows neither ioredis nor, but where an engine is put together, its folders":
+    [
+      file("cache/a.ts", { imports: ["ioredis"] }),
+      file("cache/b.ts", { imports: ["./redis/feed.ts>cache/redis/feed.ts"] }),
+    ],
   "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": [
     file("main.ts", { imports: ["./cache/feed.ts>cache/redis/feed.ts"] }),
     file("routes/a.ts", { imports: ["../cache/runtime.ts>cache/runtime.ts"] }),
@@ -72,8 +77,10 @@ const breaches: Readonly<Record<string, readonly Module[]>> = {
 
 /** Files that look like breaches and are none. */
 const innocents: readonly Module[] = [
+  file("cache/redis/a.ts", { imports: ["../b.ts>cache/b.ts", "ioredis"] }),
+  file("cache/engine.ts", { imports: ["./redis/a.ts>cache/redis/a.ts"] }),
   file("cache/a.ts", {
-    imports: ["./b.ts>cache/b.ts", "ioredis", "lru-cache", "node:zlib"],
+    imports: ["./b.ts>cache/b.ts", "lru-cache", "node:zlib"],
     text: '// console.log, Date.now()\nconst a = "Math.random() and console.log";',
   }),
   file("cache/b.ts", { text: "try { a(); } catch (error) { emit(error); }" }),

@@ -116,3 +116,15 @@ export class Popularity {
 function sorted(counts: ReadonlyMap<string, number>): KeyCount[] {
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
+
+/** Merges the most read keys of several servers. A server that cannot be asked tells none. */
+export async function mostRead(
+  servers: readonly { readonly popularity: Popularity }[],
+  count: number,
+): Promise<readonly string[]> {
+  const tops = await Promise.allSettled(servers.map(({ popularity }) => popularity.top(count)));
+  const keys = tops.map((top) => top.status === "fulfilled" ? top.value : []);
+  // Keys are spread evenly, so keys of the same rank on their servers are about equally popular.
+  const ranks = keys.flatMap((own) => own.map((key, rank) => ({ key, rank })));
+  return ranks.sort((a, b) => a.rank - b.rank).slice(0, count).map(({ key }) => key);
+}

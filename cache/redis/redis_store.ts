@@ -4,21 +4,16 @@ import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
 import { Deadlines } from "./deadlines.ts";
 import { disconnect, type Following } from "./feed.ts";
 import { GetBatch } from "./get_batch.ts";
+import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
 import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { Script, type ScriptArguments } from "./scripts.ts";
 import { addressText, type Client, type Servers } from "../topologies/servers.ts";
-import type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  FillOptions,
-  Store,
-  StoreInfo,
-} from "../store.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../store.ts";
 import { ROOT_TAG } from "../tags.ts";
 
 /** A named tag that nobody changes for a day is forgotten, and its entries with it. */
@@ -36,6 +31,8 @@ export interface RedisStoreOptions {
   readonly keyspace: Keyspace;
   /** Time and chance. */
   readonly runtime: Runtime;
+  /** Payloads of at least this many bytes are stored compressed. */
+  readonly compressBytesMin: number;
   /** How long a command may take. */
   readonly commandTimeoutMs: number;
   /** How often the feed is asked for a sign of life. */
@@ -54,6 +51,7 @@ export interface RedisStoreOptions {
 
 /** Tier 2 on the servers of one topology. */
 export class RedisStore implements Store, SharedCounts {
+  readonly source = "redis";
   readonly #servers: Servers;
   readonly #client: Client;
   readonly #deadlines: Deadlines;
@@ -89,26 +87,31 @@ export class RedisStore implements Store, SharedCounts {
     return this.#breaker.state;
   }
 
-  get(key: string): Promise<Uint8Array | null> {
+  async get(key: string): Promise<Stored | null> {
     const redisKey = this.#keyspace.of(key, "");
-    return this.#servers.anySlot ? this.#gets.get(redisKey) : this.#readKey(redisKey);
+    const bytes =
+      await (this.#servers.anySlot ? this.#gets.get(redisKey) : this.#readKey(redisKey));
+    return bytes === null ? null : storedOf(bytes);
   }
 
   async acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
     const seen = options.seen === undefined ? "" : Buffer.concat([Buffer.from("="), options.seen]);
     const reply = await this.#script("acquire", ACQUIRE, {
       keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
-      values: [lease, options.leaseMs, seen],
+      values: [lease, Math.ceil(options.leaseMs), seen],
     });
     if (!Array.isArray(reply)) throw new Error("Cannot acquire lease: unexpected reply");
     const bytes = reply[1];
-    return { holder: String(reply[0]), bytes: bytes instanceof Uint8Array ? bytes : null };
+    return {
+      holder: String(reply[0]),
+      stored: bytes instanceof Uint8Array ? storedOf(bytes) : null,
+    };
   }
 
-  async fill(key: string, lease: string, options: FillOptions): Promise<boolean> {
+  async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     const stored = await this.#script("fill", FILL, {
       keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
-      values: [lease, Buffer.from(options.bytes), Math.ceil(options.ttlMs)],
+      values: [lease, this.#encode(entry), this.#ttlMs(entry)],
     });
     return stored === 1;
   }
@@ -118,10 +121,10 @@ export class RedisStore implements Store, SharedCounts {
     await this.#script("release", RELEASE, { keys, values: [lease, cooldownMs] });
   }
 
-  async set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void> {
+  async set(key: string, entry: Entry): Promise<void> {
     await this.#script("set", SET, {
       keys: [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")],
-      values: [Buffer.from(bytes), Math.ceil(ttlMs)],
+      values: [this.#encode(entry), this.#ttlMs(entry)],
     });
   }
 
@@ -240,21 +243,16 @@ export class RedisStore implements Store, SharedCounts {
   async info(): Promise<StoreInfo> {
     const infos = await Promise.all(
       (await this.#primaries()).map(async (primary) => {
-        const [info, keyspace, keysCount] = await Promise.all([
+        const [info, keyspace, totalKeys] = await Promise.all([
           this.#send("info", () => primary.info("stats")),
           this.#send("info", () => primary.info("keyspace")),
           this.#send("dbsize", () => primary.dbsize()),
         ]);
         const { host = "", port = 0 } = primary.options;
-        return { title: `# ${addressText({ host, port })}\r\n`, info, keyspace, keysCount };
+        return { name: addressText({ host, port }), info, keyspace, totalKeys };
       }),
     );
-    const alone = infos.length === 1;
-    return {
-      info: infos.map(({ title, info }) => alone ? info : title + info).join(""),
-      keyspace: infos.map(({ title, keyspace }) => alone ? keyspace : title + keyspace).join(""),
-      totalKeys: infos.reduce((sum, { keysCount }) => sum + keysCount, 0),
-    };
+    return joinInfos(infos, infos.length);
   }
 
   async close(): Promise<void> {
@@ -267,6 +265,14 @@ export class RedisStore implements Store, SharedCounts {
 
   #primaries(): Promise<readonly Redis[]> {
     return this.#deadlines.run(this.#servers.primaries(this.#client));
+  }
+
+  #encode(entry: Entry): Buffer {
+    return encodeEntry(entry, this.#options.compressBytesMin);
+  }
+
+  #ttlMs({ staleUntilMs }: Entry): number {
+    return Math.max(1, Math.ceil(staleUntilMs - this.#options.runtime.clock.now()));
   }
 
   /** In a batch a key of a foreign type reads as absent; {@linkcode ACQUIRE_LUA} takes it for that. */
@@ -325,4 +331,8 @@ export class RedisStore implements Store, SharedCounts {
   #script(command: string, script: Script, args: ScriptArguments): Promise<unknown> {
     return script.run(this.#client, args, (run) => this.#send(command, run));
   }
+}
+
+function storedOf(bytes: Uint8Array): Stored {
+  return { entry: decodeEntry(bytes), mark: storedMark(bytes), bytes: bytes.length };
 }

@@ -2,15 +2,13 @@ import { ClusterServers } from "./cluster.ts";
 import type { CacheOptions } from "../options.ts";
 import { SentinelServers } from "./sentinel.ts";
 import { addressText, baseOptions, OneServer, type Servers } from "./servers.ts";
-import type { Store } from "../store.ts";
 import { parseTopology, type ServerAddress } from "./url.ts";
 
-/** Where a part of the keys is: on `servers`, in a `store` that was given, or without both in memory. */
+/** The place of a part of the keys: on `servers`, or without them in memory. */
 export interface Place {
-  /** What it is called in every process. */
+  /** Its name, the same in every process. */
   readonly name: string;
   readonly servers?: Servers;
-  readonly store?: Store;
   /** Whether a server may take another's place. */
   readonly failsOver: boolean;
 }
@@ -21,11 +19,10 @@ export interface Place {
  * @throws {TypeError} The URL cannot be used.
  */
 export function placesOf(
-  { url = "memory:", ca, enabled, store }: CacheOptions,
+  { url = "memory:", ca, enabled }: CacheOptions,
 ): readonly [Place, ...Place[]] {
   const alone: Place = { name: "", failsOver: false };
   if (enabled === false) return [alone];
-  if (store !== undefined) return [{ ...alone, store }];
   const topology = parseTopology(url);
   if (topology.kind === "memory") return [alone];
   const { kind, servers, credentials } = topology;

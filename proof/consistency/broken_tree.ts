@@ -38,7 +38,7 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
     to: "",
   },
   feed: {
-    file: "cache/writer.ts",
+    file: "cache/engine.ts",
     from: "changed: (redisKey) => this.#changed(redisKey),",
     to: "changed: () => {},",
   },

@@ -83,6 +83,28 @@ export function describeLoads(open: Open): void {
     await using cache = await open({ onLookup: ({ key, source }) => void seen.push(key + source) });
     await cache.getOrLoad("a", () => Promise.resolve(1));
     assertEquals(seen, ["aload"]);
+    await eventually(async () => assert(await cache.has("a")));
+    seen.length = 0;
+    const load = (keys: readonly string[]) => Promise.resolve(new Map(keys.map((key) => [key, 1])));
+    const [first] = await cache.getOrLoadMany(["a", "b"], load);
+    assertEquals(seen.sort(), [`a${first?.source}`, "bload"]);
+    seen.length = 0;
+    await cache.getMany(["a", "nothing"]);
+    await cache.get("a");
+    assertEquals(seen.map((read) => read[0]), ["a", "a"]);
+  });
+
+  it("goes on when a handler throws, and counts that", async () => {
+    const fail = () => {
+      throw new Error("a bug of the owner");
+    };
+    await using cache = await open({ onLookup: fail, onEvent: fail });
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(1))).value(), 1);
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(2))).value(), 1);
+    assertEquals(await cache.delete("a"), "applied");
+    const error = new Error("no row");
+    assert(await assertRejects(() => cache.getOrLoad("a", () => Promise.reject(error))) === error);
+    assert(cache.stats().handlerErrors >= 4);
   });
 
   it("with enabled false every read loads and nothing is stored", async () => {
@@ -131,6 +153,10 @@ export function describeMisuse(open: Open): void {
     await assertRejects(() => cache.getOrLoad("a", () => Promise.resolve(nothing)), TypeError);
     await assertRejects(() => cache.set("a", 1, { ttlMs: -1 }), RangeError);
     await assertRejects(() => cache.set("a", 1, { ttlMs: () => NaN }), RangeError);
+    let loads = 0;
+    const load = () => Promise.resolve(++loads);
+    await assertRejects(() => cache.getOrLoad("a", load, { graceMs: NaN }), RangeError);
+    assertEquals(loads, 0);
     assertEquals(await cache.has("a"), false);
   });
 }

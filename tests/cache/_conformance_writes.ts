@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { it } from "@std/testing/bdd";
 import { eventually } from "../../tools/servers/eventually.ts";
 import type { Open } from "./_conformance_open.ts";
@@ -160,6 +160,42 @@ export function describeTtls(open: Open): void {
     const leftMs = short.freshUntilMs - Date.now();
     assert(leftMs > 5_000 && leftMs <= 7_000, `${leftMs}`);
     await cache.getOrLoad("b", () => Promise.resolve({ maxAge: 0 }), { ttlMs });
+    assertEquals(await cache.has("b"), false);
+  });
+
+  it("a TTL read off a value that is over is answered and not stored, and one without end is cut", async () => {
+    await using cache = await open({ memoryBytes: 1024 * 1024 });
+    const past = await cache.getOrLoad("a", () => Promise.resolve(1), { ttlMs: () => -5 });
+    assertEquals(past.value(), 1);
+    assertEquals(await cache.has("a"), false);
+    for (const endless of [Infinity, 1e300]) {
+      assertEquals(await cache.set("b", endless, { ttlMs: endless, graceMs: endless }), "applied");
+      assertEquals((await cache.get("b"))?.stale, false);
+      await cache.set("b", endless, { ttlMs: () => endless });
+      assertEquals((await cache.get("b"))?.stale, false);
+    }
+    assertEquals(cache.stats().redisErrors, 0);
+  });
+
+  it("set() makes the entry once: one JSON text, one call of ttlMs", async () => {
+    await using cache = await open();
+    const calls: string[] = [];
+    const value = { toJSON: () => (calls.push("toJSON"), 1) };
+    await cache.set("a", value, { ttlMs: () => (calls.push("ttlMs"), 60_000) });
+    assertEquals(calls, ["toJSON", "ttlMs"]);
+    assertEquals((await cache.get("a"))?.text, "1");
+  });
+
+  it("set() refuses a value of more than 8 MiB, and a load answers it without storing it", async () => {
+    await using cache = await open({ memoryBytes: 64 * 1024 * 1024 });
+    const large = "x".repeat(8 * 1024 * 1024);
+    await cache.set("a", 1);
+    const error = await assertRejects(() => cache.set("a", large), RangeError);
+    assertMatch(error.message, /^Cannot store a: its JSON takes more than 8388608 bytes/);
+    assertEquals((await cache.get("a"))?.value(), 1);
+    const lookup = await cache.getOrLoad("b", () => Promise.resolve(large));
+    assertEquals(lookup.value()?.length, large.length);
+    await eventually(() => assertEquals(cache.stats().loads, 1));
     assertEquals(await cache.has("b"), false);
   });
 

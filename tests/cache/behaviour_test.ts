@@ -25,9 +25,8 @@ async function open({ on, seed, ...options }: BenchOptions): Promise<Bench> {
   const cache = new Cache({
     runtime,
     memoryBytes: on === "Redis alone" ? 0 : 4 * 1024 * 1024,
-    ...(store === undefined ? {} : { store }),
     ...options,
-  });
+  }, store);
   await settle();
   return {
     cache,
@@ -240,7 +239,7 @@ describe("Cache on both tiers, as its feed falls silent", () => {
     const runtime = new FakeRuntime();
     const server = new SimulatedServer({ clock: runtime.clock });
     const store = server.connect("a", { heartbeatMs: 250 });
-    await using cache = new Cache({ runtime, store, memoryBytes: 64 * 1024 });
+    await using cache = new Cache({ runtime, memoryBytes: 64 * 1024 }, store);
     await settle();
     for (let i = 0; i < 2; i++) {
       await cache.getOrLoad("a", () => Promise.resolve("old"));
@@ -262,10 +261,9 @@ describe("Cache on both tiers, as its feed falls silent", () => {
     const events: string[] = [];
     await using cache = new Cache({
       runtime,
-      store,
       memoryBytes: 64 * 1024,
       onEvent: ({ type }) => void events.push(type),
-    });
+    }, store);
     await settle();
     for (let i = 0; i < 2; i++) {
       await cache.getOrLoad("a", () => Promise.resolve("old"));

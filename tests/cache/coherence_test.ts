@@ -82,7 +82,7 @@ describe("Coherence, the install guard", () => {
 
   it("changes every epoch when all may have changed, or the feed opens or closes", () => {
     const coherence = new Coherence(new FakeClock(), 1_000);
-    for (const change of ["bumpAll", "open", "close", "resume"] as const) {
+    for (const change of ["bumpAll", "open", "close", "settle"] as const) {
       const before = coherence.epoch("a");
       coherence[change]();
       assertNotEquals(coherence.epoch("a"), before, change);

@@ -1,13 +1,16 @@
-import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import fc from "fast-check";
+import { seededRandom } from "../support/fake_runtime.ts";
 import {
   decodeEntry,
+  earlyRefreshGapMs,
   encodeEntry,
   type Entry,
-  entryStamp,
+  entryMark,
   FORMAT,
-  stampOfEntry,
+  jitteredTtlMs,
+  storedMark,
 } from "../../cache/entry.ts";
 
 const NEVER = Infinity;
@@ -81,7 +84,7 @@ describe("encodeEntry() and decodeEntry()", () => {
     assertEquals(decodeEntry(damaged({ 0: FORMAT + 1 })), `format ${FORMAT + 1}`);
     assertEquals(decodeEntry(damaged({ 1: 7 })), "codec 7");
     assertEquals(decodeEntry(damaged({ 8: 0xf0, 9: 0x7f })), "times");
-    assertEquals(decodeEntry(damaged({ 30: 33 })), "too many tags");
+    assertEquals(decodeEntry(damaged({ 30: 18 })), "too many tags");
   });
 
   it("refuse a compressed payload that is damaged", () => {
@@ -106,20 +109,61 @@ describe("encodeEntry() and decodeEntry()", () => {
     const nothing = decodeEntry(encodeEntry({ ...entry, text: "null" }, ALWAYS));
     assert(typeof nothing !== "string" && nothing.text === "null");
   });
+});
 
-  it("refuse more tags, or larger ones, than the header has room for", () => {
-    const tags = Array.from({ length: 33 }, (_, i) => ({ name: `t${i}`, version: "v" }));
-    assertThrows(() => encodeEntry({ ...entry, tags }, NEVER), RangeError, "33 tags");
-    const large = [{ name: "x".repeat(65_536), version: "v" }];
-    assertThrows(() => encodeEntry({ ...entry, tags: large }, NEVER), RangeError, "65535");
+describe("storedMark()", () => {
+  it("is what entryMark() makes of the entry, and changes with each load", () => {
+    const stored = encodeEntry(entry, ALWAYS);
+    assertEquals([...storedMark(stored)], [...entryMark(entry)]);
+    const later = { ...entry, loadedAtMs: 2 };
+    assert([...entryMark(later)].join() !== [...entryMark(entry)].join());
   });
 });
 
-describe("entryStamp()", () => {
-  it("is what stampOfEntry() makes of the entry, and changes with each load", () => {
-    const stored = encodeEntry(entry, ALWAYS);
-    assertEquals([...entryStamp(stored)], [...stampOfEntry(entry)]);
-    const later = { ...entry, loadedAtMs: 2 };
-    assert([...stampOfEntry(later)].join() !== [...stampOfEntry(entry)].join());
+const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+
+describe("jitteredTtlMs()", () => {
+  it("stays within the ratio, and is at least 1 ms", () => {
+    const ratio = fc.double({ min: 0, max: 1, noNaN: true });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1e9 }), ratio, chance, (ttlMs, ratio, random) => {
+        const jittered = jitteredTtlMs(ttlMs, ratio, random);
+        assert(jittered >= 1 && Number.isInteger(jittered));
+        assert(
+          jittered >= Math.floor(ttlMs * (1 - ratio)) && jittered <= Math.ceil(ttlMs * (1 + ratio)),
+        );
+      }),
+    );
+  });
+
+  it("is the TTL itself without jitter, and on average with it", () => {
+    const random = seededRandom(1);
+    assertEquals(jitteredTtlMs(1_000, 0, random()), 1_000);
+    let sum = 0;
+    for (let i = 0; i < 10_000; i++) sum += jitteredTtlMs(1_000, 0.1, random());
+    assertAlmostEquals(sum / 10_000, 1_000, 3);
+  });
+});
+
+describe("earlyRefreshGapMs()", () => {
+  it("is exponential with mean cost times beta", () => {
+    const random = seededRandom(2);
+    const gaps = Array.from({ length: 50_000 }, () => earlyRefreshGapMs(40, 2, random()));
+    assertAlmostEquals(gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length, 80, 2);
+    const above = gaps.filter((gap) => gap > 80).length / gaps.length;
+    assertAlmostEquals(above, Math.exp(-1), 0.01);
+  });
+
+  it("is finite and not negative whatever is drawn", () => {
+    fc.assert(fc.property(chance, (random) => {
+      const gapMs = earlyRefreshGapMs(100, 1, random);
+      assert(Number.isFinite(gapMs) && gapMs >= 0);
+    }));
+    assert(Number.isFinite(earlyRefreshGapMs(100, 1, 0)));
+  });
+
+  it("is 0 with beta 0 and for a load that cost nothing", () => {
+    assertEquals(earlyRefreshGapMs(100, 0, 0.5), 0);
+    assertAlmostEquals(earlyRefreshGapMs(0, 1, 0.5), 0);
   });
 });

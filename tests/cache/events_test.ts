@@ -14,7 +14,7 @@ async function open(options: CacheOptions = {}, overrides: Partial<Store> = {}) 
   const events: CacheEvent[] = [];
   const onEvent = (event: CacheEvent) => void events.push(event);
   const memoryBytes = 64 * 1024;
-  const cache = new Cache({ store, runtime, onEvent, memoryBytes, jitterRatio: 0, ...options });
+  const cache = new Cache({ runtime, onEvent, memoryBytes, jitterRatio: 0, ...options }, store);
   await settle();
   events.length = 0;
   return { cache, runtime, server, events };

@@ -29,8 +29,8 @@ class Session {
     this.#answerMsMax = fault?.count === 1 ? 100 : 6_000;
     const options = { runtime, memoryBytes, ttlMs: TTL_MS, jitterRatio: 0, earlyRefreshBeta: 0 };
     this.store = new FaultStore(server.connect("a", { heartbeatMs: 250 }), fault);
-    this.cache = new Cache({ ...options, store: this.store });
-    this.other = new Cache({ ...options, store: server.connect("b", { heartbeatMs: 250 }) });
+    this.cache = new Cache({ ...options }, this.store);
+    this.other = new Cache({ ...options }, server.connect("b", { heartbeatMs: 250 }));
   }
 
   load = (key: string) => (): Promise<number | undefined> => Promise.resolve(this.rows.get(key));

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache } from "../../cache/mod.ts";
 import { LoadBatch } from "../../cache/load_batch.ts";
-import { Loads } from "../../cache/loads.ts";
+import { LoadLimit } from "../../cache/load_limit.ts";
 import { FakeRuntime, settle } from "../support/fake_runtime.ts";
 import { SimulatedServer } from "../support/simulated_store.ts";
 
@@ -11,7 +11,7 @@ function open(keys: readonly string[]) {
   const runtime = new FakeRuntime();
   const bounds = { loadTimeoutMs: 1_000, loadsMax: 10, loadsWaitingMax: 10 };
   const calls: (readonly string[])[] = [];
-  const wiring = { loads: new Loads(runtime, bounds), clock: runtime.clock };
+  const wiring = { limit: new LoadLimit(runtime.clock, bounds), clock: runtime.clock };
   const batch = new LoadBatch<string>(wiring, (keys) => {
     calls.push(keys);
     return Promise.resolve(new Map(keys.map((key) => [key, `${key}!`])));
@@ -52,7 +52,7 @@ describe("LoadBatch", () => {
   it("passes an error to every key", async () => {
     const runtime = new FakeRuntime();
     const bounds = { loadTimeoutMs: 1_000, loadsMax: 10, loadsWaitingMax: 10 };
-    const wiring = { loads: new Loads(runtime, bounds), clock: runtime.clock };
+    const wiring = { limit: new LoadLimit(runtime.clock, bounds), clock: runtime.clock };
     const error = new Error("down");
     const batch = new LoadBatch(wiring, () => Promise.reject(error), ["a", "b"]);
     for (const outcome of await Promise.allSettled([batch.load("a"), batch.load("b")])) {
@@ -66,7 +66,7 @@ describe("Cache.getOrLoadMany()", () => {
     const runtime = new FakeRuntime();
     const server = new SimulatedServer({ clock: runtime.clock });
     const caches = ["a", "b"].map((name) =>
-      new Cache({ store: server.connect(name), runtime, memoryBytes: 64 * 1024 })
+      new Cache({ runtime, memoryBytes: 64 * 1024 }, server.connect(name))
     );
     await settle();
     const calls: string[] = [];
@@ -89,7 +89,7 @@ describe("Cache.getOrLoadMany()", () => {
   it("fences every key by itself: one that is deleted meanwhile is not stored", async () => {
     const runtime = new FakeRuntime();
     const server = new SimulatedServer({ clock: runtime.clock });
-    const cache = new Cache({ store: server.connect("a"), runtime, memoryBytes: 64 * 1024 });
+    const cache = new Cache({ runtime, memoryBytes: 64 * 1024 }, server.connect("a"));
     await settle();
     const select = Promise.withResolvers<ReadonlyMap<string, number>>();
     const reading = cache.getOrLoadMany(["a", "b"], () => select.promise);

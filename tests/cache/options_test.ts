@@ -18,7 +18,7 @@ describe("settingsOf()", () => {
 
   for (const name of numbers) {
     it(`refuses a ${name} that is no number from 0`, () => {
-      for (const value of [-1, NaN, Infinity]) {
+      for (const value of [-1, NaN, ...name.endsWith("Ms") ? [] : [Infinity]]) {
         const error = assertThrows(() => settingsOf({ [name]: value }), RangeError);
         assertEquals(error.message, `Cannot use ${name} ${value}: it must be a number from 0`);
       }
@@ -40,6 +40,17 @@ describe("settingsOf()", () => {
       assertThrows(() => new Cache(options), RangeError, message);
     });
   }
+
+  it("refuses what is not a number, whatever the types say", () => {
+    for (const value of ["5", null, {}]) {
+      assertThrows(() => settingsOf(JSON.parse(JSON.stringify({ ttlMs: value }))), RangeError);
+    }
+  });
+
+  it("cuts durations that are longer than Redis takes", () => {
+    const { ttlMs, graceMs } = settingsOf({ ttlMs: Infinity, graceMs: 1e300 });
+    assert(ttlMs === graceMs && Number.isSafeInteger(Date.now() + ttlMs + graceMs));
+  });
 
   it("takes the bounds themselves", () => {
     const settings = settingsOf({ jitterRatio: 1, ttlMs: 0, graceMs: 0, loadsWaitingMax: 0 });

@@ -166,7 +166,7 @@ describe("Cache, while an invalidation is owed", () => {
       writeTags: () => Promise.reject(new Error("down")),
       invalidate: () => Promise.reject(new Error("down")),
     });
-    const cache = new Cache({ store: faulty, runtime, memoryBytes: 64 * 1024 });
+    const cache = new Cache({ runtime, memoryBytes: 64 * 1024 }, faulty);
     let row = 1;
     const load = () => Promise.resolve(row);
     await settle();
@@ -186,7 +186,7 @@ describe("Cache, while an invalidation is owed", () => {
       invalidate: (keys: readonly string[]) =>
         down ? Promise.reject(new Error("down")) : invalidate(keys),
     });
-    await using cache = new Cache({ store: faulty, runtime, memoryBytes: 64 * 1024 });
+    await using cache = new Cache({ runtime, memoryBytes: 64 * 1024 }, faulty);
     await settle();
     await cache.getOrLoad("a", () => Promise.resolve(1));
     await settle();
@@ -242,7 +242,7 @@ describe("Cache, while an invalidation is owed", () => {
     server.gate = held.gate;
     const slow = cache.getOrLoad("c", load, options);
     await held.reached;
-    const other = new Cache({ store: server.connect("b"), runtime, memoryBytes: 64 * 1024 });
+    const other = new Cache({ runtime, memoryBytes: 64 * 1024 }, server.connect("b"));
     await other.getOrLoad("c", load, options);
     await settle();
     write();

@@ -3,7 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { Coherence } from "../../cache/coherence.ts";
 import { Cache } from "../../cache/mod.ts";
 import type { Store } from "../../cache/store.ts";
-import { Tags } from "../../cache/tags.ts";
+import { HeldTags, Tags } from "../../cache/tags.ts";
 import { FakeClock, FakeRuntime, settle } from "../support/fake_runtime.ts";
 import { SimulatedServer } from "../support/simulated_store.ts";
 
@@ -16,104 +16,135 @@ function open(overrides: Partial<Store> = {}) {
   coherence.alive(0);
   let versions = 0;
   const store: Store = Object.assign(server.connect("a"), overrides);
-  const tags = new Tags(store, coherence, () => `v${versions++}`);
+  const held = new HeldTags(coherence);
+  const tags = new Tags(store, held, { coherence, newVersion: () => `v${versions++}` });
   const reads = () =>
     (server.commands.get("readTag") ?? 0) + (server.commands.get("createTag") ?? 0);
-  return { clock, coherence, server, tags, reads };
+  return { clock, coherence, server, held, tags, reads };
 }
 
 describe("Tags", () => {
   it("gives a tag that has no version one, and then asks nobody for it", async () => {
-    const { tags, reads } = open();
+    const { held, tags, reads } = open();
     const known = await tags.ensure(["users", "posts"]);
     assertEquals(known.map(({ name }) => name), ["users", "posts"]);
     assertEquals(reads(), 2);
     assertEquals(await tags.ensure(["users", "posts"]), known);
-    assertEquals(tags.current(known), true);
+    assertEquals(held.current(known), true);
     assertEquals(reads(), 2);
   });
 
   it("judges an entry by the versions that it saw", async () => {
-    const { tags } = open();
+    const { held, tags } = open();
     const known = await tags.ensure(["users"]);
     await tags.invalidate(["users"]);
-    assertEquals(tags.current(known), undefined); // has to be read first
+    assertEquals(held.current(known), undefined); // has to be read first
     const read = await tags.read(["users"]);
-    assertEquals(tags.current(known, read), false);
-    assertEquals(tags.current(known), false); // held now
-    assertEquals(tags.current(await tags.ensure(["users"])), true);
+    assertEquals(held.current(known, read), false);
+    assertEquals(held.current(known), false); // held now
+    assertEquals(held.current(await tags.ensure(["users"])), true);
   });
 
   it("takes a tag that is missing for changed", async () => {
-    const { tags, server } = open();
+    const { held, tags, server } = open();
     const known = await tags.ensure(["users"]);
     server.remove("la:1:{users}:tag");
-    tags.forgetAll();
+    held.forgetAll();
     const read = await tags.read(["users"]);
     assertEquals(read, new Map([["users", null]]));
-    assertEquals(tags.current(known, read), false);
+    assertEquals(held.current(known, read), false);
     assertNotEquals(await tags.ensure(["users"]), known);
   });
 
   it("believes what it holds only while memory may be trusted", async () => {
-    const { tags, clock, reads } = open();
+    const { held, tags, clock, reads } = open();
     const known = await tags.ensure(["users"]);
     await clock.advance(1_000);
-    assertEquals(tags.held("users"), undefined);
-    assertEquals(tags.current(known), undefined);
+    assertEquals(held.version("users"), undefined);
+    assertEquals(held.current(known), undefined);
     await tags.ensure(["users"]);
     assertEquals(reads(), 2);
   });
 
   it("does not hold a version that changed while it was being read", async () => {
-    const { tags, server, coherence } = open();
+    const { held, tags, server, coherence } = open();
     await tags.ensure(["users"]);
-    tags.forgetAll();
+    held.forgetAll();
     const reply = Promise.withResolvers<void>();
     server.gate = (step) => step.endsWith("reply") ? reply.promise : Promise.resolve();
     const reading = tags.read(["users"]);
     await settle();
-    tags.forget(["users"]); // the feed announces a new version
+    held.forget(["users"]); // the feed announces a new version
     reply.resolve();
     await reading;
-    assertEquals(tags.held("users"), undefined);
+    assertEquals(held.version("users"), undefined);
     assert(coherence.trusted());
   });
 
   it("forgets what it held even when Redis does not take the new version", async () => {
-    const { tags } = open({ writeTags: () => Promise.reject(new Error("down")) });
+    const { held, tags } = open({ writeTags: () => Promise.reject(new Error("down")) });
     const known = await tags.ensure(["users"]);
     await assertRejects(() => tags.invalidate(["users"]), Error, "down");
-    assertEquals(tags.held("users"), undefined);
-    assertEquals(tags.current(known), undefined);
+    assertEquals(held.version("users"), undefined);
+    assertEquals(held.current(known), undefined);
   });
 
   it("changes its epoch whenever a held version is lost or replaced", async () => {
-    const { tags } = open();
+    const { held, tags } = open();
     const changes: readonly (() => unknown)[] = [
       () => tags.invalidate(["users"]),
-      () => tags.forget(["users"]),
-      () => tags.forgetAll(),
+      () => held.forget(["users"]),
+      () => held.forgetAll(),
     ];
     for (const change of changes) {
       await tags.ensure(["users"]);
-      const before = tags.epoch;
+      const before = held.epoch;
       await tags.ensure(["users"]);
-      assertEquals(tags.epoch, before);
+      assertEquals(held.epoch, before);
       await change();
-      assertNotEquals(tags.epoch, before);
+      assertNotEquals(held.epoch, before);
     }
   });
 
-  it("keeps versions itself where there is no Redis", async () => {
-    let versions = 0;
-    const coherence = new Coherence(new FakeClock(), Infinity);
-    const tags = new Tags(undefined, coherence, () => `v${versions++}`);
-    const known = await tags.ensure(["users"]);
-    assertEquals(tags.current(known), true);
-    assertEquals(await tags.read(["users", "none"]), new Map([["users", "v0"], ["none", null]]));
+  it("shares one object of a version among the entries that carry it, and counts it once", async () => {
+    const { held, tags } = open();
+    const known = await tags.ensure(["users", "posts"]);
+    assertEquals(held.bytes, 0);
+    const [first, second] = [held.carry(known), held.carry(known.map((tag) => ({ ...tag })))];
+    assert(first[0] === second[0] && first[1] === second[1]);
+    const { bytes } = held;
+    assert(bytes > 0);
+    held.uncarry(first);
+    assertEquals(held.bytes, bytes);
+    held.uncarry(second);
+    assertEquals(held.bytes, 0);
+    assertEquals(await tags.ensure(["users", "posts"]), known); // still held, as nobody asked for more
+  });
+
+  it("keeps the version of a tag for as long as an entry carries it, however many others come", async () => {
+    const { held, tags, reads } = open();
+    const carried = await tags.ensure(["users"]);
+    const spare = await tags.ensure(["posts"]);
+    held.carry(carried);
+    const names = Array.from({ length: 10_000 }, (_, i) => `t${i}`);
+    const epoch = held.epoch;
+    for (const name of names) held.hold(name, "v");
+    assertEquals(held.epoch, epoch); // what entries carry was not touched
+    const before = reads();
+    assertEquals(held.current(carried), true);
+    assertEquals(held.current(spare), undefined); // it was the least recently used
+    assertEquals(reads(), before);
+  });
+
+  it("tells the entries that carry a version when it stands no longer", async () => {
+    const { held, tags } = open();
+    const carried = held.carry(await tags.ensure(["users"]));
+    assertEquals(carried.map(({ stands }) => stands), [true]);
     await tags.invalidate(["users"]);
-    assertEquals(tags.current(known), false);
+    assertEquals(carried.map(({ stands }) => stands), [false]);
+    assertEquals(held.bytes > 0, true);
+    held.uncarry(carried);
+    assertEquals(held.bytes, 0);
   });
 });
 
@@ -122,9 +153,9 @@ describe("Cache, reading under tags that it does not hold", () => {
     const runtime = new FakeRuntime();
     const { clock } = runtime;
     const server = new SimulatedServer({ clock });
-    await using writer = new Cache({ store: server.connect("writer"), runtime });
+    await using writer = new Cache({ runtime }, server.connect("writer"));
     await writer.set("page", [1], { tags: ["users"] });
-    await using reader = new Cache({ store: server.connect("reader"), runtime });
+    await using reader = new Cache({ runtime }, server.connect("reader"));
     await settle(); // the feed is open
     await reader.get("another"); // now it holds the tag of every entry
     const stepMs = 10;

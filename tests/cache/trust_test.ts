@@ -1,20 +1,23 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache, type Store } from "../../cache/mod.ts";
-import { encodeEntry } from "../../cache/entry.ts";
+import { Cache } from "../../cache/mod.ts";
+import { entryMark } from "../../cache/entry.ts";
+import type { Acquired, Store, Stored } from "../../cache/store.ts";
 
 /** What Redis held before the write. */
-const oldBytes = encodeEntry({
+const oldEntry = {
   text: '"old"',
   loadedAtMs: Date.now(),
   freshUntilMs: Date.now() + 60_000,
   staleUntilMs: Date.now() + 60_000,
   costMs: 0,
   tags: [{ name: "*", version: "root" }],
-}, Infinity);
+};
+const old: Stored = { entry: oldEntry, mark: entryMark(oldEntry), bytes: 1 };
 
 /** A store whose reads wait for the test, and which takes no invalidation. */
 class UnreachableForWrites implements Store {
+  readonly source = "redis";
   readonly asked = Promise.withResolvers<void>();
   readonly reply = Promise.withResolvers<void>();
   readonly #slow: "get" | "acquire";
@@ -23,21 +26,18 @@ class UnreachableForWrites implements Store {
     this.#slow = slow;
   }
 
-  async get(): Promise<Uint8Array | null> {
+  async get(): Promise<Stored | null> {
     if (this.#slow !== "get") return null;
     this.asked.resolve();
     await this.reply.promise;
-    return oldBytes;
+    return old;
   }
 
-  async acquire(
-    _key: string,
-    lease: string,
-  ): Promise<{ holder: string; bytes: Uint8Array | null }> {
-    if (this.#slow !== "acquire") return { holder: lease, bytes: null };
+  async acquire(_key: string, lease: string): Promise<Acquired> {
+    if (this.#slow !== "acquire") return { holder: lease, stored: null };
     this.asked.resolve();
     await this.reply.promise;
-    return { holder: "", bytes: oldBytes };
+    return { holder: "", stored: old };
   }
 
   fill = () => Promise.resolve(true);
@@ -48,7 +48,6 @@ class UnreachableForWrites implements Store {
   createTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
   writeTags = () => Promise.reject(new Error("unreachable"));
   follow = () => {};
-  info = () => Promise.reject(new Error("unreachable"));
   close = () => Promise.resolve();
 }
 
@@ -56,7 +55,7 @@ describe("Cache.getOrLoad()", () => {
   for (const slow of ["get", "acquire"] as const) {
     it(`believes no reply to ${slow} that was asked for before an invalidation was owed`, async () => {
       const store = new UnreachableForWrites(slow);
-      await using cache = new Cache({ store });
+      await using cache = new Cache({}, store);
       const reading = cache.getOrLoad("key", () => Promise.resolve("new"));
       await store.asked.promise;
       assertEquals(await cache.delete("key"), "pending");
@@ -70,7 +69,7 @@ describe("Cache.getOrLoad()", () => {
 describe("Cache.get()", () => {
   it("believes no reply that was asked for before an invalidation was owed", async () => {
     const store = new UnreachableForWrites("get");
-    await using cache = new Cache({ store });
+    await using cache = new Cache({}, store);
     const reading = cache.get("key");
     await store.asked.promise;
     assertEquals(await cache.delete("key"), "pending");

@@ -118,7 +118,7 @@ class Run {
     const store = this.#server.connect(name, { feed: this.#story.feed });
     this.#stores.push(store);
     const faulty = name === "i0" ? new FaultStore(store, this.#story.fault) : store;
-    return new Cache({ ...options, store: faulty });
+    return new Cache(options, faulty);
   }
 
   /** A step: waits until the scheduler chooses it. */

@@ -46,6 +46,7 @@ describe("GET /metrics", () => {
       loads_total: stats.loads,
       load_errors_total: stats.loadErrors,
       rejected_loads_total: stats.rejectedLoads,
+      abandoned_loads_total: stats.abandonedLoads,
       refreshes_total: stats.refreshes,
       refused_fills_total: stats.refusedFills,
       redis_errors_total: stats.redisErrors,

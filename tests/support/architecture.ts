@@ -17,6 +17,9 @@ const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/|proof\/)/;
 /** Entry points, and what main.ts is composed with. */
 const composition = /^(main\.ts|server\/|seed\.ts|tools\/|tests\/|proof\/)/;
 const cachePackages = new Set(["ioredis", "lru-cache"]);
+const cacheRoot = /^cache\/[^/]+$/;
+/** The files that put an engine together, and the list of exports. */
+const cacheAssembly = new Set(["cache/engine.ts", "cache/cache.ts", "cache/mod.ts"]);
 const cacheEntrances = new Set([
   "cache/mod.ts",
   "cache/topologies/servers.ts",
@@ -32,6 +35,17 @@ export const rules: Readonly<Record<string, Rule>> = {
         from.startsWith("cache/") && !(target?.startsWith("cache/") ?? false) &&
         !cachePackages.has(specifier) && !specifier.startsWith("node:"),
     ),
+  "the root of cache/ knows neither ioredis nor, but where an engine is put together, its folders":
+    (
+      modules,
+    ) =>
+      importsThat(
+        modules,
+        (from, specifier, target = "") =>
+          cacheRoot.test(from) &&
+          (specifier === "ioredis" ||
+            (/^cache\/\w+\//.test(target) && !cacheAssembly.has(from))),
+      ),
   "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": (
     modules,
   ) =>

@@ -1,11 +1,5 @@
-import type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  FillOptions,
-  Store,
-  StoreInfo,
-} from "../../cache/store.ts";
+import type { Entry } from "../../cache/entry.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../../cache/store.ts";
 
 /** When a call fails: before it takes effect, or after, so that its caller can't tell. */
 export type FaultKind = "before" | "after";
@@ -22,6 +16,7 @@ export interface Fault {
 
 /** A store that fails the n-th call of the store it wraps. */
 export class FaultStore implements Store {
+  readonly source: Store["source"];
   readonly #inner: Store;
   readonly #fault: Fault | undefined;
   #calls = 0;
@@ -29,6 +24,7 @@ export class FaultStore implements Store {
 
   /** @param fault Without one it only counts. */
   constructor(inner: Store, fault?: Fault) {
+    this.source = inner.source;
     this.#inner = inner;
     this.#fault = fault;
   }
@@ -43,7 +39,7 @@ export class FaultStore implements Store {
     return this.#failed;
   }
 
-  get(key: string): Promise<Uint8Array | null> {
+  get(key: string): Promise<Stored | null> {
     return this.#call("get", () => this.#inner.get(key));
   }
 
@@ -51,16 +47,16 @@ export class FaultStore implements Store {
     return this.#call("acquire", () => this.#inner.acquire(key, lease, options));
   }
 
-  fill(key: string, lease: string, options: FillOptions): Promise<boolean> {
-    return this.#call("fill", () => this.#inner.fill(key, lease, options));
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+    return this.#call("fill", () => this.#inner.fill(key, lease, entry));
   }
 
   release(key: string, lease: string, cooldownMs: number): Promise<void> {
     return this.#call("release", () => this.#inner.release(key, lease, cooldownMs));
   }
 
-  set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void> {
-    return this.#call("set", () => this.#inner.set(key, bytes, ttlMs));
+  set(key: string, entry: Entry): Promise<void> {
+    return this.#call("set", () => this.#inner.set(key, entry));
   }
 
   invalidate(keys: readonly string[]): Promise<void> {
@@ -81,10 +77,6 @@ export class FaultStore implements Store {
 
   follow(listener: FeedListener): void {
     this.#inner.follow(listener);
-  }
-
-  info(): Promise<StoreInfo> {
-    return this.#call("info", () => this.#inner.info());
   }
 
   close(): Promise<void> {

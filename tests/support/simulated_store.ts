@@ -1,14 +1,8 @@
 import { Buffer } from "node:buffer";
+import { decodeEntry, encodeEntry, type Entry, storedMark } from "../../cache/entry.ts";
 import { Keyspace } from "../../cache/keys.ts";
 import type { Clock } from "../../cache/runtime.ts";
-import type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  FillOptions,
-  Store,
-  StoreInfo,
-} from "../../cache/store.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../../cache/store.ts";
 import { type Gate, SimulatedFeed } from "./simulated_feed.ts";
 
 /** Options of a {@linkcode SimulatedServer}. */
@@ -143,6 +137,7 @@ interface Wiring {
 
 /** One cache's connection to a {@linkcode SimulatedServer}. */
 export class SimulatedStore implements Store {
+  readonly source = "redis";
   readonly #wiring: Wiring;
   /** What the server announces to this cache. */
   readonly #feed: SimulatedFeed;
@@ -170,12 +165,8 @@ export class SimulatedStore implements Store {
     this.#feed.announceFlush();
   }
 
-  get(key: string): Promise<Uint8Array | null> {
-    return this.#call(
-      "get",
-      key,
-      (server, keys) => server.read(keys.of(key, ""))?.bytes ?? null,
-    );
+  get(key: string): Promise<Stored | null> {
+    return this.#call("get", key, (server, keys) => storedOf(server.read(keys.of(key, ""))?.bytes));
   }
 
   acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
@@ -185,22 +176,20 @@ export class SimulatedStore implements Store {
       const { seen } = options;
       if (
         bytes !== undefined && bytes.length > 0 &&
-        (seen === undefined || Buffer.compare(bytes.subarray(2, 18), seen) !== 0)
-      ) return { holder: "", bytes };
+        (seen === undefined || Buffer.compare(storedMark(bytes), seen) !== 0)
+      ) return { holder: "", stored: storedOf(bytes) };
       const held = server.read(keys.of(key, ":lease"))?.text;
-      if (held?.endsWith(lease.slice(lease.indexOf(" ")))) return { holder: held, bytes: null };
+      if (held?.endsWith(lease.slice(lease.indexOf(" ")))) return { holder: held, stored: null };
       const expiresAtMs = clock.monotonicNow() + options.leaseMs;
       server.write(keys.of(key, ":lease"), { text: lease, expiresAtMs });
-      return { holder: lease, bytes: null };
+      return { holder: lease, stored: null };
     });
   }
 
-  fill(key: string, lease: string, options: FillOptions): Promise<boolean> {
-    const { clock } = this.#wiring;
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     return this.#call("fill", key, (server, keys) => {
       if (server.read(keys.of(key, ":lease"))?.text !== lease) return false;
-      const expiresAtMs = clock.monotonicNow() + options.ttlMs;
-      server.write(keys.of(key, ""), { bytes: options.bytes, expiresAtMs });
+      server.write(keys.of(key, ""), this.#datumOf(entry));
       server.remove(keys.of(key, ":lease"));
       return true;
     });
@@ -217,10 +206,9 @@ export class SimulatedStore implements Store {
     });
   }
 
-  set(key: string, bytes: Uint8Array, ttlMs: number): Promise<void> {
-    const { clock } = this.#wiring;
+  set(key: string, entry: Entry): Promise<void> {
     return this.#call("set", key, (server, keys) => {
-      server.write(keys.of(key, ""), { bytes, expiresAtMs: clock.monotonicNow() + ttlMs });
+      server.write(keys.of(key, ""), this.#datumOf(entry));
       server.remove(keys.of(key, ":lease"));
     });
   }
@@ -271,10 +259,6 @@ export class SimulatedStore implements Store {
     if (this.#wiring.options.feed !== false) void this.openFeed();
   }
 
-  info(): Promise<StoreInfo> {
-    return this.#call("info", "", () => ({ info: "", keyspace: "", totalKeys: 0 }));
-  }
-
   close(): Promise<void> {
     this.#closed = true;
     this.#feed.close();
@@ -297,6 +281,12 @@ export class SimulatedStore implements Store {
     this.#feed.lose(reason);
   }
 
+  #datumOf(entry: Entry): Datum {
+    const { clock } = this.#wiring;
+    const ttlMs = entry.staleUntilMs - clock.now();
+    return { bytes: encodeEntry(entry, Infinity), expiresAtMs: clock.monotonicNow() + ttlMs };
+  }
+
   async #call<T>(command: string, key: string, effect: Effect<T>): Promise<T> {
     const { name, server, keyspace } = this.#wiring;
     const step = `${name} ${command} ${key}`;
@@ -311,3 +301,8 @@ export class SimulatedStore implements Store {
 }
 
 type Effect<T> = (server: SimulatedServer, keys: Keyspace) => T;
+
+function storedOf(bytes: Uint8Array | undefined): Stored | null {
+  if (bytes === undefined) return null;
+  return { entry: decodeEntry(bytes), mark: storedMark(bytes), bytes: bytes.length };
+}

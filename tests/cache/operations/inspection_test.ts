@@ -1,6 +1,7 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache, type HeldEntry, type Store } from "../../../cache/mod.ts";
+import { Cache, type HeldEntry } from "../../../cache/mod.ts";
+import type { Store } from "../../../cache/store.ts";
 import { FakeRuntime, settle } from "../../support/fake_runtime.ts";
 import { FaultStore } from "../../support/fault_store.ts";
 import { SimulatedServer } from "../../support/simulated_store.ts";
@@ -17,7 +18,7 @@ async function open(wrap: (store: Store) => Store = (store) => store): Promise<B
   const runtime = new FakeRuntime();
   const server = new SimulatedServer({ clock: runtime.clock });
   const store = wrap(server.connect("a", { heartbeatMs: 250 }));
-  const cache = new Cache({ runtime, store, ttlMs: TTL_MS, graceMs: GRACE_MS, jitterRatio: 0 });
+  const cache = new Cache({ runtime, ttlMs: TTL_MS, graceMs: GRACE_MS, jitterRatio: 0 }, store);
   await settle();
   return { cache, runtime, [Symbol.asyncDispose]: () => cache.close() };
 }
@@ -53,7 +54,7 @@ describe("Cache.inspect()", () => {
     };
     assertEquals([withoutSize(memory), withoutSize(redis)], [expected, expected]);
     assertEquals(redisReached, true);
-    assertEquals(memory?.bytes, cache.stats().memory.bytes);
+    assertGreater(cache.stats().memory.bytes, memory?.bytes ?? Infinity); // the tags come on top
   });
 
   it("holds nothing of a key that nobody read, and tells a negative entry apart", async () => {

@@ -13,6 +13,7 @@ import {
   type Loader,
 } from "../../../cache/mod.ts";
 import { NO_CHANGES } from "../../../cache/changes.ts";
+import type { Store } from "../../../cache/store.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import type { RedisServer } from "../../../tools/servers/redis_server.ts";
 
@@ -30,7 +31,7 @@ export interface Node extends AsyncDisposable {
  * Opens an instance. TTLs without spread and no early refresh, so that a test counts what it causes;
  * bounds on silence that a busy machine does not reach by itself.
  */
-export function openNode(url: string, options: CacheOptions = {}): Node {
+export function openNode(url: string, options: CacheOptions = {}, store?: Store): Node {
   const events: CacheEvent[] = [];
   const cache = new Cache({
     url,
@@ -40,7 +41,7 @@ export function openNode(url: string, options: CacheOptions = {}): Node {
     memoryLeaseMs: 3_000,
     onEvent: (event) => void events.push(event),
     ...options,
-  });
+  }, store);
   return {
     cache,
     events,

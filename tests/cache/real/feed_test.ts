@@ -33,6 +33,7 @@ class SplitStore extends RedisStore {
     const options = {
       keyspace: new Keyspace(prefix, 1),
       runtime: systemRuntime,
+      compressBytesMin: 1_024,
       commandTimeoutMs: 2_000,
       ...LEASES,
       onError: () => {},
@@ -89,7 +90,7 @@ describe("A feed that hangs without closing", () => {
       await using proxy = startTcpProxy(server.port);
       const prefix = freshPrefix();
       const store = new SplitStore(server.url, `redis://127.0.0.1:${proxy.port}`, prefix);
-      await using victim = openNode("memory:", { store, prefix, ...LEASES });
+      await using victim = openNode("memory:", { prefix, ...LEASES }, store);
       await using other = openNode(server.url, { prefix });
       await coherent(victim, other);
       const row = new Row("old");

@@ -1,0 +1,222 @@
+import { CatchUp } from "./catch_up.ts";
+import type { CacheServer, CatchUpRequest, Invalidation } from "./changes.ts";
+import { Coherence } from "./coherence.ts";
+import type { Keyspace } from "./keys.ts";
+import { Loads } from "./loads.ts";
+import { LocalStore } from "./local_store.ts";
+import { MemoryTier } from "./memory_tier.ts";
+import { inspect, type Inspection } from "./operations/inspection.ts";
+import { Popularity } from "./operations/popularity.ts";
+import type { CacheParts, EngineParts } from "./parts.ts";
+import { PendingInvalidations } from "./pending.ts";
+import { Reader } from "./reader.ts";
+import { RedisStore } from "./redis/redis_store.ts";
+import { type CacheStats, type EngineFigures, TierCounters } from "./stats.ts";
+import type { FeedListener, Store } from "./store.ts";
+import { HeldTags, Tags } from "./tags.ts";
+import type { Place } from "./topologies/open.ts";
+import { Waiters } from "./waiters.ts";
+import { Writer } from "./writer.ts";
+
+/** The parts of a cache that its engines are made of. */
+export interface CacheWiring extends CacheParts {
+  readonly keyspace: Keyspace;
+  /** Catches up with what changed; `undefined`: nobody tells. */
+  readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
+}
+
+/**
+ * A cache whose keys have one place: its tiers, its feed, its read and write paths, put together. Only a
+ * ring has several, which know nothing of each other: the tags of an entry are on its own server, and a
+ * server that is lost costs the keys that it owns.
+ */
+export class Engine implements CacheServer, EngineFigures {
+  readonly name: string;
+  readonly memory: MemoryTier;
+  readonly loads: Loads;
+  readonly reader: Reader;
+  readonly writer: Writer;
+  readonly popularity: Popularity;
+  /** The servers behind it; `undefined` where there are none. */
+  readonly redis: RedisStore | undefined;
+  readonly #wiring: CacheWiring;
+  readonly #parts: EngineParts;
+  readonly #catchUp: CatchUp | undefined;
+  #coherent = false;
+  #breaker: CacheStats["breaker"] = "closed";
+
+  /** @param given A store in place of servers, for tests. */
+  constructor(place: Place, wiring: CacheWiring, given?: Store) {
+    const { settings, runtime, counters, newNonce } = wiring;
+    this.name = place.name;
+    this.#wiring = wiring;
+    this.redis = place.servers === undefined ? undefined : this.#open(place.servers);
+    const shared = given ?? this.redis;
+    const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
+    const coherence = new Coherence(runtime.clock, lease);
+    const held = new HeldTags(coherence);
+    this.memory = new MemoryTier({ settings, runtime, coherence, held, counters });
+    const store = shared ?? new LocalStore(runtime.clock, coherence, this.memory);
+    this.#parts = {
+      ...wiring,
+      server: this.name,
+      coherence,
+      held,
+      memory: this.memory,
+      store,
+      stored: shared === undefined ? new TierCounters() : counters.redis,
+      tags: new Tags(store, held, { coherence, newVersion: newNonce }),
+      pending: new PendingInvalidations(store, coherence, { runtime, newVersion: newNonce }),
+      waiters: new Waiters(runtime.clock),
+    };
+    this.loads = new Loads(this.#parts);
+    this.reader = new Reader(this.#parts, this.loads);
+    this.writer = new Writer(this.#parts, this.loads);
+    this.popularity = new Popularity(runtime, this.redis, wiring.track);
+    this.#catchUp = shared === undefined ? undefined : this.#catchUpOf(place.failsOver);
+    if (given !== undefined && this.#catchUp !== undefined) wiring.track(this.#catchUp.begin());
+    store.follow(this.#listener());
+  }
+
+  /** Callers that shared another's look-up. */
+  get joined(): number {
+    return this.reader.joined;
+  }
+
+  /** True while its memory may be trusted. */
+  get coherent(): boolean {
+    return this.#parts.coherence.trusted();
+  }
+
+  /** The circuit breaker in front of its servers. */
+  get breaker(): CacheStats["breaker"] {
+    return this.#breaker;
+  }
+
+  /** Invalidations that its servers have not taken yet. */
+  get pendingInvalidations(): number {
+    return this.#parts.pending.size;
+  }
+
+  delete(...keys: string[]): Promise<Invalidation> {
+    return this.writer.delete(keys);
+  }
+
+  invalidateTags(...tags: string[]): Promise<Invalidation> {
+    return this.writer.invalidateTags(tags);
+  }
+
+  clear(): Promise<Invalidation> {
+    return this.writer.clear();
+  }
+
+  /** Resolves once this process has dropped all that had been announced as changed. */
+  followed(): Promise<void> {
+    return this.#parts.coherence.proved();
+  }
+
+  /** Tells what the tiers hold of a key of its own. */
+  inspect(key: string): Promise<Inspection> {
+    return inspect(key, this.#parts);
+  }
+
+  /** Begins nothing more in the background. */
+  stop(): void {
+    this.popularity.close();
+    this.#catchUp?.close();
+  }
+
+  /** Closes every connection. */
+  async close(): Promise<void> {
+    await this.#parts.pending.close();
+    await this.#parts.store.close();
+    this.#parts.waiters.wakeAll(); // they find the store closed, and may not load
+  }
+
+  #open(servers: NonNullable<Place["servers"]>): RedisStore {
+    const { settings, counters, keyspace, runtime, emit, track } = this.#wiring;
+    const server = this.name;
+    let connections = 0;
+    const redis: RedisStore = new RedisStore(servers, {
+      keyspace,
+      runtime,
+      ...settings,
+      onError: (command, error) => {
+        counters.redisErrors++;
+        emit({ type: "redis-error", server, command, error });
+      },
+      onConnection: (connected) => {
+        emit({ type: "connection", server, connected });
+        // After a reconnect the address may be a new server while the feed still follows the old one.
+        if (connected && connections++ > 0) redis.followAnew();
+        if (this.#catchUp === undefined) return;
+        if (connected) track(this.#catchUp.begin());
+        else this.#catchUp.lost();
+      },
+      onChange: () => {
+        if (this.#catchUp !== undefined) track(this.#catchUp.begin());
+      },
+      onBreaker: (state) => {
+        this.#breaker = state;
+        emit({ type: "breaker", server, state });
+      },
+    });
+    return redis;
+  }
+
+  /** `undefined`: no failover and no source of changes, so there is nothing to catch up with. */
+  #catchUpOf(failsOver: boolean): CatchUp | undefined {
+    const { catchUp: task, runtime, emit } = this.#wiring;
+    if (task === undefined && !failsOver) return undefined;
+    const server = this.name;
+    return new CatchUp(runtime, this.#parts.coherence, {
+      task: async ({ replay }) => await task?.({ server, replay }),
+      identity: async () => await this.redis?.identity() ?? "",
+      onError: (error) => emit({ type: "catch-up-error", server, error }),
+      onMoved: () => this.redis?.followAnew(),
+      onDone: (replayed) => emit({ type: "caught-up", server, replayed }),
+    });
+  }
+
+  /** Applies what the feed announces to this process. */
+  #listener(): FeedListener {
+    const { server, coherence, held, counters, emit, waiters } = this.#parts;
+    const dropAll = () => {
+      this.writer.dropAll();
+      held.forgetAll();
+    };
+    return {
+      opened: () => {
+        dropAll();
+        coherence.open();
+      },
+      closed: (reason) => {
+        coherence.close();
+        dropAll();
+        if (!this.#coherent) return;
+        this.#coherent = false;
+        counters.feedDrops++;
+        emit({ type: "coherent", server, coherent: false, reason });
+      },
+      alive: (sentAtMs) => {
+        coherence.alive(sentAtMs);
+        if (this.#coherent) return;
+        this.#coherent = true;
+        emit({ type: "coherent", server, coherent: true, reason: "the feed answers" });
+      },
+      changed: (redisKey) => this.#changed(redisKey),
+      flushed: () => {
+        dropAll();
+        waiters.wakeAll();
+      },
+    };
+  }
+
+  #changed(redisKey: string): void {
+    const parsed = this.#wiring.keyspace.parse(redisKey);
+    if (parsed === undefined) return;
+    if (parsed.part === ":tag") return this.#parts.held.forget([parsed.name]);
+    if (parsed.part === "") this.writer.drop([parsed.name]);
+    this.#parts.waiters.wake(parsed.name);
+  }
+}

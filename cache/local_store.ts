@@ -1,0 +1,127 @@
+import { LRUCache } from "lru-cache";
+import type { Entry } from "./entry.ts";
+import { stampOf } from "./lease.ts";
+import type { MemoryTier } from "./memory_tier.ts";
+import type { Coherence } from "./coherence.ts";
+import type { Clock } from "./runtime.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "./store.ts";
+
+/** Versions of tags that nobody may be using any more. Without one, a tag counts as changed. */
+const TAGS_MAX = 10_000;
+/** Leases that may stand before those that have ended are looked for. */
+const LEASES_MIN = 1_000;
+
+/** A lease, and when it ends on the monotonic clock. */
+interface LocalLease {
+  readonly text: string;
+  readonly untilMs: number;
+}
+
+/**
+ * The store of a cache without Redis: leases and tags of this process; the values are those of memory, so
+ * that a value is held once.
+ */
+export class LocalStore implements Store {
+  readonly source = "memory";
+  readonly #clock: Clock;
+  readonly #coherence: Coherence;
+  readonly #values: MemoryTier;
+  readonly #leases = new Map<string, LocalLease>();
+  readonly #tags = new LRUCache<string, string>({ max: TAGS_MAX });
+  #leasesMax = LEASES_MIN;
+
+  constructor(clock: Clock, coherence: Coherence, values: MemoryTier) {
+    this.#clock = clock;
+    this.#coherence = coherence;
+    this.#values = values;
+  }
+
+  get(key: string): Promise<Stored | null> {
+    return Promise.resolve(this.#values.stored(key));
+  }
+
+  acquire(key: string, lease: string, { leaseMs, seen }: AcquireOptions): Promise<Acquired> {
+    const stored = this.#values.stored(key);
+    if (stored !== null && !sameMark(stored.mark, seen)) {
+      return Promise.resolve({ holder: "", stored });
+    }
+    const held = this.#leaseOn(key);
+    if (held !== undefined && stampOf(held) === stampOf(lease)) {
+      return Promise.resolve({ holder: held, stored: null });
+    }
+    this.#setLease(key, lease, leaseMs);
+    return Promise.resolve({ holder: lease, stored: null });
+  }
+
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+    if (this.#leaseOn(key) !== lease) return Promise.resolve(false);
+    this.#leases.delete(key);
+    this.#values.install(key, entry, this.#coherence.epoch(key));
+    return Promise.resolve(true);
+  }
+
+  release(key: string, lease: string, cooldownMs: number): Promise<void> {
+    if (this.#leaseOn(key) !== lease) return Promise.resolve();
+    if (cooldownMs > 0) this.#setLease(key, lease, cooldownMs);
+    else this.#leases.delete(key);
+    return Promise.resolve();
+  }
+
+  set(key: string, entry: Entry): Promise<void> {
+    this.#leases.delete(key);
+    this.#values.drop([key]);
+    this.#values.install(key, entry, this.#coherence.epoch(key));
+    return Promise.resolve();
+  }
+
+  invalidate(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#leases.delete(key);
+    this.#values.drop(keys);
+    return Promise.resolve();
+  }
+
+  readTags(names: readonly string[]): Promise<(string | null)[]> {
+    return Promise.resolve(names.map((name) => this.#tags.get(name) ?? null));
+  }
+
+  createTags(names: readonly string[], version: string): Promise<string[]> {
+    return Promise.resolve(names.map((name) => {
+      const standing = this.#tags.get(name) ?? version;
+      this.#tags.set(name, standing);
+      return standing;
+    }));
+  }
+
+  writeTags(names: readonly string[], version: string): Promise<void> {
+    for (const name of names) this.#tags.set(name, version);
+    return Promise.resolve();
+  }
+
+  /** Announces nothing: every change is made by this process, which has applied it already. */
+  follow(_listener: FeedListener): void {}
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #leaseOn(key: string): string | undefined {
+    const lease = this.#leases.get(key);
+    return lease !== undefined && this.#clock.monotonicNow() < lease.untilMs
+      ? lease.text
+      : undefined;
+  }
+
+  #setLease(key: string, text: string, leaseMs: number): void {
+    const nowMs = this.#clock.monotonicNow();
+    this.#leases.set(key, { text, untilMs: nowMs + leaseMs });
+    if (this.#leases.size <= this.#leasesMax) return;
+    for (const [name, { untilMs }] of this.#leases) {
+      if (untilMs <= nowMs) this.#leases.delete(name);
+    }
+    this.#leasesMax = Math.max(LEASES_MIN, 2 * this.#leases.size);
+  }
+}
+
+function sameMark(mark: Uint8Array, seen: Uint8Array | undefined): boolean {
+  return seen !== undefined && mark.every((byte, i) => byte === seen[i]);
+}
