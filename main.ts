@@ -1,6 +1,6 @@
 /**
  * The service: makes the cache, the database and the app from the configuration, serves, and on
- * SIGTERM or SIGINT finishes what runs before it ends.
+ * SIGTERM, SIGINT or SIGHUP finishes what runs before it ends.
  *
  * @module
  */
@@ -23,6 +23,7 @@ import {
 } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
 import { IN_MEMORY, openAudit, openCache } from "./server/open_cache.ts";
+import { watchParent, WITH_PARENT } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
 import { refusalOf, StartError } from "./server/start_error.ts";
@@ -33,7 +34,7 @@ import { Worker } from "./server/worker.ts";
 const CLOSE_TIMEOUT_MS = 5_000;
 /** How long the process may take to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
-const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
+const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** How many users `POST /cache/warm` reads. */
 const WARM_COUNT = 100;
 
@@ -47,10 +48,11 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     Deno.addSignalListener(signal, stop);
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
-  const worker = config.workers > 1 ? resources.use(new Worker(stop)) : undefined;
+  if (Deno.args.includes(WITH_PARENT)) resources.use(watchParent(stop));
+  const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
   reportAccess(config.http, logger);
-  const server = listen(config, worker?.around(service.fetch) ?? service.fetch, logger);
+  const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
   const asked = refusalOf(service.users).then((error) => {
     refusal = error;
@@ -58,15 +60,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   });
   if (worker !== undefined) {
     // A supervisor gives up where a process ends before it tells this, and else starts another.
-    void doneWithin(READINESS_TIMEOUT_MS, asked).then(() => refusal ?? worker.listening());
+    void doneWithin(READINESS_TIMEOUT_MS, asked).then(() => refusal ?? worker.tell("listening"));
     void worker.announce(service.ready);
   }
   if (config.warmCount > 0) void logWarming(service.warm(config.warmCount), logger);
 
   await stopped;
   logger.info("stopping");
-  // It answers what it has accepted and then closes. Asking clients to reconnect meanwhile would only
-  // lose the requests on connections that are accepted at the end.
   if (!await doneWithin(config.http.shutdownTimeoutMs, server.shutdown())) {
     logger.warn("stopped with requests still running");
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "@logtape/logtape";
 import type { Config } from "./config.ts";
 import { messageOf } from "./message_of.ts";
@@ -12,8 +13,17 @@ import { StartError } from "./start_error.ts";
 
 /** How long until it listens anew. */
 const RELISTEN_MS = 50;
+/** Clients that send nothing for so long are idle: what they were told, they were told. */
+const QUIET_MS = 250;
+/** How long clients are asked to reconnect at the most. */
+const SETTLE_MS = 1_000;
+/** How long answers are held, for every client to be in the middle of a request when the port closes. */
+const HOLD_MS = 100;
 
-/** What a {@linkcode Listener} takes. */
+/** Answers requests. */
+export type Handler = Deno.ServeHandler<Deno.NetAddr>;
+
+/** Options of a {@linkcode Listener}. */
 export interface ListenerOptions {
   /** The address to listen at. */
   readonly hostname: string;
@@ -34,27 +44,51 @@ export interface ListenerOptions {
  * files, and closes nothing: whoever holds enough idle connections, which it never ends by itself, would
  * end the service. Here the idle ones are closed then, which makes room; what was asked is answered, and
  * a new server listens.
+ *
+ * Closing the port closes every connection that is not in the middle of a request, and a client that has
+ * just sent one would wait in vain. So the end has three steps:
+ *
+ * ```text
+ * 1. each answer says `Connection: close`: clients reconnect, be it to here or to another process
+ * 2. answers are held for a moment: whoever asks is in the middle of a request
+ * 3. the port is closed, which spares those, and they are answered
+ * ```
  */
 export class Listener {
   readonly #options: ListenerOptions;
-  readonly #handler: Deno.ServeHandler<Deno.NetAddr>;
   readonly #ending = new Set<Promise<void>>();
+  #answer: Handler;
   #server: Deno.HttpServer<Deno.NetAddr>;
   #relistening: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
-  /** @throws {Deno.errors.AddrInUse} Somebody else listens there. */
-  constructor(options: ListenerOptions, handler: Deno.ServeHandler<Deno.NetAddr>) {
+  /** @throws {Deno.errors.AddrInUse} Another program listens there. */
+  constructor(options: ListenerOptions, handler: Handler) {
     this.#options = options;
-    this.#handler = handler;
+    this.#answer = handler;
     this.#server = this.#listen(options.port, options.onListen);
   }
 
-  /** Accepts no more, and resolves once everything that was asked is answered. */
+  /** Has clients go elsewhere, accepts no more, and resolves once everything that was asked is answered. */
   async shutdown(): Promise<void> {
+    const answer = this.#answer;
+    let asked = 0;
+    this.#answer = (request, info) => {
+      asked++;
+      return closing(answer(request, info));
+    };
+    const endsAtMs = performance.now() + SETTLE_MS;
+    for (let before = -1; before !== asked && performance.now() < endsAtMs;) {
+      before = asked;
+      await delay(QUIET_MS);
+    }
+    const held = Promise.withResolvers<void>();
+    this.#answer = (request, info) => held.promise.then(() => closing(answer(request, info)));
+    if (asked > 0) await delay(HOLD_MS);
     this.#stopped = true;
     clearTimeout(this.#relistening);
     this.#end(this.#server);
+    held.resolve();
     while (this.#ending.size > 0) await Promise.all(this.#ending);
   }
 
@@ -63,7 +97,11 @@ export class Listener {
     onListen: (address: Deno.NetAddr) => void = () => undefined,
   ): Deno.HttpServer<Deno.NetAddr> {
     const { hostname, reusePort } = this.#options;
-    const server = Deno.serve({ hostname, port, reusePort, onListen }, this.#handler);
+    // Named parameters: Deno passes `info` only to a handler that declares it.
+    const server = Deno.serve(
+      { hostname, port, reusePort, onListen },
+      (request, info) => this.#answer(request, info),
+    );
     server.finished.catch((error: unknown) => {
       this.#options.onError(error);
       this.#end(server);
@@ -93,12 +131,18 @@ export class Listener {
   }
 }
 
+async function closing(answering: Response | Promise<Response>): Promise<Response> {
+  const response = await answering;
+  response.headers.set("connection", "close");
+  return response;
+}
+
 /**
  * Answers requests where the configuration says.
  *
  * @throws {StartError} It cannot be listened there.
  */
-export function listen(config: Config, handler: Deno.ServeHandler, logger: Logger): Listener {
+export function listen(config: Config, handler: Handler, logger: Logger): Listener {
   const { hostname, port } = config.http;
   try {
     return new Listener({

@@ -8,10 +8,11 @@
 import { readOptions } from "./command_line.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
 import { configureLogging } from "../server/logging.ts";
-import { ROOT } from "./child_process.ts";
+import { ROOT, send } from "./child_process.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
-import { Workers } from "../server/supervisor.ts";
+import { watchParent, WITH_PARENT } from "../server/parent.ts";
+import { Supervisor } from "../server/supervisor.ts";
 
 const MISCONFIGURED = 2;
 const FAILED = 1;
@@ -25,7 +26,8 @@ const COMMAND = {
 
 The service, with the permissions that its configuration calls for and no others. It is configured by
 environment variables alone: see .env.example. Make the database's schema before, with \`deno task seed\`.
-With WORKERS above 1, SIGHUP replaces the processes one after the other.`,
+SIGTERM and SIGINT end it once what was asked is answered, and so does SIGHUP. With WORKERS above 1,
+SIGHUP replaces the processes one after the other instead.`,
   options: {},
 } as const;
 
@@ -40,16 +42,21 @@ async function runDeno(args: readonly string[]): Promise<number> {
     stdout: "inherit",
     stderr: "inherit",
   }).spawn();
-  const forward = (["SIGTERM", "SIGINT"] as const).map((signal) => {
-    const listener = () => child.kill(signal);
-    Deno.addSignalListener(signal, listener);
-    return () => Deno.removeSignalListener(signal, listener);
-  });
-  try {
-    return (await child.status).code;
-  } finally {
-    for (const stop of forward) stop();
+  using _signals = onStop((signal) => send(child, signal), "SIGHUP");
+  return (await child.status).code;
+}
+
+/** Calls `listener` on each of the signals that stop, and once `deno task` itself is gone. */
+function onStop(listener: (signal: Deno.Signal) => void, ...more: Deno.Signal[]): Disposable {
+  const listening = new DisposableStack();
+  for (const signal of ["SIGTERM", "SIGINT", ...more] as const) {
+    const onSignal = () => listener(signal);
+    Deno.addSignalListener(signal, onSignal);
+    listening.defer(() => Deno.removeSignalListener(signal, onSignal));
   }
+  // `deno task` sets it. Any other parent, as a shell, may go and leave this running.
+  if (Deno.env.has("INIT_CWD")) listening.use(watchParent(() => listener("SIGTERM")));
+  return listening;
 }
 
 /**
@@ -66,17 +73,12 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
     return FAILED;
   }
   const stopped = Promise.withResolvers<void>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => stopped.resolve());
-  }
-  const stopTimeoutMs = shutdownTimeoutMs + CLOSE_TIMEOUT_MS;
-  const started = await Workers.start({
-    hostname,
-    port,
+  using _signals = onStop(() => stopped.resolve());
+  const started = await Supervisor.start({
     count: config.workers,
     args,
     cwd: ROOT,
-    stopTimeoutMs,
+    stopTimeoutMs: shutdownTimeoutMs + CLOSE_TIMEOUT_MS,
     logger,
   });
   if (typeof started === "number") return started;
@@ -103,7 +105,7 @@ async function start(): Promise<number> {
     const config = parseConfig(readEnvironment());
     const announced = await announcedNodes(config, (line) => console.error(line));
     const flags = productionFlags(config, announced);
-    const args = ["run", ...flags, "main.ts"];
+    const args = ["run", ...flags, "main.ts", WITH_PARENT];
     const cached = await runDeno(CACHE_ARGS);
     if (cached !== 0) return cached;
     return config.workers === 1 ? await runDeno(args) : await runWorkers(config, args);

@@ -17,6 +17,7 @@ import { adviceTo } from "../../db/advice.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
 import { migrate } from "../../db/migrate.ts";
 import { isEmpty, seedUsers } from "../../db/seed_users.ts";
+import { WITH_PARENT } from "../../server/parent.ts";
 import { redactUrl } from "../../server/redact_url.ts";
 import { type BackingServers, chooseServers, type Origin } from "./backing_servers.ts";
 import { ChildProcess, DATA_FOLDER } from "../child_process.ts";
@@ -119,7 +120,7 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
 }
 
 function serviceArgs(flags: readonly string[]): string[] {
-  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts"];
+  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts", WITH_PARENT];
 }
 
 /** The default user with its password, then the user of this session, whom local servers often trust. */
