@@ -89,7 +89,8 @@ export class Supervisor {
   readonly #workers: WorkerProcess[];
   readonly #stopping = new AbortController();
   readonly #stopped = once(this.#stopping.signal, "abort").then(() => false);
-  #rolling: Promise<void> | undefined;
+  #rollWaits = false;
+  #rolling: Promise<void> = Promise.resolve();
 
   private constructor(options: SupervisorOptions, workers: WorkerProcess[]) {
     this.#options = options;
@@ -113,12 +114,13 @@ export class Supervisor {
 
   /**
    * Replaces the processes one after the other: a new one is started, and when it is ready the old one
-   * is stopped. If one does not become ready, the old one and those after it stay. Calls during a roll are
-   * that roll. Never rejects.
+   * is stopped. If one does not become ready, the old one and those after it stay. Calls during a roll
+   * are one more roll behind it.
    */
-  roll(): Promise<void> {
-    this.#rolling ??= this.#replaceAll().finally(() => this.#rolling = undefined);
-    return this.#rolling;
+  roll(): void {
+    if (this.#rollWaits) return;
+    this.#rollWaits = true;
+    this.#rolling = this.#rolling.then(() => this.#replaceAll());
   }
 
   /** Stops the processes. Answers whether each ended by itself. */
@@ -132,8 +134,10 @@ export class Supervisor {
 
   async #replaceAll(): Promise<void> {
     const { logger, stopTimeoutMs } = this.#options;
+    this.#rollWaits = false;
+    if (this.#stopping.signal.aborted) return;
     logger.info("rolling {count} processes", { count: this.#workers.length });
-    for (const [place, old] of [...this.#workers].entries()) {
+    for (const place of this.#workers.keys()) {
       const next = new WorkerProcess(this.#options);
       const ready = Promise.race([next.tells("ready"), this.#stopped]);
       if (!await within(READY_TIMEOUT_MS, ready, false)) {
@@ -141,8 +145,9 @@ export class Supervisor {
         await next.stop(stopTimeoutMs);
         return;
       }
+      const old = this.#workers[place];
       this.#workers[place] = next;
-      await old.stop(stopTimeoutMs);
+      await old?.stop(stopTimeoutMs);
     }
     logger.info("rolled");
   }

@@ -33,8 +33,8 @@ SIGHUP replaces the processes one after the other instead.`,
 
 const CACHE_ARGS = ["cache", "--quiet", "--frozen", "main.ts"];
 
-/** Runs `deno` in the project's folder and answers its exit code. Signals are passed on. */
-async function runDeno(args: readonly string[]): Promise<number> {
+/** Runs `deno` in the project's folder and answers its exit code. What stops is passed on, and `passedOn`. */
+async function runDeno(args: readonly string[], ...passedOn: Deno.Signal[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: ROOT,
@@ -42,7 +42,7 @@ async function runDeno(args: readonly string[]): Promise<number> {
     stdout: "inherit",
     stderr: "inherit",
   }).spawn();
-  using _signals = onStop((signal) => send(child, signal), "SIGHUP");
+  using _signals = onStop((signal) => send(child, signal), ...passedOn);
   return (await child.status).code;
 }
 
@@ -83,7 +83,7 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   });
   if (typeof started === "number") return started;
   Deno.addSignalListener("SIGHUP", async () => {
-    if (await runDeno(CACHE_ARGS) === 0) await started.roll();
+    if (await runDeno(CACHE_ARGS) === 0) started.roll();
     else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
   });
   await stopped.promise;
@@ -108,7 +108,7 @@ async function start(): Promise<number> {
     const args = ["run", ...flags, "main.ts", WITH_PARENT];
     const cached = await runDeno(CACHE_ARGS);
     if (cached !== 0) return cached;
-    return config.workers === 1 ? await runDeno(args) : await runWorkers(config, args);
+    return config.workers === 1 ? await runDeno(args, "SIGHUP") : await runWorkers(config, args);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(error.message);

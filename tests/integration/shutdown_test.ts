@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { read, startLoad } from "../support/load.ts";
+import { startConnectionLoad } from "../support/connection_load.ts";
+import { read } from "../support/load.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { startService } from "../../tools/servers/service.ts";
@@ -55,31 +56,26 @@ describe("the service, on a signal to stop,", () => {
     });
   }
 
-  it("breaks no response under load and exits 0", async () => {
-    await using service = await startService({ env });
-    let stopping = false;
-    await using load = startLoad({
-      concurrency: 8,
-      send: (n) => service.fetch(n % 10 === 0 ? "/users?limit=100" : `/users/${n % 100 + 1}`),
-      // Once it stops, not to be let in is no broken response.
-      isGood: ({ status, text }) =>
-        (status === 200 && text.endsWith("}")) || (stopping && status === 0 && isNotLetIn(text)),
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+    it(`loses no request, of new connections or kept ones, and exits 0 (${signal})`, async () => {
+      await using service = await startService({ env });
+      const path = (n: number) => n % 10 === 0 ? "/users?limit=100" : `/users/${n % 100 + 1}`;
+      await using load = startConnectionLoad({ port: service.port, path, fresh: 2, kept: 8 });
+      await eventually(() => assertGreater(load.result.kept, 500));
+      service.signal(signal);
+      const { code } = await service.exited();
+      const { failures, toldToClose } = await load.stop();
+      // Not to be let in any more is no loss.
+      assertEquals(failures.filter((text) => !/, connect: .*refused/i.test(text)), [], service.log);
+      assertGreater(toldToClose, 8);
+      assertEquals(code, 0, service.log);
     });
-    await load.answered(500);
-    stopping = true;
-    service.signal("SIGTERM");
-    const { code } = await service.exited();
-    assertEquals(await load.stop(), []);
-    assertEquals(code, 0, service.log);
-    assert(!service.running);
+  }
+
+  it("is quick where nobody asks", async () => {
+    await using service = await startService({ env });
+    const startedAtMs = performance.now();
+    assertEquals(await service.stop(), 0, service.log);
+    assertLess(performance.now() - startedAtMs, 3_000);
   });
 });
-
-/**
- * Whether a request failed before the service had taken it, as opposed to in mid-answer. That includes
- * a new connection whose request had not arrived yet when the last moment was over.
- */
-function isNotLetIn(text: string): boolean {
-  return /connection refused|connection reset|connection closed before message completed/i
-    .test(text);
-}

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { parseConfig } from "../../server/config.ts";
+import { WITH_PARENT } from "../../server/parent.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
@@ -20,7 +21,7 @@ describe("deno task start", () => {
   });
   afterAll(async () => await database[Symbol.asyncDispose]());
 
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     it(`serves with exactly the computed permissions and ends with 0 on ${signal}`, async () => {
       const env = {
         HOST: "127.0.0.1",
@@ -37,11 +38,25 @@ describe("deno task start", () => {
         args: ["-ww", "-o", "args=", "-p", String(children[0])],
       }).output();
       const [, ...args] = new TextDecoder().decode(stdout).trim().split(" ");
-      assertEquals(args, ["run", ...productionFlags(parseConfig(env)), "main.ts"]);
+      assertEquals(args, ["run", ...productionFlags(parseConfig(env)), "main.ts", WITH_PARENT]);
 
       service.signal(signal);
       assertEquals((await service.exited()).code, 0, service.log);
       await assertAllEnd(children);
+    });
+  }
+
+  for (const victim of ["deno task", "tools/start.ts"] as const) {
+    it(`leaves the port free when ${victim} is killed`, async () => {
+      const env = { PORT: String(freePort()), REDIS_URL: "memory:", DATABASE_URL: database.url };
+      await using service = startProcess(env, "/readyz", ["task", "start"]);
+      await service.start();
+      const below = await descendantsOf(service.pid);
+      assertEquals(below.length, 2);
+      if (victim === "deno task") await service.kill();
+      else Deno.kill(below[0] ?? 0, "SIGKILL");
+      await assertAllEnd(below);
+      Deno.listen({ hostname: "127.0.0.1", port: Number(env.PORT) }).close();
     });
   }
 
@@ -126,10 +141,14 @@ async function endOf(env: Readonly<Record<string, string>>): Promise<string> {
   return text;
 }
 
-function startProcess(env: Readonly<Record<string, string>>, path = "/readyz"): ServerProcess {
+function startProcess(
+  env: Readonly<Record<string, string>>,
+  path = "/readyz",
+  args = ["run", "--allow-all", start],
+): ServerProcess {
   return new ServerProcess({
     command: Deno.execPath(),
-    args: ["run", "--allow-all", start],
+    args,
     env,
     ready: async () => {
       await eventually(async () => {
