@@ -123,13 +123,18 @@ export class Supervisor {
     this.#rolling = this.#rolling.then(() => this.#replaceAll());
   }
 
-  /** Stops the processes. Answers whether each ended by itself. */
+  /**
+   * Stops the processes one after the other: clients that one sends away come back to another, which must
+   * not close at that moment. Answers whether each ended by itself.
+   */
   async stop(): Promise<boolean> {
     this.#stopping.abort();
     await this.#rolling;
-    const { stopTimeoutMs } = this.#options;
-    const clean = await Promise.all(this.#workers.map((worker) => worker.stop(stopTimeoutMs)));
-    return !clean.includes(false);
+    let clean = true;
+    for (const worker of this.#workers) {
+      clean = await worker.stop(this.#options.stopTimeoutMs) && clean;
+    }
+    return clean;
   }
 
   async #replaceAll(): Promise<void> {
@@ -163,11 +168,8 @@ export class Supervisor {
       if (this.#workers[place] !== worker) continue; // a roll has put another in its place
       if (performance.now() - worker.startedAtMs > YOUNG_MS) deaths = 0;
       const pauseMs = Math.min(RESTART_MS * 2 ** deaths++, RESTART_MS_MAX);
-      const record = { pid: worker.pid, how, pauseMs };
-      this.#options.logger.error(
-        "process {pid} ended ({how}): another starts in {pauseMs} ms",
-        record,
-      );
+      const text = "process {pid} ended ({how}): another starts in {pauseMs} ms";
+      this.#options.logger.error(text, { pid: worker.pid, how, pauseMs });
       await delay(pauseMs, undefined, { signal }).catch(() => undefined); // cut short by the stop
       if (signal.aborted) return;
       if (this.#workers[place] === worker) this.#workers[place] = new WorkerProcess(this.#options);
