@@ -18,3 +18,6 @@ export {
   type PostgresJsConnection,
 } from "./adapters/postgres_js.ts";
 export type { ChangesDatabase, OnLost, Query, SqlParameter } from "./database.ts";
+export { checkWatched, installChanges, type InstallOptions, type WatchProblem } from "./install.ts";
+export type { Clock, Timer } from "./runtime.ts";
+export { changesSql, changesVersion } from "./schema.ts";

@@ -12,7 +12,7 @@ import type { Module } from "./source_tree.ts";
 export type Rule = (modules: readonly Module[]) => string[];
 
 const library = /^(cache|changes|db|routes|web)\//;
-const runtime = /^(cache|db)\/runtime\.ts$/;
+const runtime = /^(cache|changes|db)\/runtime\.ts$/;
 const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/|proof\/)/;
 /** Entry points, and what main.ts is composed with. */
 const composition = /^(main\.ts|server\/|seed\.ts|tools\/|tests\/|proof\/)/;

@@ -1,0 +1,178 @@
+/** Seconds in which one table of the outbox is written to, before the next one has its turn. */
+const TURN_SECONDS = 450;
+
+/**
+ * The tables: what writers leave behind, and how far each cache has come.
+ *
+ * The outbox is three tables that are written to in turn, so that a whole one is emptied by a TRUNCATE,
+ * which leaves nothing behind for an old snapshot to keep. Nothing in `outbox` or `looks` is ever updated: with an
+ * old transaction open each version of a row would stay, and every look would pass over all of them.
+ */
+export const tablesSql: readonly string[] = [
+  `CREATE TABLE IF NOT EXISTS lookaside.installed (
+  only_one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_one),
+  version INTEGER NOT NULL
+)`,
+  // Writers draw several at a time: they would queue for the page of the sequence otherwise.
+  `CREATE SEQUENCE IF NOT EXISTS lookaside.outbox_id CACHE 16`,
+  // Until when, in milliseconds, a relay has promised to look by itself: writers do not ring before. A
+  // sequence, for that is read and written past all snapshots.
+  `CREATE SEQUENCE IF NOT EXISTS lookaside.doorbell MINVALUE 0 START 0`,
+  `CREATE TABLE IF NOT EXISTS lookaside.outbox (
+  -- The writer's transaction: what tells rows that may still appear from those that cannot.
+  xid XID8 NOT NULL DEFAULT pg_current_xact_id(),
+  id BIGINT NOT NULL DEFAULT nextval('lookaside.outbox_id'),
+  turn SMALLINT NOT NULL
+    DEFAULT (date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} % 3)::SMALLINT,
+  label TEXT NOT NULL,
+  -- Keys of the rows that changed; NULL: the whole table, or more than are worth listing.
+  keys TEXT[],
+  -- What the watched columns held, before and after.
+  column_values TEXT[],
+  -- The mark of a writer that invalidates by itself.
+  writer TEXT,
+  created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (xid, id, turn)
+) PARTITION BY LIST (turn)`,
+  ...[0, 1, 2].map((turn) =>
+    `CREATE TABLE IF NOT EXISTS lookaside.outbox_${turn} PARTITION OF lookaside.outbox FOR VALUES IN (${turn})`
+  ),
+  // The caches that the rows are for. One that is not seen for long is removed.
+  `CREATE TABLE IF NOT EXISTS lookaside.caches (
+  -- Differs when the same name is registered again.
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  -- The server and its timeline: another one may lack what this cache has seen.
+  origin TEXT NOT NULL,
+  -- For how long what was applied is kept, to be applied again.
+  keep INTERVAL NOT NULL,
+  -- NULL: what the cache holds may be older than its registration.
+  reset_at TIMESTAMPTZ
+)`,
+  // What each cache has applied: all that its last look has "seen". A look that found more than it took
+  // begins a pass: of what was visible to "pass" it has taken all up to (pass_xid, pass_id).
+  `CREATE TABLE IF NOT EXISTS lookaside.looks (
+  cache BIGINT NOT NULL,
+  look BIGINT NOT NULL,
+  seen PG_SNAPSHOT NOT NULL,
+  pass PG_SNAPSHOT,
+  pass_xid XID8 NOT NULL DEFAULT '0',
+  pass_id BIGINT NOT NULL DEFAULT 0,
+  -- The feed that noted it; NULL: a registration.
+  feed TEXT,
+  -- Whether it applied rows.
+  applied BOOLEAN NOT NULL DEFAULT FALSE,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (cache, look)
+)`,
+  // The processes that write to a cache themselves, and what they have written: see the writer's mark.
+  `CREATE TABLE IF NOT EXISTS lookaside.writers (
+  cache BIGINT NOT NULL,
+  writer TEXT NOT NULL,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (cache, writer)
+)`,
+  `CREATE TABLE IF NOT EXISTS lookaside.done (
+  cache BIGINT NOT NULL,
+  mark TEXT NOT NULL,
+  at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (cache, mark)
+)`,
+  `CREATE TABLE IF NOT EXISTS lookaside.watched (
+  label TEXT PRIMARY KEY,
+  table_schema NAME NOT NULL,
+  table_name NAME NOT NULL,
+  relation OID NOT NULL,
+  key TEXT[] NOT NULL,
+  columns TEXT[] NOT NULL,
+  -- NULL: every UPDATE counts.
+  matter TEXT[],
+  -- Of the tables and types that were found; when it differs, rows may have changed unseen.
+  shape TEXT NOT NULL,
+  UNIQUE (table_schema, table_name)
+)`,
+];
+
+/** What empties and forgets, in small steps, each of which is a transaction of its own. */
+export const cleaningSql: readonly string[] = [
+  // The look before which a cache may be asked for nothing again.
+  `CREATE OR REPLACE FUNCTION lookaside.kept_since() RETURNS TABLE (cache BIGINT, look BIGINT, seen PG_SNAPSHOT)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.id, l.look, l.seen FROM lookaside.caches c CROSS JOIN LATERAL (
+    (SELECT l.look, l.seen, 1 AS choice FROM lookaside.looks l
+     WHERE l.cache = c.id AND l.at <= clock_timestamp() - c.keep ORDER BY l.look DESC LIMIT 1)
+    UNION ALL
+    (SELECT l.look, l.seen, 2 FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look LIMIT 1)
+    ORDER BY choice LIMIT 1
+  ) l
+$$`,
+  // Whether a row of that table of the outbox may still be asked for.
+  `CREATE OR REPLACE FUNCTION lookaside.is_kept(of_turn INTEGER) RETURNS BOOLEAN
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT 1 FROM lookaside.kept_since() k WHERE EXISTS (
+      SELECT 1 FROM lookaside.outbox o WHERE o.turn = of_turn AND o.xid >= pg_snapshot_xmax(k.seen)
+    ) OR EXISTS (
+      SELECT 1 FROM pg_snapshot_xip(k.seen) x JOIN lookaside.outbox o ON o.xid = x
+      WHERE o.turn = of_turn
+    )
+  )
+$$`,
+  // Takes one step. Answers whether another one is worth taking at once.
+  //
+  // The table that is written to next was written to last a whole turn ago. Who holds a lock on it still
+  // is not waited for, not even for a moment: relays would queue behind. Its rows go one by one then.
+  `CREATE OR REPLACE FUNCTION lookaside.clean() RETURNS BOOLEAN
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  next_turn INTEGER := (date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} + 1) % 3;
+  steps_max CONSTANT INTEGER := 5000;
+  removed INTEGER;
+  worth BOOLEAN := FALSE;
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', TRUE);
+  IF EXISTS (SELECT 1 FROM lookaside.outbox o WHERE o.turn = next_turn) AND NOT lookaside.is_kept(next_turn) THEN
+    BEGIN
+      EXECUTE format('LOCK TABLE lookaside.outbox_%s IN ACCESS EXCLUSIVE MODE NOWAIT', next_turn);
+      -- Again, as whoever held the lock may have committed since.
+      IF NOT lookaside.is_kept(next_turn) THEN
+        EXECUTE format('TRUNCATE lookaside.outbox_%s', next_turn);
+      END IF;
+    EXCEPTION WHEN lock_not_available THEN
+      worth := TRUE;
+    END;
+  END IF;
+  IF worth OR lookaside.is_kept(next_turn) THEN
+    DELETE FROM lookaside.outbox o USING (
+      SELECT old.xid, old.id FROM lookaside.outbox old
+      WHERE old.turn = next_turn AND NOT EXISTS (
+        SELECT 1 FROM lookaside.kept_since() k WHERE NOT pg_visible_in_snapshot(old.xid, k.seen)
+      ) ORDER BY old.xid, old.id LIMIT steps_max
+    ) old WHERE o.turn = next_turn AND o.xid = old.xid AND o.id = old.id;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    worth := removed = steps_max;
+  END IF;
+  DELETE FROM lookaside.looks l USING (
+    SELECT old.cache, old.look FROM lookaside.kept_since() k JOIN lookaside.looks old ON old.cache = k.cache
+    WHERE old.look < k.look LIMIT steps_max
+  ) old WHERE l.cache = old.cache AND l.look = old.look;
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  worth := worth OR removed = steps_max;
+  DELETE FROM lookaside.done d USING (
+    SELECT old.cache, old.mark FROM lookaside.done old
+    WHERE old.at < clock_timestamp() - INTERVAL '1 minute' LIMIT steps_max
+  ) old WHERE d.cache = old.cache AND d.mark = old.mark;
+  DELETE FROM lookaside.writers w WHERE w.at < clock_timestamp() - INTERVAL '1 minute';
+  PERFORM lookaside.forget_caches();
+  RETURN worth;
+END $$`,
+  // Forgets the caches that have been away for an hour, or for as long as what they applied is kept.
+  `CREATE OR REPLACE FUNCTION lookaside.forget_caches() RETURNS VOID
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH gone AS (
+    DELETE FROM lookaside.caches c WHERE (
+      SELECT l.at FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
+    ) < clock_timestamp() - greatest(c.keep, INTERVAL '1 hour') RETURNING c.id
+  ) DELETE FROM lookaside.looks l USING gone WHERE l.cache = gone.id
+$$`,
+];

@@ -1,0 +1,305 @@
+/** Tries to lock a table before watching it is given up, some 100 to 300 ms apart. */
+const TRIES_MAX = 40;
+
+/** What attaches a table, looks after it, and detaches it. */
+export const watchSql: readonly string[] = [
+  // A table with all its partitions, or all that inherit from it.
+  `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH RECURSIVE family (relation) AS (
+    SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
+  ) SELECT relation FROM family
+$$`,
+  // What a change of makes that rows may have changed unseen: the tables, where they are stored, the columns.
+  `CREATE OR REPLACE FUNCTION lookaside.shape(root OID, names TEXT[]) RETURNS TEXT
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT md5(string_agg(format('%s %s %s', c.oid, c.relfilenode, (
+    SELECT string_agg(format('%s:%s:%s', attnum, attname, atttypid), ' ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = c.oid AND attname = ANY (names))), ',' ORDER BY c.oid))
+  FROM lookaside.family(root) f (relation) JOIN pg_class c ON c.oid = f.relation
+$$`,
+  // Why a table cannot be watched; NULL: it can.
+  `CREATE OR REPLACE FUNCTION lookaside.refusal(watched REGCLASS) RETURNS TEXT
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  about RECORD;
+  parent REGCLASS := (SELECT inhparent FROM pg_inherits WHERE inhrelid = watched LIMIT 1);
+  hypertable BOOLEAN;
+BEGIN
+  SELECT c.relkind, c.relpersistence, n.nspname, c.relname, pg_has_role(c.relowner, 'USAGE') AS ours INTO about
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = watched;
+  IF about.relkind NOT IN ('r', 'p') THEN RETURN 'it is no table'; END IF;
+  IF about.nspname IN ('lookaside', 'pg_catalog', 'information_schema') THEN RETURN 'it belongs to the system'; END IF;
+  IF parent IS NOT NULL THEN RETURN format('it is a part of %s; watch that', parent); END IF;
+  IF about.relpersistence <> 'p' THEN
+    RETURN 'it is temporary or unlogged: its rows go unseen';
+  END IF;
+  FOR about IN SELECT c.relkind, c.oid::REGCLASS AS name, pg_has_role(c.relowner, 'USAGE') AS ours
+    FROM lookaside.family(watched) f (relation) JOIN pg_class c ON c.oid = f.relation
+  LOOP
+    IF about.relkind = 'f' THEN RETURN format('%s is a foreign table: what others write there goes unseen', about.name); END IF;
+    IF NOT about.ours THEN
+      RETURN format('%s belongs to another role than %s', about.name, current_user);
+    END IF;
+  END LOOP;
+  IF to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL THEN
+    EXECUTE 'SELECT EXISTS (SELECT 1 FROM _timescaledb_catalog.hypertable h JOIN pg_namespace n ON n.nspname = h.schema_name
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name WHERE c.oid = $1)' INTO hypertable USING watched::OID;
+    IF hypertable AND coalesce((SELECT string_to_array(split_part(extversion, '-', 1), '.')::INTEGER[] < '{2,18}'
+      FROM pg_extension WHERE extname = 'timescaledb'), TRUE) THEN
+      RETURN 'it is a hypertable, which has no transition tables before TimescaleDB 2.18';
+    END IF;
+  END IF;
+  RETURN NULL;
+END $$`,
+  // The key of a table as it was asked for, or its primary key.
+  `CREATE OR REPLACE FUNCTION lookaside.key_of(watched REGCLASS, key TEXT[]) RETURNS TEXT[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found TEXT[];
+BEGIN
+  SELECT names.list INTO found FROM pg_index i CROSS JOIN LATERAL (
+    SELECT array_agg(a.attname::TEXT ORDER BY x.n) AS list, bool_and(a.attnotnull) AS filled
+    FROM unnest(i.indkey::SMALLINT[]) WITH ORDINALITY x (attnum, n)
+    LEFT JOIN pg_attribute a ON a.attrelid = watched AND a.attnum = x.attnum WHERE x.n <= i.indnkeyatts
+  ) names
+  WHERE i.indrelid = watched AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND names.filled
+    AND CASE WHEN key IS NULL THEN i.indisprimary ELSE names.list @> key AND names.list <@ key END
+  LIMIT 1;
+  IF found IS NULL AND key IS NULL THEN
+    RAISE EXCEPTION 'Cannot watch %: it has no primary key', watched
+      USING HINT = 'Name the columns of another unique key, none of which may be null: key => ''{…}''.';
+  ELSIF found IS NULL THEN
+    RAISE EXCEPTION 'Cannot watch %: no unique index has just the columns %, all of them NOT NULL', watched, key;
+  END IF;
+  RETURN coalesce(key, found);
+END $$`,
+  `CREATE OR REPLACE FUNCTION lookaside.check_columns(watched REGCLASS, names TEXT[], use TEXT) RETURNS VOID
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  name TEXT;
+  about RECORD;
+BEGIN
+  FOREACH name IN ARRAY names LOOP
+    SELECT t.typcategory, t.typlen, t.oid INTO about FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+      WHERE a.attrelid = watched AND a.attname = name AND a.attnum > 0 AND NOT a.attisdropped;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'Cannot watch %: it has no column %', watched, name USING ERRCODE = 'undefined_column';
+    END IF;
+    -- Values that are long by kind, or whose text tells more than they do.
+    IF about.oid = 'txid_snapshot'::REGTYPE OR (CASE use WHEN 'columns' THEN
+        about.typcategory NOT IN ('N', 'S', 'B', 'D', 'E', 'I', 'T', 'V') AND NOT (about.typcategory = 'U' AND about.typlen > 0)
+      WHEN 'key' THEN about.typcategory IN ('C', 'P', 'X', 'Z') ELSE FALSE END) THEN
+      RAISE EXCEPTION 'Cannot watch %: column % has type %, which makes no name', watched, name, about.oid::REGTYPE;
+    END IF;
+  END LOOP;
+END $$`,
+  // What a session may set about the text of values other than these is set for the function.
+  `CREATE OR REPLACE FUNCTION lookaside.settings_sql(watched REGCLASS, names TEXT[]) RETURNS TEXT
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN bool_and(atttypid = ANY ('{int2,int4,int8,numeric,text,varchar,bpchar,uuid,bool,name,oid}'::REGTYPE[]))
+    THEN '' ELSE ' SET TimeZone = ''UTC'' SET DateStyle = ''ISO'' SET IntervalStyle = ''postgres'' '
+      'SET extra_float_digits = 1 SET bytea_output = ''hex'' SET lc_monetary = ''C'''  END
+  FROM pg_attribute WHERE attrelid = watched AND attname = ANY (names)
+$$`,
+  // Makes a trigger function what it is to be. Answers whether it was not.
+  `CREATE OR REPLACE FUNCTION lookaside.define(name TEXT, body TEXT, settings TEXT) RETURNS BOOLEAN
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM 1 FROM pg_proc WHERE proname = name AND pronamespace = 'lookaside'::REGNAMESPACE AND prosrc = body
+    AND cardinality(proconfig) = CASE settings WHEN '' THEN 1 ELSE 7 END;
+  IF FOUND THEN RETURN FALSE; END IF;
+  EXECUTE format('CREATE OR REPLACE FUNCTION lookaside.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+    'SET search_path = pg_catalog, pg_temp%s AS %L', name, settings, body);
+  -- Whoever may run it could hang it on a table of their own.
+  EXECUTE format('REVOKE ALL ON FUNCTION lookaside.%I() FROM PUBLIC', name);
+  EXECUTE format('ALTER FUNCTION lookaside.%I() OWNER TO %I', name,
+    (SELECT nspowner::REGROLE::TEXT FROM pg_namespace WHERE nspname = 'lookaside'));
+  RETURN TRUE;
+END $$`,
+  // The tables that lack a trigger, or have one that is switched off or another's.
+  `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT relation FROM lookaside.family(root) f (relation) WHERE (
+    SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = relation AND t.tgenabled = 'A' AND t.tgname LIKE 'lookaside\\_%'
+      AND p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname = ANY (names)
+  ) <> 4
+$$`,
+  `CREATE OR REPLACE FUNCTION lookaside.function_name(label TEXT, event TEXT) RETURNS TEXT
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT substr(label, 1, 40) || '_' || substr(md5(label), 1, 8) || '_' || event
+$$`,
+  // Hangs the triggers on one table. ALWAYS: also on what a role writes as a replica.
+  `CREATE OR REPLACE FUNCTION lookaside.attach(relation REGCLASS, label TEXT) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  event TEXT;
+  hung OID;
+BEGIN
+  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+    SELECT t.tgfoid INTO hung FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'lookaside_' || event;
+    IF hung IS DISTINCT FROM to_regprocedure(format('lookaside.%I()', lookaside.function_name(label, event)))::OID THEN
+      IF hung IS NOT NULL THEN EXECUTE format('DROP TRIGGER lookaside_%s ON %s', event, relation); END IF;
+      EXECUTE format('CREATE TRIGGER lookaside_%s AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lookaside.%I()',
+        event, upper(event), relation, CASE event WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
+          WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
+          WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END, lookaside.function_name(label, event));
+    END IF;
+    EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER lookaside_%s', relation, event);
+  END LOOP;
+END $$`,
+  // Locks tables without making writers queue behind this for long: it gives up after a moment, lets them
+  // pass, and tries again.
+  `CREATE OR REPLACE FUNCTION lookaside.lock(relations OID[], tries INTEGER, mode TEXT) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+  relation REGCLASS;
+BEGIN
+  FOR attempt IN 1..tries LOOP
+    BEGIN
+      FOREACH relation IN ARRAY relations LOOP
+        EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation, mode);
+      END LOOP;
+      RETURN;
+    EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+      IF attempt = tries THEN
+        RAISE EXCEPTION 'Cannot lock %: a transaction holds it; it was tried % times', relation, tries
+          USING ERRCODE = 'lock_not_available', HINT = 'Try again once that transaction has ended: see pg_stat_activity.';
+      END IF;
+    END;
+    PERFORM pg_sleep(0.1 + 0.2 * random());
+  END LOOP;
+END $$`,
+  // As lookaside.watch(), which tries often.
+  `CREATE OR REPLACE FUNCTION lookaside.watch_table(watched REGCLASS, columns TEXT[], key TEXT[], matter TEXT[], tries INTEGER)
+RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  refusal TEXT := lookaside.refusal(watched);
+  new_row lookaside.watched;
+  event TEXT;
+  changed BOOLEAN := FALSE;
+  lacking OID[];
+  strays OID[];
+  names TEXT[] := '{}';
+BEGIN
+  IF NOT pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'lookaside'), 'USAGE') THEN
+    refusal := format('schema lookaside belongs to another role than %s', current_user);
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'Cannot watch %: %', watched, refusal USING ERRCODE = CASE WHEN refusal LIKE '%belongs to another role%'
+      THEN 'insufficient_privilege' ELSE 'wrong_object_type' END;
+  END IF;
+  key := lookaside.key_of(watched, key);
+  PERFORM lookaside.check_columns(watched, key, 'key'), lookaside.check_columns(watched, columns, 'columns'),
+    lookaside.check_columns(watched, coalesce(matter, '{}'), 'matter');
+  SELECT lookaside.label(n.nspname, c.relname), n.nspname, c.relname, c.oid INTO new_row.label, new_row.table_schema,
+    new_row.table_name, new_row.relation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = watched;
+  PERFORM pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || new_row.label, 0));
+  new_row.key := key; new_row.columns := columns; new_row.matter := matter;
+  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+    names := names || lookaside.function_name(new_row.label, event);
+    changed := lookaside.define(lookaside.function_name(new_row.label, event),
+      lookaside.body_sql(lookaside.outbox_row_sql(event, watched, new_row.label, key, columns, matter)),
+      lookaside.settings_sql(watched, key || columns)) OR changed;
+  END LOOP;
+  lacking := ARRAY(SELECT lookaside.unattached(watched, names));
+  IF lacking <> '{}' THEN
+    PERFORM lookaside.lock(lacking, tries, 'SHARE ROW EXCLUSIVE');
+    PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
+    changed := TRUE;
+  END IF;
+  strays := ARRAY(SELECT h.tgrelid FROM lookaside.hung(new_row.label) h EXCEPT SELECT lookaside.family(watched));
+  IF strays <> '{}' THEN
+    PERFORM lookaside.detach(new_row.label, strays, tries);
+    changed := TRUE;
+  END IF;
+  new_row.shape := lookaside.shape(watched, key || columns || coalesce(matter, '{}'));
+  IF NOT changed AND EXISTS (SELECT 1 FROM lookaside.watched w WHERE w.* IS NOT DISTINCT FROM new_row) THEN RETURN FALSE; END IF;
+  DELETE FROM lookaside.watched w WHERE w.label = new_row.label OR (w.table_schema, w.table_name) = (new_row.table_schema, new_row.table_name);
+  INSERT INTO lookaside.watched SELECT new_row.*;
+  -- Nobody knows what was written before.
+  INSERT INTO lookaside.outbox (label) VALUES (new_row.label);
+  RETURN TRUE;
+END $$`,
+  // Attaches a table: SELECT lookaside.watch('orders', columns => '{customer_id}'). Answers whether anything
+  // was changed. Where nothing is, nothing is locked.
+  `CREATE OR REPLACE FUNCTION lookaside.watch(watched REGCLASS, columns TEXT[] DEFAULT '{}', key TEXT[] DEFAULT NULL, matter TEXT[] DEFAULT NULL)
+RETURNS BOOLEAN LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  SELECT lookaside.watch_table(watched, coalesce(columns, '{}'), key, matter, ${TRIES_MAX})
+$$`,
+  // The triggers of a label, wherever they hang.
+  `CREATE OR REPLACE FUNCTION lookaside.hung(label TEXT) RETURNS TABLE (tgrelid OID, tgname NAME)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+  WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname IN (
+    SELECT lookaside.function_name(label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event)
+$$`,
+  // Takes the triggers of a label from tables.
+  `CREATE OR REPLACE FUNCTION lookaside.detach(label TEXT, relations OID[], tries INTEGER) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  each RECORD;
+BEGIN
+  PERFORM lookaside.lock(relations, tries, 'ACCESS EXCLUSIVE');
+  FOR each IN SELECT * FROM lookaside.hung(label) h WHERE h.tgrelid = ANY (relations) LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', each.tgname, each.tgrelid::REGCLASS);
+  END LOOP;
+END $$`,
+  // Detaches a table, and all its parts. Answers whether it was attached.
+  `CREATE OR REPLACE FUNCTION lookaside.unwatch(watched REGCLASS) RETURNS BOOLEAN
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  name CONSTANT TEXT := (SELECT w.label FROM lookaside.watched w WHERE w.relation = watched);
+BEGIN
+  IF name IS NULL THEN RETURN FALSE; END IF;
+  PERFORM lookaside.forget(name);
+  RETURN TRUE;
+END $$`,
+  // Detaches what has a label, also where its table is gone.
+  `CREATE OR REPLACE FUNCTION lookaside.forget(gone TEXT) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  event TEXT;
+BEGIN
+  PERFORM lookaside.detach(gone, ARRAY(SELECT DISTINCT h.tgrelid FROM lookaside.hung(gone) h), ${TRIES_MAX});
+  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+    EXECUTE format('DROP FUNCTION IF EXISTS lookaside.%I()', lookaside.function_name(gone, event));
+  END LOOP;
+  DELETE FROM lookaside.watched w WHERE w.label = gone;
+END $$`,
+  `CREATE OR REPLACE FUNCTION lookaside.watch_statement(w lookaside.watched) RETURNS TEXT
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('SELECT lookaside.watch(%L, columns => %L, key => %L%s)', format('%I.%I', w.table_schema, w.table_name), w.columns, w.key,
+    CASE WHEN w.matter IS NULL THEN '' ELSE format(', matter => %L', w.matter) END)
+$$`,
+  // Puts right what has become of the watched tables. Answers what it cannot, and what does.
+  `CREATE OR REPLACE FUNCTION lookaside.check() RETURNS TABLE (label TEXT, problem TEXT, remedy TEXT)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  w lookaside.watched;
+  relation OID;
+BEGIN
+  FOR w IN SELECT * FROM lookaside.watched ORDER BY lookaside.watched.label LOOP
+    label := w.label;
+    problem := NULL;
+    remedy := lookaside.watch_statement(w);
+    relation := to_regclass(format('%I.%I', w.table_schema, w.table_name));
+    IF relation IS NULL THEN
+      problem := format('There is no table %I.%I', w.table_schema, w.table_name);
+      remedy := format('SELECT lookaside.forget(%L)', w.label);
+    ELSE
+      BEGIN
+        PERFORM lookaside.watch_table(relation, w.columns, w.key, w.matter, 2);
+      EXCEPTION WHEN OTHERS THEN
+        problem := SQLERRM;
+      END;
+    END IF;
+    IF problem IS NULL AND EXISTS (SELECT 1 FROM pg_subscription_rel s WHERE s.srrelid IN (SELECT lookaside.family(relation))) THEN
+      problem := format('%I.%I is written to by a subscription, whose changes fire no trigger of a statement', w.table_schema, w.table_name);
+      remedy := 'Watch it where it is published';
+    END IF;
+    IF problem IS NOT NULL THEN RETURN NEXT; END IF;
+  END LOOP;
+END $$`,
+];

@@ -1,0 +1,115 @@
+/**
+ * Bringing the SQL of the change feed into a database.
+ *
+ * @module
+ */
+import type { ChangesDatabase, Query } from "./database.ts";
+import { changesStatements, changesVersion } from "./schema.ts";
+import { type Clock, sleep, systemClock } from "./runtime.ts";
+import { sqlStateOf } from "./_sqlstate.ts";
+
+/** Those who install at once go one by one. Any number that no other program uses ("look"). */
+const INSTALL_LOCK = 0x6c6f6f6b;
+/** Whoever waits for a lock has others wait behind it. */
+const LOCK_TIMEOUT_MS = 500;
+const TRIES_MAX = 20;
+const RETRY_MS = 250;
+/** A lock that was not to be had in time, and a deadlock. */
+const LOCKED = /^(55P03|40P01)$/;
+
+/** Options of {@linkcode installChanges}. */
+export interface InstallOptions {
+  /** A role that may then relay, and do nothing else with the schema. */
+  readonly service?: string;
+  /** Time. Default: the system's. */
+  readonly clock?: Clock;
+}
+
+/** A watched table that is not as it should be. */
+export interface WatchProblem {
+  /** The label of the table. */
+  readonly label: string;
+  /** What is wrong. */
+  readonly problem: string;
+  /** The statement, or the deed, that puts it right. */
+  readonly remedy: string;
+}
+
+/**
+ * Makes sure that the database has the schema `lookaside` of this version or a later one, and that what is
+ * watched is watched by it. Runs again without an effect, and without a lock on any table of yours.
+ *
+ * Needs CREATE on the database once. Answers what is left to do by hand.
+ *
+ * @throws {Error} The schema belongs to another role, or Postgres refuses.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { installChanges } from "@lookaside/changes";
+ *
+ * const query = (sql: string) =>
+ *   Promise.resolve(sql.includes("lookaside.installed") ? [{ version: 9999 }] : []) as Promise<never[]>;
+ * const database = { query, transaction: (run: (q: typeof query) => Promise<never>) => run(query) };
+ * assert.deepEqual(await installChanges(database), []); // a later version is there
+ * ```
+ */
+export async function installChanges(
+  database: ChangesDatabase,
+  { service, clock = systemClock }: InstallOptions = {},
+): Promise<WatchProblem[]> {
+  for (let failures = 0;;) {
+    try {
+      if (await versionOf(database.query) < changesVersion) await database.transaction(install);
+      break;
+    } catch (error) {
+      if (!LOCKED.test(sqlStateOf(error)) || ++failures === TRIES_MAX) throw error;
+      await sleep(clock, RETRY_MS);
+    }
+  }
+  if (service !== undefined) {
+    await database.query("SELECT lookaside.admit($1::TEXT::REGROLE)", [service]);
+  }
+  return await checkWatched(database);
+}
+
+/**
+ * Puts right what has become of the watched tables: partitions that were made since, columns that were
+ * renamed, triggers that were dropped. Answers what it may not or cannot.
+ */
+export async function checkWatched(database: ChangesDatabase): Promise<WatchProblem[]> {
+  return await database.query<WatchProblem>("SELECT label, problem, remedy FROM lookaside.check()");
+}
+
+/** The version that is installed; 0: none is. */
+async function versionOf(query: Query): Promise<number> {
+  const [found] = await query<{ there: boolean }>(
+    `SELECT EXISTS (
+       SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname = 'lookaside' AND c.relname = 'installed'
+     ) AS there`,
+  );
+  if (found?.there !== true) return 0;
+  const [row] = await query<{ version: number }>("SELECT version FROM lookaside.installed");
+  return row?.version ?? 0;
+}
+
+async function install(query: Query): Promise<void> {
+  await query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+  await query(`SELECT pg_advisory_xact_lock(${INSTALL_LOCK})`);
+  if (await versionOf(query) >= changesVersion) return;
+  const [server] = await query<{ encoding: string; refusal: string | null }>(
+    `SELECT getdatabaseencoding() AS encoding, (
+       SELECT 'it belongs to ' || nspowner::REGROLE FROM pg_namespace
+       WHERE nspname = 'lookaside' AND NOT pg_has_role(nspowner, 'USAGE')
+     ) AS refusal`,
+  );
+  if (server !== undefined && server.refusal !== null) {
+    throw new Error(`Cannot install into the schema lookaside: ${server.refusal}`);
+  }
+  // Names are hashes of UTF-8, and a conversion may fail where the write did not.
+  if (server !== undefined && !/^(UTF8|SQL_ASCII)$/.test(server.encoding)) {
+    throw new Error(`Cannot watch a database in ${server.encoding}: it has to be in UTF8`);
+  }
+  for (const statement of changesStatements) await query(statement);
+}

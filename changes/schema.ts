@@ -1,0 +1,49 @@
+/**
+ * The SQL of the change feed: what every committed change of a watched table leaves behind, in the
+ * writer's own transaction, whoever the writer is.
+ *
+ * @module
+ */
+import { cleaningSql, tablesSql } from "./_tables_sql.ts";
+import { triggersSql } from "./_triggers_sql.ts";
+import { watchSql } from "./_watch_sql.ts";
+
+/** The version of {@linkcode changesSql}: one more with each change of it. */
+export const changesVersion = 1;
+
+/**
+ * Its statements. Each may run again, in a schema of an earlier version.
+ *
+ * Whoever runs them owns the schema and runs what the triggers do. Nobody else may do anything in it but
+ * who was admitted.
+ */
+export const changesStatements: readonly string[] = [
+  "CREATE SCHEMA IF NOT EXISTS lookaside",
+  "REVOKE ALL ON SCHEMA lookaside FROM PUBLIC",
+  ...tablesSql,
+  ...triggersSql,
+  ...watchSql,
+  ...cleaningSql,
+  // What a role needs to relay, and nothing else: SELECT lookaside.admit('my_service').
+  `CREATE OR REPLACE FUNCTION lookaside.admit(service REGROLE) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA lookaside TO %s', service);
+  EXECUTE format('GRANT SELECT ON lookaside.outbox, lookaside.watched, lookaside.installed TO %s', service);
+  EXECUTE format('GRANT SELECT, INSERT, DELETE ON lookaside.looks, lookaside.done TO %s', service);
+  EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON lookaside.caches, lookaside.writers TO %s', service);
+  EXECUTE format('GRANT SELECT, UPDATE ON SEQUENCE lookaside.doorbell TO %s', service);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION lookaside.check(), lookaside.clean(), lookaside.plain(TEXT), '
+    'lookaside.plain_sql(TEXT), lookaside.hashed_sql(TEXT) TO %s', service);
+END $$`,
+  "REVOKE ALL ON ALL TABLES IN SCHEMA lookaside FROM PUBLIC",
+  "REVOKE ALL ON ALL SEQUENCES IN SCHEMA lookaside FROM PUBLIC",
+  "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA lookaside FROM PUBLIC",
+  `INSERT INTO lookaside.installed (version) VALUES (${changesVersion})
+ON CONFLICT (only_one) DO UPDATE SET version = excluded.version`,
+];
+
+/** The statements as one text, for psql. */
+export const changesSql: string = `BEGIN;\nSET LOCAL lock_timeout = '2s';\n\n${
+  changesStatements.join(";\n\n")
+};\n\nCOMMIT;\n`;
