@@ -10,6 +10,10 @@ export interface CatchUpOptions {
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** Tells one life of the server from the next: differs after a restart or failover. */
   readonly identity: () => Promise<string>;
+  /** Answers the life of the server that whoever shares it has caught up with, as the server has it. */
+  readonly remembered: () => Promise<string | null>;
+  /** Has the server remember that it was caught up with in this life. */
+  readonly remember: (identity: string) => Promise<void>;
   /** Called when an attempt fails. */
   readonly onError: (error: unknown) => void;
   /** Called when the server turns out to be another one, before it may be read. */
@@ -25,6 +29,16 @@ export interface CatchUpOptions {
  * ```text
  * 1. Redis acknowledges a delete, dies before it reaches the disk, and restarts with the old value
  * 2. reader: GET key -> the value that was invalidated
+ * ```
+ *
+ * Whoever joins a server does not apply again what those before have applied again in the same life of it:
+ * that would invalidate what they have cached since. The server itself remembers the life, so one that
+ * restarts with an older copy of its data names a life that is over. Whoever comes from another server does:
+ *
+ * ```text
+ * 1. A moves to the new primary, applies again what was applied, and has the server remember that
+ * 2. B applies a change to the old primary, which acknowledges it
+ * 3. B moves: what it applied at 2 is on no server
  * ```
  */
 export class CatchUp {
@@ -55,10 +69,13 @@ export class CatchUp {
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         const identity = await this.#options.identity();
-        const replay = identity !== this.#identity;
+        const moved = this.#identity !== undefined && identity !== this.#identity;
+        const replay = moved ||
+          this.#identity === undefined && await this.#options.remembered() !== identity;
         await this.#options.task({ replay });
+        if (replay) await this.#options.remember(identity);
         if (attempt !== this.#attempt) return;
-        if (replay && this.#identity !== undefined) this.#options.onMoved();
+        if (moved) this.#options.onMoved();
         this.#identity = identity;
         this.#coherence.believe();
         this.#options.onDone(replay);

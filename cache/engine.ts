@@ -172,6 +172,9 @@ export class Engine implements CacheServer, EngineFigures {
     return new CatchUp(runtime, this.#parts.coherence, {
       task: async ({ replay }) => await task?.({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
+      // Who applies nothing can tell the others nothing.
+      remembered: async () => task && await this.redis?.remembered() || null,
+      remember: async (identity) => task && await this.redis?.remember(identity),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
       onMoved: () => this.redis?.followAnew(),
       onDone: (replayed) => emit({ type: "caught-up", server, replayed }),

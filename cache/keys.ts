@@ -9,9 +9,10 @@
 
 /**
  * What a Redis key of this cache holds: the value, its lease, or the version of a tag; and, under the
- * root tag's name, the read counts and the mark of their last decay.
+ * root tag's name, the read counts, the mark of their last decay, and the life of the server that was caught
+ * up with.
  */
-export type KeyPart = "" | ":lease" | ":tag" | ":popular" | ":decayed";
+export type KeyPart = "" | ":lease" | ":tag" | ":popular" | ":decayed" | ":caught-up";
 
 /** The longest logical key or tag, in UTF-16 code units. */
 export const KEY_LENGTH_MAX = 200;

@@ -235,9 +235,20 @@ export class RedisStore implements Store, SharedCounts {
       if (!/^role:master/m.test(replication)) {
         throw new Error("Cannot believe Redis: it is a replica");
       }
-      return runId;
+      // A primary that was a replica for a while has another's data since, and a new one of these.
+      const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
+      return `${runId}/${history}`;
     });
     return (await Promise.all(lives)).sort().join(" ");
+  }
+
+  remembered(): Promise<string | null> {
+    return this.#send("get", () => this.#client.get(this.#keyspace.of(ROOT_TAG, ":caught-up")));
+  }
+
+  async remember(identity: string): Promise<void> {
+    const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
+    await this.#send("set", () => this.#client.set(key, identity));
   }
 
   async info(): Promise<StoreInfo> {

@@ -53,12 +53,12 @@ export function isValidChange({ op, id, name, email, bio }: UserChange): boolean
 /** Whether a key of Redis is one that valid requests make. */
 export function isKnownKey(prefix: string, key: string): boolean {
   const [, version, name = "", part = ""] =
-    /^([0-9]+):\{([^{}]*)\}(|:lease|:tag|:popular|:decayed)$/.exec(
+    /^([0-9]+):\{([^{}]*)\}(|:lease|:tag|:popular|:decayed|:caught-up)$/.exec(
       key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
     ) ?? [];
   if (version === undefined) return false;
   if (part === ":tag") return ["*", "users", "users:list"].includes(name);
-  if (part === ":popular" || part === ":decayed") return name === "*";
+  if ([":popular", ":decayed", ":caught-up"].includes(part)) return name === "*";
   return isKnownName(name);
 }
 

@@ -29,7 +29,7 @@ describe("assertKey()", () => {
 });
 
 describe("Keyspace", () => {
-  const parts: readonly KeyPart[] = ["", ":lease", ":tag", ":popular", ":decayed"];
+  const parts: readonly KeyPart[] = ["", ":lease", ":tag", ":popular", ":decayed", ":caught-up"];
 
   it("takes apart what it made, for every usable key", () => {
     const keyspace = new Keyspace("la", 3);
