@@ -12,7 +12,7 @@ import { assertKey, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, LoadLimit } from "./load_limit.ts";
 import type { LoadPlan } from "./loads.ts";
-import type { Lookup } from "./lookup.ts";
+import type { Jsonify, Lookup } from "./lookup.ts";
 import type { MemoryEntry } from "./memory_tier.ts";
 import type { Inspection } from "./operations/inspection.ts";
 import { mostRead } from "./operations/popularity.ts";
@@ -27,7 +27,7 @@ import {
 import { type Runtime, systemRuntime, within } from "./runtime.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { Store } from "./store.ts";
-import { assertTags } from "./tags.ts";
+import { assertTag, assertTags } from "./tags.ts";
 import { placesOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
 
@@ -150,11 +150,11 @@ export class Cache implements AsyncDisposable {
    * assert.equal((await cache.get<{ name: string }>("user:1"))?.value()?.name, "Ada");
    * ```
    */
-  async get<T>(key: string): Promise<Lookup<T> | undefined> {
+  async get<T>(key: string): Promise<Lookup<Jsonify<T>> | undefined> {
     this.#assertOpen();
     assertKey(key);
     const startedAtMs = this.#startedAtMs();
-    const found = await this.#engineOf(key).reader.peek(key) as Lookup<T> | undefined;
+    const found = await this.#engineOf(key).reader.peek(key) as Lookup<Jsonify<T>> | undefined;
     if (found !== undefined) this.#observe(key, found, startedAtMs);
     return found;
   }
@@ -173,7 +173,7 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual([a?.value(), b], [1, undefined]);
    * ```
    */
-  getMany<T>(keys: readonly string[]): Promise<(Lookup<T> | undefined)[]> {
+  getMany<T>(keys: readonly string[]): Promise<(Lookup<Jsonify<T>> | undefined)[]> {
     return Promise.all(keys.map((key) => this.get<T>(key)));
   }
 
@@ -201,9 +201,13 @@ export class Cache implements AsyncDisposable {
    * assert.equal(second.value()?.queries, 1);
    * ```
    */
-  getOrLoad<T>(key: string, load: Loader<T>, options?: EntryOptions<T>): Promise<Lookup<T>> {
+  getOrLoad<T>(
+    key: string,
+    load: Loader<T>,
+    options?: EntryOptions<T>,
+  ): Promise<Lookup<Jsonify<T>>> {
     const held = this.#held(key);
-    if (held !== undefined) return held.answer as Promise<Lookup<T>>;
+    if (held !== undefined) return held.answer as Promise<Lookup<Jsonify<T>>>;
     return this.#readOrLoad(key, load, options);
   }
 
@@ -228,15 +232,18 @@ export class Cache implements AsyncDisposable {
     keys: readonly string[],
     loadMissing: BatchLoader<T>,
     options: EntryOptions<T> = {},
-  ): Promise<Lookup<T>[]> {
+  ): Promise<Lookup<Jsonify<T>>[]> {
     const unique = [...new Set(keys)];
     const wiring = { limit: this.#limit, clock: this.#runtime.clock };
     const batch = new LoadBatch<T>(wiring, loadMissing, unique);
-    const lookups = new Map<string, Lookup<T>>();
+    const lookups = new Map<string, Lookup<Jsonify<T>>>();
     await Promise.all(unique.map(async (key) => {
       try {
         const plan = { load: () => batch.load(key), options };
-        lookups.set(key, this.#held(key)?.lookup as Lookup<T> ?? await this.#read<T>(key, plan));
+        lookups.set(
+          key,
+          this.#held(key)?.lookup as Lookup<Jsonify<T>> ?? await this.#read<T>(key, plan),
+        );
       } finally {
         batch.decided(key);
       }
@@ -288,6 +295,8 @@ export class Cache implements AsyncDisposable {
    * Invalidates keys: once it resolves, no read that begins later gets what was stored or being
    * loaded before. Call it after the write to the source of truth has been committed.
    *
+   * Takes keys or lists of keys.
+   *
    * @throws {TypeError} A key cannot be used; then nothing is invalidated.
    *
    * @example
@@ -304,12 +313,14 @@ export class Cache implements AsyncDisposable {
    * assert.equal(fresh.value()?.name, "Grace");
    * ```
    */
-  async delete(...keys: string[]): Promise<Invalidation> {
+  async delete(...keys: (string | readonly string[])[]): Promise<Invalidation> {
     this.#assertOpen();
-    for (const key of keys) assertKey(key);
-    if (this.#ring === undefined) return await this.#engines[0].delete(...keys);
-    const byEngine = Map.groupBy(keys, (key) => this.#engineOf(key));
-    return worstOf(await Promise.all([...byEngine].map(([engine, own]) => engine.delete(...own))));
+    const all = keys.flat();
+    for (const key of all) assertKey(key);
+    const byEngine = Map.groupBy(all, (key) => this.#engineOf(key));
+    return worstOf(
+      await Promise.all([...byEngine].map(([{ writer }, own]) => writer.delete(own))),
+    );
   }
 
   /**
@@ -327,11 +338,12 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual(await cache.getMany(["page:1", "page:2"]), [undefined, undefined]);
    * ```
    */
-  async invalidateTags(...tags: string[]): Promise<Invalidation> {
+  async invalidateTags(...tags: (string | readonly string[])[]): Promise<Invalidation> {
     this.#assertOpen();
-    assertTags(tags);
+    const all = tags.flat();
+    for (const tag of all) assertTag(tag);
     return worstOf(
-      await Promise.all(this.#engines.map((engine) => engine.invalidateTags(...tags))),
+      await Promise.all(this.#engines.map(({ writer }) => writer.invalidateTags(all))),
     );
   }
 
@@ -519,11 +531,11 @@ export class Cache implements AsyncDisposable {
     key: string,
     load: Loader<T>,
     options: EntryOptions<T> = {},
-  ): Promise<Lookup<T>> {
+  ): Promise<Lookup<Jsonify<T>>> {
     return this.#read(key, { load: () => this.#limit.run(load), options });
   }
 
-  async #read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup<T>> {
+  async #read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup<Jsonify<T>>> {
     this.#assertOpen();
     assertKey(key);
     assertEntryOptions(plan.options);
@@ -533,7 +545,7 @@ export class Cache implements AsyncDisposable {
     popularity.note(key);
     const lookup = await this.#limit.whileAway(() =>
       this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
-    ) as Lookup<T>;
+    ) as Lookup<Jsonify<T>>;
     this.#observe(key, lookup, startedAtMs);
     return lookup;
   }

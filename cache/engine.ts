@@ -55,13 +55,13 @@ export class Engine implements CacheServer, EngineFigures {
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
     const coherence = new Coherence(runtime.clock, lease);
     const held = new HeldTags(coherence);
-    this.memory = new MemoryTier({ settings, runtime, coherence, held, counters });
-    const store = shared ?? new LocalStore(runtime.clock, coherence, this.memory);
+    const parts = { settings, runtime, coherence, held, counters };
+    this.memory = new MemoryTier(parts);
+    const store = shared ?? new LocalStore(parts, this.memory);
     this.#parts = {
       ...wiring,
+      ...parts,
       server: this.name,
-      coherence,
-      held,
       memory: this.memory,
       store,
       stored: shared === undefined ? new TierCounters() : counters.redis,
@@ -128,7 +128,9 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** Closes every connection. */
   async close(): Promise<void> {
-    await this.#parts.pending.close();
+    const { pending, emit, server } = this.#parts;
+    const lost = await pending.close();
+    if (lost > 0) emit({ type: "invalidations-lost", server, count: lost });
     await this.#parts.store.close();
     this.#parts.waiters.wakeAll(); // they find the store closed, and may not load
   }

@@ -14,6 +14,7 @@ export type CacheEvent =
     readonly pending: boolean;
   }
   | { readonly type: "clear"; readonly pending: boolean }
+  | { readonly type: "invalidations-lost"; readonly server: string; readonly count: number }
   | { readonly type: "load-error"; readonly key: string; readonly error: unknown }
   | { readonly type: "refresh-error"; readonly key: string; readonly error: unknown }
   | { readonly type: "unreadable"; readonly key: string; readonly reason: string }

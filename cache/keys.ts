@@ -1,5 +1,5 @@
 /**
- * How logical keys become Redis keys: `{prefix}:{version}:` then the name in braces, then the part.
+ * Redis keys of logical keys: `{prefix}:{version}:` then the name in braces, then the part.
  *
  * The braces are a Redis Cluster hash tag: a value and its lease share one slot, so one script may
  * touch both.
@@ -8,9 +8,9 @@
  */
 
 /**
- * What a Redis key of this cache holds: the value, its lease, or the version of a tag; and, under the
- * root tag's name, the read counts, the mark of their last decay, and the life of the server that was caught
- * up with.
+ * The part of an entry or tag that a Redis key holds: the value, its lease, or the version of a tag; and,
+ * under the root tag's name, the read counts, the mark of their last decay, and the life of the server that
+ * was caught up with.
  */
 export type KeyPart = "" | ":lease" | ":tag" | ":popular" | ":decayed" | ":caught-up";
 
@@ -27,21 +27,22 @@ const FORBIDDEN = /[{}\u0000-\u001f\u007f]/;
  * surrogate pair: those have no UTF-8, and all would become the same Redis key.
  */
 export function assertKey(key: string): void {
-  if (
-    key.length === 0 || key.length > KEY_LENGTH_MAX || FORBIDDEN.test(key) || !key.isWellFormed()
-  ) {
-    throw new TypeError(
-      `Cannot use ${
-        JSON.stringify(key.slice(0, 40))
-      } as a key: 1 to ${KEY_LENGTH_MAX} characters, ` +
-        "no braces, no control characters",
-    );
-  }
+  if (typeof key === "string" && isKey(key)) return;
+  const shown = typeof key === "string" ? JSON.stringify(key.slice(0, 40)) : `the ${typeof key}`;
+  throw new TypeError(
+    `Cannot use ${shown} as a key: a string of 1 to ${KEY_LENGTH_MAX} characters, ` +
+      "no braces, no control characters",
+  );
+}
+
+function isKey(key: string): boolean {
+  return key.length > 0 && key.length <= KEY_LENGTH_MAX && !FORBIDDEN.test(key) &&
+    key.isWellFormed();
 }
 
 /** The Redis keys of one cache. */
 export class Keyspace {
-  /** What every key of this cache begins with. */
+  /** The beginning of every key of this cache. */
   readonly prefix: string;
   readonly #neighbours: readonly string[];
 

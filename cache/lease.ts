@@ -23,9 +23,25 @@
 
 import type { TagVersion } from "./entry.ts";
 
+const UNSTORABLE = "!";
+
 /** Makes the text of a lease: `nonce` must be one that nobody has used, and hold no space. */
 export function leaseOf(nonce: string, tags: readonly TagVersion[]): string {
   return `${nonce} ${tags.map((tag) => tag.version).join(",")}`;
+}
+
+/**
+ * Makes the text that stands in place of a lease while the value of its key cannot be stored: it is too
+ * large, or its time to live is over. Whoever finds it loads at once, where it would else wait for a
+ * holder that stores nothing, and then for the next one.
+ */
+export function unstorableMark(tags: readonly TagVersion[]): string {
+  return leaseOf(UNSTORABLE, tags);
+}
+
+/** Tells whether a text that stands in place of a lease is an {@linkcode unstorableMark}. */
+export function isUnstorable(holder: string): boolean {
+  return holder.startsWith(`${UNSTORABLE} `);
 }
 
 /** The part of a lease that tells under which tag versions it was taken. */
@@ -60,10 +76,10 @@ redis.call('DEL', KEYS[2])
 return 1
 `;
 
-/** KEYS: lease. ARGV: lease, cooldownMs. */
+/** KEYS: lease. ARGV: lease, its successor, for how many milliseconds (0: none). */
 export const RELEASE_LUA = `
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if tonumber(ARGV[2]) > 0 then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if ARGV[3] ~= '0' then return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return redis.call('DEL', KEYS[1])
 `;
 

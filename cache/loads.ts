@@ -1,16 +1,19 @@
 import { type Entry, jitteredTtlMs, type TagVersion } from "./entry.ts";
 import { LoadRejectedError } from "./errors.ts";
-import { leaseOf } from "./lease.ts";
+import { leaseOf, unstorableMark } from "./lease.ts";
 import { Lookup } from "./lookup.ts";
 import { durationMs, type EntryOptions } from "./options.ts";
 import type { EngineParts } from "./parts.ts";
 import { record } from "./stats.ts";
+import type { Successor } from "./store.ts";
 import { tagNames } from "./tags.ts";
 
 /** A value whose JSON takes more bytes than this is answered, but not stored. */
 export const VALUE_BYTES_MAX = 8_388_608;
-/** After a refresh failed, how long nobody tries again: the stale value serves meanwhile. */
+/** After a refresh failed, nobody tries again for this long: the stale value serves meanwhile. */
 const REFRESH_COOLDOWN_MS = 1_000;
+/** For this long after a value could not be stored, others load theirs beside each other. */
+const UNSTORABLE_MS = 2_000;
 
 /** How a read gets its value when no tier has it. */
 export interface LoadPlan<T> {
@@ -25,7 +28,7 @@ export interface LeasedLoad<T> {
   readonly plan: LoadPlan<T>;
   /** The tag versions that the lease was taken under. */
   readonly versions: readonly TagVersion[];
-  /** How long nobody should try again if it fails. */
+  /** For this long nobody should try again if it fails. */
   readonly cooldownMs: number;
 }
 
@@ -72,7 +75,8 @@ export class Loads {
         (entry) => this.#fill(key, lease, entry),
         () => {
           this.#land(key, flight); // a reader that asks from here on must not be given this failure
-          return this.release(key, lease, job.cooldownMs);
+          const cooldown = { text: lease, ms: job.cooldownMs };
+          return this.release(key, lease, job.cooldownMs > 0 ? cooldown : undefined);
         },
       ).finally(() => this.#land(key, flight)),
     );
@@ -99,10 +103,10 @@ export class Loads {
   }
 
   /** Gives a lease back. Never rejects: where it can't be now, that is owed. */
-  async release(key: string, lease: string, cooldownMs: number): Promise<void> {
+  async release(key: string, lease: string, successor?: Successor): Promise<void> {
     const { store, pending } = this.#parts;
     try {
-      await store.release(key, lease, cooldownMs);
+      await store.release(key, lease, successor);
     } catch (_error) {
       // A server that hung may even grant the lease when it goes on, and all would wait for a holder
       // that has long given up.
@@ -174,7 +178,10 @@ export class Loads {
   async #fill(key: string, lease: string, entry: Entry): Promise<void> {
     const { store, runtime, counters, emit } = this.#parts;
     const ttlMs = entry.staleUntilMs - runtime.clock.now();
-    if (ttlMs <= 0 || isTooLarge(entry)) return this.release(key, lease, 0);
+    if (ttlMs <= 0 || isTooLarge(entry)) {
+      const unstorable = { text: unstorableMark(entry.tags), ms: UNSTORABLE_MS };
+      return this.release(key, lease, store.source === "redis" ? unstorable : undefined);
+    }
     try {
       if (await store.fill(key, lease, entry)) {
         emit({ type: "fill", key, ttlMs, costMs: entry.costMs });
@@ -185,7 +192,7 @@ export class Loads {
     } catch (_error) {
       // Stored or not, the value under the key is valid: the lease decided. If the lease still stands,
       // nobody should wait for its holder.
-      await this.release(key, lease, 0);
+      await this.release(key, lease);
     }
   }
 }

@@ -1,10 +1,8 @@
 import { LRUCache } from "lru-cache";
 import type { Entry } from "./entry.ts";
 import { stampOf } from "./lease.ts";
-import type { MemoryTier } from "./memory_tier.ts";
-import type { Coherence } from "./coherence.ts";
-import type { Clock } from "./runtime.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "./store.ts";
+import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
 
 /** Versions of tags that nobody may be using any more. Without one, a tag counts as changed. */
 const TAGS_MAX = 10_000;
@@ -23,16 +21,14 @@ interface LocalLease {
  */
 export class LocalStore implements Store {
   readonly source = "memory";
-  readonly #clock: Clock;
-  readonly #coherence: Coherence;
+  readonly #parts: MemoryParts;
   readonly #values: MemoryTier;
   readonly #leases = new Map<string, LocalLease>();
   readonly #tags = new LRUCache<string, string>({ max: TAGS_MAX });
   #leasesMax = LEASES_MIN;
 
-  constructor(clock: Clock, coherence: Coherence, values: MemoryTier) {
-    this.#clock = clock;
-    this.#coherence = coherence;
+  constructor(parts: MemoryParts, values: MemoryTier) {
+    this.#parts = parts;
     this.#values = values;
   }
 
@@ -55,22 +51,20 @@ export class LocalStore implements Store {
 
   fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     if (this.#leaseOn(key) !== lease) return Promise.resolve(false);
-    this.#leases.delete(key);
-    this.#values.install(key, entry, this.#coherence.epoch(key));
+    this.#install(key, entry);
     return Promise.resolve(true);
   }
 
-  release(key: string, lease: string, cooldownMs: number): Promise<void> {
+  release(key: string, lease: string, successor?: Successor): Promise<void> {
     if (this.#leaseOn(key) !== lease) return Promise.resolve();
-    if (cooldownMs > 0) this.#setLease(key, lease, cooldownMs);
+    if (successor !== undefined) this.#setLease(key, successor.text, successor.ms);
     else this.#leases.delete(key);
     return Promise.resolve();
   }
 
   set(key: string, entry: Entry): Promise<void> {
-    this.#leases.delete(key);
     this.#values.drop([key]);
-    this.#values.install(key, entry, this.#coherence.epoch(key));
+    this.#install(key, entry);
     return Promise.resolve();
   }
 
@@ -104,21 +98,32 @@ export class LocalStore implements Store {
     return Promise.resolve();
   }
 
+  #install(key: string, entry: Entry): void {
+    const { coherence, held } = this.#parts;
+    this.#leases.delete(key);
+    for (const { name, version } of entry.tags) {
+      if (this.#tags.get(name) === version) held.hold(name, version);
+    }
+    this.#values.install(key, entry, coherence.epoch(key));
+  }
+
   #leaseOn(key: string): string | undefined {
     const lease = this.#leases.get(key);
-    return lease !== undefined && this.#clock.monotonicNow() < lease.untilMs
-      ? lease.text
-      : undefined;
+    return lease !== undefined && this.#nowMs() < lease.untilMs ? lease.text : undefined;
   }
 
   #setLease(key: string, text: string, leaseMs: number): void {
-    const nowMs = this.#clock.monotonicNow();
+    const nowMs = this.#nowMs();
     this.#leases.set(key, { text, untilMs: nowMs + leaseMs });
     if (this.#leases.size <= this.#leasesMax) return;
     for (const [name, { untilMs }] of this.#leases) {
       if (untilMs <= nowMs) this.#leases.delete(name);
     }
     this.#leasesMax = Math.max(LEASES_MIN, 2 * this.#leases.size);
+  }
+
+  #nowMs(): number {
+    return this.#parts.runtime.clock.monotonicNow();
   }
 }
 

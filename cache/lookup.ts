@@ -2,12 +2,31 @@
 export type Source = "memory" | "redis" | "load";
 
 /**
+ * A type as JSON brings it back: a `Date` is a string, a `Map` an empty object, a method is gone.
+ * `unknown` and `any` stay what they are.
+ */
+export type Jsonify<T> = unknown extends T ? T
+  : T extends { toJSON(): infer J } ? Jsonify<J>
+  : T extends string | number | boolean | null ? T
+  : T extends undefined | symbol | bigint | ((...args: never[]) => unknown) ? never
+  : T extends ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> ? Record<string, never>
+  : T extends readonly unknown[] ? {
+      // In a list JSON has `null` for a value that it leaves out elsewhere.
+      [I in keyof T]: [Jsonify<T[I]>] extends [never] ? null
+        : Jsonify<T[I]> | (undefined extends T[I] ? null : never);
+    }
+  : T extends object ? {
+      [K in keyof T as [Jsonify<T[K]>] extends [never] ? never : Exclude<K, symbol>]: Jsonify<T[K]>;
+    }
+  : T;
+
+/**
  * The answer to one read: the value as JSON text, and where it came from.
  *
  * A lookup is immutable and may be shared by many callers, so {@linkcode Lookup.value} parses the
  * text anew for each. A server that passes JSON on need never parse it: it writes `text`.
  *
- * @typeParam T The shape of the value.
+ * @typeParam T The shape of the value, as JSON brings it back.
  *
  * @example
  * ```ts

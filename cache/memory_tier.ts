@@ -9,7 +9,7 @@ import type { Stored } from "./store.ts";
 import type { HeldTag, HeldTags } from "./tags.ts";
 
 /** Bytes that an entry takes besides its key, text and tags: measured, see the test of the bound. */
-const ENTRY_OVERHEAD_BYTES = 800;
+const ENTRY_OVERHEAD_BYTES = 600;
 const TAG_REFERENCE_BYTES = 8;
 
 /** An entry in memory, with everything a hit needs ready-made. Times are monotonic milliseconds. */

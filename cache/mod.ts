@@ -37,7 +37,7 @@ export type { HeldEntry, Inspection } from "./operations/inspection.ts";
 export type { StoreInfo } from "./operations/server_info.ts";
 export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./load_limit.ts";
-export { Lookup, type Source } from "./lookup.ts";
+export { type Jsonify, Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
 export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";

@@ -60,12 +60,17 @@ export class PendingInvalidations {
     this.#owe(this.#tags, tags);
   }
 
-  /** Stops trying. What is still owed is lost to the store, and its TTL is the backstop. */
-  async close(): Promise<void> {
+  /**
+   * Tries once more, and no more. Answers how many keys and tags the store has not taken: they are lost to
+   * it, and their time to live is the backstop.
+   */
+  async close(): Promise<number> {
     this.#closed = true;
     this.#timer?.cancel();
     this.#timer = undefined;
     await this.#draining;
+    await this.#drain();
+    return this.size;
   }
 
   #owe(owed: Set<string>, names: readonly string[]): void {
@@ -94,7 +99,7 @@ export class PendingInvalidations {
 
   /** Resolves when nothing is owed, or the store has refused. */
   async #drain(): Promise<void> {
-    while (this.size > 0 && !this.#closed) {
+    while (this.size > 0) {
       const keys = [...this.#keys].slice(0, BATCH_MAX);
       const tags = [...this.#tags].slice(0, BATCH_MAX);
       // Taken out before the command is sent: the same key may be owed again while it is under way,

@@ -1,5 +1,5 @@
 import { earlyRefreshGapMs, type Entry, entryMark, type TagVersion } from "./entry.ts";
-import { leaseOf } from "./lease.ts";
+import { isUnstorable, leaseOf } from "./lease.ts";
 import type { LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
 import type { EngineParts } from "./parts.ts";
@@ -135,6 +135,7 @@ export class Reader {
         const acquired = await store.acquire(key, lease, { leaseMs, seen });
         if (coherence.storeTrust() !== trust) break;
         if (acquired.stored === null) {
+          if (isUnstorable(acquired.holder)) return undefined;
           return this.#loadOrJoin(key, acquired.holder, { lease, plan, versions });
         }
         found = await this.#judge(key, acquired.stored, { epoch, read: undefined });
@@ -143,7 +144,7 @@ export class Reader {
       // The store may die: the database answers, and nothing is stored.
     }
     // Perhaps only the reply was lost, and the lease stands: nobody should wait for its holder.
-    if (lease !== "") this.#parts.track(this.#loads.release(key, lease, 0));
+    if (lease !== "") this.#parts.track(this.#loads.release(key, lease));
     return undefined;
   }
 

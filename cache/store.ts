@@ -20,8 +20,8 @@ export interface Store {
   acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired>;
   /** Stores an entry if and only if `lease` still stands, and ends it. Answers whether it stood. */
   fill(key: string, lease: string, entry: Entry): Promise<boolean>;
-  /** Ends `lease` if it stands: at once, or `cooldownMs` from now so that nobody loads till then. */
-  release(key: string, lease: string, cooldownMs: number): Promise<void>;
+  /** Ends `lease` if it stands; its successor, if there is one, takes its place. */
+  release(key: string, lease: string, successor?: Successor): Promise<void>;
   /** Stores an entry and ends any lease, as one step. */
   set(key: string, entry: Entry): Promise<void>;
   /** Removes values and leases: each key as one step. */
@@ -62,6 +62,12 @@ export interface Acquired {
   readonly holder: string;
   /** A value that the caller has not seen yet: no lease was taken. */
   readonly stored: Stored | null;
+}
+
+/** A text that takes the place of a lease for some time. */
+export interface Successor {
+  readonly text: string;
+  readonly ms: number;
 }
 
 /** The sink of an invalidation feed (Redis: `CLIENT TRACKING`). */

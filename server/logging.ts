@@ -77,6 +77,11 @@ export function cacheEventLogger(logger: Logger): (event: CacheEvent) => void {
         return logger.debug("delete tags {tags}", pick(event));
       case "clear":
         return logger.info("clear", pick(event));
+      case "invalidations-lost":
+        return logger.error(
+          "{count} invalidations are lost: Redis has not taken them",
+          pick(event),
+        );
       case "load-error":
         return logger.debug("Cannot load {key}: {error}", pick(event));
       case "refresh-error":

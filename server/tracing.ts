@@ -9,6 +9,7 @@ import {
   type BatchLoader,
   Cache,
   type EntryOptions,
+  type Jsonify,
   type Loader,
   type Lookup,
 } from "../cache/mod.ts";
@@ -23,7 +24,7 @@ export class TracedCache extends Cache {
     key: string,
     load: Loader<T>,
     options?: EntryOptions<T>,
-  ): Promise<Lookup<T>> {
+  ): Promise<Lookup<Jsonify<T>>> {
     const traced: Loader<T> = (...args) =>
       spanned("load", { attributes: { "lookaside.key": key } }, () => load(...args));
     return spanned("look-up", { attributes: { "lookaside.key": key } }, async (span) => {
@@ -37,7 +38,7 @@ export class TracedCache extends Cache {
     keys: readonly string[],
     loadMissing: BatchLoader<T>,
     options?: EntryOptions<T>,
-  ): Promise<Lookup<T>[]> {
+  ): Promise<Lookup<Jsonify<T>>[]> {
     const traced: BatchLoader<T> = (missing, ...rest) =>
       spanned(
         "load",

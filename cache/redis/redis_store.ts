@@ -13,7 +13,7 @@ import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_error
 import type { Runtime } from "../runtime.ts";
 import { Script, type ScriptArguments } from "./scripts.ts";
 import { addressText, type Client, type Servers } from "../topologies/servers.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../store.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { ROOT_TAG } from "../tags.ts";
 
 /** A named tag that nobody changes for a day is forgotten, and its entries with it. */
@@ -116,9 +116,10 @@ export class RedisStore implements Store, SharedCounts {
     return stored === 1;
   }
 
-  async release(key: string, lease: string, cooldownMs: number): Promise<void> {
+  async release(key: string, lease: string, successor?: Successor): Promise<void> {
     const keys = [this.#keyspace.of(key, ":lease")];
-    await this.#script("release", RELEASE, { keys, values: [lease, cooldownMs] });
+    const values = [lease, successor?.text ?? "", Math.ceil(successor?.ms ?? 0)];
+    await this.#script("release", RELEASE, { keys, values });
   }
 
   async set(key: string, entry: Entry): Promise<void> {

@@ -36,6 +36,17 @@ export function describeWrites(open: Open): void {
     assertEquals(await cache.delete(), "applied");
   });
 
+  it("delete() and invalidateTags() take lists, of any length", async () => {
+    await using cache = await open();
+    const keys = Array.from({ length: 50 }, (_, i) => `k${i}`);
+    for (const key of keys) await cache.set(key, 1, { tags: [`tag of ${key}`] });
+    assertEquals(await cache.delete(keys.slice(0, 20), "k20"), "applied");
+    const found = await cache.getMany(keys);
+    assertEquals(found.filter((lookup) => lookup !== undefined).length, 29);
+    assertEquals(await cache.invalidateTags(keys.map((key) => `tag of ${key}`)), "applied");
+    assertEquals(await cache.get("k30"), undefined);
+  });
+
   it("delete() voids the load under way: its callers are answered, nothing is stored", async () => {
     await using cache = await open();
     const select = Promise.withResolvers<number>();

@@ -22,6 +22,15 @@ describe("assertKey()", () => {
     }
   });
 
+  it("names the type of a key that is none", () => {
+    const numbered: { readonly key: string } = JSON.parse('{ "key": 42 }');
+    assertThrows(
+      () => assertKey(numbered.key),
+      TypeError,
+      "Cannot use the number as a key: a string",
+    );
+  });
+
   it("quotes no more of a bad key than a log line bears", () => {
     const error = assertThrows(() => assertKey("x".repeat(1_000_000)), TypeError);
     assertEquals(error.message.length < 200, true);

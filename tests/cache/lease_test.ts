@@ -203,6 +203,33 @@ describe("Cache, loading under a lease", () => {
     await cache.close();
   });
 
+  it("lets instances load beside each other when a value cannot be stored", async () => {
+    const { runtime, server, a, b } = await openTwo();
+    const select = Promise.withResolvers<number>();
+    const load = () => Promise.resolve(2);
+    const first = a.getOrLoad("k", () => select.promise, { ttlMs: 0 });
+    await settle();
+    const second = b.getOrLoad("k", load, { ttlMs: 0 }); // waits for the first
+    await settle();
+    assertEquals(b.stats().loads, 0);
+    select.resolve(1);
+    await settle();
+    const never = a.getOrLoad("k", () => new Promise<number>(() => {}), { ttlMs: 0 });
+    never.catch(() => {
+      // Closing aborts it.
+    });
+    assertEquals([(await first).value(), (await second).value()], [1, 2]);
+    assertEquals((await b.getOrLoad("k", load)).value(), 2); // whatever the first one does
+    await runtime.clock.advance(2_000);
+    await b.getOrLoad("k", load);
+    await settle();
+    assertEquals((await b.get("k"))?.value(), 2); // stored again
+    assertEquals(server.leases(), []);
+    const closing = Promise.all([a.close(), b.close()]);
+    await runtime.clock.advance(1_000);
+    await closing;
+  });
+
   it("gives its leases back when it closes in mid-load", async () => {
     const { runtime, server, a, b } = await openTwo();
     const reading = a.getOrLoad("k", () => new Promise<number>(() => {}));

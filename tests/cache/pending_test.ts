@@ -38,6 +38,18 @@ class Recorder {
 }
 
 describe("PendingInvalidations", () => {
+  it("tries once more when it is closed, and tells how much is lost", async () => {
+    for (const down of [true, false]) {
+      const recorder = new Recorder();
+      recorder.pending.addKeys(["a", "b"]);
+      recorder.pending.addTags(["t"]);
+      recorder.down = down;
+      assertEquals(await recorder.pending.close(), down ? 3 : 0);
+      assertEquals(recorder.sent, down ? ["keys a,b"] : ["keys a,b", "tags t"]);
+      assertEquals(recorder.runtime.clock.timers, 0);
+    }
+  });
+
   it("tries what is owed again until it is taken, less and less often", async () => {
     const { pending, runtime, sent, ...recorder } = new Recorder();
     void recorder;
@@ -103,14 +115,13 @@ describe("PendingInvalidations", () => {
     await recorder.pending.close();
   });
 
-  it("close() stops trying", async () => {
+  it("tries no more once it is closed", async () => {
     const { pending, runtime, sent } = new Recorder();
     pending.addKeys(["a"]);
     await pending.close();
-    assertEquals(runtime.clock.timers, 0);
     pending.addKeys(["b"]);
     await runtime.clock.advance(10_000);
-    assertEquals(sent, []);
+    assertEquals([sent, runtime.clock.timers], [["keys a"], 0]);
   });
 
   it("lets nothing be kept in memory while it owes, nor what was read meanwhile", async () => {

@@ -1,4 +1,4 @@
-import { Cache, type Invalidation, Lookup } from "../../cache/mod.ts";
+import { Cache, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
 import type { User, UserFields } from "../../db/users.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
 import type { UsersRepository } from "../../routes/users.ts";
@@ -99,7 +99,7 @@ export class WatchedCache {
     this.calls.push(`getOrLoad ${args[0]}`);
     if (this.lookup !== undefined) {
       const { source, text, freshUntilMs, stale } = this.lookup;
-      return Promise.resolve(new Lookup<T>(source, text, freshUntilMs, stale));
+      return Promise.resolve(new Lookup<Jsonify<T>>(source, text, freshUntilMs, stale));
     }
     return this.#cache.getOrLoad<T>(...args);
   };

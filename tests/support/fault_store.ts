@@ -1,5 +1,12 @@
 import type { Entry } from "../../cache/entry.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../../cache/store.ts";
+import type {
+  Acquired,
+  AcquireOptions,
+  FeedListener,
+  Store,
+  Stored,
+  Successor,
+} from "../../cache/store.ts";
 
 /** When a call fails: before it takes effect, or after, so that its caller can't tell. */
 export type FaultKind = "before" | "after";
@@ -51,8 +58,8 @@ export class FaultStore implements Store {
     return this.#call("fill", () => this.#inner.fill(key, lease, entry));
   }
 
-  release(key: string, lease: string, cooldownMs: number): Promise<void> {
-    return this.#call("release", () => this.#inner.release(key, lease, cooldownMs));
+  release(key: string, lease: string, successor?: Successor): Promise<void> {
+    return this.#call("release", () => this.#inner.release(key, lease, successor));
   }
 
   set(key: string, entry: Entry): Promise<void> {

@@ -2,7 +2,14 @@ import { Buffer } from "node:buffer";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../../cache/entry.ts";
 import { Keyspace } from "../../cache/keys.ts";
 import type { Clock } from "../../cache/runtime.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored } from "../../cache/store.ts";
+import type {
+  Acquired,
+  AcquireOptions,
+  FeedListener,
+  Store,
+  Stored,
+  Successor,
+} from "../../cache/store.ts";
 import { type Gate, SimulatedFeed } from "./simulated_feed.ts";
 
 /** Options of a {@linkcode SimulatedServer}. */
@@ -195,14 +202,14 @@ export class SimulatedStore implements Store {
     });
   }
 
-  release(key: string, lease: string, cooldownMs: number): Promise<void> {
+  release(key: string, lease: string, successor?: Successor): Promise<void> {
     const { clock } = this.#wiring;
     return this.#call("release", key, (server, keys) => {
       const redisKey = keys.of(key, ":lease");
       if (server.read(redisKey)?.text !== lease) return;
-      const expiresAtMs = clock.monotonicNow() + cooldownMs;
-      if (cooldownMs > 0) server.write(redisKey, { text: lease, expiresAtMs });
-      else server.remove(redisKey);
+      if (successor === undefined) return server.remove(redisKey);
+      const expiresAtMs = clock.monotonicNow() + successor.ms;
+      server.write(redisKey, { text: successor.text, expiresAtMs });
     });
   }
 
