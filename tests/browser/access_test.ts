@@ -1,11 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { chromiumPath } from "../../tools/servers/chromium.ts";
 import { becomesLive, focused, openDashboard, startStage, tile } from "./_dashboard_page.ts";
 
 const TOKEN = "correct-horse-battery";
 
-describe("the dashboard of a guarded service", { ignore: chromiumPath === undefined }, () => {
+describe("the dashboard of a guarded service", () => {
   it("asks for the token, keeps it for this tab alone, and shows nothing without it", async () => {
     await using stage = await startStage(5, { ADMIN_TOKEN: TOKEN });
     const { service, browser } = stage;

@@ -2,13 +2,12 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
-import { chromiumPath } from "../../tools/servers/chromium.ts";
 import type { Service } from "../../tools/servers/service.ts";
 import { assertFits, becomesLive, focused, openDashboard, startStage } from "./_dashboard_page.ts";
 
 const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
 
-describe("the pages of the service", { ignore: chromiumPath === undefined }, () => {
+describe("the pages of the service", () => {
   const stack = new AsyncDisposableStack();
   let browser: Browser;
   let service: Service;

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import type { Browser } from "playwright-core";
-import { chromiumPath } from "../../tools/servers/chromium.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { cacheInUse, type Service } from "../../tools/servers/service.ts";
@@ -10,7 +9,7 @@ import { becomesLive, openDashboard, startStage, tile } from "./_dashboard_page.
 
 const MARKUP = `<img src=x onerror="alert(1)">`;
 
-describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
+describe("the dashboard", () => {
   const stack = new AsyncDisposableStack();
   let browser: Browser;
   let service: Service;
@@ -197,7 +196,6 @@ describe("the dashboard", { ignore: chromiumPath === undefined }, () => {
 
 describe(
   "the dashboard of a service without its Redis",
-  { ignore: chromiumPath === undefined },
   () => {
     it("says that the cache cannot be used, and blames nobody else", async () => {
       await using redis = await startRedis();
@@ -224,7 +222,6 @@ describe(
 
 describe(
   "the dashboard of a service that goes away",
-  { ignore: chromiumPath === undefined },
   () => {
     it("says that it is disconnected and of when its figures are, and goes on when it is back", async () => {
       await using stage = await startStage(5);

@@ -4,10 +4,10 @@ import { build, type Plugin, stop } from "esbuild";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { countTests } from "../../tools/junit.ts";
+import { NODE_MIN, nodeProgram } from "../support/node_program.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const NODE_MIN = 22;
 /** A program that takes longer than this hangs. */
 const PROGRAM_MS_MAX = 120_000;
 
@@ -27,13 +27,13 @@ console.log(text);
 /** The file names of the package that leave the package's own folder, or are sources. */
 const STRAY = /^(?!package\/[a-z_/]+\.(js|d\.ts)$|package\/(package\.json|README\.md|LICENSE)$)/;
 
-const nodeMajor = await majorVersion();
-
-describe("the package for Node", { ignore: nodeMajor < NODE_MIN }, () => {
+describe("the package for Node", () => {
   let folder = "";
+  let node = "";
 
   beforeAll(async () => {
     folder = await Deno.makeTempDir({ prefix: "lookaside_node_" });
+    node = await nodeProgram(folder);
     await install(folder);
   });
 
@@ -61,7 +61,7 @@ describe("the package for Node", { ignore: nodeMajor < NODE_MIN }, () => {
 
   it("exports what cache/mod.ts does", async () => {
     const script = 'import("@lookaside/cache").then((all) => console.log(Object.keys(all).join()))';
-    const exported = (await run("node", ["--eval", script], folder)).trim();
+    const exported = (await run(node, ["--eval", script], folder)).trim();
     assertEquals(exported, Object.keys(await import("../../cache/mod.ts")).join());
   });
 
@@ -73,7 +73,7 @@ describe("the package for Node", { ignore: nodeMajor < NODE_MIN }, () => {
   it("keeps every promise of the cache, against Redis and without", async () => {
     await bundleSuite(join(folder, "suite.mjs"));
     const report = await run(
-      "node",
+      node,
       ["--test", "--test-reporter=junit", "--test-timeout=30000", "suite.mjs"],
       folder,
     );
@@ -146,15 +146,4 @@ async function run(command: string, args: readonly string[], cwd: string): Promi
   const output = new TextDecoder().decode(stdout);
   assert(success, `${command} ${args.join(" ")}\n${output}${new TextDecoder().decode(stderr)}`);
   return output;
-}
-
-/** Of the Node on this machine; 0 where there is none. */
-async function majorVersion(): Promise<number> {
-  try {
-    const { stdout } = await new Deno.Command("node", { args: ["--version"] }).output();
-    return Number(/^v(\d+)/.exec(new TextDecoder().decode(stdout))?.[1] ?? 0);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
-  }
 }

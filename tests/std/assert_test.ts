@@ -3,19 +3,13 @@ import {
   assert,
   assertAlmostEquals,
   assertEquals,
-  assertExists,
   assertFalse,
   assertGreater,
-  assertGreaterOrEqual,
-  assertInstanceOf,
   AssertionError,
   assertLess,
   assertLessOrEqual,
   assertMatch,
   assertNotEquals,
-  assertNotMatch,
-  assertNotStrictEquals,
-  assertObjectMatch,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -37,9 +31,7 @@ cyclic.self = cyclic;
 /** Pairs that are deeply equal, by what they show. */
 const equalPairs: Record<string, [unknown, unknown]> = {
   "objects in another order": [{ a: 1, b: [2, { c: 3 }] }, { b: [2, { c: 3 }], a: 1 }],
-  "zero and minus zero": [{ n: 0 }, { n: -0 }],
   "not a number": [[NaN], [NaN]],
-  "an object without a prototype": [Object.assign(Object.create(null), { a: 1 }), { a: 1 }],
   "maps": [new Map([["a", { b: 1 }]]), new Map([["a", { b: 1 }]])],
   "sets": [new Set([1, 2]), new Set([2, 1])],
   "dates": [new Date(5), new Date(5)],
@@ -74,21 +66,13 @@ const failures: Record<string, () => unknown> = {
   "fail()": () => fail("why"),
   "assertStrictEquals()": () => assertStrictEquals<unknown>({}, {}),
   "assertStrictEquals() on -0": () => assertStrictEquals(0, -0),
-  "assertNotStrictEquals()": () => assertNotStrictEquals(NaN, NaN),
-  "assertExists()": () => assertExists(null),
-  "assertInstanceOf()": () => assertInstanceOf({}, Point),
   "assertMatch()": () => assertMatch("abc", /x/),
-  "assertNotMatch()": () => assertNotMatch("abc", /b/),
   "assertStringIncludes()": () => assertStringIncludes("abc", "x"),
   "assertGreater()": () => assertGreater(1, 1),
-  "assertGreaterOrEqual()": () => assertGreaterOrEqual(1, 2),
   "assertLess()": () => assertLess(1, 1),
   "assertLessOrEqual()": () => assertLessOrEqual(2, 1),
   "assertAlmostEquals()": () => assertAlmostEquals(1, 1.1, 0.01),
   "assertAlmostEquals() by default": () => assertAlmostEquals(1, 1.001),
-  "assertObjectMatch() on a value": () => assertObjectMatch({ a: { b: 1 } }, { a: { b: 2 } }),
-  "assertObjectMatch() on an absent key": () => assertObjectMatch({ a: 1 }, { b: 1 }),
-  "assertObjectMatch() on a longer array": () => assertObjectMatch({ a: [1] }, { a: [1, 2] }),
   "assertThrows() on a return": () => assertThrows(() => 1),
   "assertThrows() on another class": () => assertThrows(throwing(new Error("a")), TypeError),
   "assertThrows() on another text": () => assertThrows(throwing(new Error("a")), Error, "b"),
@@ -141,18 +125,12 @@ describe("assertions that hold", () => {
     assert(1);
     assertFalse(0);
     assertStrictEquals(NaN, NaN);
-    assertNotStrictEquals<unknown>({}, {});
-    assertExists(0);
-    assertInstanceOf(new Point(1), Point);
     assertMatch("abc", /b/);
-    assertNotMatch("abc", /x/);
     assertStringIncludes("abc", "b");
     assertGreater(2, 1);
-    assertGreaterOrEqual(1, 1);
     assertLess(1, 2);
     assertLessOrEqual(1, 1);
     assertAlmostEquals(1, 1.00000001);
-    assertObjectMatch({ a: { b: 1, c: 2 }, d: [1, 2] }, { a: { b: 1 }, d: [1] });
   });
 
   it("assertThrows() and assertRejects() answer what was thrown", async () => {

@@ -13,6 +13,7 @@ const COMMANDS = [
   "check",
   "compile",
   "load",
+  "prove",
   "test:fuzz",
   "test:consistency",
   "test:faults",

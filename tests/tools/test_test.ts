@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { projectRoot } from "../support/source_tree.ts";
@@ -36,12 +36,6 @@ describe("deno task test", () => {
       assertMatch(lastLine, /^[01] passed, 1 failed$/);
       assertEquals(success, false);
     }
-  });
-
-  it("says which Debian packages are missing rather than skip what needs them", async () => {
-    const { output, success } = await runSuite({ "a_test.ts": passing }, { PATH: "/nowhere" });
-    assertEquals(success, false);
-    assertStringIncludes(output, "redis-server is missing (Debian: redis-server)");
   });
 
   it("ends the servers that a test has left behind", async () => {

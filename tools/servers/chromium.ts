@@ -9,16 +9,19 @@ const places = [
   "/usr/bin/google-chrome",
 ];
 
-/** The browser of this machine. `undefined`: it has none. */
-export const chromiumPath: string | undefined = places.find((path) => existsSync(path));
+/** Finds the browser of this machine. `undefined`: it has none. */
+export function chromiumPath(): string | undefined {
+  return places.find((path) => existsSync(path));
+}
 
 /** Starts a browser with a profile of its own that is gone with it, and that asks nobody but the page. */
 export async function startChromium(): Promise<Browser & AsyncDisposable> {
-  if (chromiumPath === undefined) {
+  const executablePath = chromiumPath();
+  if (executablePath === undefined) {
     throw new Error("Cannot start Chromium: it is not on this machine (Debian: chromium)");
   }
   return await chromium.launch({
-    executablePath: chromiumPath,
+    executablePath,
     args: [
       "--no-sandbox",
       "--disable-gpu",

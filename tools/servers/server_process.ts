@@ -19,7 +19,10 @@ export interface ServerSpec {
   readonly readyWithinMs?: number;
   /** How the child is asked to stop. Default `SIGTERM`. */
   readonly stopSignal?: Deno.Signal;
-  /** A directory that is removed when the process is disposed of. */
+  /**
+   * A directory that the child works in, and that is removed when the process is disposed of. The current
+   * folder may be one that another user cannot enter.
+   */
   readonly ownDirectory?: string;
 }
 
@@ -59,12 +62,13 @@ export class ServerProcess implements AsyncDisposable {
   /** Starts the child and waits until it is ready. */
   async start(): Promise<void> {
     if (this.#child) throw new Error(`Cannot start ${this.#spec.command}: it runs already`);
-    const { command, args, env = {}, clearEnv = false, user } = this.#spec;
+    const { command, args, env = {}, clearEnv = false, user, ownDirectory } = this.#spec;
     const child = new Deno.Command(command, {
       args: [...args],
       env: { ...env },
       clearEnv,
       ...user,
+      ...ownDirectory === undefined ? {} : { cwd: ownDirectory },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

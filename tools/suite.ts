@@ -1,0 +1,181 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * A run of tests for `deno task test` and `deno task prove`: servers, processes and counts.
+ *
+ * @module
+ */
+import { join, resolve } from "node:path";
+import { countTests, type TestCounts } from "./junit.ts";
+import { neededBy, provide } from "./prerequisites.ts";
+import { startPostgres } from "./servers/postgres_server.ts";
+import { startRedis } from "./servers/redis_server.ts";
+
+/** The root of the project. */
+export const ROOT: string = resolve(import.meta.dirname ?? ".", "..");
+
+/** Test files at a time beyond the number of processors: most wait for servers most of the time. */
+const WAITING_FILES = 3;
+
+/** A task that counts tests. */
+export interface SuiteTask {
+  /** Its name in `deno.json`. */
+  readonly name: string;
+  /** Its arguments, for a container that has to run it. */
+  readonly args: readonly string[];
+  /** The folders and files of its tests; none: those of the whole suite. */
+  readonly paths: readonly string[];
+  /** A run that takes longer hangs. */
+  readonly minutesMax: number;
+  /** Runs the tests and counts them. */
+  readonly run: (suite: Suite) => Promise<TestCounts>;
+}
+
+/**
+ * Runs a task between the start and the end of its servers, prints `N passed, N failed` as the last line,
+ * and answers the exit code: 0 only if something passed and nothing failed, and with `CI=true` only if
+ * nothing was skipped either.
+ */
+export async function runSuite(task: SuiteTask): Promise<number> {
+  try {
+    const provision = await provide(neededBy(task.paths), {
+      root: ROOT,
+      task: task.name,
+      args: task.args,
+    });
+    if ("exitCode" in provision) return provision.exitCode;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  }
+  const startedAtMs = performance.now();
+  const interrupt = new AbortController();
+  const onSignal = () => interrupt.abort(new Error("interrupted"));
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const name of signals) Deno.addSignalListener(name, onSignal);
+  const late = AbortSignal.timeout(task.minutesMax * 60_000);
+  try {
+    await using suite = await Suite.start(AbortSignal.any([interrupt.signal, late]));
+    const counts = await task.run(suite);
+    if (late.aborted) console.error(`\nEnded after ${task.minutesMax} minutes.`);
+    const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
+    const seconds = Math.round((performance.now() - startedAtMs) / 1_000);
+    console.log(`\ndeno task ${task.name}: ${seconds} s`);
+    console.log(`${counts.passed} passed, ${counts.failed} failed${skipped}`);
+    return succeeded(counts) && !interrupt.signal.aborted ? 0 : 1;
+  } finally {
+    for (const name of signals) Deno.removeSignalListener(name, onSignal);
+  }
+}
+
+/** A Redis, a Postgres and a folder for everything temporary, and what runs on them. */
+export class Suite implements AsyncDisposable {
+  readonly #stack: AsyncDisposableStack;
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #directory: string;
+  readonly #signal: AbortSignal;
+
+  private constructor(
+    stack: AsyncDisposableStack,
+    env: Readonly<Record<string, string>>,
+    { directory, signal }: { readonly directory: string; readonly signal: AbortSignal },
+  ) {
+    this.#stack = stack;
+    this.#env = env;
+    this.#directory = directory;
+    this.#signal = signal;
+  }
+
+  /** Starts what `REDIS_URL` and `DATABASE_URL` do not name. */
+  static async start(signal: AbortSignal): Promise<Suite> {
+    await using stack = new AsyncDisposableStack();
+    const directory = await Deno.makeTempDir({ prefix: "lookaside_test_" });
+    stack.defer(() => Deno.remove(directory, { recursive: true }));
+    // Servers that run as another user keep their data below it.
+    await Deno.chmod(directory, 0o711);
+    Deno.env.set("TMPDIR", directory);
+    const env = {
+      REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
+      DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,
+      TMPDIR: directory,
+      DENO_JOBS: String(navigator.hardwareConcurrency + WAITING_FILES),
+    };
+    return new Suite(stack.move(), env, { directory, signal });
+  }
+
+  /** Runs `deno test`, several files at a time. */
+  async test(args: readonly string[], env: Record<string, string> = {}): Promise<TestCounts> {
+    const report = join(this.#directory, `${crypto.randomUUID()}.xml`);
+    const success = await this.#deno(
+      ["test", "--allow-all", "--no-prompt", "--parallel", `--junit-path=${report}`, ...args],
+      env,
+    );
+    const counts = await readReport(report);
+    // A module that throws or does not load fails the run without a line in the report.
+    return success || counts.failed > 0 ? counts : { ...counts, failed: 1 };
+  }
+
+  /** Runs a program that proves something if it exits with 0, and counts it as one test. */
+  async program(args: readonly string[]): Promise<TestCounts> {
+    console.log(`\n${args.join(" ")}`);
+    const success = await this.#deno(["run", "--allow-all", ...args], {});
+    return { passed: success ? 1 : 0, failed: success ? 0 : 1, skipped: 0 };
+  }
+
+  /** Runs Deno once, in a process group of its own that is gone afterwards. */
+  async #deno(args: readonly string[], env: Record<string, string>): Promise<boolean> {
+    if (this.#signal.aborted) return false;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [...args],
+      cwd: ROOT,
+      env: { ...this.#env, ...env },
+      stdin: "null",
+      detached: true,
+    }).spawn();
+    const endGroup = () => killGroup(child.pid);
+    this.#signal.addEventListener("abort", endGroup);
+    try {
+      return (await child.status).success;
+    } finally {
+      this.#signal.removeEventListener("abort", endGroup);
+      endGroup();
+    }
+  }
+
+  /** Ends the servers and removes the folder. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+/** Adds counts up. */
+export function sumOf(all: readonly TestCounts[]): TestCounts {
+  return all.reduce((sum, counts) => ({
+    passed: sum.passed + counts.passed,
+    failed: sum.failed + counts.failed,
+    skipped: sum.skipped + counts.skipped,
+  }));
+}
+
+function succeeded({ passed, failed, skipped }: TestCounts): boolean {
+  return passed > 0 && failed === 0 && (skipped === 0 || Deno.env.get("CI") !== "true");
+}
+
+async function readReport(path: string): Promise<TestCounts> {
+  try {
+    return countTests(await Deno.readTextFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return { passed: 0, failed: 0, skipped: 0 };
+    throw error;
+  }
+}
+
+/** Ends the rest of a process group: servers that a test started and did not end. */
+function killGroup(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch (error) {
+    const gone = error instanceof Deno.errors.NotFound || error instanceof TypeError;
+    if (!gone) throw error;
+  }
+}
