@@ -74,7 +74,7 @@ describe("the package for Node", () => {
     await bundleSuite(join(folder, "suite.mjs"));
     const report = await run(
       node,
-      ["--test", "--test-reporter=junit", "--test-timeout=30000", "suite.mjs"],
+      ["--test", "--test-reporter=junit", "--test-timeout=100000", "suite.mjs"],
       folder,
     );
     const { passed, failed, skipped } = countTests(report);
