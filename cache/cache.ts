@@ -28,8 +28,9 @@ import { type Runtime, systemRuntime, within } from "./runtime.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { Store } from "./store.ts";
 import { assertTag, assertTags } from "./tags.ts";
-import { placesOf } from "./topologies/open.ts";
+import { backendsOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
+import { parseTopology } from "./topologies/url.ts";
 
 /** The most keys that are warmed at once, and in one batch. */
 const WARM_MAX = 1_000;
@@ -84,7 +85,10 @@ export class Cache implements AsyncDisposable {
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
     const settings = settingsOf(options);
-    const [first, ...others] = placesOf(options);
+    const { url = "memory:", ca, enabled } = options;
+    const [first, ...others] = enabled === false || store !== undefined
+      ? []
+      : backendsOf(parseTopology(url), ca);
     this.#limit = new LoadLimit(this.#runtime.clock, settings);
     const memoryBytes = options.enabled === false ? 0 : settings.memoryBytes / (1 + others.length);
     const instance = crypto.randomUUID();
@@ -103,7 +107,7 @@ export class Cache implements AsyncDisposable {
     };
     this.#engines = [
       new Engine(first, wiring, store),
-      ...others.map((place) => new Engine(place, wiring)),
+      ...others.map((backend) => new Engine(backend, wiring)),
     ];
     this.#ring = others.length === 0 ? undefined : new Ring(this.#engines.map(({ name }) => name));
     this.#changes = source?.attach({

@@ -14,7 +14,7 @@ import { RedisStore } from "./redis/redis_store.ts";
 import { type CacheStats, type EngineFigures, TierCounters } from "./stats.ts";
 import type { FeedListener, Store } from "./store.ts";
 import { HeldTags, Tags } from "./tags.ts";
-import type { Place } from "./topologies/open.ts";
+import type { Backend } from "./topologies/open.ts";
 import { Waiters } from "./waiters.ts";
 import { Writer } from "./writer.ts";
 
@@ -45,12 +45,15 @@ export class Engine implements CacheServer, EngineFigures {
   #coherent = false;
   #breaker: CacheStats["breaker"] = "closed";
 
-  /** @param given A store in place of servers, for tests. */
-  constructor(place: Place, wiring: CacheWiring, given?: Store) {
+  /**
+   * @param backend Where the shared tier is; without one memory is all there is.
+   * @param given A store in place of servers, for tests.
+   */
+  constructor(backend: Backend | undefined, wiring: CacheWiring, given?: Store) {
     const { settings, runtime, counters, newNonce } = wiring;
-    this.name = place.name;
+    this.name = backend?.name ?? "";
     this.#wiring = wiring;
-    this.redis = place.servers === undefined ? undefined : this.#open(place.servers);
+    this.redis = backend === undefined ? undefined : this.#open(backend);
     const shared = given ?? this.redis;
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
     const coherence = new Coherence(runtime.clock, lease);
@@ -73,7 +76,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.reader = new Reader(this.#parts, this.loads);
     this.writer = new Writer(this.#parts, this.loads);
     this.popularity = new Popularity(runtime, this.redis, wiring.track);
-    this.#catchUp = shared === undefined ? undefined : this.#catchUpOf(place.failsOver);
+    this.#catchUp = shared === undefined ? undefined : this.#catchUpOf(backend?.failsOver ?? false);
     if (given !== undefined && this.#catchUp !== undefined) wiring.track(this.#catchUp.begin());
     store.follow(this.#listener());
   }
@@ -135,18 +138,19 @@ export class Engine implements CacheServer, EngineFigures {
     this.#parts.waiters.wakeAll(); // they find the store closed, and may not load
   }
 
-  #open(servers: NonNullable<Place["servers"]>): RedisStore {
+  #open(backend: Backend): RedisStore {
     const { settings, counters, keyspace, runtime, emit, track } = this.#wiring;
     const server = this.name;
     let connections = 0;
-    const redis: RedisStore = new RedisStore(servers, {
-      keyspace,
-      runtime,
-      ...settings,
-      onError: (command, error) => {
-        counters.redisErrors++;
-        emit({ type: "redis-error", server, command, error });
-      },
+    const onError = (command: string, error: unknown): void => {
+      counters.redisErrors++;
+      emit({ type: "redis-error", server, command, error });
+    };
+    const connection = backend.connect({
+      commandTimeoutMs: settings.commandTimeoutMs,
+      boundsCommands: false,
+      clock: runtime.clock,
+      onError: (error) => onError("connect", error),
       onConnection: (connected) => {
         emit({ type: "connection", server, connected });
         // After a reconnect the address may be a new server while the feed still follows the old one.
@@ -158,6 +162,10 @@ export class Engine implements CacheServer, EngineFigures {
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());
       },
+    });
+    const redis = new RedisStore(connection, {
+      ...settings,
+      ...{ keyspace, runtime, onError },
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });

@@ -5,7 +5,7 @@
  * @module
  */
 import { z } from "zod";
-import { parseTopology, type ServerAddress } from "../cache/topologies/url.ts";
+import { parseTopology, type ServerAddress } from "../cache/mod.ts";
 
 const URL_LENGTH_MAX = 2_048;
 

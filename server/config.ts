@@ -16,7 +16,7 @@ import {
   ratio,
   redisUrl,
 } from "./_values.ts";
-import type { ServerAddress } from "../cache/topologies/url.ts";
+import type { ServerAddress } from "../cache/mod.ts";
 import type { LogLevel } from "./logging.ts";
 
 const MINUTE_MS = 60_000;

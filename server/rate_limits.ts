@@ -4,18 +4,10 @@
  *
  * @module
  */
-import { Cluster, Redis } from "ioredis";
 import { LRUCache } from "lru-cache";
 import type { RateLimiterRedis } from "rate-limiter-flexible";
-import {
-  baseOptions,
-  type Client,
-  commandOptions,
-  reconnectOptions,
-  retryStrategy,
-  sentinelOptions,
-} from "../cache/topologies/servers.ts";
-import { parseTopology } from "../cache/topologies/url.ts";
+import { parseTopology } from "../cache/mod.ts";
+import { connectRedis } from "../cache/topologies/open.ts";
 import type { Allowance, Limits, RateLimiter } from "../routes/app.ts";
 import type { HttpConfig } from "./config.ts";
 
@@ -38,9 +30,9 @@ export interface RateLimitOptions {
 }
 
 /** Makes limits that share a connection. */
-export class RateLimits implements Disposable {
+export class RateLimits implements AsyncDisposable {
   readonly #options: RateLimitOptions;
-  #client: Client | undefined;
+  #connection: ReturnType<typeof connectRedis> | undefined;
 
   /** Connects with the first request that is counted. */
   constructor(options: RateLimitOptions) {
@@ -80,21 +72,23 @@ export class RateLimits implements Disposable {
   }
 
   /** Ends the connection. */
-  [Symbol.dispose](): void {
-    this.#client?.disconnect();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (await this.#connection)?.close();
   }
 
   /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
   async #counter(name: string, points: number): Promise<RateLimiterRedis | undefined> {
-    this.#client ??= connect(this.#options);
-    if (this.#client === undefined) return undefined;
+    const { url, prefix, ...options } = this.#options;
+    // Errors are not reported here: the cache reports the same of its own connection.
+    const connection = await (this.#connection ??= connectRedis(parseTopology(url), options));
+    if (connection === undefined) return undefined;
     // Imported when first asked, so that no start waits for it.
     const { RateLimiterRedis } = await import("rate-limiter-flexible");
     return new RateLimiterRedis({
-      storeClient: this.#client,
+      storeClient: connection.client,
       points,
       duration: WINDOW_MS / 1_000,
-      keyPrefix: `${this.#options.prefix}:limit:${name}`,
+      keyPrefix: `${prefix}:limit:${name}`,
       rejectIfRedisNotReady: true,
       // Who is past the limit is refused without asking Redis until the minute is over.
       inMemoryBlockOnConsumed: points + 1,
@@ -138,33 +132,4 @@ class LocalCounts {
       resetMs: this.#used.getRemainingTTL(client),
     };
   }
-}
-
-/** A client like the cache's own, but that each command has a time limit of its own. */
-function connect({ url, ca, commandTimeoutMs }: RateLimitOptions): Client | undefined {
-  const topology = parseTopology(url);
-  if (topology.kind === "memory") return undefined;
-  const { kind, servers, credentials } = topology;
-  const base = baseOptions(credentials, ca);
-  const commands = { ...commandOptions(commandTimeoutMs), commandTimeout: commandTimeoutMs };
-  const one = { ...commands, ...reconnectOptions() };
-  const client = kind === "cluster"
-    ? new Cluster([...servers], {
-      redisOptions: { ...base, ...commands },
-      enableOfflineQueue: false,
-      clusterRetryStrategy: retryStrategy,
-      // Whoever asks waits meanwhile, and can be counted here.
-      retryDelayOnFailover: 0,
-      retryDelayOnClusterDown: 0,
-      // By name, as the permissions list them and certificates are made out.
-      dnsLookup: (address, callback) => callback(null, address),
-    })
-    : kind === "sentinel"
-    ? new Redis({ ...sentinelOptions(topology, base), ...one })
-    // Of a ring, the first: each of its servers is a cache of its own, and counts are few.
-    : new Redis({ ...base, ...servers[0], ...one });
-  client.on("error", () => {
-    // The cache reports the same of its own connection.
-  });
-  return client;
 }

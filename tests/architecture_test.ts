@@ -15,7 +15,7 @@ const breaches: Readonly<Record<string, readonly Module[]>> = {
       file("cache/a.ts", { imports: ["ioredis"] }),
       file("cache/b.ts", { imports: ["./redis/feed.ts>cache/redis/feed.ts"] }),
     ],
-  "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": [
+  "of cache/ the service imports mod.ts, and topologies/open.ts for a connection of its own": [
     file("main.ts", { imports: ["./cache/feed.ts>cache/redis/feed.ts"] }),
     file("routes/a.ts", { imports: ["../cache/runtime.ts>cache/runtime.ts"] }),
   ],

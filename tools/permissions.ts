@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { parseTopology, type ServerAddress } from "../cache/topologies/url.ts";
+import { parseTopology, type ServerAddress } from "../cache/mod.ts";
 import { type Config, VARIABLE_NAMES } from "../server/config.ts";
 
 const POSTGRES_PORT = 5432;

@@ -4,25 +4,16 @@
  *
  * @module
  */
-import { Redis } from "ioredis";
-import { disconnect, DISCONNECT_MS } from "../cache/redis/feed.ts";
-import { systemRuntime } from "../cache/runtime.ts";
-import { parseTopology, type ServerAddress, type Topology } from "../cache/topologies/url.ts";
+import { type Credentials, parseTopology, type ServerAddress } from "../cache/mod.ts";
+import { connectRedis } from "../cache/topologies/open.ts";
 import { readCa } from "../server/certificates.ts";
 import type { Config } from "../server/config.ts";
 
 /** How long a server may take to let us in, and to answer. */
 const TIMEOUT_MS = 2_000;
 
-/** Where one server is, and who we are to it. */
-interface Connection extends ServerAddress {
-  readonly username?: string;
-  readonly password?: string;
-  readonly tls?: { readonly ca?: string };
-}
-
-type Sentinels = Extract<Topology, { readonly kind: "sentinel" }>;
-type Several = Exclude<Topology, { readonly kind: "memory" }>;
+/** Sends one command to the server that is asked. */
+type Call = (...command: [name: string, ...args: string[]]) => Promise<unknown>;
 
 /**
  * Asks the servers of the Redis URL what others there are, and answers with all that any of them names.
@@ -35,13 +26,17 @@ export async function announcedNodes(
   report: (line: string) => void,
 ): Promise<readonly ServerAddress[]> {
   const topology = parseTopology(config.cache.url);
-  const announces = topology.kind === "sentinel" || topology.kind === "cluster";
-  if (!announces || config.redisNodes.length > 0 || !config.cache.enabled) return [];
-  const ask = topology.kind === "sentinel" ? askSentinel : askCluster;
-  const tls = topology.credentials.tls ? { tls: await readCa(config.cache.caFile) } : {};
-  const answers = await Promise.allSettled(
-    topology.servers.map((seed) => ask(topology, { ...seed, ...tls })),
-  );
+  if (config.redisNodes.length > 0 || !config.cache.enabled) return [];
+  if (topology.kind !== "sentinel" && topology.kind !== "cluster") return [];
+  const { tls } = topology.credentials;
+  const ca = tls ? await readCa(config.cache.caFile) : {};
+  const ask = topology.kind === "sentinel"
+    ? (call: Call) => askSentinel(topology.master, call)
+    : askCluster;
+  // The user and the password of the URL are those of the servers, not of the Sentinels.
+  const credentials = topology.kind === "sentinel" ? { tls } : topology.credentials;
+  const asked = topology.servers.map((seed) => withServer(seed, credentials, { ...ca, ask }));
+  const answers = await Promise.allSettled(asked);
   const found = answers.flatMap((answer) => answer.status === "fulfilled" ? [answer.value] : []);
   if (found.length === 0) {
     report(
@@ -52,59 +47,36 @@ export async function announcedNodes(
   return found.flat();
 }
 
-async function askSentinel(topology: Several, seed: Connection): Promise<ServerAddress[]> {
-  const { master } = topology as Sentinels;
-  // The user and the password of the URL are those of the servers, not of the Sentinels.
-  return await withServer(seed, async (sentinel) => {
-    const [primary, ...others] = await Promise.all([
-      sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master),
-      sentinel.call("SENTINEL", "REPLICAS", master),
-      sentinel.call("SENTINEL", "SENTINELS", master),
-    ]);
-    return [...addressIn(primary), ...others.flatMap(listIn).flatMap(addressInFields)];
-  });
+async function askSentinel(master: string, call: Call): Promise<ServerAddress[]> {
+  const [primary, ...others] = await Promise.all([
+    call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master),
+    call("SENTINEL", "REPLICAS", master),
+    call("SENTINEL", "SENTINELS", master),
+  ]);
+  return [...addressIn(primary), ...others.flatMap(listIn).flatMap(addressInFields)];
 }
 
-async function askCluster(topology: Several, seed: Connection): Promise<ServerAddress[]> {
-  const { username, password } = topology.credentials;
-  const connection = {
-    ...seed,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-  };
-  return await withServer(connection, async (server) => {
-    const slots = await server.call("CLUSTER", "SLOTS");
-    // It names what is down or owns no slot, too. Not every user may ask.
-    const nodes = await server.call("CLUSTER", "NODES").catch(() => "");
-    return [
-      ...listIn(slots).flatMap(listIn).flatMap(addressIn),
-      ...String(nodes).split("\n").flatMap(addressInLine),
-    ];
-  });
+async function askCluster(call: Call): Promise<ServerAddress[]> {
+  const slots = await call("CLUSTER", "SLOTS");
+  // It names what is down or owns no slot, too. Not every user may ask.
+  const nodes = await call("CLUSTER", "NODES").catch(() => "");
+  return [
+    ...listIn(slots).flatMap(listIn).flatMap(addressIn),
+    ...String(nodes).split("\n").flatMap(addressInLine),
+  ];
 }
 
 async function withServer<T>(
-  connection: Connection,
-  ask: (server: Redis) => Promise<T>,
+  server: ServerAddress,
+  credentials: Credentials,
+  { ca, ask }: { readonly ca?: string; readonly ask: (call: Call) => Promise<T> },
 ): Promise<T> {
-  const server = new Redis({
-    ...connection,
-    protocol: 2,
-    lazyConnect: true,
-    connectTimeout: TIMEOUT_MS,
-    disconnectTimeout: DISCONNECT_MS,
-    commandTimeout: TIMEOUT_MS,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => null,
-  });
-  server.on("error", () => {
-    // The rejection of what was asked says the same.
-  });
+  const topology = { kind: "standalone", servers: [server], credentials } as const;
+  const connection = await connectRedis(topology, { ca, commandTimeoutMs: TIMEOUT_MS });
   try {
-    await server.connect();
-    return await ask(server);
+    return await ask(async (...command) => await connection?.client.call(...command));
   } finally {
-    await disconnect(server, systemRuntime.clock);
+    await connection?.close();
   }
 }
 

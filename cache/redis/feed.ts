@@ -1,60 +1,17 @@
 import type { Buffer } from "node:buffer";
-import { Cluster, Redis } from "ioredis";
-import { type Clock, retryDelayMs, type Runtime, type Timer, within } from "../runtime.ts";
+import { Redis } from "ioredis";
+import { type ConnectOptions, disconnect, type FeedOptions, type Following } from "./connection.ts";
+import { type Clock, retryDelayMs, type Timer } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
-/** How long the other side may take to agree that a connection ends, before it is torn down. */
-export const DISCONNECT_MS = 100;
-
-/** Where and as whom to connect, in the words of ioredis. */
-export interface ConnectOptions {
-  readonly host?: string;
-  readonly port?: number;
-  readonly sentinels?: { readonly host: string; readonly port: number }[];
-  /** What the Sentinels call the primary. */
-  readonly name?: string;
-  readonly enableTLSForSentinelMode?: boolean;
-  readonly sentinelTLS?: TlsOptions;
-  readonly connectTimeout: number;
-  readonly disconnectTimeout: number;
-  readonly username?: string;
-  readonly password?: string;
-  readonly db?: number;
-  readonly tls?: TlsOptions;
-}
-
-/** How a connection is encrypted. */
-export interface TlsOptions {
-  /** The certificates to trust, as PEM, instead of the system's. */
-  readonly ca?: string;
-}
-
 /** What a {@linkcode Feed} works with. */
 export interface FeedWiring {
   /** Is told what is announced. */
   readonly listener: FeedListener;
-  /** Time and chance. */
-  readonly runtime: Runtime;
-}
-
-/** A feed under way. */
-export interface Following {
-  /** Drops what is held and begins anew: the server may be another one. */
-  restart(): void;
-  /** Ends it for good. */
-  close(): Promise<void>;
-}
-
-/** Options of a {@linkcode Feed}. */
-export interface FeedOptions {
-  /** Keys that begin with this are announced. */
-  readonly prefix: string;
-  /** How often the connection is asked for a sign of life. */
-  readonly heartbeatMs: number;
-  /** Without an answer for this long the connection counts as lost. */
-  readonly silenceMsMax: number;
+  /** The source of time. */
+  readonly clock: Clock;
 }
 
 /**
@@ -69,7 +26,7 @@ export class Feed implements Following {
   readonly #connect: ConnectOptions;
   readonly #options: FeedOptions;
   readonly #listener: FeedListener;
-  readonly #runtime: Runtime;
+  readonly #clock: Clock;
   #client: Redis | undefined;
   #timer: Timer | undefined;
   /** Resolves when every connection that was lost or replaced is closed. */
@@ -85,7 +42,7 @@ export class Feed implements Following {
     this.#connect = connect;
     this.#options = options;
     this.#listener = wiring.listener;
-    this.#runtime = wiring.runtime;
+    this.#clock = wiring.clock;
     void this.#open();
   }
 
@@ -142,11 +99,11 @@ export class Feed implements Following {
 
   /** Asks for a sign of life, and goes on asking. Rejects when none comes. */
   async #beat(client: Redis): Promise<void> {
-    const sentAtMs = this.#runtime.clock.monotonicNow();
+    const sentAtMs = this.#clock.monotonicNow();
     await client.ping();
     if (this.#closed || this.#client !== client) return;
     this.#listener.alive(sentAtMs);
-    this.#timer = this.#runtime.clock.after(this.#options.heartbeatMs, () => {
+    this.#timer = this.#clock.after(this.#options.heartbeatMs, () => {
       this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
     });
   }
@@ -166,24 +123,10 @@ export class Feed implements Following {
     this.#listener.closed(reason);
     if (this.#closed) return;
     const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
-    this.#timer = this.#runtime.clock.after(delayMs, () => void this.#open());
+    this.#timer = this.#clock.after(delayMs, () => void this.#open());
   }
 
   #end(client: Redis): void {
-    this.#ending = Promise.all([this.#ending, disconnect(client, this.#runtime.clock)]);
+    this.#ending = Promise.all([this.#ending, disconnect(client, this.#clock)]);
   }
-}
-
-/** Disconnects, and waits until every socket is closed; a server that hangs gets its bound for that. */
-export async function disconnect(client: Redis | Cluster, clock: Clock): Promise<void> {
-  const parts = client instanceof Cluster ? [client, ...client.nodes()] : [client];
-  const ended = Promise.all(
-    parts.filter((part) => part.status !== "end").map((part) =>
-      new Promise<void>((resolve) => void part.once("end", resolve))
-    ),
-  );
-  if (client.status === "end") return;
-  client.disconnect();
-  // Between two attempts to connect there is no socket, and nothing ever ends.
-  await within(clock, 2 * DISCONNECT_MS, ended);
 }

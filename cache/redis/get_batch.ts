@@ -1,10 +1,10 @@
 import { setImmediate } from "node:timers";
+import type { Client } from "./connection.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { isWrongType } from "./reply_errors.ts";
 
-/** The most keys that are read by one command: what a slow one can hold up. */
+/** The most keys that are read by one command: what a slow command can hold up. */
 const KEYS_MAX = 256;
-
-/** Answers the bytes under each key, in their order; `null` where there are none. */
-export type ReadKeys = (keys: readonly string[]) => Promise<readonly (Uint8Array | null)[]>;
 
 /**
  * Gathers the reads that are asked for together into one command: a client's work per command is
@@ -14,14 +14,16 @@ export type ReadKeys = (keys: readonly string[]) => Promise<readonly (Uint8Array
  * included. So no read waits for time to pass, and a read never joins a batch that has been sent.
  */
 export class GetBatch {
-  readonly #readKeys: ReadKeys;
+  readonly #client: Client;
+  readonly #pipeline: Pipeline;
   #open: Batch | undefined;
 
-  constructor(readKeys: ReadKeys) {
-    this.#readKeys = readKeys;
+  constructor(client: Client, pipeline: Pipeline) {
+    this.#client = client;
+    this.#pipeline = pipeline;
   }
 
-  /** The bytes under a key, or `null`. Rejects with what the command rejects with. */
+  /** The bytes under a key, or `null`. A key of a foreign type reads as `null` or as empty bytes. */
   async get(key: string): Promise<Uint8Array | null> {
     const { keys, replies } = this.#open ??= this.#begin();
     const at = keys.push(key) - 1;
@@ -32,17 +34,33 @@ export class GetBatch {
   #begin(): Batch {
     const keys: string[] = [];
     const turn = new Promise<void>((resolve) => void setImmediate(resolve));
-    const batch: Batch = { keys, replies: turn.then(() => this.#send(batch)) };
+    const replies = turn.then(() => {
+      if (this.#open === batch) this.#open = undefined;
+      const [first = ""] = keys;
+      return keys.length === 1
+        ? readKey(this.#client, this.#pipeline, first).then((bytes) => [bytes])
+        : this.#pipeline.send("mget", () => this.#client.mgetBuffer(keys));
+    });
+    const batch: Batch = { keys, replies };
     return batch;
   }
+}
 
-  #send(batch: Batch): ReturnType<ReadKeys> {
-    if (this.#open === batch) this.#open = undefined;
-    return this.#readKeys(batch.keys);
+/** Reads the bytes under a key, or `null`. A key of a foreign type reads as empty bytes. */
+export async function readKey(
+  client: Client,
+  pipeline: Pipeline,
+  key: string,
+): Promise<Uint8Array | null> {
+  try {
+    return await pipeline.send("get", () => client.getBuffer(key));
+  } catch (error) {
+    if (isWrongType(error)) return new Uint8Array(0);
+    throw error;
   }
 }
 
 interface Batch {
   readonly keys: string[];
-  readonly replies: ReturnType<ReadKeys>;
+  readonly replies: Promise<readonly (Uint8Array | null)[]>;
 }

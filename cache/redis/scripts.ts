@@ -1,40 +1,47 @@
 import type { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import type { Client } from "./connection.ts";
+import type { Pipeline } from "./pipeline.ts";
 import { isUnknownScript } from "./reply_errors.ts";
-import type { Client } from "../topologies/servers.ts";
 
-/** What a script works on. */
-export interface ScriptArguments {
-  readonly keys: readonly string[];
-  readonly values: readonly (string | number | Buffer)[];
-}
+/** An argument of a script. */
+export type ScriptValue = string | number | Buffer;
 
 /** A Lua script that Redis runs as one step. */
 export class Script {
+  readonly #name: string;
   readonly #lua: string;
   readonly #sha: string;
 
-  constructor(lua: string) {
+  /** @param name What errors call it. */
+  constructor(name: string, lua: string) {
+    this.#name = name;
     this.#lua = lua;
     this.#sha = createHash("sha1").update(lua).digest("hex");
   }
 
   /**
-   * Runs it by its hash, and in full where that is not known: a restart or `SCRIPT FLUSH` forgets it. Each
-   * of the two is sent by `send`.
+   * Runs the script by its hash, and in full where the server does not know it: a restart or
+   * `SCRIPT FLUSH` forgets it.
    */
   async run(
-    client: Client,
-    { keys, values }: ScriptArguments,
-    send: (command: () => Promise<unknown>) => Promise<unknown>,
+    { client, pipeline }: { readonly client: Client; readonly pipeline: Pipeline },
+    keys: readonly string[],
+    values: readonly ScriptValue[],
   ): Promise<unknown> {
     const commands = client as Client & ScriptCommands;
     const rest = [...keys, ...values];
     try {
-      return await send(() => commands.evalshaBuffer(this.#sha, keys.length, ...rest));
+      return await pipeline.send(
+        this.#name,
+        () => commands.evalshaBuffer(this.#sha, keys.length, ...rest),
+      );
     } catch (error) {
       if (!isUnknownScript(error)) throw error;
-      return await send(() => commands.evalBuffer(this.#lua, keys.length, ...rest));
+      return await pipeline.send(
+        this.#name,
+        () => commands.evalBuffer(this.#lua, keys.length, ...rest),
+      );
     }
   }
 }
@@ -44,14 +51,6 @@ export class Script {
  * `callBuffer` is typed, but loses the command's name when pipelined automatically.)
  */
 interface ScriptCommands {
-  evalshaBuffer(
-    sha: string,
-    keysCount: number,
-    ...rest: (string | number | Buffer)[]
-  ): Promise<unknown>;
-  evalBuffer(
-    lua: string,
-    keysCount: number,
-    ...rest: (string | number | Buffer)[]
-  ): Promise<unknown>;
+  evalshaBuffer(sha: string, keysCount: number, ...rest: ScriptValue[]): Promise<unknown>;
+  evalBuffer(lua: string, keysCount: number, ...rest: ScriptValue[]): Promise<unknown>;
 }

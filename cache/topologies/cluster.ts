@@ -1,16 +1,19 @@
 import { Cluster, type Redis } from "ioredis";
 import { ClusterFeed } from "./cluster_feed.ts";
 import { slotRangesOf } from "./cluster_view.ts";
-import type { ConnectOptions, FeedOptions, FeedWiring, Following } from "../redis/feed.ts";
 import {
-  addressText,
-  type Client,
-  type ClientEvents,
+  type Access,
   commandOptions,
-  retryStrategy,
-  type Servers,
-} from "./servers.ts";
-import type { ServerAddress } from "./url.ts";
+  type Connection,
+  type ConnectionOptions,
+  disconnect,
+  DISCONNECT_MS,
+  type FeedOptions,
+  reconnectDelayMs,
+} from "../redis/connection.ts";
+import { within } from "../runtime.ts";
+import type { FeedListener } from "../store.ts";
+import { addressText, type ServerAddress } from "./url.ts";
 
 const SLOTS = 16_384;
 /** How often the client asks who owns which slots, besides whenever a server sends it elsewhere. */
@@ -24,57 +27,38 @@ const TRY_AGAIN_MS = 20;
  * An entry and its lease share a slot, so the scripts work; a tag has a slot of its own. While any
  * primary is away nothing is believed: what may be read depends on tags that may be there.
  */
-export class ClusterServers implements Servers {
+export class ClusterConnection implements Connection {
   readonly anySlot = false;
-  readonly #seeds: readonly ServerAddress[];
-  readonly #base: ConnectOptions;
+  readonly client: Cluster;
+  readonly #access: Access;
+  readonly #options: ConnectionOptions;
 
-  constructor(seeds: readonly ServerAddress[], base: ConnectOptions) {
-    this.#seeds = seeds;
-    this.#base = base;
-  }
-
-  open(commandTimeoutMs: number, { onError, onConnection, onChange }: ClientEvents): Cluster {
-    const client = new Cluster([...this.#seeds], {
-      redisOptions: { ...this.#base, ...commandOptions(commandTimeoutMs) },
+  /** @param seeds The servers that are asked first which others there are. */
+  constructor(seeds: readonly ServerAddress[], access: Access, options: ConnectionOptions) {
+    this.#access = access;
+    this.#options = options;
+    this.client = new Cluster([...seeds], {
+      redisOptions: { ...access, ...commandOptions(options) },
       enableOfflineQueue: false,
+      // It would ask a server that the client has just been told of, and is not connected to yet.
+      enableReadyCheck: false,
       // In a pipeline a key that moves fails its neighbours, and does not teach the client where it is.
       enableAutoPipelining: false,
-      clusterRetryStrategy: retryStrategy,
+      clusterRetryStrategy: reconnectDelayMs,
       slotsRefreshInterval: SLOTS_REFRESH_MS,
       slotsRefreshTimeout: SLOTS_REFRESH_MS,
       // The reader falls back to the database, which is quicker than to wait for a new primary.
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,
       retryDelayOnTryAgain: TRY_AGAIN_MS,
+      // By name, as permissions list servers and certificates are made out.
       dnsLookup: (address, callback) => callback(null, address),
     });
-    let known = "";
-    const changed = (): void => {
-      if (client.status === "ready") onChange(); // else it tells by itself
-    };
-    client.on("error", onError);
-    client.on("node error", onError);
-    client.on("ready", () => onConnection(true));
-    client.on("close", () => onConnection(false));
-    client.on("refresh", () => {
-      const now = primaryAddresses(client).toSorted().join(" ");
-      if (known !== "" && known !== now) changed();
-      known = now;
-    });
-    client.on("+node", (node: Redis) => {
-      node.on("close", () => {
-        if (!node.options.readOnly) changed();
-      });
-      // Not with the first command, which would be refused for coming too early.
-      if (!node.options.readOnly) node.connect().catch(() => undefined);
-    });
-    return client;
+    this.#listen();
   }
 
-  async primaries(client: Client): Promise<readonly Redis[]> {
-    if (!(client instanceof Cluster)) return [];
-    const nodes = new Map(client.nodes().map((node) => [addressOfNode(node), node]));
+  async primaries(): Promise<readonly Redis[]> {
+    const nodes = new Map(this.client.nodes().map((node) => [addressOfNode(node), node]));
     const [first] = nodes.values();
     if (first === undefined) throw new Error("Cannot ask the cluster: no server is known");
     const primaries = new Set<Redis>();
@@ -93,18 +77,62 @@ export class ClusterServers implements Servers {
     return [...primaries];
   }
 
-  follow(client: Client, options: FeedOptions, wiring: FeedWiring): Following {
-    if (!(client instanceof Cluster)) throw new TypeError("Cannot follow: not a cluster's client");
-    return new ClusterFeed(client, this.#base, { options, ...wiring });
+  follow(options: FeedOptions, listener: FeedListener): ClusterFeed {
+    const { clock } = this.#options;
+    return new ClusterFeed(this.client, this.#access, { options, listener, clock });
+  }
+
+  async close(): Promise<void> {
+    const { client } = this;
+    const { clock } = this.#options;
+    await disconnect(client, clock, client.nodes());
+    // A look for the owners of the slots that is under way has a connection and a timer of its own.
+    const looked = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
+    await within(clock, DISCONNECT_MS, looked);
+  }
+
+  #listen(): void {
+    const { client } = this;
+    const { onError, onConnection, onChange } = this.#options;
+    let known = "";
+    let connected = false;
+    const look = (): void => {
+      if (connected || client.status !== "ready") return;
+      const primaries = [...primariesOf(client).values()];
+      connected = primaries.length > 0 && primaries.every(({ status }) => status === "ready");
+      if (connected) onConnection(true);
+    };
+    const changed = (): void => {
+      if (connected && client.status === "ready") onChange(); // else it tells by itself
+    };
+    client.on("error", onError);
+    client.on("node error", onError);
+    client.on("ready", look);
+    client.on("close", () => {
+      if (connected) onConnection(connected = false);
+    });
+    client.on("refresh", () => {
+      const now = [...primariesOf(client).keys()].sort().join(" ");
+      if (known !== "" && known !== now) changed();
+      known = now;
+      look();
+    });
+    client.on("+node", (node: Redis) => {
+      node.on("ready", look);
+      node.on("close", () => {
+        if (!node.options.readOnly) changed();
+      });
+      // Not with the first command, which would be refused for coming too early.
+      if (!node.options.readOnly) node.connect().catch(() => undefined);
+    });
   }
 }
 
-/** Where the servers are that a cluster's client sends commands to. */
-export function primaryAddresses(client: Cluster): string[] {
-  return client.nodes("master").map(addressOfNode);
+/** The servers that a cluster's client sends commands to, by their address. */
+export function primariesOf(client: Cluster): ReadonlyMap<string, Redis> {
+  return new Map(client.nodes("master").map((node) => [addressOfNode(node), node]));
 }
 
-/** Where one server of a cluster is. */
-export function addressOfNode({ options: { host = "", port = 0 } }: Redis): string {
+function addressOfNode({ options: { host = "", port = 0 } }: Redis): string {
   return addressText({ host, port });
 }

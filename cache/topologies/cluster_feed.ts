@@ -1,16 +1,15 @@
 import type { Cluster, Redis } from "ioredis";
 import { ClusterView } from "./cluster_view.ts";
 import {
-  type ConnectOptions,
+  type Access,
   DISCONNECT_MS,
-  Feed,
   type FeedOptions,
-  type FeedWiring,
   type Following,
-} from "../redis/feed.ts";
+} from "../redis/connection.ts";
+import { Feed, type FeedWiring } from "../redis/feed.ts";
 import { type Timer, within } from "../runtime.ts";
-import { addressText } from "./servers.ts";
 import type { FeedListener } from "../store.ts";
+import { addressText } from "./url.ts";
 
 /** When a client may have found servers, or lost some. */
 const EVENTS = ["ready", "close", "+node", "-node"];
@@ -46,7 +45,7 @@ interface Member {
  */
 export class ClusterFeed implements Following {
   readonly #client: Cluster;
-  readonly #connect: ConnectOptions;
+  readonly #connect: Access;
   readonly #wiring: ClusterFeedWiring;
   readonly #view: ClusterView;
   /** When the primaries were asked who said last that they are the cluster's. */
@@ -68,11 +67,11 @@ export class ClusterFeed implements Following {
     this.#join();
   };
 
-  constructor(client: Cluster, connect: ConnectOptions, wiring: ClusterFeedWiring) {
+  constructor(client: Cluster, connect: Access, wiring: ClusterFeedWiring) {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
-    this.#view = new ClusterView(wiring.runtime.clock, wiring.options.silenceMsMax);
+    this.#view = new ClusterView(wiring.clock, wiring.options.silenceMsMax);
     for (const event of EVENTS) client.on(event, this.#look);
     client.on("refresh", this.#refresh);
     this.#beat();
@@ -94,7 +93,7 @@ export class ClusterFeed implements Following {
     this.#client.off("refresh", this.#refresh);
     await Promise.all([
       this.#ending,
-      within(this.#wiring.runtime.clock, DISCONNECT_MS, this.#asking),
+      within(this.#wiring.clock, DISCONNECT_MS, this.#asking),
       ...[...this.#members.values()].map(({ feed }) => feed.close()),
     ]);
   }
@@ -102,24 +101,24 @@ export class ClusterFeed implements Following {
   /** Servers may change their roles without an event. */
   #beat(): void {
     this.#join();
-    const { runtime, options } = this.#wiring;
-    this.#timer = runtime.clock.after(options.heartbeatMs, () => this.#beat());
+    const { clock, options } = this.#wiring;
+    this.#timer = clock.after(options.heartbeatMs, () => this.#beat());
   }
 
   /** Asks the primaries, and goes on asking. Never rejects. */
   async #watch(): Promise<void> {
     const stands = await this.#ask();
     if (this.#closed) return;
-    const { runtime, options: { heartbeatMs } } = this.#wiring;
+    const { clock, options: { heartbeatMs } } = this.#wiring;
     const delayMs = stands ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
-    this.#viewTimer = runtime.clock.after(delayMs, () => void this.#watch());
+    this.#viewTimer = clock.after(delayMs, () => void this.#watch());
   }
 
   /** Whether the primaries that are followed are known to be those of the cluster. */
   async #ask(): Promise<boolean> {
     const nodes = this.#primaries();
     if (this.#client.status !== "ready" || !this.#reached(nodes)) return false;
-    const askedMs = this.#wiring.runtime.clock.monotonicNow();
+    const askedMs = this.#wiring.clock.monotonicNow();
     let stands: boolean;
     try {
       const asking = this.#view.stands(nodes);
@@ -153,8 +152,8 @@ export class ClusterFeed implements Following {
       if (this.#members.has(key)) continue;
       this.#lost("a server joined");
       const connect = { ...this.#connect, ...(host && port ? { host, port } : {}) };
-      const { options, runtime } = this.#wiring;
-      const feed = new Feed(connect, options, { listener: this.#listener(key), runtime });
+      const { options, clock } = this.#wiring;
+      const feed = new Feed(connect, options, { listener: this.#listener(key), clock });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
     if (this.#reached(nodes)) this.#report();

@@ -1,6 +1,6 @@
 import { Deadlines } from "../redis/deadlines.ts";
 import type { Clock } from "../runtime.ts";
-import { addressText } from "./servers.ts";
+import { addressText } from "./url.ts";
 
 /** What is asked of a server of a cluster. */
 export interface ClusterMember {

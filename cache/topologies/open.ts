@@ -1,47 +1,101 @@
-import { ClusterServers } from "./cluster.ts";
-import type { CacheOptions } from "../options.ts";
-import { SentinelServers } from "./sentinel.ts";
-import { addressText, baseOptions, OneServer, type Servers } from "./servers.ts";
-import { parseTopology, type ServerAddress } from "./url.ts";
+/**
+ * The way from a URL to a connection: the only place that tells one topology from another.
+ *
+ * @module
+ */
+import { ClusterConnection } from "./cluster.ts";
+import {
+  type Access,
+  type Connection,
+  type ConnectionOptions,
+  PATIENCE,
+} from "../redis/connection.ts";
+import { systemRuntime, within } from "../runtime.ts";
+import { SentinelConnection } from "./sentinel.ts";
+import { StandaloneConnection } from "./standalone.ts";
+import { addressText, type Credentials, type Topology } from "./url.ts";
 
-/** The place of a part of the keys: on `servers`, or without them in memory. */
-export interface Place {
-  /** Its name, the same in every process. */
+/** A part of the shared tier that owns its keys by itself: a server of a ring, else all there is. */
+export interface Backend {
+  /** The same in every process: `host:port/db` of a server, else what the URL names. */
   readonly name: string;
-  readonly servers?: Servers;
   /** Whether a server may take another's place. */
   readonly failsOver: boolean;
+  /** Connects. */
+  connect(options: ConnectionOptions): Connection;
 }
 
 /**
- * The places of a cache: one, but for a ring.
+ * Lists the backends of a cache: one, but none for `memory:` and several for a ring.
  *
- * @throws {TypeError} The URL cannot be used.
+ * @param ca Certificates to trust with TLS, as PEM, instead of the system's.
  */
-export function placesOf(
-  { url = "memory:", ca, enabled }: CacheOptions,
-): readonly [Place, ...Place[]] {
-  const alone: Place = { name: "", failsOver: false };
-  if (enabled === false) return [alone];
-  const topology = parseTopology(url);
-  if (topology.kind === "memory") return [alone];
+export function backendsOf(topology: Topology, ca?: string): readonly Backend[] {
+  if (topology.kind === "memory") return [];
   const { kind, servers, credentials } = topology;
-  const base = baseOptions(credentials, ca);
+  const access = accessOf(credentials, ca);
   const database = `/${credentials.db ?? 0}`;
   const seeds = servers.map(addressText).toSorted().join(",");
-  if (kind === "sentinel") {
-    const name = `${topology.master}@${seeds}${database}`;
-    return [{ name, servers: new SentinelServers(topology, base), failsOver: true }];
+  switch (kind) {
+    case "sentinel":
+      return [{
+        name: `${topology.master}@${seeds}${database}`,
+        failsOver: true,
+        connect: (options) => new SentinelConnection(topology, access, options),
+      }];
+    case "cluster":
+      return [{
+        name: seeds,
+        failsOver: true,
+        connect: (options) => new ClusterConnection(servers, access, options),
+      }];
+    default:
+      return servers.map((server) => ({
+        name: addressText(server) + database,
+        failsOver: false,
+        connect: (options) => new StandaloneConnection({ ...access, ...server }, options),
+      }));
   }
-  if (kind === "cluster") {
-    const cluster = new ClusterServers(servers, base);
-    return [{ name: seeds, servers: cluster, failsOver: true }];
-  }
-  const place = (server: ServerAddress): Place => ({
-    name: addressText(server) + database,
-    servers: new OneServer({ ...base, ...server }),
-    failsOver: false,
+}
+
+/** Options of {@linkcode connectRedis}. */
+export interface ConnectRedisOptions {
+  /** Certificates to trust with TLS, as PEM, instead of the system's. */
+  readonly ca?: string | undefined;
+  /** How long each command may take. */
+  readonly commandTimeoutMs: number;
+}
+
+/**
+ * Connects to the Redis of a topology: of a ring, to its first server; for `memory:` to none. Resolves
+ * once it is connected, once an attempt has failed, or after `commandTimeoutMs`: it goes on trying.
+ */
+export async function connectRedis(
+  topology: Topology,
+  { ca, commandTimeoutMs }: ConnectRedisOptions,
+): Promise<Connection | undefined> {
+  const { promise: attempted, resolve } = Promise.withResolvers<void>();
+  const { clock } = systemRuntime;
+  const connection = backendsOf(topology, ca)[0]?.connect({
+    commandTimeoutMs,
+    boundsCommands: true,
+    clock,
+    onError: () => resolve(),
+    onConnection: () => resolve(),
+    onChange: () => {
+      // Only a cache that believes what it reads needs to know.
+    },
   });
-  const [first, ...others] = servers;
-  return first === undefined ? [alone] : [place(first), ...others.map(place)];
+  if (connection !== undefined) await within(clock, commandTimeoutMs, attempted);
+  return connection;
+}
+
+function accessOf({ username, password, db, tls }: Credentials, ca: string | undefined): Access {
+  return {
+    ...PATIENCE,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(db === undefined ? {} : { db }),
+    ...(tls ? { tls: ca === undefined ? {} : { ca } } : {}),
+  };
 }

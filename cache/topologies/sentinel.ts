@@ -1,20 +1,14 @@
 import { Redis } from "ioredis";
 import { isIPv4 } from "node:net";
-import type { ConnectOptions } from "../redis/feed.ts";
+import { type Access, type ConnectionOptions, reconnectDelayMs } from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
-import {
-  addressText,
-  type ClientEvents,
-  OneServer,
-  retryStrategy,
-  sentinelOptions,
-} from "./servers.ts";
-import type { ServerAddress } from "./url.ts";
+import { StandaloneConnection } from "./standalone.ts";
+import { addressText, type ServerAddress } from "./url.ts";
 
 /** How often every Sentinel is asked. They tell one another of a new primary every two seconds. */
 const ASK_MS = 1_000;
 
-const ODD_MAX = 3;
+const DISAGREEMENTS_MAX = 3;
 
 /** Where Sentinels are, and what they call the primary. */
 export interface Sentinels {
@@ -26,7 +20,7 @@ export interface Sentinels {
  * The server that Sentinels call the primary.
  *
  * A client asks them when it connects, and a primary that they replace ends its connections when they
- * tell it so. One that is out of their reach, but not of ours, is told nothing, and goes on answering:
+ * tell it so. A primary that is out of their reach, but not of ours, is told nothing, and goes on answering:
  *
  * ```text
  * 1. this process: is connected to a primary that the Sentinels lose
@@ -35,29 +29,37 @@ export interface Sentinels {
  * 4. this process: reads what was invalidated, and its feed is quiet
  * ```
  *
- * So they are asked all the time, and the client connects anew when most of them name another server.
+ * So the Sentinels are asked all the time, and the client connects anew when most of them name another
+ * server.
  */
-export class SentinelServers extends OneServer {
-  readonly #sentinels: Sentinels;
-  readonly #base: ConnectOptions;
+export class SentinelConnection extends StandaloneConnection {
+  readonly #watch: SentinelWatch;
 
-  constructor(sentinels: Sentinels, base: ConnectOptions) {
-    super(sentinelOptions(sentinels, base));
-    this.#sentinels = sentinels;
-    this.#base = base;
+  constructor(sentinels: Sentinels, access: Access, options: ConnectionOptions) {
+    const { servers, master } = sentinels;
+    const { tls } = access;
+    super({
+      ...access,
+      sentinels: [...servers],
+      name: master,
+      ...(tls === undefined ? {} : { enableTLSForSentinelMode: true, sentinelTLS: tls }),
+    }, options);
+    this.#watch = new SentinelWatch(sentinels, {
+      access,
+      client: this.client,
+      clock: options.clock,
+    });
   }
 
-  override open(commandTimeoutMs: number, events: ClientEvents, clock: Clock): Redis {
-    const client = super.open(commandTimeoutMs, events, clock);
-    const watch = new SentinelWatch(this.#sentinels, { base: this.#base, client, clock });
-    client.once("end", () => watch.close());
-    return client;
+  override close(): Promise<void> {
+    this.#watch.close();
+    return super.close();
   }
 }
 
 /** What a {@linkcode SentinelWatch} works with. */
 interface WatchWiring {
-  readonly base: ConnectOptions;
+  readonly access: Access;
   /** What is connected to the primary. */
   readonly client: Redis;
   readonly clock: Clock;
@@ -68,16 +70,16 @@ class SentinelWatch {
   readonly #master: string;
   readonly #asked: readonly Redis[];
   readonly #wiring: WatchWiring;
-  /** What most of them named, and the client was connected to or could not be compared with. */
+  /** The primary that a majority of Sentinels named and that we are connected to. */
   #known: string | undefined;
-  /** How often in a row they named another one from the beginning. */
-  #odd = 0;
+  /** How often in a row a majority named another server than the first that we were connected to. */
+  #disagreements = 0;
   #timer: Timer | undefined;
 
   constructor({ servers, master }: Sentinels, wiring: WatchWiring) {
     this.#master = master;
     this.#wiring = wiring;
-    this.#asked = servers.map((server) => connect(server, wiring.base));
+    this.#asked = servers.map((server) => connect(server, wiring.access));
     void this.#askOn();
   }
 
@@ -101,9 +103,9 @@ class SentinelWatch {
     // A host's name says nothing of the address behind it: only that it is another name than before.
     if (named === connected || !comparable) this.#known = named;
     if (named === connected || (first && !comparable)) return;
-    // The first that most of them name may be the one before: the client has asked another Sentinel, and
-    // would only be sent back. Not when they have had the time to tell one another.
-    if (!first || ++this.#odd > ODD_MAX) client.disconnect(true);
+    // At start the majority may lag behind the Sentinel that the client has asked. Reconnect only after it
+    // has disagreed three times in a row.
+    if (!first || ++this.#disagreements > DISAGREEMENTS_MAX) client.disconnect(true);
   }
 
   /** `undefined`: it is away, hangs, or knows none of that name. */
@@ -120,10 +122,10 @@ class SentinelWatch {
 
 function connect(
   server: ServerAddress,
-  { connectTimeout, disconnectTimeout, tls }: ConnectOptions,
+  { connectTimeout, disconnectTimeout, tls }: Access,
 ): Redis {
   const sentinel = new Redis({
-    ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy },
+    ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
     ...(tls === undefined ? {} : { tls }),
     ...{ enableOfflineQueue: false, enableReadyCheck: false, maxRetriesPerRequest: 0 },
     commandTimeout: ASK_MS,

@@ -168,3 +168,8 @@ function decoded(text: string): string {
     throw new TypeError("Cannot connect to Redis: its URL has a bad escape", { cause: error });
   }
 }
+
+/** Writes an address as `host:port`, for people and for maps. */
+export function addressText({ host, port }: ServerAddress): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}

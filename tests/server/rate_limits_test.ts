@@ -28,8 +28,8 @@ describe("RateLimits", () => {
 
   it("count what a client asks of all instances together", async () => {
     const prefix = "ttogether";
-    using one = new RateLimits(options(prefix));
-    using other = new RateLimits(options(prefix));
+    await using one = new RateLimits(options(prefix));
+    await using other = new RateLimits(options(prefix));
     const [here, there] = [one.perMinute("admin", 3), other.perMinute("admin", 3)];
     await inRedis(redis, here, there);
     const key = `${prefix}:limit:admin:9.9.9.9`;
@@ -46,7 +46,7 @@ describe("RateLimits", () => {
   });
 
   it("do not ask Redis again of a client that is past them", async () => {
-    using limits = new RateLimits(options("tpast"));
+    await using limits = new RateLimits(options("tpast"));
     const limiter = limits.perMinute("admin", 1);
     await inRedis(redis, limiter);
     for (let i = 0; i < 5; i++) await limiter.take("9.9.9.9");
@@ -56,7 +56,7 @@ describe("RateLimits", () => {
 
   it("are no news to the feed of the cache", async () => {
     const prefix = "tfeed";
-    using limits = new RateLimits(options(prefix));
+    await using limits = new RateLimits(options(prefix));
     const limiter = limits.perMinute("admin", 1_000);
     await inRedis(redis, limiter);
     await using feed = await followed(redis, `${prefix}:1:`);
@@ -68,7 +68,7 @@ describe("RateLimits", () => {
   for (const name of ["killed", "frozen"] as const) {
     it(`go on in memory while Redis is ${name}, and never refuse for it`, async () => {
       await using server = await startRedis();
-      using limits = new RateLimits(options("taway", server.serviceUrl));
+      await using limits = new RateLimits(options("taway", server.serviceUrl));
       const limiter = limits.perMinute("admin", 3);
       await inRedis(server, limiter);
       if (name === "killed") await server.kill();
@@ -87,7 +87,7 @@ describe("RateLimits", () => {
 
   it("are counted on a Cluster, and wait for no new primary", async () => {
     await using cluster = await startRedisCluster();
-    using limits = new RateLimits(options("tcluster", cluster.serviceUrl));
+    await using limits = new RateLimits(options("tcluster", cluster.serviceUrl));
     const limiter = limits.perMinute("admin", 100);
     await eventually(async () => {
       await limiter.take("9.9.9.9");
@@ -123,7 +123,7 @@ describe("RateLimits", () => {
 
   it("are counted by the primary that Sentinels name, and by its successor", async () => {
     await using sentinel = await startRedisSentinel();
-    using limits = new RateLimits(options("tsentinel", sentinel.serviceUrl));
+    await using limits = new RateLimits(options("tsentinel", sentinel.serviceUrl));
     const limiter = limits.perMinute("admin", 1_000);
     const before = await sentinel.primary();
     await inRedis(before, limiter);
@@ -132,7 +132,7 @@ describe("RateLimits", () => {
   });
 
   it("are a process's own without a Redis", async () => {
-    using limits = new RateLimits(options("t", "memory:"));
+    await using limits = new RateLimits(options("t", "memory:"));
     const limiter = limits.perMinute("admin", 1);
     assertEquals((await limiter.take("a")).allowed, true);
     assertEquals((await limiter.take("a")).allowed, false);

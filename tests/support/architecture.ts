@@ -20,11 +20,7 @@ const cachePackages = new Set(["ioredis", "lru-cache"]);
 const cacheRoot = /^cache\/[^/]+$/;
 /** The files that put an engine together, and the list of exports. */
 const cacheAssembly = new Set(["cache/engine.ts", "cache/cache.ts", "cache/mod.ts"]);
-const cacheEntrances = new Set([
-  "cache/mod.ts",
-  "cache/topologies/servers.ts",
-  "cache/topologies/url.ts",
-]);
+const cacheEntrances = new Set(["cache/mod.ts", "cache/topologies/open.ts"]);
 
 /** What each rule says, and the rule. */
 export const rules: Readonly<Record<string, Rule>> = {
@@ -46,7 +42,7 @@ export const rules: Readonly<Record<string, Rule>> = {
           (specifier === "ioredis" ||
             (/^cache\/\w+\//.test(target) && !cacheAssembly.has(from))),
       ),
-  "of cache/ the service imports mod.ts, and what tells where and how Redis is reached": (
+  "of cache/ the service imports mod.ts, and topologies/open.ts for a connection of its own": (
     modules,
   ) =>
     importsThat(

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Keyspace } from "../../../cache/keys.ts";
-import { systemRuntime } from "../../../cache/mod.ts";
-import { placesOf } from "../../../cache/topologies/open.ts";
+import { parseTopology, systemRuntime } from "../../../cache/mod.ts";
+import { backendsOf } from "../../../cache/topologies/open.ts";
 import { RedisStore } from "../../../cache/redis/redis_store.ts";
-import type { Servers } from "../../../cache/topologies/servers.ts";
+import type { Connection } from "../../../cache/redis/connection.ts";
 import type { FeedListener } from "../../../cache/store.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
@@ -37,12 +37,10 @@ class SplitStore extends RedisStore {
       commandTimeoutMs: 2_000,
       ...LEASES,
       onError: () => {},
-      onConnection: () => {},
-      onChange: () => {},
       onBreaker: () => {},
     };
-    super(serversOf(dataUrl), options);
-    this.#feed = new RedisStore(serversOf(feedUrl), options);
+    super(connectionTo(dataUrl), options);
+    this.#feed = new RedisStore(connectionTo(feedUrl), options);
   }
 
   override follow(listener: FeedListener): void {
@@ -54,10 +52,17 @@ class SplitStore extends RedisStore {
   }
 }
 
-function serversOf(url: string): Servers {
-  const { servers } = placesOf({ url })[0];
-  assert(servers !== undefined);
-  return servers;
+function connectionTo(url: string): Connection {
+  const [backend] = backendsOf(parseTopology(url));
+  assert(backend !== undefined);
+  return backend.connect({
+    commandTimeoutMs: 2_000,
+    boundsCommands: false,
+    clock: systemRuntime.clock,
+    onError: () => {},
+    onConnection: () => {},
+    onChange: () => {},
+  });
 }
 
 function entriesOf({ cache }: Node): number {

@@ -1,0 +1,118 @@
+import type { Cluster, Redis, RedisOptions } from "ioredis";
+import { type Clock, retryDelayMs, within } from "../runtime.ts";
+import type { FeedListener } from "../store.ts";
+
+/** How long the other side may take to agree that a connection ends, before it is torn down. */
+export const DISCONNECT_MS = 100;
+const CONNECT_MS_MAX = 2_000;
+/** Reconnect after this many command time-outs without a byte. */
+const SILENT_COMMANDS_MAX = 4;
+/** However long an outage was, a server that is back is in use within two seconds. */
+const RETRY_MS_MAX = 1_000;
+
+/** The client that commands are sent through: it finds the server that owns their key. */
+export type Client = Redis | Cluster;
+
+/** A connection to the servers of one topology. */
+export interface Connection {
+  /** Sends commands to the servers that take writes. */
+  readonly client: Client;
+  /** Whether one command may name keys of several slots. */
+  readonly anySlot: boolean;
+  /** Answers the servers that take writes now: all of them, or it rejects. */
+  primaries(): Promise<readonly Redis[]>;
+  /** Follows what those servers announce, whichever they are, until it is closed. */
+  follow(options: FeedOptions, listener: FeedListener): Following;
+  /** Ends it, and waits until every socket is closed. */
+  close(): Promise<void>;
+}
+
+/** Options of {@linkcode Connection.follow}. */
+export interface FeedOptions {
+  /** Keys that begin with this are announced. */
+  readonly prefix: string;
+  /** How often the connection is asked for a sign of life. */
+  readonly heartbeatMs: number;
+  /** Without an answer for this long the connection counts as lost. */
+  readonly silenceMsMax: number;
+}
+
+/** An invalidation feed that is being followed. */
+export interface Following {
+  /** Drops what is held and begins anew: the server may be another one. */
+  restart(): void;
+  /** Ends it for good. */
+  close(): Promise<void>;
+}
+
+/** How a {@linkcode Connection} is made, and who is told of it. */
+export interface ConnectionOptions {
+  /** How long a command may take. */
+  readonly commandTimeoutMs: number;
+  /** Whether the client bounds each command by itself; a `Pipeline` does so otherwise. */
+  readonly boundsCommands: boolean;
+  /** The source of time. */
+  readonly clock: Clock;
+  /** Called when an attempt to connect fails; another one follows. */
+  readonly onError: (error: unknown) => void;
+  /** Called when the connection comes or goes. */
+  readonly onConnection: (connected: boolean) => void;
+  /** Called when one of several servers came, went or took another's place. */
+  readonly onChange: () => void;
+}
+
+/** Where a server is, and who we are to it: what every connection has in common. */
+export interface Access {
+  readonly username?: string;
+  readonly password?: string;
+  readonly db?: number;
+  /** How to encrypt: `ca` is PEM of the certificates to trust, instead of the system's. */
+  readonly tls?: { readonly ca?: string };
+  readonly connectTimeout: number;
+  readonly disconnectTimeout: number;
+}
+
+/** Bounds of every attempt to connect and to part. */
+export const PATIENCE: Pick<Access, "connectTimeout" | "disconnectTimeout"> = {
+  connectTimeout: CONNECT_MS_MAX,
+  disconnectTimeout: DISCONNECT_MS,
+};
+
+/** How to connect, in the words of ioredis. */
+export type ConnectOptions = Omit<RedisOptions, "replyMapping">;
+
+/** Says how commands are sent: none is sent twice, and none waits in the client for a connection. */
+export function commandOptions(
+  { commandTimeoutMs, boundsCommands }: ConnectionOptions,
+): ConnectOptions {
+  return {
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    // A connection that a firewall forgot stays open for ever and answers nothing.
+    socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
+    ...(boundsCommands ? { commandTimeout: commandTimeoutMs } : {}),
+  };
+}
+
+/** How long to wait before the n-th attempt in a row to connect, in milliseconds. */
+export function reconnectDelayMs(attempts: number): number {
+  return retryDelayMs(attempts, RETRY_MS_MAX);
+}
+
+/** Disconnects, and waits until every socket is closed; a server that hangs gets its bound for that. */
+export async function disconnect(
+  client: Client,
+  clock: Clock,
+  nodes: readonly Redis[] = [],
+): Promise<void> {
+  const ended = Promise.all(
+    [client, ...nodes].filter(({ status }) => status !== "end").map((part) =>
+      new Promise<void>((resolve) => void part.once("end", resolve))
+    ),
+  );
+  if (client.status === "end") return;
+  client.disconnect();
+  // Between two attempts to connect there is no socket, and nothing ever ends.
+  await within(clock, 2 * DISCONNECT_MS, ended);
+}

@@ -1,0 +1,52 @@
+import { Redis } from "ioredis";
+import {
+  commandOptions,
+  type Connection,
+  type ConnectionOptions,
+  type ConnectOptions,
+  disconnect,
+  type FeedOptions,
+  reconnectDelayMs,
+} from "../redis/connection.ts";
+import { Feed } from "../redis/feed.ts";
+import type { FeedListener } from "../store.ts";
+
+/** One server: it stands alone, or is the one that Sentinels call the primary. */
+export class StandaloneConnection implements Connection {
+  readonly anySlot = true;
+  readonly client: Redis;
+  readonly #connect: ConnectOptions;
+  readonly #options: ConnectionOptions;
+
+  /** @param connect Where the server is, and who we are to it. */
+  constructor(connect: ConnectOptions, options: ConnectionOptions) {
+    this.#connect = connect;
+    this.#options = options;
+    this.client = new Redis({
+      ...connect,
+      ...commandOptions(options),
+      enableAutoPipelining: true,
+      // `GetBatch` has batched them already: a second queue would add a turn of the event loop.
+      autoPipeliningIgnoredCommands: ["get", "mget"],
+      retryStrategy: reconnectDelayMs,
+      sentinelRetryStrategy: reconnectDelayMs,
+      // Only a replica says so: the server that we wrote to has been demoted.
+      reconnectOnError: (error) => error.message.startsWith("READONLY"),
+    });
+    this.client.on("error", options.onError);
+    this.client.on("ready", () => options.onConnection(true));
+    this.client.on("close", () => options.onConnection(false));
+  }
+
+  primaries(): Promise<readonly Redis[]> {
+    return Promise.resolve([this.client]);
+  }
+
+  follow(options: FeedOptions, listener: FeedListener): Feed {
+    return new Feed(this.#connect, options, { listener, clock: this.#options.clock });
+  }
+
+  close(): Promise<void> {
+    return disconnect(this.client, this.#options.clock);
+  }
+}
