@@ -59,6 +59,13 @@ export interface Changes extends AsyncDisposable {
   caughtUp(): Promise<void>;
   /** Does the same for one server. The cache calls it before it believes that server. */
   catchUp(request: CatchUpRequest): Promise<void>;
+  /**
+   * Resolves once it is known that changes of a table are told, by this key and with these columns. Asked
+   * again, it answers what is known by then.
+   *
+   * @throws {TypeError} They are not: there is no such table or column, or nobody may watch it.
+   */
+  watched(table: TableUse): Promise<WatchedTable>;
   /** Counts what was applied, and looks at what is left to apply. */
   stats(): Promise<ChangesStats>;
 }
@@ -72,6 +79,29 @@ export interface CatchUpRequest {
    * and may have lost it.
    */
   readonly replay: boolean;
+}
+
+/** A table, as a program uses it. */
+export interface TableUse {
+  /** Its schema. */
+  readonly schema: string;
+  /** Its name. */
+  readonly name: string;
+  /** The columns of its key, in the order in which rows are named. */
+  readonly key: readonly string[];
+  /** The columns whose values tell its lists apart. */
+  readonly columns: readonly string[];
+}
+
+/** A table whose changes are told. */
+export interface WatchedTable {
+  /** The columns whose values are told. */
+  readonly columns: readonly string[];
+  /**
+   * The columns whose changes are told, and their types: `integer`, `uuid`, `boolean`, `date`, `char` or
+   * `text` where equal values have the same text, else `other`.
+   */
+  readonly types: ReadonlyMap<string, string>;
 }
 
 /** Figures of a source of changes. */
@@ -90,6 +120,10 @@ export interface ChangesStats {
 export const NO_CHANGES: Changes = {
   caughtUp: () => Promise.resolve(),
   catchUp: () => Promise.resolve(),
+  watched: ({ name }) =>
+    Promise.reject(
+      new TypeError(`Cannot watch ${name}: the cache was made without \`changes\`, or is off`),
+    ),
   stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }),
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

@@ -30,6 +30,8 @@ export type {
   ChangeSource,
   ChangesStats,
   Invalidation,
+  TableUse,
+  WatchedTable,
 } from "./changes.ts";
 export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";

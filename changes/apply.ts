@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheServer } from "../cache/mod.ts";
+import type { CacheServer } from "@lookaside/cache";
 import { anyTag, rowName, tableTag, valueTag } from "./names.ts";
 
 /** Keys or tags that are sent at once at the most. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Cache, Clock, Timer } from "../cache/mod.ts";
+import type { Cache, Clock, Timer } from "@lookaside/cache";
 
 /** Audits that run at once at the most; what is noted meanwhile is not audited. */
 const RUNNING_MAX = 16;

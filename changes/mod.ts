@@ -1,5 +1,17 @@
 /**
- * Postgres tells a cache what changed.
+ * Postgres tells a cache what changed, whoever wrote it.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ * import { table } from "@lookaside/changes";
+ *
+ * await using cache = new Cache(); // in a program: { url, changes: postgresChanges(pool) }
+ * const orders = table(cache, "orders", { ttlMs: 60_000 });
+ * const invoice = [...orders.tags({ id: 42 }), ...table(cache, "customers").tags({ id: 7 })];
+ * assert.deepEqual(invoice, ["orders:42", "orders:*", "customers:7", "customers:*"]);
+ * ```
  *
  * @module
  */
@@ -17,7 +29,24 @@ export {
   type PostgresJs,
   type PostgresJsConnection,
 } from "./adapters/postgres_js.ts";
+export {
+  type Change,
+  type Invalidated,
+  type Invalidates,
+  InvalidationPendingError,
+} from "./apply.ts";
+export { Audit, type AuditOptions, type AuditStats } from "./audit.ts";
 export type { ChangesDatabase, OnLost, Query, SqlParameter } from "./database.ts";
 export { checkWatched, installChanges, type InstallOptions, type WatchProblem } from "./install.ts";
 export type { Clock, Timer } from "./runtime.ts";
 export { changesSql, changesVersion } from "./schema.ts";
+export type { TableName, Value } from "./names.ts";
+export {
+  type Filter,
+  type Key,
+  type ListOptions,
+  Table,
+  table,
+  type TableCache,
+  type TableOptions,
+} from "./table.ts";

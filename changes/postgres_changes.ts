@@ -5,10 +5,18 @@ import type {
   Changes,
   ChangeSource,
   ChangesStats,
-} from "../cache/mod.ts";
+  TableUse,
+  WatchedTable,
+} from "@lookaside/cache";
 import type { Database } from "../db/database.ts";
 import { applyChanges, type Invalidated, type Invalidates, resetServer } from "./apply.ts";
+import type { ChangesDatabase, Query } from "./database.ts";
 import { ChangeFeed } from "./relay.ts";
+import { labelOf } from "./names.ts";
+import { WatchedTables } from "./watched_tables.ts";
+
+/** How often it is looked whether the tables in use are still watched. */
+const RECHECK_MS = 60_000;
 
 /** Options of {@linkcode postgresChanges}. Durations are milliseconds. */
 export interface PostgresChangesOptions {
@@ -57,10 +65,16 @@ export function postgresChanges(
 class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
+  readonly #tables: WatchedTables;
+  readonly #onError: (error: unknown) => void;
+  #recheck: { cancel(): void } | undefined;
+  #rechecking: Promise<void> = Promise.resolve();
 
   constructor(database: Database, options: PostgresChangesOptions, cache: ChangedCache) {
     const { cacheName, invalidates, onInvalidated, ...feedOptions } = options;
     this.#cache = cache;
+    this.#tables = new WatchedTables(portOf(database));
+    this.#onError = options.onError ?? (() => undefined);
     const feedOf = (server: CacheServer) =>
       new ChangeFeed(database, {
         ...feedOptions,
@@ -78,6 +92,7 @@ class PostgresChanges implements Changes {
       });
     this.#feeds = new Map(cache.servers.map((server) => [server.name, feedOf(server)]));
     for (const feed of this.#feeds.values()) feed.start();
+    this.#recheckLater();
   }
 
   async caughtUp(): Promise<void> {
@@ -87,6 +102,12 @@ class PostgresChanges implements Changes {
 
   async catchUp({ server, replay }: CatchUpRequest): Promise<void> {
     await this.#feeds.get(server)?.catchUp({ replay });
+  }
+
+  async watched(use: TableUse): Promise<WatchedTable> {
+    const asked = this.#tables.of(use);
+    if (asked.isNew) asked.table.catch(this.#onError);
+    return await asked.table;
   }
 
   /** What all feeds did together; the lag is that of the furthest behind. */
@@ -100,10 +121,41 @@ class PostgresChanges implements Changes {
     }));
   }
 
+  #recheckLater(): void {
+    this.#recheck = this.#cache.clock.after(RECHECK_MS, () => {
+      this.#rechecking = this.#recheckNow().finally(() => this.#recheckLater());
+    });
+  }
+
+  /** Nobody tells of what is not watched any more, so nothing of it may stay. */
+  async #recheckNow(): Promise<void> {
+    try {
+      for (const { use, error } of await this.#tables.recheck()) {
+        this.#onError(error);
+        const changes = [{ table: labelOf([use.schema, use.name]), keys: undefined, values: [] }];
+        for (const server of this.#cache.servers) await applyChanges(server, changes);
+      }
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
   /** Ends after the batches under way. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#recheck?.cancel();
+    await this.#rechecking;
     await Promise.all([...this.#feeds.values()].map((feed) => feed.close()));
   }
+}
+
+/** The three functions of the service's database. */
+function portOf(database: Database): ChangesDatabase {
+  const over = (on: Pick<Database, "query">): Query => (sql, parameters) =>
+    on.query(sql, parameters);
+  return {
+    query: over(database),
+    transaction: (run) => database.transaction((transaction) => run(over(transaction))),
+  };
 }
 
 /**

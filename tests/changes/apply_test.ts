@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheServer, type Invalidation } from "../../cache/mod.ts";
+import { NO_CHANGES } from "../../cache/changes.ts";
 import { applyChanges, type Change, InvalidationPendingError } from "../../changes/apply.ts";
 import { usersInvalidation } from "../../routes/users.ts";
 
@@ -9,14 +10,9 @@ function openCache(): { readonly cache: Cache; readonly server: CacheServer } {
   let server: CacheServer | undefined;
   const cache = new Cache({
     changes: {
-      attach: (attached) => {
-        [server] = attached.servers;
-        return {
-          caughtUp: attached.followed,
-          catchUp: () => Promise.resolve(),
-          stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }),
-          [Symbol.asyncDispose]: () => Promise.resolve(),
-        };
+      attach: ({ servers }) => {
+        [server] = servers;
+        return NO_CHANGES;
       },
     },
   });

@@ -89,7 +89,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   "the environment is read by entry points alone": (modules) =>
     codeThat(
       modules,
-      (path) => !entryPoint.test(path) && path !== "server/config.ts",
+      (path) => !entryPoint.test(path) && !/^(server\/config|changes\/cli)\.ts$/.test(path),
       /\b(Deno|process)\.env\b/,
     ),
   "no catch without code or a reason": (modules) =>

@@ -1,0 +1,173 @@
+#!/usr/bin/env node
+/**
+ * `npx @lookaside/changes`: prints the SQL, watches tables, and tells how things stand.
+ *
+ * @module
+ */
+import { createRequire } from "node:module";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
+import type { ChangesDatabase } from "./database.ts";
+import { checkWatched, installChanges } from "./install.ts";
+import { partsOf } from "./names.ts";
+import { changesSql } from "./schema.ts";
+import { qualifiedName, textArray } from "./_sql_text.ts";
+
+const HELP = `npx @lookaside/changes COMMAND
+
+  sql                         prints the SQL of the change feed, for psql or a migration
+  install [--service ROLE]    runs it, and lets a role relay and do nothing else
+  watch TABLE [COLUMN…]       records changes of a table, and values of these columns
+      --key COLUMN,…            of another unique key than the primary one
+      --matter COLUMN,…         an UPDATE of none of key, columns and these counts for nothing
+  unwatch TABLE               records no more of it
+  status                      tells what is watched, what is wrong, and which caches follow
+
+The database is DATABASE_URL, or --database URL. Without one, watch and unwatch print their statement.
+A driver has to be installed in this project: pg or postgres.
+`;
+
+/** The surroundings of a command. */
+export interface Surroundings {
+  /** Where the database is, if anybody said so. */
+  readonly url: string | undefined;
+  /** Connects to it. */
+  readonly connect: (url: string) => Promise<ChangesDatabase & AsyncDisposable>;
+  /** Prints. */
+  readonly print: (text: string) => void;
+}
+
+/** Runs a command. Answers the exit code. */
+export async function run(args: readonly string[], around: Surroundings): Promise<number> {
+  const text = { type: "string" } as const;
+  const { values, positionals: [command = "help", ...rest] } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { key: text, matter: text, database: text, service: text, help: { type: "boolean" } },
+  });
+  const url = values.database ?? around.url;
+  const { print } = around;
+  if (values.help || command === "help") print(HELP);
+  else if (command === "sql") print(changesSql);
+  else if (command === "watch" || command === "unwatch") {
+    const statement = statementOf(command, rest, values);
+    if (url === undefined) print(`${statement};\n`);
+    else {await withDatabase({ ...around, url }, (database) =>
+        execute(database, command, statement, print));}
+  } else if (url === undefined) {
+    throw new TypeError("Cannot connect: set DATABASE_URL, or --database URL");
+  } else if (command === "install") {
+    await withDatabase({ ...around, url }, async (database) => {
+      const problems = await installChanges(
+        database,
+        values.service === undefined ? {} : { service: values.service },
+      );
+      print("installed\n");
+      for (const { label, problem, remedy } of problems) print(`${label}: ${problem}. ${remedy}\n`);
+    });
+  } else if (command === "status") {
+    return await withDatabase({ ...around, url }, (database) => status(database, print));
+  } else throw new TypeError(`Cannot ${command}: there is no such command; see --help`);
+  return 0;
+}
+
+function statementOf(
+  command: "watch" | "unwatch",
+  [name, ...columns]: readonly string[],
+  { key, matter }: { readonly key?: string | undefined; readonly matter?: string | undefined },
+): string {
+  if (name === undefined) throw new TypeError(`Cannot ${command}: name a table`);
+  const relation = qualifiedName(partsOf(name));
+  if (command === "unwatch") return `SELECT lookaside.unwatch(${relation}) AS changed`;
+  const options = [`columns => ${textArray(columns)}`];
+  if (key !== undefined) options.push(`key => ${textArray(key.split(","))}`);
+  if (matter !== undefined) options.push(`matter => ${textArray(matter.split(","))}`);
+  return `SELECT lookaside.watch(${[relation, ...options].join(", ")}) AS changed`;
+}
+
+async function execute(
+  database: ChangesDatabase,
+  command: "watch" | "unwatch",
+  statement: string,
+  print: Surroundings["print"],
+): Promise<void> {
+  const [row] = await database.query<{ changed: boolean }>(statement);
+  print(row?.changed ? `${command}ed\n` : `nothing to do: it is ${command}ed\n`);
+}
+
+async function status(database: ChangesDatabase, print: Surroundings["print"]): Promise<number> {
+  const problems = new Map((await checkWatched(database)).map((each) => [each.label, each]));
+  const watched = await database.query<{ label: string; about: string }>(
+    `SELECT label, format('key (%s), columns (%s)%s', array_to_string(key, ', '),
+       array_to_string(columns, ', '), ', only if they or (' || array_to_string(matter, ', ') || ') change')
+       AS about FROM lookaside.watched ORDER BY label`,
+  );
+  for (const { label, about } of watched) {
+    const wrong = problems.get(label);
+    print(`${label}: ${about}${wrong ? `\n  WRONG: ${wrong.problem}. ${wrong.remedy}` : ""}\n`);
+  }
+  const caches = await database.query<{ name: string; seen: string }>(
+    `SELECT c.name, (SELECT extract(epoch FROM clock_timestamp() - max(l.at))::numeric(12, 1)::text
+       FROM lookaside.looks l WHERE l.cache = c.id) AS seen FROM lookaside.caches c ORDER BY c.name`,
+  );
+  for (const { name, seen } of caches) {
+    print(`cache ${name}: last looked ${seen ?? "never"} s ago\n`);
+  }
+  if (watched.length === 0) print("no table is watched\n");
+  return problems.size === 0 ? 0 : 1;
+}
+
+async function withDatabase<T>(
+  { url, connect }: Surroundings & { readonly url: string },
+  work: (database: ChangesDatabase) => Promise<T>,
+): Promise<T> {
+  const database = await connect(url); // without `await using`, which Node 22 does not know
+  try {
+    return await work(database);
+  } finally {
+    await database[Symbol.asyncDispose]();
+  }
+}
+
+/** Connects with the driver that the project has. */
+async function connectFrom(
+  directory: string,
+  url: string,
+): Promise<ChangesDatabase & AsyncDisposable> {
+  const require = createRequire(pathToFileURL(`${directory}/`));
+  for (const name of ["pg", "postgres"]) {
+    let path: string;
+    try {
+      path = require.resolve(name);
+    } catch {
+      continue; // it is not installed
+    }
+    const driver = (await import(pathToFileURL(path).href)).default;
+    const pool: AnyDatabase & { end(): Promise<void> } = name === "pg"
+      ? new driver.Pool({ connectionString: url })
+      : driver(url, { prepare: false, onnotice: () => undefined });
+    return { ...changesDatabase(pool), [Symbol.asyncDispose]: () => pool.end() };
+  }
+  throw new TypeError("Cannot connect: install pg or postgres in this project");
+}
+
+/** Whether this file is the program that was started, and not one that a program imports. */
+function isStarted(): boolean {
+  const started = process.argv[1];
+  return started !== undefined && /(^|[/\\])(cli\.[jt]s|lookaside-changes)$/.test(started);
+}
+
+if (isStarted()) {
+  try {
+    process.exitCode = await run(process.argv.slice(2), {
+      url: process.env["DATABASE_URL"],
+      connect: (url) => connectFrom(process.cwd(), url),
+      print: (text) => void process.stdout.write(text),
+    });
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    process.exitCode = 1;
+  }
+}

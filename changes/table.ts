@@ -1,0 +1,318 @@
+import type {
+  Cache,
+  EntryOptions,
+  Invalidation,
+  Jsonify,
+  Loader,
+  Lookup,
+  TableUse,
+  WatchedTable,
+} from "@lookaside/cache";
+import { invalidatedBy } from "./apply.ts";
+import {
+  anyKey,
+  anyTag,
+  keyOf,
+  labelOf,
+  partsOf,
+  rowName,
+  type TableName,
+  tableTag,
+  textOf,
+  type Value,
+  valueOf,
+  valueTag,
+  whereKey,
+} from "./names.ts";
+
+/** The key of a row: its value, or its values in the order of the key's columns. */
+export type Key = Value | readonly Value[];
+
+/** Values of columns. */
+export type Filter<Row> = { readonly [Column in keyof Row]?: Value | null };
+
+/** Options of {@linkcode table}, and of every entry of the table. */
+export interface TableOptions extends Omit<EntryOptions<never>, "ttlMs" | "tags"> {
+  /** Fresh life of its entries. */
+  readonly ttlMs?: number;
+  /** The columns of its key, in their order. Default `["id"]`. */
+  readonly key?: readonly string[];
+  /** The columns that lists are cached by: checked at once, and not when one is first used. */
+  readonly columns?: readonly string[];
+}
+
+/** Options of a list of rows. */
+export interface ListOptions<T> extends EntryOptions<T> {
+  /** Tells several queries for the same values apart: `count`, `page 2`. */
+  readonly as?: string;
+}
+
+/** The parts of a cache that a {@linkcode Table} works with. */
+export type TableCache = Pick<Cache, "getOrLoad" | "delete" | "invalidateTags" | "changes">;
+
+/** Forms of the values of which equal ones have the same text, by the type of their column. */
+const FORMS: ReadonlyMap<string, RegExp> = new Map([
+  ["integer", /^(0|-?[1-9]\d*)$/],
+  ["boolean", /^(true|false)$/],
+  ["uuid", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/],
+  ["date", /^\d{4,}-\d\d-\d\d$/],
+  ["char", /(^|[^ ])$/],
+  ["text", /^/],
+]);
+
+/**
+ * A table of Postgres, whose rows and lists are cached until they change, whoever writes to it.
+ *
+ * @throws {TypeError} The name or a column cannot be used. What Postgres knows of the table is checked in
+ * the background, and told by whatever is loaded next.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ * import { table } from "@lookaside/changes";
+ *
+ * await using cache = new Cache(); // without `changes` nobody could tell
+ * const orders = table(cache, "orders", { columns: ["customer_id"], ttlMs: 60_000 });
+ * assert.deepEqual(orders.tags({ id: 42 }), ["orders:42", "orders:*"]);
+ * await assert.rejects(orders.row(42, () => Promise.resolve({ id: 42 })), TypeError);
+ * ```
+ */
+export function table<Row extends object = Record<string, Value | null>>(
+  cache: TableCache,
+  name: TableName,
+  options: TableOptions = {},
+): Table<Row> {
+  return new Table(cache, name, options);
+}
+
+/** The entries that depend on one table. Made by {@linkcode table}. */
+export class Table<Row extends object = Record<string, Value | null>> {
+  /** The beginning of all its names. */
+  readonly label: string;
+  readonly #cache: TableCache;
+  readonly #options: EntryOptions<never>;
+  #use: TableUse;
+  #known: WatchedTable | undefined;
+  /** Uses that were refused, by their columns. */
+  readonly #refused = new Map<string, TypeError>();
+
+  /** Checks the table in the background. */
+  constructor(cache: TableCache, name: TableName, options: TableOptions) {
+    const { key = ["id"], columns = [], ...entryOptions } = options;
+    const [schema, table] = partsOf(name);
+    if (key.length === 0) throw new TypeError("Cannot use a table without a key");
+    this.label = labelOf(name);
+    this.#cache = cache;
+    this.#options = entryOptions;
+    this.#use = { schema, name: table, key, columns };
+    this.#checkInBackground(this.#use);
+  }
+
+  /**
+   * Answers a row from the cache, or loads it: until the row with this key changes.
+   *
+   * @throws {TypeError} The table is not watched, or the key cannot be one of its keys.
+   */
+  async row<T = Row>(
+    key: Key,
+    load: Loader<T>,
+    options?: EntryOptions<T>,
+  ): Promise<Lookup<Jsonify<T>>> {
+    const values = Array.isArray(key) ? key as readonly Value[] : [key as Value];
+    this.#assertKey(values);
+    const check = () => this.#assertKey(values);
+    return await this.#getOrLoad(rowName(this.label, keyOf(values)), [], { load, options, check });
+  }
+
+  /**
+   * Answers what depends on the rows with these values from the cache, or loads it: until one of them
+   * changes, one is added, or one is gone. It is told of changes of the first of the columns that is
+   * watched, so name the one with the most values first.
+   *
+   * @throws {TypeError} The table is not watched, has no such column, or its values have several texts.
+   */
+  async where<T = Row[]>(
+    filter: Filter<Row>,
+    load: Loader<T>,
+    { as = "", ...options }: ListOptions<T> = {},
+  ): Promise<Lookup<Jsonify<T>>> {
+    const named = Object.entries(filter) as [string, Value | null][];
+    const tags = this.#tagsOf(named);
+    const values = named.map(([column, value]) => valueOf(column, value));
+    const check = () => void this.#tagsOf(named);
+    const use = this.#useFor(named);
+    const wanted = { load, options, check, use };
+    return await this.#getOrLoad(whereKey(this.label, values, as), tags, wanted);
+  }
+
+  /** Answers what depends on the whole table from the cache, or loads it: until any row changes. */
+  async any<T>(
+    name: string,
+    load: Loader<T>,
+    options?: EntryOptions<T>,
+  ): Promise<Lookup<Jsonify<T>>> {
+    return await this.#getOrLoad(anyKey(this.label, name), [anyTag(this.label)], { load, options });
+  }
+
+  /**
+   * The tags of an entry that depends on rows: on those with the key or the values that are given, or on
+   * any without.
+   *
+   * @throws {TypeError} The table is known not to be watched with these columns.
+   */
+  tags(...filters: readonly Filter<Row>[]): string[] {
+    const named = filters.map((each) => Object.entries(each) as [string, Value | null][]);
+    const use = this.#useFor(named.flat());
+    const refused = this.#refused.get(use.columns.join());
+    if (refused !== undefined) throw refused;
+    if (use !== this.#use) this.#checkInBackground(use);
+    const tags = named.flatMap((each) => this.#tagsOf(each));
+    if (filters.length === 0) tags.push(anyTag(this.label));
+    return [...new Set([...tags, tableTag(this.label)])];
+  }
+
+  /**
+   * Invalidates what depends on rows that were written, as they were before and after; all that is the
+   * table's without. For writes that need not wait for Postgres to tell.
+   *
+   * @throws {TypeError} A row lacks its key, or a column that lists are cached by.
+   */
+  async invalidate(...rows: readonly Filter<Row>[]): Promise<Invalidation> {
+    const columns = new Set([...this.#use.columns, ...this.#known?.columns ?? []]);
+    const values = rows.flatMap((row) =>
+      [...columns].map((each) => valueOf(each, this.#in(row, each)))
+    );
+    const keys = rows.map((row) => this.#keyIn(row));
+    const { keys: entries, tags } = invalidatedBy({
+      table: this.label,
+      keys: rows.length === 0 ? undefined : [...new Set(keys)],
+      values: [...new Set(values)],
+    });
+    const outcomes = await Promise.all([
+      this.#cache.delete(...entries),
+      this.#cache.invalidateTags(...tags),
+    ]);
+    return outcomes.includes("pending") ? "pending" : "applied";
+  }
+
+  /** A hit does not wait for Postgres; a load does not begin before it is known that it may be kept. */
+  #getOrLoad<T>(
+    key: string,
+    tags: readonly string[],
+    { load, options, check, use = this.#use }: {
+      readonly load: Loader<T>;
+      readonly options: EntryOptions<T> | undefined;
+      readonly check?: () => void;
+      readonly use?: TableUse;
+    },
+  ): Promise<Lookup<Jsonify<T>>> {
+    const checked: Loader<T> = async (context) => {
+      await this.#check(use);
+      check?.();
+      return await load(context);
+    };
+    return this.#cache.getOrLoad(key, checked, {
+      ...this.#options as EntryOptions<T>,
+      ...options,
+      tags: [...new Set([...options?.tags ?? [], ...tags, tableTag(this.label)])],
+    });
+  }
+
+  async #check(use: TableUse): Promise<void> {
+    try {
+      this.#known = await this.#cache.changes.watched(use);
+      this.#use = { ...use, columns: [...new Set([...this.#use.columns, ...use.columns])] };
+      this.#refused.delete(use.columns.join());
+    } catch (error) {
+      if (error instanceof TypeError) this.#refused.set(use.columns.join(), error);
+      throw error;
+    }
+  }
+
+  #checkInBackground(use: TableUse): void {
+    // Told by the next load, and to `onError` of the source.
+    this.#check(use).catch(() => undefined);
+  }
+
+  /** This use of the table, with the first of these columns where none of them is watched yet. */
+  #useFor(named: readonly (readonly [string, Value | null | undefined])[]): TableUse {
+    const { key, columns } = this.#use;
+    const given = named.filter(([, value]) => value !== undefined).map(([column]) => column);
+    if (key.every((column) => given.includes(column))) return this.#use;
+    if (given.some((column) => columns.includes(column) || this.#known?.columns.includes(column))) {
+      return this.#use;
+    }
+    return given[0] === undefined ? this.#use : { ...this.#use, columns: [...columns, given[0]] };
+  }
+
+  /** The tags of the rows with these values. Of columns that are not known yet: all of them. */
+  #tagsOf(named: readonly (readonly [string, Value | null | undefined])[]): string[] {
+    const given = named.filter((each): each is [string, Value | null] => each[1] !== undefined);
+    const { key } = this.#use;
+    const values = new Map(given);
+    const ofKey = key.map((column) => values.get(column)).filter((value) => value !== undefined);
+    if (ofKey.length === key.length && !ofKey.includes(null)) {
+      this.#assertKey(ofKey as Value[]);
+      return [rowName(this.label, keyOf(ofKey as Value[]))];
+    }
+    if (given.length === 0) throw new TypeError(`Cannot use no column of ${this.label}`);
+    const known = this.#known;
+    for (const [column] of given) {
+      if (known !== undefined && !known.types.has(column)) {
+        throw new TypeError(
+          `Cannot use ${this.label}.${column}: there is none, or its changes count for nothing`,
+        );
+      }
+    }
+    const watched = given.filter(([column]) => known?.columns.includes(column));
+    const [first] = watched.filter(([column]) => known?.types.get(column) !== "other");
+    if (first !== undefined) {
+      this.#assertForm(...first);
+      return [valueTag(this.label, valueOf(...first))];
+    }
+    if (watched[0] !== undefined) {
+      throw new TypeError(
+        `Cannot use ${this.label}.${watched[0][0]}: equal values have several texts`,
+      );
+    }
+    return given.map((each) => valueTag(this.label, valueOf(...each)));
+  }
+
+  #assertKey(values: readonly Value[]): void {
+    const { key } = this.#use;
+    if (values.length !== key.length) {
+      throw new TypeError(
+        `Cannot find a row of ${this.label} by ${values.length} values: its key has ${key.length}`,
+      );
+    }
+    values.forEach((value, i) => this.#assertForm(key[i] ?? "", value));
+  }
+
+  /** Changes are told in the text that Postgres gives a value, so another one would miss them. */
+  #assertForm(column: string, value: Value | null): void {
+    if (value === null) return;
+    const text = textOf(value);
+    const type = this.#known?.types.get(column);
+    if (type === undefined || FORMS.get(type)?.test(text)) return;
+    const why = type === "other" ? "equal values have several texts" : `${type} is not written so`;
+    throw new TypeError(`Cannot use ${JSON.stringify(text)} as ${this.label}.${column}: ${why}`);
+  }
+
+  #keyIn(row: Filter<Row>): string {
+    const values = this.#use.key.map((column) => this.#in(row, column));
+    if (values.includes(null)) {
+      throw new TypeError(`Cannot invalidate a row of ${this.label}: no key is null`);
+    }
+    this.#assertKey(values as Value[]);
+    return keyOf(values as Value[]);
+  }
+
+  #in(row: Filter<Row>, column: string): Value | null {
+    const value = Reflect.get(row, column);
+    if (value === undefined) {
+      throw new TypeError(`Cannot invalidate a row of ${this.label}: it lacks ${column}`);
+    }
+    return value;
+  }
+}

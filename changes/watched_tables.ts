@@ -1,0 +1,182 @@
+import type { TableUse, WatchedTable } from "@lookaside/cache";
+import type { ChangesDatabase, Query } from "./database.ts";
+import { labelOf } from "./names.ts";
+import { sqlStateOf } from "./_sqlstate.ts";
+import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
+
+/** What Postgres says of a table. */
+interface Found {
+  /** The types of its columns; `null`: there is no such table. */
+  readonly types: Readonly<Record<string, string>> | null;
+  /** How it is watched; `null`: it is not. */
+  readonly watch: {
+    readonly key: readonly string[];
+    readonly columns: readonly string[];
+    readonly matter: readonly string[] | null;
+  } | null;
+}
+
+/** Postgres refuses: privileges are missing, or there is no schema, function or table. */
+const REFUSED = /^(42|3F|0A|22|55000$|P0001$)/;
+
+/** Makes sure that the tables which a program uses are watched, with the columns that it uses. */
+export class WatchedTables {
+  readonly #database: ChangesDatabase;
+  readonly #known = new Map<string, Promise<WatchedTable>>();
+  readonly #uses = new Map<string, TableUse>();
+
+  /** Asks nothing yet. */
+  constructor(database: ChangesDatabase) {
+    this.#database = database;
+  }
+
+  /** Answers what is known of a table, which is asked for once, and whether it is asked for now. */
+  of(use: TableUse): { readonly table: Promise<WatchedTable>; readonly isNew: boolean } {
+    const name = JSON.stringify([use.schema, use.name, use.key, use.columns]);
+    const known = this.#known.get(name);
+    if (known !== undefined) return { table: known, isNew: false };
+    const asked = this.#ensure(use);
+    this.#uses.set(name, use);
+    this.#known.set(name, asked);
+    // What could not be asked is asked again; what was refused is refused again until it is looked at anew.
+    asked.catch((error: unknown) => {
+      if (!(error instanceof TypeError)) this.#known.delete(name);
+    });
+    return { table: asked, isNew: true };
+  }
+
+  /** Looks at every table again. Answers those that are not watched any more, or still not, and why. */
+  async recheck(): Promise<{ readonly use: TableUse; readonly error: unknown }[]> {
+    const lost: { use: TableUse; error: unknown }[] = [];
+    for (const [name, use] of this.#uses) {
+      try {
+        const table = await this.#ensure(use);
+        this.#known.set(name, Promise.resolve(table));
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error;
+        const refused = Promise.reject(error);
+        refused.catch(() => undefined); // whoever asks for it is told
+        this.#known.set(name, refused);
+        lost.push({ use, error });
+      }
+    }
+    return lost;
+  }
+
+  async #ensure(use: TableUse): Promise<WatchedTable> {
+    const found = await this.#ask(this.#database.query, use);
+    if (found.types === null) throw new TypeError(`${cannot(use)}: there is no such table`);
+    for (const column of [...use.key, ...use.columns]) {
+      if (!Object.hasOwn(found.types, column)) {
+        throw new TypeError(`${cannot(use)}: it has no column ${JSON.stringify(column)}`);
+      }
+    }
+    const watch = isEnough(found, use) ? found.watch : await this.#watch(use);
+    if (watch === null) throw new TypeError(`${cannot(use)}: it is not watched`);
+    assertKey(use, watch.key);
+    const told = watch.matter === null
+      ? undefined
+      : [...watch.key, ...watch.columns, ...watch.matter];
+    const types = Object.entries(found.types).filter(([name]) => told?.includes(name) ?? true);
+    return { columns: watch.columns, types: new Map(types) };
+  }
+
+  /** Watches a table with the columns of all who use it. */
+  async #watch(use: TableUse): Promise<Found["watch"]> {
+    try {
+      return await this.#database.transaction(async (query) => {
+        // Two who add a column each would otherwise lose one.
+        await query(
+          "SELECT pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || $1::text, 0))",
+          [
+            labelOf([use.schema, use.name]),
+          ],
+        );
+        const { watch } = await this.#ask(query, use);
+        const columns = [...new Set([...watch?.columns ?? [], ...use.columns])];
+        await query(
+          `SELECT lookaside.watch(format('%I.%I', $1::text, $2::text)::regclass,
+             ARRAY(SELECT json_array_elements_text($3::text::json)),
+             ARRAY(SELECT json_array_elements_text($4::text::json)),
+             CASE WHEN $5::text IS NOT NULL THEN ARRAY(SELECT json_array_elements_text($5::text::json)) END)`,
+          [
+            ...[use.schema, use.name, JSON.stringify(columns)],
+            JSON.stringify(watch?.key ?? use.key),
+            watch?.matter ? JSON.stringify(watch.matter) : null,
+          ],
+        );
+        return (await this.#ask(query, use)).watch;
+      });
+    } catch (error) {
+      if (!REFUSED.test(sqlStateOf(error))) throw error;
+      throw new TypeError(
+        `${cannot(use)}: ${messageOf(error)}. Its owner has to run: ${watchStatement(use)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  async #ask(query: Query, { schema, name }: TableUse): Promise<Found> {
+    try {
+      const [row] = await query<{ found: string }>(FOUND_SQL, [schema, name]);
+      return JSON.parse(row?.found ?? '{"types":null,"watch":null}');
+    } catch (error) {
+      if (!REFUSED.test(sqlStateOf(error))) throw error;
+      throw new TypeError(
+        `Cannot follow changes: ${
+          messageOf(error)
+        }. Install them: npx @lookaside/changes sql | psql`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+/** The statement that watches a table as a program uses it. */
+export function watchStatement({ schema, name, key, columns }: TableUse): string {
+  const options = `columns => ${textArray(columns)}, key => ${textArray(key)}`;
+  return `SELECT lookaside.watch(${qualifiedName([schema, name])}, ${options})`;
+}
+
+/** The columns of a table with a type for those of whose values equal ones have the same text. */
+const FOUND_SQL = `SELECT json_build_object(
+  'types', (
+    SELECT json_object_agg(a.attname, CASE
+      WHEN a.attcollation <> 0 AND NOT (
+        SELECT collisdeterministic FROM pg_catalog.pg_collation WHERE oid = a.attcollation
+      ) THEN 'other'
+      WHEN base.typname IN ('int2', 'int4', 'int8') THEN 'integer'
+      WHEN base.typname = 'bpchar' THEN 'char'
+      WHEN base.typname IN ('text', 'varchar', 'name') OR base.typtype = 'e' THEN 'text'
+      WHEN base.typname = 'bool' THEN 'boolean'
+      WHEN base.typname IN ('uuid', 'date') THEN base.typname
+      ELSE 'other' END)
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_type base ON base.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  ),
+  'watch', (
+    SELECT json_build_object('key', w.key, 'columns', w.columns, 'matter', w.matter)
+    FROM lookaside.watched w WHERE w.table_schema = n.nspname AND w.table_name = c.relname
+  ))::text AS found
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1::text AND c.relname = $2::text`;
+
+function isEnough({ watch }: Found, { columns }: TableUse): boolean {
+  return watch !== null && columns.every((name) => watch.columns.includes(name));
+}
+
+function assertKey(use: TableUse, key: readonly string[]): void {
+  if (key.length === use.key.length && key.every((name, i) => name === use.key[i])) return;
+  throw new TypeError(
+    `${cannot(use)} by the key (${use.key.join(", ")}): it is watched by (${key.join(", ")})`,
+  );
+}
+
+function cannot({ schema, name }: TableUse): string {
+  return `Cannot use the table ${identifier(schema)}.${identifier(name)}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

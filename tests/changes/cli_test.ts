@@ -1,0 +1,96 @@
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
+import { run } from "../../changes/cli.ts";
+import { changesSql } from "../../changes/schema.ts";
+import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+
+let fixture: ChangesFixture;
+
+/** Runs a command. Answers its exit code and what it printed. */
+async function runWith(args: readonly string[], url?: string): Promise<[number, string]> {
+  let printed = "";
+  const code = await run(args, {
+    url,
+    print: (text) => void (printed += text),
+    connect: () =>
+      Promise.resolve({
+        ...fromPostgresJs(fixture.owner),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      }),
+  });
+  return [code, printed];
+}
+
+describe("npx @lookaside/changes", () => {
+  beforeAll(async () => {
+    fixture = await createChangesDatabase();
+    await fixture.owner.unsafe(
+      `CREATE TABLE orders (id INT PRIMARY KEY, customer_id INT, status TEXT);
+       CREATE SCHEMA sales; CREATE TABLE sales."Order's" (a INT, b INT, PRIMARY KEY (a, b))`,
+    );
+  });
+  afterAll(async () => {
+    await fixture[Symbol.asyncDispose]();
+  });
+
+  it("sql prints what the installation runs", async () => {
+    assertEquals(await runWith(["sql"]), [0, changesSql]);
+  });
+
+  it("watch and unwatch print a statement for psql, where there is no database", async () => {
+    const [code, statement] = await runWith(
+      ["watch", "sales.Order's", "a", "--key", "a,b", "--matter", "a"],
+    );
+    assertEquals(code, 0);
+    assertEquals(
+      statement,
+      `SELECT lookaside.watch('sales."Order''s"', columns => '{a}', key => '{a,b}', ` +
+        "matter => '{a}') AS changed;\n",
+    );
+    await fixture.owner.unsafe(statement);
+    const [, undo] = await runWith(["unwatch", "sales.Order's"]);
+    await fixture.owner.unsafe(undo);
+    assertEquals((await fixture.owner`SELECT label FROM lookaside.watched`).length, 0);
+  });
+
+  it("watch, status and unwatch tell how things stand", async () => {
+    const url = fixture.urls.owner;
+    assertEquals(await runWith(["status"], url), [0, "no table is watched\n"]);
+    const watch = ["watch", "orders", "customer_id", "--matter", "status"];
+    assertEquals(await runWith(watch, url), [0, "watched\n"]);
+    assertEquals(await runWith(watch, url), [0, "nothing to do: it is watched\n"]);
+    const about = "orders: key (id), columns (customer_id), only if they or (status) change\n";
+    assertEquals(await runWith(["status"], url), [0, about]);
+    await fixture.owner.unsafe("ALTER TABLE orders RENAME TO gone");
+    const [code, printed] = await runWith(["status"], url);
+    assertEquals(code, 1);
+    assertMatch(printed, /WRONG: There is no table public\.orders\. SELECT lookaside\.forget/);
+    await fixture.owner.unsafe("ALTER TABLE gone RENAME TO orders");
+    assertEquals(await runWith(["unwatch", "orders"], url), [0, "unwatched\n"]);
+    assertEquals(await runWith(["unwatch", "orders"], url), [
+      0,
+      "nothing to do: it is unwatched\n",
+    ]);
+  });
+
+  it("install may run again, and lets a role relay", async () => {
+    const { serviceRole, urls } = fixture;
+    assertEquals(await runWith(["install", "--service", serviceRole], urls.owner), [
+      0,
+      "installed\n",
+    ]);
+  });
+
+  it("says what it does not know, and what it lacks", async () => {
+    assertStringIncludes((await runWith([]))[1], "npx @lookaside/changes COMMAND");
+    await assertRejects(() => runWith(["frob"], "postgres://"), TypeError, "no such command");
+    await assertRejects(() => runWith(["status"]), TypeError, "DATABASE_URL");
+    await assertRejects(() => runWith(["watch"]), TypeError, "name a table");
+    await assertRejects(
+      () => runWith(["watch", "nothing"], "postgres://"),
+      Error,
+      "does not exist",
+    );
+  });
+});

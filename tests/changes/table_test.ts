@@ -1,0 +1,274 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { Cache, type CacheServer, type TableUse, type WatchedTable } from "../../cache/mod.ts";
+import { NO_CHANGES } from "../../cache/changes.ts";
+import { applyChanges, type Change } from "../../changes/apply.ts";
+import { table } from "../../changes/table.ts";
+
+interface Order {
+  readonly id: number;
+  readonly customer_id: number | null;
+  readonly status: string;
+}
+
+const known: WatchedTable = {
+  columns: ["customer_id", "price"],
+  types: new Map([
+    ...[["id", "integer"], ["customer_id", "integer"], ["status", "text"]] as const,
+    ["price", "other"] as const,
+  ]),
+};
+
+/** A cache over a source that knows `known`, or does not, and that a test tells what changed. */
+function openCache(
+  watched: (use: TableUse) => Promise<WatchedTable> = () => Promise.resolve(known),
+) {
+  const uses: TableUse[] = [];
+  let server: CacheServer | undefined;
+  const cache = new Cache({
+    changes: {
+      attach: ({ servers }) => {
+        [server] = servers;
+        return {
+          ...NO_CHANGES,
+          watched: (use) => {
+            uses.push(use);
+            return watched(use);
+          },
+        };
+      },
+    },
+  });
+  const change = async (change: Partial<Change>) => {
+    assert(server !== undefined);
+    await applyChanges(server, [{ table: "orders", keys: ["42"], values: [], ...change }]);
+  };
+  return { cache, uses, change };
+}
+
+let loads = 0;
+const load = <T>(value: T) => () => {
+  loads++;
+  return Promise.resolve(value);
+};
+
+/** How many of these reads have to load. */
+async function loadsOf(...reads: (() => Promise<unknown>)[]): Promise<number> {
+  const before = loads;
+  for (const read of reads) await read();
+  return loads - before;
+}
+
+describe("table()", () => {
+  it("row() answers from the cache until the row changes", async () => {
+    const { cache, change } = openCache();
+    const orders = table<Order>(cache, "orders");
+    const read = (key: number) => () =>
+      orders.row(key, load({ id: key, customer_id: 7, status: "" }));
+    assertEquals((await read(42)()).value()?.id, 42);
+    assertEquals(await loadsOf(read(42), read(43)), 1);
+    await change({ keys: ["42"] });
+    assertEquals(await loadsOf(read(42), read(43)), 1);
+    await change({ keys: undefined });
+    assertEquals(await loadsOf(read(42), read(43)), 2);
+    await cache.close();
+  });
+
+  it("where() answers from the cache until a row enters, leaves or changes in it", async () => {
+    const { cache, change } = openCache();
+    const orders = table<Order>(cache, "orders");
+    const read = (customer_id: number | null, as?: string) => () =>
+      orders.where({ customer_id }, load([]), as === undefined ? {} : { as });
+    await loadsOf(read(7), read(8), read(9), read(null), read(7, "count"));
+    const all = [read(7), read(8), read(9), read(null), read(7, "count")];
+    assertEquals(await loadsOf(...all), 0);
+    await change({ values: ["customer_id=7", "customer_id=8"] });
+    assertEquals(await loadsOf(...all), 3);
+    await change({ values: ["customer_id"] });
+    assertEquals(await loadsOf(...all), 1);
+    await change({ table: "customers", values: ["customer_id=7"] });
+    assertEquals(await loadsOf(...all), 0);
+    await cache.close();
+  });
+
+  it("where() is told by the first column that is watched, whichever others there are", async () => {
+    const { cache, change } = openCache();
+    const orders = table<Order>(cache, "orders", { columns: ["customer_id"] });
+    const read = () => orders.where({ status: "open", customer_id: 7 }, load([]));
+    await orders.row(1, load({})); // from here on it is known what is watched
+    await loadsOf(read);
+    await change({ values: ["status=open"] });
+    assertEquals(await loadsOf(read), 0);
+    await change({ values: ["customer_id=7"] });
+    assertEquals(await loadsOf(read), 1);
+    await cache.close();
+  });
+
+  it("any() answers from the cache until any row changes", async () => {
+    const { cache, change } = openCache();
+    const orders = table<Order>(cache, "orders");
+    const read = (name: string) => () => orders.any(name, load([]));
+    await loadsOf(read("top sellers"), read("worst sellers"));
+    assertEquals(await loadsOf(read("top sellers"), read("worst sellers")), 0);
+    await change({ keys: ["1"] });
+    assertEquals(await loadsOf(read("top sellers"), read("worst sellers")), 2);
+    await cache.close();
+  });
+
+  it("tags() ends an entry of several tables when a row of either changes", async () => {
+    const { cache, change } = openCache();
+    const orders = table<Order>(cache, "orders");
+    const customers = table(cache, "customers");
+    const tags = [...orders.tags({ id: 42 }), ...customers.tags({ id: 7 })];
+    assertEquals(tags, ["orders:42", "orders:*", "customers:7", "customers:*"]);
+    const read = () => cache.getOrLoad("invoice:9", load({}), { tags });
+    await loadsOf(read);
+    await change({ keys: ["41"] });
+    assertEquals(await loadsOf(read), 0);
+    await change({ keys: ["42"] });
+    assertEquals(await loadsOf(read), 1);
+    await change({ table: "customers", keys: ["7"] });
+    assertEquals(await loadsOf(read), 1);
+    assertEquals(orders.tags(), ["orders:any", "orders:*"]);
+    assertEquals(orders.tags({ customer_id: null }), ["orders:customer_id", "orders:*"]);
+    await cache.close();
+  });
+
+  it("takes composite keys in their order, and has rows of other numbers of values refused", async () => {
+    const { cache } = openCache(() =>
+      Promise.resolve({ columns: [], types: new Map([["org_id", "integer"], ["name", "text"]]) })
+    );
+    const members = table(cache, "sales.members", { key: ["org_id", "name"] });
+    await members.row([7n, "Ada"], load({}));
+    assert(await cache.has("sales.members:7,Ada"));
+    assertEquals(members.tags({ name: "Ada", org_id: 7 })[0], "sales.members:7,Ada");
+    await assertRejects(() => members.row(7, load({})), TypeError, "its key has 2");
+    await assertRejects(() => members.row([1, "a", 2], load({})), TypeError, "its key has 2");
+    await cache.close();
+  });
+
+  it("invalidate() ends what the rows of a write were in, before and after", async () => {
+    const { cache } = openCache();
+    const orders = table<Order>(cache, "orders", { columns: ["customer_id"] });
+    const reads = [
+      () => orders.row(42, load({})),
+      ...[7, 8, 9].map((customer_id) => () => orders.where({ customer_id }, load([]))),
+    ];
+    await loadsOf(...reads);
+    await loadsOf(...reads); // what was stored before the table was known has more tags
+    const price = { price: 1 };
+    assertEquals(
+      await orders.invalidate(
+        { id: 42, customer_id: 7, ...price },
+        { id: 42, customer_id: 8, ...price },
+      ),
+      "applied",
+    );
+    assertEquals(await loadsOf(...reads), 3);
+    assertEquals(await orders.invalidate(), "applied");
+    assertEquals(await loadsOf(...reads), 4);
+    await assertRejects(() => orders.invalidate({ id: 42 }), TypeError, "it lacks customer_id");
+    await assertRejects(
+      () => orders.invalidate({ customer_id: 1, ...price }),
+      TypeError,
+      "it lacks id",
+    );
+    await cache.close();
+  });
+
+  it("loads nothing that it could not be told of, and says why", async () => {
+    const { cache } = openCache(() => Promise.reject(new TypeError("Cannot use orders: run this")));
+    const orders = table<Order>(cache, "orders");
+    for (
+      const read of [
+        () => orders.row(42, load({})),
+        () => orders.where({ customer_id: 7 }, load([])),
+        () => orders.any("top sellers", load([])),
+      ]
+    ) {
+      assertEquals(
+        await loadsOf(() => assertRejects(read, TypeError, "run this")),
+        0,
+      );
+    }
+    assertThrows(() => orders.tags({ id: 42 }), TypeError, "run this");
+    await cache.close();
+  });
+
+  it("goes on answering what is cached while Postgres cannot be asked", async () => {
+    let down = false;
+    const { cache } = openCache(() =>
+      down ? Promise.reject(new Error("Postgres is down")) : Promise.resolve(known)
+    );
+    await table<Order>(cache, "orders").row(42, load({ id: 42 }));
+    down = true;
+    const orders = table<Order>(cache, "orders");
+    assertEquals(await loadsOf(() => orders.row(42, load({}))), 0);
+    await assertRejects(() => orders.row(43, load({})), Error, "Postgres is down");
+    down = false;
+    assertEquals(await loadsOf(() => orders.row(43, load({}))), 1);
+    await cache.close();
+  });
+
+  it("has a column watched when lists are first cached by it, and others go on without", async () => {
+    const { cache, uses } = openCache(({ columns }) =>
+      columns.includes("nonsense")
+        ? Promise.reject(new TypeError("there is no nonsense"))
+        : Promise.resolve(known)
+    );
+    const orders = table<Order & { readonly nonsense: string }>(cache, "orders");
+    await orders.where({ customer_id: 7, status: "open" }, load([]));
+    assertEquals(uses.map(({ columns }) => columns), [[], ["customer_id"]]);
+    await assertRejects(
+      () => orders.where({ nonsense: "a" }, load([])),
+      TypeError,
+      "there is none",
+    );
+    await assertRejects(
+      () => orders.where({ customer_id: 8, nonsense: "a" }, load([])),
+      TypeError,
+      "there is none",
+    );
+    await orders.where({ customer_id: 8 }, load([]));
+    assertThrows(() => orders.tags({ nonsense: "a" }), TypeError, "there is none");
+    const other = table<{ readonly nonsense: string }>(cache, "orders", { columns: ["nonsense"] });
+    await assertRejects(() => other.row(43, load({})), TypeError, "there is no nonsense");
+    assertThrows(() => other.tags({ nonsense: "a" }), TypeError, "there is no nonsense");
+    await cache.close();
+  });
+
+  it("refuses values in another text than Postgres has for them", async () => {
+    const types = new Map(Object.entries({
+      ...{ n: "integer", u: "uuid", b: "boolean", d: "date", t: "text", c: "char", o: "other" },
+    }));
+    const { cache } = openCache(() => Promise.resolve({ columns: [...types.keys()], types }));
+    const things = table(cache, "things", { key: ["n"], columns: [...types.keys()] });
+    await things.any("", load(1)).catch(() => undefined);
+    await things.row(1, load({}));
+    const uuid = "0123abcd-0000-4000-8000-00000000000f";
+    const good = {
+      n: [7, -7n, "7"],
+      u: [uuid],
+      b: [true, "false"],
+      d: ["2026-11-26"],
+      t: ["", "É"],
+    };
+    for (const [column, values] of Object.entries(good)) {
+      for (const value of values) await things.where({ [column]: value, o: null }, load([]));
+    }
+    const bad = {
+      n: ["007", "7.0", "+7"],
+      u: [uuid.toUpperCase()],
+      b: ["t"],
+      d: ["26.11.2026"],
+      o: ["1"],
+    };
+    for (const [column, values] of Object.entries(bad)) {
+      for (const value of values) {
+        await assertRejects(() => things.where({ [column]: value }, load([])), TypeError);
+      }
+    }
+    await assertRejects(() => things.row("01", load({})), TypeError, "integer is not written so");
+    await cache.close();
+  });
+});

@@ -1,0 +1,208 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { afterAll, afterEach, beforeAll, describe, it } from "@std/testing/bdd";
+import postgres from "postgres";
+import type { TableUse } from "../../cache/mod.ts";
+import { changesDatabase } from "../../changes/adapters/any_database.ts";
+import type { ChangesDatabase } from "../../changes/database.ts";
+import { installChanges } from "../../changes/install.ts";
+import { WatchedTables, watchStatement } from "../../changes/watched_tables.ts";
+import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
+
+let testDatabase: TestDatabase;
+let sql: ReturnType<typeof postgres>;
+let database: ChangesDatabase;
+
+const orders: TableUse = { schema: "public", name: "orders", key: ["id"], columns: [] };
+
+async function watchedColumns(label = "orders"): Promise<readonly string[] | undefined> {
+  const [row] = await database.query<{ columns: string[] }>(
+    "SELECT columns FROM lookaside.watched WHERE label = $1::text",
+    [label],
+  );
+  return row?.columns;
+}
+
+/** The database as a role sees it that may log in, and what it is granted. */
+async function asRole(grants: (role: string) => readonly string[]) {
+  const role = `role_${crypto.randomUUID().replaceAll("-", "")}`;
+  await database.query(`CREATE ROLE ${role} LOGIN`);
+  for (const grant of grants(role)) await database.query(grant);
+  const url = new URL(testDatabase.url);
+  url.username = role;
+  const client = postgres(url.href, { max: 2, onnotice: () => undefined });
+  return {
+    database: changesDatabase(client),
+    async [Symbol.asyncDispose]() {
+      await client.end({ timeout: 1 });
+      await database.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    },
+  };
+}
+
+describe("WatchedTables", () => {
+  beforeAll(async () => {
+    testDatabase = await createTestDatabase();
+    sql = postgres(testDatabase.url, { max: 4, onnotice: () => undefined });
+    database = changesDatabase(sql);
+    await installChanges(database);
+    await database.query(
+      `CREATE DOMAIN code AS text;
+       CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+       CREATE TABLE orders (
+         id BIGINT PRIMARY KEY, customer_id INT, status TEXT, price NUMERIC, code code, ref UUID,
+         paid BOOLEAN, "Länge" DATE, name TEXT COLLATE caseless, seen_at TIMESTAMPTZ
+       );
+       CREATE SCHEMA "my sales";
+       CREATE TABLE "my sales"."O'Brien\\" ("Org" INT, "u" TEXT, PRIMARY KEY ("Org", "u"))`,
+    );
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await testDatabase[Symbol.asyncDispose]();
+  });
+  afterEach(async () => {
+    await database.query("SELECT lookaside.forget(label) FROM lookaside.watched");
+  });
+
+  it("watches a table that is not, and tells what is known of its columns", async () => {
+    const table = await new WatchedTables(database).of({ ...orders, columns: ["customer_id"] })
+      .table;
+    assertEquals(table.columns, ["customer_id"]);
+    assertEquals(Object.fromEntries(table.types), {
+      ...{ id: "integer", customer_id: "integer", status: "text", price: "other", code: "text" },
+      ...{ ref: "uuid", paid: "boolean", Länge: "date", name: "other", seen_at: "other" },
+    });
+  });
+
+  it("adds columns to those that others have watched, also at the same time", async () => {
+    const columns = ["customer_id", "status", "ref", "paid"];
+    await Promise.all(
+      columns.map((column) =>
+        new WatchedTables(database).of({ ...orders, columns: [column] }).table
+      ),
+    );
+    assertEquals([...await watchedColumns() ?? []].sort(), columns.toSorted());
+    const { columns: known } = await new WatchedTables(database).of(orders).table;
+    assertEquals(known.length, 4);
+  });
+
+  it("asks Postgres once for a use", async () => {
+    let asked = 0;
+    const counting: ChangesDatabase = {
+      ...database,
+      query: (text, parameters) => {
+        asked++;
+        return database.query(text, parameters);
+      },
+    };
+    const tables = new WatchedTables(counting);
+    await tables.of(orders).table;
+    const before = asked;
+    await Promise.all([tables.of(orders).table, tables.of({ ...orders }).table]);
+    assertEquals(asked, before);
+  });
+
+  it("tells of the columns whose changes count, where not all do", async () => {
+    await database.query("SELECT lookaside.watch('orders', '{customer_id}', matter => '{status}')");
+    const { types } = await new WatchedTables(database).of(orders).table;
+    assertEquals([...types.keys()], ["id", "customer_id", "status"]);
+    await new WatchedTables(database).of({ ...orders, columns: ["paid"] }).table;
+    const [row] = await database.query("SELECT matter FROM lookaside.watched");
+    assertEquals({ ...row as object }, { matter: ["status"] });
+  });
+
+  it("takes names with every character", async () => {
+    const use: TableUse = {
+      schema: "my sales",
+      name: "O'Brien\\",
+      key: ["Org", "u"],
+      columns: ["u"],
+    };
+    await new WatchedTables(database).of(use).table;
+    await database.query("SELECT lookaside.forget(label) FROM lookaside.watched");
+    await database.query(watchStatement(use));
+    assertEquals((await new WatchedTables(database).of(use).table).columns, ["u"]);
+  });
+
+  it("refuses tables, columns and keys that are not there, and goes on refusing", async () => {
+    const tables = new WatchedTables(database);
+    const bad: Readonly<Record<string, TableUse>> = {
+      "no such table": { ...orders, name: "nothing" },
+      'no column "nothing"': { ...orders, columns: ["nothing"] },
+      '\'no column "nothing"': { ...orders, key: ["nothing"] },
+      "no unique index": { ...orders, key: ["status"] },
+    };
+    for (const [message, use] of Object.entries(bad)) {
+      const text = message.replace(/^'/, "");
+      const first = await assertRejects(() => tables.of(use).table, TypeError, text);
+      assertEquals(await tables.of(use).table.catch((error: unknown) => error), first);
+    }
+    await tables.of(orders).table;
+    await assertRejects(
+      () => tables.of({ ...orders, key: ["customer_id"] }).table,
+      TypeError,
+      "it is watched by (id)",
+    );
+  });
+
+  it("says which statement the owner has to run, where the role may not", async () => {
+    await using role = await asRole((name) => [`SELECT lookaside.admit('${name}')`]);
+    const tables = new WatchedTables(role.database);
+    const use = { ...orders, columns: ["customer_id"] };
+    const { message } = await assertRejects(() => tables.of(use).table, TypeError);
+    const [, statement] = message.split("Its owner has to run: ");
+    assert(statement !== undefined, message);
+    await database.query(statement);
+    await assertRejects(() => tables.of(use).table, TypeError); // not asked again by each read
+    assertEquals(await tables.recheck(), []);
+    assertEquals((await tables.of(use).table).columns, ["customer_id"]);
+  });
+
+  it("says what to install, where nothing is or the role was not admitted", async () => {
+    await using role = await asRole(() => []);
+    const { message } = await assertRejects(
+      () => new WatchedTables(role.database).of(orders).table,
+      TypeError,
+    );
+    assertStringIncludes(message, "npx @lookaside/changes sql");
+    await using empty = await createTestDatabase();
+    const client = postgres(empty.url, { max: 1, onnotice: () => undefined });
+    const bare = new WatchedTables(changesDatabase(client));
+    await assertRejects(() => bare.of(orders).table, TypeError, "npx @lookaside/changes sql");
+    await client.end({ timeout: 1 });
+  });
+
+  it("recheck() watches again what is not any more, and tells what it cannot", async () => {
+    const tables = new WatchedTables(database);
+    await tables.of(orders).table;
+    await database.query("SELECT lookaside.unwatch('orders')");
+    assertEquals(await tables.recheck(), []);
+    assertEquals(await watchedColumns(), []);
+    await database.query("ALTER TABLE orders RENAME TO old_orders");
+    try {
+      const [lost] = await tables.recheck();
+      assertEquals(lost?.use, orders);
+      await assertRejects(() => tables.of(orders).table, TypeError, "no such table");
+    } finally {
+      await database.query("ALTER TABLE old_orders RENAME TO orders");
+    }
+    assertEquals(await tables.recheck(), []);
+    await tables.of(orders).table;
+  });
+
+  it("asks again where Postgres could not answer", async () => {
+    let down = true;
+    const flaky: ChangesDatabase = {
+      ...database,
+      query: (text, parameters) =>
+        down ? Promise.reject(new Error("Postgres is down")) : database.query(text, parameters),
+    };
+    const tables = new WatchedTables(flaky);
+    await assertRejects(() => tables.of(orders).table, Error, "down");
+    down = false;
+    await tables.of(orders).table;
+    down = true;
+    await assertRejects(() => tables.recheck(), Error, "down");
+    await tables.of(orders).table; // what is known stays known
+  });
+});
