@@ -83,7 +83,8 @@ class PostgresChanges implements Changes {
         cacheEnds: cache.kind === "process",
         apply: async (batch) => {
           const changes = batch.map(({ table, ids }) => ({ table, keys: ids, values: [] }));
-          onInvalidated?.(await applyChanges(server, changes, invalidates));
+          const names = await applyChanges(server, changes, invalidates);
+          onInvalidated?.(names);
         },
         reset: async () => {
           await resetServer(server);
