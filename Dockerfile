@@ -12,6 +12,10 @@ COPY routes/ routes/
 COPY server/ server/
 COPY web/ web/
 COPY tools/command_line.ts tools/healthcheck.ts tools/
+# Members of the workspace, of which nothing else is in the image.
+COPY proof/deno.json proof/
+COPY tests/deno.json tests/
+COPY tools/deno.json tools/
 COPY *.ts ./
 RUN chown deno:deno "$DENO_DIR"
 USER deno

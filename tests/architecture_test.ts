@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
-import { importMapProblems, rules } from "./support/architecture.ts";
+import { importMapProblems, memberProblems, rules } from "./support/architecture.ts";
 import { type Module, projectRoot, readSourceTree } from "./support/source_tree.ts";
 
 /** For each rule, files that break it. */
@@ -120,6 +120,25 @@ describe("the source tree", () => {
     );
     assertEquals(importMapProblems(byDefault, jsr), []);
   });
+
+  it("has dependencies of tests and tools in their own maps, with exact versions", async () => {
+    const [root, ...members] = await Promise.all(
+      ["deno.json", "proof/deno.json", "tests/deno.json", "tools/deno.json"].map(async (name) =>
+        JSON.parse(await Deno.readTextFile(join(projectRoot, name)))
+      ),
+    );
+    assertEquals(memberProblems(root, members), []);
+    const tree = await readSourceTree();
+    const used = new Set(
+      tree.filter(({ path }) => !/^(proof|tests|tools)\//.test(path))
+        .flatMap(({ imports }) => imports.map(({ specifier }) => specifier)),
+    );
+    // A program other than the service brings `pg` to the changes module; what has two meanings has to stay.
+    const ofTests = Object.keys(root.imports).filter((name) => !/^@std\/|^pg$/.test(name))
+      .filter((name) => ![...used].some((each) => each === name || each.startsWith(`${name}/`)))
+      .filter((name) => !name.endsWith("/"));
+    assertEquals(ofTests, []);
+  });
 });
 
 describe("the rules", () => {
@@ -149,6 +168,10 @@ describe("the rules", () => {
     for (const map of broken) {
       assertEquals(importMapProblems({ imports }, { imports: map }).length, 1);
     }
+    const member = (target: string) => memberProblems({ imports }, [{ imports: { yaml: target } }]);
+    assertEquals(member("npm:yaml@2.9.1"), []);
+    assertEquals(member("npm:yaml@^2").length, 1);
+    assertEquals(memberProblems({ imports }, [{ imports: { hono: imports.hono } }]).length, 1);
     const open = { hono: "npm:hono@^4" };
     assertEquals(importMapProblems({ imports: open }, { imports: open }).length, 1);
   });

@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { cp } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
+import { copyTree, type TreeCopy } from "../../tests/support/tree_copy.ts";
 
 /** One change of the source, which must be possible. */
 export interface Mutation {
@@ -14,16 +13,6 @@ export interface Mutation {
   readonly from: string;
   readonly to: string;
 }
-
-/** A copy of the source tree. */
-export interface BrokenTree extends AsyncDisposable {
-  /** Its root, with a slash at its end. */
-  readonly root: string;
-}
-
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** What the service runs from, beside the modules at the root. */
-const PARTS = ["deno.json", "deno.lock", "import_map.jsr.json", "cache", "db", "routes", "web"];
 
 /** The mechanisms that a run must be able to miss. */
 export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> = {
@@ -49,32 +38,12 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
  *
  * @throws {Error} The text to replace does not stand in the file exactly once: it has changed.
  */
-export async function breakTree(mutation: Mutation): Promise<BrokenTree> {
-  const directory = await Deno.makeTempDir({ prefix: "lookaside_broken_" });
-  const tree = {
-    root: `${directory}/`,
-    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
-  };
+export async function breakTree({ file, from, to }: Mutation): Promise<TreeCopy> {
   await using stack = new AsyncDisposableStack();
-  stack.use(tree);
-  for (const part of [...PARTS, ...await rootModules()]) {
-    try {
-      await cp(ROOT + part, tree.root + part, { recursive: true });
-    } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-    }
-  }
-  const path = tree.root + mutation.file;
-  const pieces = (await Deno.readTextFile(path)).split(mutation.from);
-  if (pieces.length !== 2) {
-    throw new Error(`Cannot break ${mutation.file}: ${mutation.from} stands there not once`);
-  }
-  await Deno.writeTextFile(path, pieces.join(mutation.to));
+  const tree = stack.use(await copyTree());
+  const pieces = (await Deno.readTextFile(tree.root + file)).split(from);
+  if (pieces.length !== 2) throw new Error(`Cannot break ${file}: ${from} stands there not once`);
+  await Deno.writeTextFile(tree.root + file, pieces.join(to));
   stack.move();
   return tree;
-}
-
-async function rootModules(): Promise<string[]> {
-  const names = (await Array.fromAsync(Deno.readDir(ROOT))).map(({ name }) => name);
-  return names.filter((name) => name.endsWith(".ts"));
 }

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
+import { copyTree } from "../support/tree_copy.ts";
 import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -27,22 +27,6 @@ async function blocksOf(page: string): Promise<Block[]> {
       return language === undefined ? [] : [{ file, language, text: body }];
     },
   );
-}
-
-/** A copy of the source that a reader would work on. */
-async function copyOfTree(): Promise<AsyncDisposable & { readonly root: string }> {
-  const directory = await Deno.makeTempDir({ prefix: "lookaside_guide_" });
-  for await (const { name } of Deno.readDir(root)) {
-    const needed =
-      /\.(ts|json)$|^deno\.lock$|^(cache|changes|db|proof|routes|server|tests|tools|web)$/.test(
-        name,
-      );
-    if (needed) await cp(root + name, `${directory}/${name}`, { recursive: true });
-  }
-  return {
-    root: `${directory}/`,
-    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
-  };
 }
 
 /** Does what a block says: a new file, or a change of one whose old lines stand there once. */
@@ -100,7 +84,7 @@ describe("README.md", () => {
       assertEquals(kept.length, lines.length - 1);
       const again = 'await cache.getOrLoad("user:42", () => find(42))';
       const text = [...kept, `console.log(user.value()?.name, (${again}).value()?.name);`];
-      await using tree = await copyOfTree();
+      await using tree = await copyTree();
       await Deno.writeTextFile(`${tree.root}example.ts`, text.join("\n"));
       const printed = await run(["run", "--allow-all", "example.ts"], { cwd: tree.root });
       assertEquals(printed.trim(), "Ada Grace");
@@ -157,7 +141,7 @@ describe("docs/cache-your-own-table.md", () => {
     const changes = blocks.filter(({ file, language }) =>
       file !== undefined && !["sh", "text"].includes(language)
     );
-    await using tree = await copyOfTree();
+    await using tree = await copyTree();
     for (const block of changes) await apply(block, tree.root);
     await run(["check", "--quiet", "--frozen", "main.ts"], { cwd: tree.root });
 
@@ -215,7 +199,7 @@ describe("docs/how-to/cache-a-report.md", () => {
   it("makes the report once for a hundred callers, and anew once it is invalidated", async () => {
     await using database = await createSeededDatabase(100);
     const [block] = await blocksOf("docs/how-to/cache-a-report.md");
-    await using tree = await copyOfTree();
+    await using tree = await copyTree();
     const prefix = `t${crypto.randomUUID().slice(0, 8)}`;
     const program = (block?.text ?? "").replace('"reports"', `"${prefix}"`);
     await Deno.writeTextFile(`${tree.root}report.ts`, program);

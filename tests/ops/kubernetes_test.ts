@@ -114,7 +114,7 @@ describe("the manifests for Kubernetes", () => {
   it("have no field that their kind does not know", async () => {
     const program = await Deno.makeTempDir({ prefix: "lookaside_manifests_" });
     try {
-      const { imports } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
+      const { imports } = JSON.parse(await Deno.readTextFile(`${root}tests/deno.json`));
       const models = "kubernetes-models/";
       const map = { imports: { [models]: imports[models] } };
       await Deno.writeTextFile(`${program}/deno.json`, JSON.stringify(map));

@@ -129,6 +129,8 @@ const realNames: Readonly<Record<string, ReadonlySet<string> | undefined>> = {
   "tests/std/bdd.ts": bddNames,
 };
 
+const exactVersion = /^npm:\/?(@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+\/?$/;
+
 /** An import map. */
 export interface ImportMap {
   /** What each bare name stands for. */
@@ -141,6 +143,20 @@ const twofold = new Set(["@db/driver", "@std/assert", "@std/testing/bdd"]);
 /** Names that only the JSR profile needs. */
 const jsrOnly = new Set(["@db/postgres"]);
 
+/** Versions that the members of the workspace leave open, and names whose meaning depends on the member. */
+export function memberProblems(root: ImportMap, members: readonly ImportMap[]): string[] {
+  const meanings = new Map(Object.entries(root.imports));
+  return members.flatMap(({ imports }) =>
+    Object.entries(imports).flatMap(([name, target]) => {
+      if (root.imports[name] !== undefined) return [`${name}: in the root's map already`];
+      const known = meanings.get(name) ?? target;
+      meanings.set(name, target);
+      if (known !== target) return [`${name}: ${known} against ${target}`];
+      return exactVersion.test(target) ? [] : [`${name}: ${target} is no exact npm version`];
+    })
+  );
+}
+
 /** What sets the two import maps apart that should not, and npm versions that are not exact. */
 export function importMapProblems(byDefault: ImportMap, jsr: ImportMap): string[] {
   const names = new Set([...Object.keys(byDefault.imports), ...Object.keys(jsr.imports)]);
@@ -151,8 +167,7 @@ export function importMapProblems(byDefault: ImportMap, jsr: ImportMap): string[
     if (here === undefined || there === undefined) return [`${name}: in one map alone`];
     if (twofold.has(name)) return here === there ? [`${name}: the same in both maps`] : [];
     if (here !== there) return [`${name}: ${here} against ${there}`];
-    const exact = /^npm:\/?(@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+\/?$/.test(here);
-    return exact ? [] : [`${name}: ${here} is no exact npm version`];
+    return exactVersion.test(here) ? [] : [`${name}: ${here} is no exact npm version`];
   });
 }
 
