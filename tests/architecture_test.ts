@@ -1,6 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
+import { MUTATIONS } from "../proof/consistency/broken_tree.ts";
 import { importMapProblems, memberProblems, rules } from "./support/architecture.ts";
 import { type Module, projectRoot, readSourceTree } from "./support/source_tree.ts";
 
@@ -139,6 +140,15 @@ describe("the source tree", () => {
       .filter((name) => !name.endsWith("/"));
     assertEquals(ofTests, []);
   });
+});
+
+describe("the mutations that the consistency checker must see", () => {
+  for (const [name, { file, from }] of Object.entries(MUTATIONS)) {
+    it(`fit the source: ${name}`, async () => {
+      const module = (await tree()).find(({ path }) => path === file);
+      assertEquals(module?.text.split(from).length, 2, file);
+    });
+  }
 });
 
 describe("the rules", () => {

@@ -22,8 +22,8 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
     to: "redis.call('SET'",
   },
   relay: {
-    file: "main.ts",
-    from: "if (config.cache.enabled) changes.start();",
+    file: "changes/postgres_changes.ts",
+    from: "for (const feed of this.#feeds.values()) feed.start();",
     to: "",
   },
   feed: {
