@@ -6,6 +6,7 @@ import {
   NO_CHANGES,
 } from "./changes.ts";
 import { Engine } from "./engine.ts";
+import type { Entry } from "./entry.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import { assertKey, Keyspace } from "./keys.ts";
@@ -25,12 +26,14 @@ import {
   type WarmOptions,
 } from "./options.ts";
 import { type Runtime, systemRuntime, within } from "./runtime.ts";
+import { type Slot, slotOf } from "./slot.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
 import type { Store } from "./store.ts";
 import { assertTag, assertTags } from "./tags.ts";
 import { backendsOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
 import { parseTopology } from "./topologies/url.ts";
+import { type Wrapped, wrapped } from "./wrapped.ts";
 
 /** The most keys that are warmed at once, and in one batch. */
 const WARM_MAX = 1_000;
@@ -210,6 +213,7 @@ export class Cache implements AsyncDisposable {
     load: Loader<T>,
     options?: EntryOptions<T>,
   ): Promise<Lookup<Jsonify<T>>> {
+    if (options?.refresh === true) return this.#readOrLoad(key, load, options);
     const held = this.#held(key);
     if (held !== undefined) return held.answer as Promise<Lookup<Jsonify<T>>>;
     return this.#readOrLoad(key, load, options);
@@ -246,13 +250,81 @@ export class Cache implements AsyncDisposable {
         const plan = { load: () => batch.load(key), options };
         lookups.set(
           key,
-          this.#held(key)?.lookup as Lookup<Jsonify<T>> ?? await this.#read<T>(key, plan),
+          (options.refresh ? undefined : this.#held(key)?.lookup as Lookup<Jsonify<T>>) ??
+            await this.#read<T>(key, plan),
         );
       } finally {
         batch.decided(key);
       }
     }));
     return keys.flatMap((key) => lookups.get(key) ?? []);
+  }
+
+  /**
+   * Wraps a function: its answers are cached under `name` and its arguments.
+   *
+   * @throws {TypeError} The name cannot be used; later, an argument has no stable form.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * const rows = new Map([[42, { name: "Ada" }]]);
+   * const findUser = cache.wrap("user", (id: number) => Promise.resolve(rows.get(id)), { ttlMs: 60_000 });
+   * assert.equal((await findUser(42))?.name, "Ada");
+   * assert.equal((await findUser.lookup(42)).source, "memory");
+   * rows.set(42, { name: "Grace" }); // the write is committed …
+   * await findUser.invalidate(42); // … and only then invalidated
+   * assert.equal((await findUser(42))?.name, "Grace");
+   * ```
+   */
+  wrap<A extends readonly unknown[], T>(
+    name: string,
+    call: (...args: A) => Promise<T | null | undefined>,
+    options: EntryOptions<T> = {},
+  ): Wrapped<A, T> {
+    return wrapped(this, name, call, options);
+  }
+
+  /**
+   * Begins a read whose value the caller gets and puts by itself. The value is stored unless an
+   * invalidation came in between, as that of a loader would be.
+   *
+   * @throws {TypeError} The key or a tag cannot be used.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * const slot = await cache.begin<string[]>("names", { tags: ["users"] });
+   * assert(!slot.hit);
+   * const names = await Promise.resolve(["Ada"]); // the query
+   * assert(await slot.fill(names));
+   * assert.deepEqual((await cache.begin<string[]>("names")).value(), ["Ada"]);
+   * ```
+   */
+  async begin<T>(key: string, options: EntryOptions<T> = {}): Promise<Slot<T>> {
+    this.#assertOpen();
+    assertKey(key);
+    assertEntryOptions(options);
+    assertTags(options.tags);
+    const { clock } = this.#runtime;
+    const startedAtMs = clock.monotonicNow();
+    const { reader, loads } = this.#engineOf(key);
+    const { found, lease, versions } = await reader.begin(key, options);
+    if (found !== undefined) this.#observe(key, found, startedAtMs);
+    if (lease === undefined || versions === undefined) return slotOf<T>(found, undefined);
+    return slotOf<T>(undefined, {
+      fill: (value) => {
+        const costMs = clock.monotonicNow() - startedAtMs;
+        return loads.fill(key, lease, { ...loads.entryOf(value, options, costMs), tags: versions });
+      },
+      release: () => loads.release(key, lease),
+    });
   }
 
   /**
@@ -318,13 +390,29 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   async delete(...keys: (string | readonly string[])[]): Promise<Invalidation> {
-    this.#assertOpen();
-    const all = keys.flat();
-    for (const key of all) assertKey(key);
-    const byEngine = Map.groupBy(all, (key) => this.#engineOf(key));
-    return worstOf(
-      await Promise.all([...byEngine].map(([{ writer }, own]) => writer.delete(own))),
-    );
+    return await this.#writeTo(keys, (engine, own) => engine.writer.delete(own));
+  }
+
+  /**
+   * Ends the fresh life of keys, and leaves them their grace: the next read is answered with what is there,
+   * marked stale, and loads behind it. For changes that readers may see a little later.
+   *
+   * @throws {TypeError} A key cannot be used; then nothing is changed.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Cache } from "@lookaside/cache";
+   *
+   * await using cache = new Cache();
+   * await cache.set("report", "old");
+   * await cache.expire("report");
+   * const report = await cache.getOrLoad("report", () => Promise.resolve("new"));
+   * assert.deepEqual([report.value(), report.stale], ["old", true]);
+   * ```
+   */
+  async expire(...keys: (string | readonly string[])[]): Promise<Invalidation> {
+    return await this.#writeTo(keys, (engine, own) => engine.writer.expire(own));
   }
 
   /**
@@ -536,7 +624,16 @@ export class Cache implements AsyncDisposable {
     load: Loader<T>,
     options: EntryOptions<T> = {},
   ): Promise<Lookup<Jsonify<T>>> {
-    return this.#read(key, { load: () => this.#limit.run(load), options });
+    const run = (stale?: Entry) =>
+      this.#limit.run(({ signal }) =>
+        load({
+          signal,
+          get stale(): unknown {
+            return typeof stale?.text === "string" ? JSON.parse(stale.text) : undefined;
+          },
+        })
+      );
+    return this.#read(key, { load: run, options });
   }
 
   async #read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup<Jsonify<T>>> {
@@ -552,6 +649,17 @@ export class Cache implements AsyncDisposable {
     ) as Lookup<Jsonify<T>>;
     this.#observe(key, lookup, startedAtMs);
     return lookup;
+  }
+
+  async #writeTo(
+    keys: readonly (string | readonly string[])[],
+    write: (engine: Engine, own: readonly string[]) => Promise<Invalidation>,
+  ): Promise<Invalidation> {
+    this.#assertOpen();
+    const all = keys.flat();
+    for (const key of all) assertKey(key);
+    const byEngine = Map.groupBy(all, (key) => this.#engineOf(key));
+    return worstOf(await Promise.all([...byEngine].map(([engine, own]) => write(engine, own))));
   }
 
   #engineOf(key: string): Engine {
@@ -582,6 +690,7 @@ export class Cache implements AsyncDisposable {
   #track(work: Promise<void>): void {
     const tracked = work.finally(() => this.#background.delete(tracked));
     this.#background.add(tracked);
+    if (this.#options.background !== undefined) this.#call(this.#options.background, tracked);
   }
 
   #assertOpen(): void {

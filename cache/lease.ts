@@ -83,6 +83,22 @@ if ARGV[3] ~= '0' then return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return redis.call('DEL', KEYS[1])
 `;
 
+/**
+ * KEYS: value, lease. ARGV: now. Ends the fresh life of a value: it serves as a stale one for its grace. A
+ * load under way may have begun with older data, so its lease ends too.
+ */
+export const EXPIRE_LUA = `
+redis.call('DEL', KEYS[2])
+local head = redis.pcall('GETRANGE', KEYS[1], 10, 25)
+if type(head) ~= 'string' or #head < 16 then return 0 end
+local fresh, stale = struct.unpack('<dd', head)
+local now, grace = tonumber(ARGV[1]), stale - fresh
+if fresh <= now then return 1 end
+if grace <= 0 then return redis.call('DEL', KEYS[1]) end
+redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', now, now + grace))
+return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
+`;
+
 /** KEYS: value, lease. ARGV: bytes, ttlMs. A write: whoever is loading must not overwrite it. */
 export const SET_LUA = `
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

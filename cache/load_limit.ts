@@ -6,6 +6,11 @@ import type { Clock, Timer } from "./runtime.ts";
 export interface LoadContext {
   /** Aborted when the load's deadline passes or the cache closes. */
   readonly signal: AbortSignal;
+  /**
+   * The value that is to be replaced, as JSON brought it back, where it may still be answered: a loader that
+   * refreshes may ask only for what is newer. `undefined` without one.
+   */
+  readonly stale?: unknown;
 }
 
 /** Options of a {@linkcode LoadLimit}. */

@@ -18,7 +18,7 @@ const UNSTORABLE_MS = 2_000;
 /** How a read gets its value when no tier has it. */
 export interface LoadPlan<T> {
   /** Loads, bounded in number and time. */
-  readonly load: () => Promise<T | null | undefined>;
+  readonly load: (stale?: Entry) => Promise<T | null | undefined>;
   /** Options of the read. */
   readonly options: EntryOptions<T>;
 }
@@ -30,6 +30,14 @@ export interface LeasedLoad<T> {
   readonly versions: readonly TagVersion[];
   /** For this long nobody should try again if it fails. */
   readonly cooldownMs: number;
+  /** The entry that the load is to replace, if it may still be answered. */
+  readonly stale?: Entry | undefined;
+}
+
+/** An entry that is to be replaced: its mark, and itself if it may still be answered. */
+export interface OldEntry {
+  readonly mark: Uint8Array | undefined;
+  readonly entry: Entry | undefined;
 }
 
 /** A load under way that later readers may join, if the store says that its lease stands. */
@@ -67,12 +75,12 @@ export class Loads {
 
   /** Loads under a lease, makes the load joinable, and fills behind the answer. */
   underLease<T>(key: string, lease: string, job: LeasedLoad<T>): Promise<Lookup> {
-    const loading = this.#load(key, job.plan, job.versions);
+    const loading = this.#load(key, job.plan, job);
     const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
     this.#flights.set(key, flight);
     this.#parts.track(
       loading.then(
-        (entry) => this.#fill(key, lease, entry),
+        (entry) => this.fill(key, lease, entry).then(() => {}),
         () => {
           this.#land(key, flight); // a reader that asks from here on must not be given this failure
           const cooldown = { text: lease, ms: job.cooldownMs };
@@ -85,18 +93,18 @@ export class Loads {
 
   /** Loads without storing: the store is away, or the wait for another's load is over. */
   async unfenced<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
-    const { text } = await this.#load(key, plan, []);
+    const { text } = await this.#load(key, plan, { versions: [] });
     return new Lookup("load", text, 0, false);
   }
 
   /** Loads behind an answer that was already given, unless somebody does. */
-  refresh<T>(key: string, plan: LoadPlan<T>, seen: Uint8Array | undefined): void {
+  refresh<T>(key: string, plan: LoadPlan<T>, old: OldEntry): void {
     const { track, emit, counters } = this.#parts;
     if (this.#refreshing.has(key) || this.#flights.has(key)) return;
     this.#refreshing.add(key);
     counters.refreshes++;
     track(
-      this.#refreshNow(key, plan, seen)
+      this.#refreshNow(key, plan, old)
         .catch((error: unknown) => emit({ type: "refresh-error", key, error }))
         .finally(() => this.#refreshing.delete(key)),
     );
@@ -144,28 +152,29 @@ export class Loads {
     if (this.#flights.get(key) === flight) this.#flights.delete(key);
   }
 
-  async #refreshNow<T>(
-    key: string,
-    plan: LoadPlan<T>,
-    seen: Uint8Array | undefined,
-  ): Promise<void> {
+  async #refreshNow<T>(key: string, plan: LoadPlan<T>, old: OldEntry): Promise<void> {
     const { store, tags, newNonce, settings: { leaseMs } } = this.#parts;
     const versions = await tags.ensure(tagNames(plan.options));
     const lease = leaseOf(newNonce(), versions);
-    const { holder } = await store.acquire(key, lease, { leaseMs, seen });
+    const { holder } = await store.acquire(key, lease, { leaseMs, seen: old.mark });
     if (holder !== lease) return;
-    await this.underLease(key, lease, { plan, versions, cooldownMs: REFRESH_COOLDOWN_MS });
+    const cooldownMs = REFRESH_COOLDOWN_MS;
+    await this.underLease(key, lease, { plan, versions, cooldownMs, stale: old.entry });
   }
 
-  async #load<T>(key: string, plan: LoadPlan<T>, tags: readonly TagVersion[]): Promise<Entry> {
+  async #load<T>(
+    key: string,
+    plan: LoadPlan<T>,
+    { versions, stale }: Pick<LeasedLoad<T>, "versions" | "stale">,
+  ): Promise<Entry> {
     const { counters, emit, runtime } = this.#parts;
     const startedAtMs = runtime.clock.monotonicNow();
     counters.loads++;
     try {
-      const value = await plan.load();
+      const value = await plan.load(stale);
       const costMs = runtime.clock.monotonicNow() - startedAtMs;
       record(counters.loadLatency, costMs);
-      return { ...this.entryOf(value, plan.options, costMs), tags };
+      return { ...this.entryOf(value, plan.options, costMs), tags: versions };
     } catch (error) {
       counters.loadErrors++;
       if (error instanceof LoadRejectedError) counters.rejectedLoads++;
@@ -174,25 +183,29 @@ export class Loads {
     }
   }
 
-  /** Stores a value that was loaded, if the lease still stands. Never rejects. */
-  async #fill(key: string, lease: string, entry: Entry): Promise<void> {
+  /** Stores a value that was loaded, if the lease still stands. Answers whether it did. Never rejects. */
+  async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     const { store, runtime, counters, emit } = this.#parts;
     const ttlMs = entry.staleUntilMs - runtime.clock.now();
     if (ttlMs <= 0 || isTooLarge(entry)) {
       const unstorable = { text: unstorableMark(entry.tags), ms: UNSTORABLE_MS };
-      return this.release(key, lease, store.source === "redis" ? unstorable : undefined);
+      await this.release(key, lease, store.source === "redis" ? unstorable : undefined);
+      return false;
     }
     try {
-      if (await store.fill(key, lease, entry)) {
+      const stored = await store.fill(key, lease, entry);
+      if (stored) {
         emit({ type: "fill", key, ttlMs, costMs: entry.costMs });
       } else {
         counters.refusedFills++;
         emit({ type: "fill-refused", key });
       }
+      return stored;
     } catch (_error) {
       // Stored or not, the value under the key is valid: the lease decided. If the lease still stands,
       // nobody should wait for its holder.
       await this.release(key, lease);
+      return false;
     }
   }
 }

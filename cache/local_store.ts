@@ -74,6 +74,14 @@ export class LocalStore implements Store {
     return Promise.resolve();
   }
 
+  expire(keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      this.#leases.delete(key);
+      this.#values.expire(key);
+    }
+    return Promise.resolve();
+  }
+
   readTags(names: readonly string[]): Promise<(string | null)[]> {
     return Promise.resolve(names.map((name) => this.#tags.get(name) ?? null));
   }

@@ -25,9 +25,9 @@ export interface MemoryEntry {
   /** Before this time a hit is answered as it is; after it, refresh or reload. */
   refreshAtMs: number;
   /** The end of the fresh life. */
-  readonly freshUntilMs: number;
+  freshUntilMs: number;
   /** The end of the grace. */
-  readonly staleUntilMs: number;
+  staleUntilMs: number;
   /** The tag epoch at which the entry's tags were last seen to stand. */
   tagEpoch: number;
 }
@@ -156,6 +156,19 @@ export class MemoryTier {
       mark: entryMark(entry),
       bytes: this.#sizeOf(key, entry),
     };
+  }
+
+  /** Ends the fresh life of what is held of a key; it keeps its grace. */
+  expire(key: string): void {
+    const found = this.#entries.peek(key);
+    const { coherence, runtime } = this.#parts;
+    const nowMs = runtime.clock.monotonicNow();
+    coherence.bump(key);
+    if (found === undefined || nowMs >= found.freshUntilMs) return;
+    const endMs = nowMs - 1; // the coarse clock may be that late
+    found.staleUntilMs += endMs - found.freshUntilMs;
+    found.freshUntilMs = endMs;
+    found.refreshAtMs = endMs;
   }
 
   /** The entry of a key and what it is accounted for, without making it recently used. */

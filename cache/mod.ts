@@ -41,6 +41,8 @@ export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./load_limit.ts";
 export { type Jsonify, Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
+export type { Slot } from "./slot.ts";
+export type { Wrapped } from "./wrapped.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";
 export type { CacheStats, LatencyStats, MemoryTierStats, TierStats } from "./stats.ts";
 export {

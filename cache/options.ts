@@ -10,6 +10,8 @@ export interface EntryOptions<T = unknown> {
   readonly graceMs?: number;
   /** Fresh life of "does not exist". */
   readonly negativeTtlMs?: number;
+  /** `true`: load anew, whatever is stored, and store that. */
+  readonly refresh?: boolean;
   /** Names under which the entry can be invalidated together with others. At most 16. */
   readonly tags?: readonly string[];
 }
@@ -76,6 +78,11 @@ export interface CacheOptions {
   readonly onEvent?: (event: CacheEvent) => void;
   /** Called for each read that is answered. Costs time on every hit: leave it out unless debugging. */
   readonly onLookup?: (event: LookupEvent) => void;
+  /**
+   * Called with each promise that is left in the background, which never rejects. For hosts that freeze a
+   * process when it has answered: pass it on to their `waitUntil`.
+   */
+  readonly background?: (work: Promise<void>) => void;
   /** Time and chance. Default: the system's. */
   readonly runtime?: Runtime;
 }

@@ -3,6 +3,7 @@ import { isUnstorable, leaseOf } from "./lease.ts";
 import type { LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
 import type { EngineParts } from "./parts.ts";
+import type { EntryOptions } from "./options.ts";
 import { SingleFlight } from "./single_flight.ts";
 import { record } from "./stats.ts";
 import type { Stored } from "./store.ts";
@@ -12,10 +13,20 @@ import { tagNames, type TagVersions } from "./tags.ts";
 const ROUNDS_MAX = 3;
 const POLL_MS = 20;
 const POLL_MS_MAX = 250;
+/** Weight of one look-up in the share of look-ups that find something. */
+const HIT_SHARE_STEP = 1 / 32;
 
 /** The outcome of the part of a read that must not be joined once sent. `undefined`: wait. */
 interface Answer {
   readonly outcome: Promise<Lookup> | Lookup | undefined;
+}
+
+/** The outcome of a read that loads nothing by itself: a value, or the lease on it, or neither. */
+export interface Begun {
+  readonly found?: Lookup;
+  readonly lease?: string;
+  /** The tag versions that the lease was taken under. */
+  readonly versions?: readonly TagVersion[];
 }
 
 /** An entry that was read from the store and may be used, or the reason to load. */
@@ -42,9 +53,15 @@ export class Reader {
   readonly #loads: Loads;
   readonly #lookups = new SingleFlight<Answer>();
   readonly #unfencedLoads = new SingleFlight<Lookup>();
+  /** For longer than this a reader does not ask a slow store. Memory is not asked, it is there. */
+  readonly #askMsMax: number;
+  /** The share of look-ups that the store could answer, the latest counting most. */
+  #hitShare = 1;
 
   constructor(parts: EngineParts, loads: Loads) {
     this.#parts = parts;
+    const { store, settings } = parts;
+    this.#askMsMax = store.source === "memory" ? Infinity : settings.commandTimeoutMs;
     this.#loads = loads;
   }
 
@@ -70,40 +87,72 @@ export class Reader {
     }
   }
 
+  /**
+   * Reads, or takes the lease for a caller that gets the value by itself. Answers neither where somebody
+   * else is loading, or the store cannot be asked: such a caller is on its own.
+   */
+  async begin(key: string, options: EntryOptions<never>): Promise<Begun> {
+    const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
+    const held = memory.hit(key) ?? memory.fresh(key);
+    if (held !== undefined) return { found: held.lookup };
+    const trust = coherence.storeTrust();
+    if (trust === undefined) return {};
+    let lease = "";
+    try {
+      const names = tagNames(options);
+      const { entry, stored: old, epoch } = await this.#find(key, names);
+      const fresh = entry !== undefined && runtime.clock.now() < entry.freshUntilMs;
+      if (fresh && coherence.storeTrust() === trust) {
+        return { found: this.#hit(key, entry, { stale: false, epoch }) };
+      }
+      stored.misses++;
+      const versions = await tags.ensure(names);
+      lease = leaseOf(newNonce(), versions);
+      const { leaseMs } = settings;
+      const { holder } = await store.acquire(key, lease, { leaseMs, seen: old?.mark });
+      if (holder === lease) return { lease, versions };
+    } catch (_error) {
+      if (lease !== "") this.#parts.track(this.#loads.release(key, lease));
+    }
+    return {};
+  }
+
   /** Reads, or loads. Rejects only with what the load rejects with. */
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { memory, runtime, settings, waiters } = this.#parts;
-    const held = memory.fresh(key);
+    const held = plan.options.refresh ? undefined : memory.fresh(key);
     if (held !== undefined) {
       // Past its early-refresh point: refresh once in the background; later hits do not start another.
       held.refreshAtMs = held.freshUntilMs;
-      this.#loads.refresh(key, plan, entryMark(held.entry));
+      this.#loads.refresh(key, plan, { mark: entryMark(held.entry), entry: held.entry });
       return held.lookup;
     }
     const { clock } = runtime;
+    // A read that wants a new value shares none that began without that wish.
+    const flight = plan.options.refresh ? `${key}\n` : key;
     let deadlineMs: number | undefined;
     let askedMs = 0;
     for (let attempt = 0;; attempt++) {
       const askedAtMs = clock.monotonicNow();
-      const { outcome } = await this.#lookups.run(key, () => this.#lookUp(key, plan));
+      const { outcome } = await this.#lookups.run(flight, () => this.#lookUp(key, plan));
       if (outcome !== undefined) return outcome;
       const nowMs = clock.monotonicNow();
       askedMs += nowMs - askedAtMs;
       deadlineMs ??= nowMs + settings.waitMsMax;
       const leftMs = deadlineMs - nowMs;
-      if (leftMs <= 0 || askedMs > settings.commandTimeoutMs) break;
+      if (leftMs <= 0 || askedMs > this.#askMsMax) break;
       const pollMs = Math.min(POLL_MS * 2 ** attempt, POLL_MS_MAX) * (0.5 + runtime.random());
       await waiters.wait(key, Math.min(pollMs, leftMs));
     }
     // Load in a flight of its own: joining `#lookups` could make this reader wait again.
-    return await this.#unfencedLoads.run(key, () => this.#loads.unfenced(key, plan));
+    return await this.#unfencedLoads.run(flight, () => this.#loads.unfenced(key, plan));
   }
 
   /** The part of a read that is sent: the store's value, or the right to load. */
   async #lookUp<T>(key: string, plan: LoadPlan<T>): Promise<Answer> {
     const { memory, coherence } = this.#parts;
     // Again: this look-up may have waited behind another one, which has installed the value.
-    const held = memory.hit(key);
+    const held = plan.options.refresh ? undefined : memory.hit(key);
     if (held !== undefined) return { outcome: held.lookup };
     const trust = coherence.storeTrust();
     const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
@@ -114,18 +163,27 @@ export class Reader {
   /** Asks the store for the value or the lease. `undefined`: it cannot tell in time, or not be believed. */
   async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
     const { store, coherence, tags, stored, runtime, settings, newNonce } = this.#parts;
-    const { leaseMs, commandTimeoutMs } = settings;
+    const { leaseMs } = settings;
     const names = tagNames(plan.options);
-    const untilMs = runtime.clock.monotonicNow() + commandTimeoutMs;
+    const untilMs = runtime.clock.monotonicNow() + this.#askMsMax;
     let lease = "";
     try {
-      let found = await this.#find(key, names);
+      // Where most look-ups find nothing, the lease is asked for at once: the reply is the value if there is
+      // one, and a miss takes one round trip less.
+      const blind = this.#hitShare < 0.5 && !plan.options.refresh;
+      let found: Found = blind
+        ? { entry: undefined, stored: null, epoch: 0 }
+        : await this.#find(key, names);
       // Trust is asked for again whenever a reply is there: meanwhile the server may have restarted with
       // old data, or an invalidation may have come to be owed.
       for (let round = 0; coherence.storeTrust() === trust; round++) {
-        const hit = this.#usable(key, found, plan);
-        if (hit !== undefined) return { outcome: hit };
-        if (round === 0) stored.misses++;
+        const again = round === 0 && plan.options.refresh;
+        const hit = again ? undefined : this.#usable(key, found, plan);
+        if (hit !== undefined) {
+          this.#hitShare += (1 - this.#hitShare) * HIT_SHARE_STEP;
+          return { outcome: hit };
+        }
+        if (round === (blind ? 1 : 0)) stored.misses++;
         // A slow store, asked again and again, would take much longer than the database.
         if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
         const versions = await tags.ensure(names);
@@ -135,8 +193,11 @@ export class Reader {
         const acquired = await store.acquire(key, lease, { leaseMs, seen });
         if (coherence.storeTrust() !== trust) break;
         if (acquired.stored === null) {
+          if (blind && round === 0) stored.misses++;
+          this.#hitShare -= this.#hitShare * HIT_SHARE_STEP;
           if (isUnstorable(acquired.holder)) return undefined;
-          return this.#loadOrJoin(key, acquired.holder, { lease, plan, versions });
+          const own = { lease, plan, versions, stale: found.entry };
+          return this.#loadOrJoin(key, acquired.holder, own);
         }
         found = await this.#judge(key, acquired.stored, { epoch, read: undefined });
       }
@@ -156,14 +217,15 @@ export class Reader {
       readonly lease: string;
       readonly plan: LoadPlan<T>;
       readonly versions: readonly TagVersion[];
+      readonly stale: Entry | undefined;
     },
   ): Answer {
-    const { lease, plan, versions } = own;
+    const { lease, plan } = own;
     if (holder === lease) {
-      return { outcome: this.#loads.underLease(key, lease, { plan, versions, cooldownMs: 0 }) };
+      return { outcome: this.#loads.underLease(key, lease, { ...own, cooldownMs: 0 }) };
     }
     const flight = this.#loads.flight(key);
-    if (flight?.lease !== holder) return WAIT;
+    if (plan.options.refresh || flight?.lease !== holder) return WAIT;
     this.#parts.counters.joinedLoads++;
     return { outcome: flight.outcome };
   }
@@ -213,7 +275,7 @@ export class Reader {
     const beta = entry.text === null ? 0 : settings.earlyRefreshBeta;
     const gapMs = stale ? 0 : earlyRefreshGapMs(entry.costMs, beta, runtime.random());
     if (stale || (beta > 0 && nowMs + gapMs >= entry.freshUntilMs)) {
-      this.#loads.refresh(key, plan, stored?.mark);
+      this.#loads.refresh(key, plan, { mark: stored?.mark, entry });
     }
     return this.#hit(key, entry, { stale, epoch });
   }

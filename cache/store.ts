@@ -26,6 +26,8 @@ export interface Store {
   set(key: string, entry: Entry): Promise<void>;
   /** Removes values and leases: each key as one step. */
   invalidate(keys: readonly string[]): Promise<void>;
+  /** Ends the fresh life of values, which keep their grace, and their leases: each key as one step. */
+  expire(keys: readonly string[]): Promise<void>;
   /** Reads tag versions; `null` for a tag that has none. */
   readTags(names: readonly string[]): Promise<(string | null)[]>;
   /** Gives `version` to those of the tags that have none, and answers the versions that stand. */

@@ -72,6 +72,22 @@ export class Writer {
     return outcome;
   }
 
+  /** Ends the fresh life of keys. A store that does not take it is owed a delete. */
+  async expire(keys: readonly string[]): Promise<Invalidation> {
+    const { store, pending } = this.#parts;
+    const drop = () => store.source === "redis" ? this.drop(keys) : this.#loads.detach(keys);
+    drop();
+    try {
+      await store.expire(keys);
+      drop();
+      return "applied";
+    } catch (_error) {
+      pending.addKeys(keys);
+      this.drop(keys);
+      return "pending";
+    }
+  }
+
   /** Invalidates the entries of tags. */
   async invalidateTags(names: readonly string[]): Promise<Invalidation> {
     const outcome = await this.#renew(names);

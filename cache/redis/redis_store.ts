@@ -4,22 +4,21 @@ import type { Connection, Following } from "./connection.ts";
 import { GetBatch, readKey } from "./get_batch.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
-import { ACQUIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { isWrongType } from "./reply_errors.ts";
 import { Script } from "./scripts.ts";
+import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { ROOT_TAG } from "../tags.ts";
-
-/** A named tag that nobody changes for a day is forgotten, and its entries with it. */
-const TAG_TTL_MS = 24 * 60 * 60 * 1000;
 
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
 const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
 const SET = new Script("set", SET_LUA);
+const EXPIRE = new Script("expire", EXPIRE_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
 /** Options of a {@linkcode RedisStore}. */
@@ -43,6 +42,7 @@ export class RedisStore implements Store, SharedCounts {
   readonly #pipeline: Pipeline;
   readonly #scripts: Parameters<Script["run"]>[0];
   readonly #gets: GetBatch | undefined;
+  readonly #keeper: TagKeeper;
   #feed: Following | undefined;
 
   constructor(connection: Connection, options: RedisStoreOptions) {
@@ -53,6 +53,7 @@ export class RedisStore implements Store, SharedCounts {
     const probeKey = this.#keyspace.of(ROOT_TAG, ":tag");
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
     this.#scripts = { client, pipeline: this.#pipeline };
+    this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
     this.#gets = anySlot ? new GetBatch(client, this.#pipeline) : undefined;
   }
 
@@ -77,7 +78,11 @@ export class RedisStore implements Store, SharedCounts {
 
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     const values = [lease, this.#encode(entry), this.#ttlMs(entry)];
-    return await FILL.run(this.#scripts, this.#keysOf(key), values) === 1;
+    const [stored] = await Promise.all([
+      FILL.run(this.#scripts, this.#keysOf(key), values),
+      this.#keep(entry),
+    ]);
+    return stored === 1;
   }
 
   async release(key: string, lease: string, successor?: Successor): Promise<void> {
@@ -88,7 +93,7 @@ export class RedisStore implements Store, SharedCounts {
 
   async set(key: string, entry: Entry): Promise<void> {
     const values = [this.#encode(entry), this.#ttlMs(entry)];
-    await SET.run(this.#scripts, this.#keysOf(key), values);
+    await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
@@ -105,6 +110,11 @@ export class RedisStore implements Store, SharedCounts {
     );
   }
 
+  async expire(keys: readonly string[]): Promise<void> {
+    const nowMs = this.#options.runtime.clock.now();
+    await Promise.all(keys.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
+  }
+
   readTags(names: readonly string[]): Promise<(string | null)[]> {
     return Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
@@ -117,44 +127,34 @@ export class RedisStore implements Store, SharedCounts {
     }));
   }
 
-  createTags(names: readonly string[], version: string): Promise<string[]> {
+  async createTags(names: readonly string[], version: string): Promise<string[]> {
     const { client } = this.#connection;
-    return Promise.all(names.map(async (name) => {
+    const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
+    const versions = await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
+      const create = () => client.set(key, version, "NX", "GET");
       try {
-        const standing = await this.#pipeline.send(
-          "set",
-          () =>
-            name === ROOT_TAG
-              ? client.set(key, version, "NX", "GET")
-              : client.set(key, version, "PX", TAG_TTL_MS, "NX", "GET"),
-        );
-        return standing ?? version;
+        return await this.#pipeline.send("set", create) ?? version;
       } catch (error) {
         if (!isWrongType(error)) throw error;
-        await this.writeTags([name], version);
+        await this.#pipeline.send("set", () => client.set(key, version));
         return version;
       }
     }));
+    await kept;
+    return versions;
   }
 
+  /** A tag that is missing counts as changed, so removing one is enough, and one that nobody uses costs nothing. */
   async writeTags(names: readonly string[], version: string): Promise<void> {
     const { client } = this.#connection;
     await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
+      const neighbours = this.#keyspace.ofNeighbours(name, ":tag");
+      if (name !== ROOT_TAG) neighbours.push(key);
       await Promise.all([
-        this.#pipeline.send(
-          "set",
-          () =>
-            name === ROOT_TAG
-              ? client.set(key, version)
-              : client.set(key, version, "PX", TAG_TTL_MS),
-        ),
-        // A tag that is missing counts as changed.
-        this.#pipeline.send(
-          "invalidate",
-          () => client.unlink(...this.#keyspace.ofNeighbours(name, ":tag")),
-        ),
+        name === ROOT_TAG && this.#pipeline.send("set", () => client.set(key, version)),
+        this.#pipeline.send("invalidate", () => client.unlink(...neighbours)),
       ]);
     }));
   }
@@ -220,6 +220,10 @@ export class RedisStore implements Store, SharedCounts {
     // First the feed: it has its own questions to the servers, for whose answers it waits.
     await this.#feed?.close();
     await this.#connection.close();
+  }
+
+  #keep({ tags, staleUntilMs }: Entry): Promise<void> {
+    return this.#keeper.keep(tags.map(({ name }) => name), staleUntilMs);
   }
 
   #encode(entry: Entry): Buffer {

@@ -124,6 +124,93 @@ export function describeWrites(open: Open): void {
   });
 }
 
+/** What callers get who do more than read and write. */
+export function describeSlots(open: Open): void {
+  it("begin() finds what is stored, and stores what its caller puts", async () => {
+    await using cache = await open();
+    const slot = await cache.begin<string[]>("a", { tags: ["users"] });
+    assertEquals([slot.hit, slot.value()], [false, undefined]);
+    assertEquals(await slot.fill(["Ada"]), true);
+    assertEquals(await slot.fill(["Bob"]), false); // once
+    const found = await cache.begin<string[]>("a");
+    assertEquals([found.hit, found.value()], [true, ["Ada"]]);
+    assertEquals(await found.fill(["Bob"]), false);
+    await cache.invalidateTags("users");
+    assertEquals((await cache.begin("a")).hit, false);
+  });
+
+  it("begin() refuses what was got before an invalidation, and lets one caller put", async () => {
+    await using cache = await open();
+    const invalidations = [
+      () => cache.delete("a"),
+      () => cache.invalidateTags("users"),
+      () => cache.clear(),
+      () => cache.set("a", 2, { tags: ["users"] }),
+    ];
+    for (const invalidate of invalidations) {
+      await cache.delete("a");
+      const slot = await cache.begin<number>("a", { tags: ["users"] });
+      await invalidate();
+      await slot.fill(1);
+      assert((await cache.get("a"))?.value() !== 1, String(invalidate));
+    }
+    await cache.delete("a");
+    const [first, second] = [await cache.begin<number>("a"), await cache.begin<number>("a")];
+    assertEquals([await second.fill(2), await first.fill(1)], [false, true]);
+  });
+
+  it("begin() gives its right back at the end of a block", async () => {
+    await using cache = await open();
+    {
+      await using slot = await cache.begin<number>("a");
+      assertEquals(slot.hit, false);
+    }
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(1))).value(), 1);
+    await eventually(async () => assert(await cache.has("a")));
+  });
+
+  it("refresh loads whatever is stored, and stores that", async () => {
+    await using cache = await open();
+    for (let n = 1; n <= 3; n++) {
+      const load = () => Promise.resolve(n);
+      assertEquals((await cache.getOrLoad("a", load, { refresh: true })).value(), n);
+      await eventually(async () => assertEquals((await cache.get("a"))?.value(), n));
+    }
+    const [again] = await cache.getOrLoadMany(["a"], () => Promise.resolve(new Map([["a", 4]])), {
+      refresh: true,
+    });
+    assertEquals(again?.value(), 4);
+  });
+
+  it("expire() leaves a value its grace, and the next read loads behind it with the old one at hand", async () => {
+    await using cache = await open();
+    await cache.set("a", { n: 1 }, { graceMs: 60_000 });
+    await cache.set("b", 1, { graceMs: 0 });
+    assertEquals(await cache.expire(["a", "b"], "c"), "applied");
+    assertEquals((await cache.get("a"))?.stale, true);
+    assertEquals(await cache.get("b"), undefined);
+    const seen: unknown[] = [];
+    const load = (
+      { stale }: { readonly stale?: unknown },
+    ) => (seen.push(stale), Promise.resolve({ n: 2 }));
+    const stale = await cache.getOrLoad("a", load);
+    assertEquals([stale.value(), stale.stale], [{ n: 1 }, true]);
+    await eventually(async () => assertEquals((await cache.get("a"))?.value(), { n: 2 }));
+    assertEquals(seen, [{ n: 1 }]);
+    await cache.getOrLoad("d", load);
+    assertEquals(seen, [{ n: 1 }, undefined]);
+  });
+
+  it("hands the work that is left over to its owner", async () => {
+    const works: Promise<void>[] = [];
+    await using cache = await open({ background: (work) => void works.push(work) });
+    await cache.getOrLoad("a", () => Promise.resolve(1));
+    assert(works.length > 0);
+    await Promise.all(works);
+    assert(await cache.has("a"));
+  });
+}
+
 /** How long entries live. */
 export function describeTtls(open: Open): void {
   const expired = { deadlineMs: 5_000 };

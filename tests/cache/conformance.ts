@@ -10,7 +10,7 @@ import { Cache, type CacheOptions } from "../../cache/mod.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { describeClosing, describeLoads, describeMisuse } from "./_conformance_limits.ts";
 import { describeReads, describeValues } from "./_conformance_reads.ts";
-import { describeTtls, describeWrites } from "./_conformance_writes.ts";
+import { describeSlots, describeTtls, describeWrites } from "./_conformance_writes.ts";
 
 /** One arrangement of servers that a cache can run on. */
 export interface Topology {
@@ -33,6 +33,7 @@ export function describeCacheOn(topology: Topology): void {
     describeValues(open);
     describeWrites(open);
     describeTtls(open);
+    describeSlots(open);
     describeLoads(open);
     describeMisuse(open);
     describeClosing(open);

@@ -41,8 +41,8 @@ describe("Tags", () => {
     assertEquals(held.current(known), undefined); // has to be read first
     const read = await tags.read(["users"]);
     assertEquals(held.current(known, read), false);
-    assertEquals(held.current(known), false); // held now
     assertEquals(held.current(await tags.ensure(["users"])), true);
+    assertEquals(held.current(known), false); // a new version is held now
   });
 
   it("takes a tag that is missing for changed", async () => {

@@ -44,6 +44,7 @@ class UnreachableForWrites implements Store {
   release = () => Promise.resolve();
   set = () => Promise.reject(new Error("unreachable"));
   invalidate = () => Promise.reject(new Error("unreachable"));
+  expire = () => Promise.reject(new Error("unreachable"));
   readTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
   createTags = (names: readonly string[]) => Promise.resolve(names.map(() => "root"));
   writeTags = () => Promise.reject(new Error("unreachable"));

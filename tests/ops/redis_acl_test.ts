@@ -13,7 +13,7 @@ const granted = (await Deno.readTextFile(file)).split(/\s+/)
 /** What a client of a Redis Cluster sends, and what mends a count that has lost its end. */
 const seldom = [
   ...["asking", "cluster|info", "cluster|nodes", "cluster|slots"],
-  ...["expire", "readonly", "readwrite"],
+  ...["expire", "readonly", "readwrite", "zrem"],
 ];
 
 describe("ops/redis.acl", () => {
@@ -142,6 +142,7 @@ async function useCache(redis: RedisServer): Promise<void> {
   await eventually(() => assertEquals(cache.stats().coherent, true));
   await assertRejects(() => cache.getOrLoad("k", () => Promise.reject(new Error("down"))));
   await cache.set("a", 1);
+  assertEquals(await cache.expire("a"), "applied");
   await cache.getMany(["a", "b"]);
   assertEquals(await cache.delete("a"), "applied");
 }

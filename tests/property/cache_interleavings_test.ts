@@ -30,6 +30,8 @@ interface Story {
   readonly feed: boolean;
   /** Whether a value is there, and in memory, before anything happens. */
   readonly warm: boolean;
+  /** Whether look-ups have found so little that the lease is asked for at once. */
+  readonly blind: boolean;
   readonly readers: readonly { readonly on: number; readonly reads: readonly ReadKind[] }[];
   /** One after the other, all by instance 0. */
   readonly writes: readonly WriteKind[];
@@ -88,6 +90,7 @@ class Run {
 
   async play(): Promise<void> {
     await settle();
+    if (this.#story.blind) await this.#miss();
     if (this.#story.warm) await this.#warmUp();
     this.#free = false;
     const work = [
@@ -137,6 +140,13 @@ class Run {
     const version = this.#truth;
     for (let step = 0; step < this.#story.loadSteps; step++) await this.#gate("SELECT: reply");
     return { version };
+  }
+
+  async #miss(): Promise<void> {
+    const nothing = () => Promise.resolve(undefined);
+    for (const cache of this.#caches) {
+      for (let n = 0; n < 30; n++) await this.#finish(cache.getOrLoad(`no:${n}`, nothing));
+    }
   }
 
   async #warmUp(): Promise<void> {
@@ -303,6 +313,7 @@ function stories(fixed: Partial<Story>): fc.Arbitrary<Story> {
     memoryOnly: fc.constant(fixed.memoryOnly ?? false),
     feed: fc.boolean(),
     warm: fc.boolean(),
+    blind: fc.constantFrom(false, false, false, true),
     readers: fc.tuple(reads, reads).map(([first, second]) => [
       { on: 0, reads: first },
       { on: (fixed.instances ?? 1) - 1, reads: second },

@@ -70,6 +70,10 @@ export class FaultStore implements Store {
     return this.#call("invalidate", () => this.#inner.invalidate(keys));
   }
 
+  expire(keys: readonly string[]): Promise<void> {
+    return this.#call("expire", () => this.#inner.expire(keys));
+  }
+
   readTags(names: readonly string[]): Promise<(string | null)[]> {
     return this.#call("readTags", () => this.#inner.readTags(names));
   }

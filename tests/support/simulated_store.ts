@@ -10,6 +10,7 @@ import type {
   Stored,
   Successor,
 } from "../../cache/store.ts";
+import { ROOT_TAG } from "../../cache/tags.ts";
 import { type Gate, SimulatedFeed } from "./simulated_feed.ts";
 
 /** Options of a {@linkcode SimulatedServer}. */
@@ -229,6 +230,22 @@ export class SimulatedStore implements Store {
     ));
   }
 
+  async expire(keys: readonly string[]): Promise<void> {
+    await Promise.all(keys.map((key) =>
+      this.#call("expire", key, (server, names) => {
+        server.remove(names.of(key, ":lease"));
+        const bytes = server.read(names.of(key, ""))?.bytes;
+        const entry = bytes && decodeEntry(bytes);
+        const nowMs = this.#wiring.clock.now();
+        if (typeof entry !== "object" || entry.freshUntilMs <= nowMs) return;
+        const staleUntilMs = nowMs + entry.staleUntilMs - entry.freshUntilMs;
+        const expired = { ...entry, freshUntilMs: nowMs, staleUntilMs };
+        if (staleUntilMs === nowMs) server.remove(names.of(key, ""));
+        else server.write(names.of(key, ""), this.#datumOf(expired));
+      })
+    ));
+  }
+
   readTags(names: readonly string[]): Promise<(string | null)[]> {
     return Promise.all(
       names.map((name) =>
@@ -256,7 +273,11 @@ export class SimulatedStore implements Store {
   async writeTags(names: readonly string[], version: string): Promise<void> {
     await Promise.all(names.map((name) =>
       this.#call("writeTag", name, (server, keys) => {
-        server.write(keys.of(name, ":tag"), { text: version, expiresAtMs: Infinity });
+        if (name === ROOT_TAG) {
+          server.write(keys.of(name, ":tag"), { text: version, expiresAtMs: Infinity });
+        } else {
+          server.remove(keys.of(name, ":tag"));
+        }
       })
     ));
   }

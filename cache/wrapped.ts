@@ -1,0 +1,100 @@
+import { createHash } from "node:crypto";
+import type { Invalidation } from "./changes.ts";
+import { assertKey } from "./keys.ts";
+import type { Jsonify, Lookup } from "./lookup.ts";
+import type { EntryOptions } from "./options.ts";
+
+/** A function whose answers are cached: {@linkcode Cache.wrap} makes it. */
+export interface Wrapped<A extends readonly unknown[], T> {
+  /** Answers what is cached for these arguments, else calls the function. `undefined`: it does not exist. */
+  (...args: A): Promise<Jsonify<T> | undefined>;
+  /** Answers as a {@linkcode Lookup}: with its source, and as JSON. */
+  lookup(...args: A): Promise<Lookup<Jsonify<T>>>;
+  /** Calls the function whatever is cached, and caches the answer. */
+  refresh(...args: A): Promise<Lookup<Jsonify<T>>>;
+  /** Invalidates the answer for these arguments. */
+  invalidate(...args: A): Promise<Invalidation>;
+  /** The key of the answer for these arguments. */
+  keyOf(...args: A): string;
+}
+
+/** The part of a cache that a wrapped function uses. */
+export interface WrappingCache {
+  getOrLoad<T>(
+    key: string,
+    load: () => Promise<T | null | undefined>,
+    options?: EntryOptions<T>,
+  ): Promise<Lookup<Jsonify<T>>>;
+  delete(...keys: string[]): Promise<Invalidation>;
+}
+
+/** Makes a function whose answers a cache keeps. */
+export function wrapped<A extends readonly unknown[], T>(
+  cache: WrappingCache,
+  name: string,
+  call: (...args: A) => Promise<T | null | undefined>,
+  options: EntryOptions<T>,
+): Wrapped<A, T> {
+  assertKey(name);
+  const keyOf = (...args: A): string => keyOfCall(name, args);
+  const lookup = (...args: A): Promise<Lookup<Jsonify<T>>> =>
+    cache.getOrLoad(keyOf(...args), () => call(...args), options);
+  const refresh = (...args: A): Promise<Lookup<Jsonify<T>>> =>
+    cache.getOrLoad(keyOf(...args), () => call(...args), { ...options, refresh: true });
+  const invalidate = (...args: A): Promise<Invalidation> => cache.delete(keyOf(...args));
+  const answer = async (...args: A): Promise<Jsonify<T> | undefined> =>
+    (await lookup(...args)).value();
+  return Object.assign(answer, { lookup, refresh, invalidate, keyOf });
+}
+
+/** The texts of arguments that stand in a key as they are. Whatever could be meant otherwise is hashed. */
+const PLAIN = /^[a-z_][\w.-]{0,47}$/i;
+const WORDS = new Set(["true", "false", "null", "undefined"]);
+
+/**
+ * Makes the key of a call: the name, and each argument as it is if it is a number or a short word, else all
+ * of them as a hash.
+ *
+ * @throws {TypeError} An argument has no stable form.
+ */
+export function keyOfCall(name: string, args: readonly unknown[]): string {
+  const given = args.slice(0, args.findLastIndex((arg) => arg !== undefined) + 1);
+  const parts = given.map((arg, i) => {
+    if (typeof arg === "number" && Number.isFinite(arg) && !Object.is(arg, -0)) return String(arg);
+    if (typeof arg === "string" && PLAIN.test(arg) && !WORDS.has(arg)) return arg;
+    return hash(stableText(arg, `argument ${i + 1} of ${name}`));
+  });
+  const key = [name, ...parts].join(":");
+  return key.length <= 150 ? key : `${name}:${hash(parts.join(":"))}`;
+}
+
+function hash(text: string): string {
+  return `~${createHash("sha256").update(text).digest("base64url").slice(0, 22)}`;
+}
+
+/** A text that equal values share, whatever the order of their properties, and no others. */
+function stableText(value: unknown, where: string): string {
+  if (value === null || ["string", "number", "boolean", "undefined"].includes(typeof value)) {
+    return Object.is(value, -0)
+      ? "-0"
+      : typeof value === "string"
+      ? JSON.stringify(value)
+      : String(value);
+  }
+  if (typeof value === "bigint") return `${value}n`;
+  if (Array.isArray(value)) {
+    return `[${value.map((item: unknown) => stableText(item, where)).join()}]`;
+  }
+  if (value instanceof Date && Number.isFinite(value.getTime())) return `Date(${value.getTime()})`;
+  if (typeof value === "object") {
+    const prototype: unknown = Object.getPrototypeOf(value);
+    if (prototype === Object.prototype || prototype === null) {
+      const properties = Object.entries(value).filter(([, item]) => item !== undefined)
+        .sort(([a], [b]) => a < b ? -1 : 1)
+        .map(([name, item]) => `${JSON.stringify(name)}:${stableText(item, where)}`);
+      return `{${properties.join()}}`;
+    }
+  }
+  const kind = typeof value === "object" ? value.constructor?.name ?? "object" : typeof value;
+  throw new TypeError(`Cannot make a key of ${where}: a ${kind} has no stable form`);
+}
