@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { freePort } from "./free_port.ts";
 import { ServerProcess } from "./server_process.ts";
@@ -103,10 +104,10 @@ export async function findPostgres(): Promise<string> {
     ...versions.map((version) => join(installed, version, "bin")),
     ...(Deno.env.get("PATH") ?? "").split(":").filter(Boolean),
   ];
-  for (const directory of candidates) {
-    const names = await namesIn(directory);
-    if (names.includes("initdb") && names.includes("postgres")) return directory;
-  }
+  const found = candidates.find((directory) =>
+    ["initdb", "postgres"].every((name) => existsSync(join(directory, name)))
+  );
+  if (found !== undefined) return found;
   throw new Deno.errors.NotFound(
     "Cannot find initdb and postgres: not in /usr/lib/postgresql/*/bin and not on the PATH",
   );
