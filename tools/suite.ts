@@ -15,7 +15,7 @@ import { startRedis } from "./servers/redis_server.ts";
 export const ROOT: string = resolve(import.meta.dirname ?? ".", "..");
 
 /** Test files at a time beyond the number of processors: most wait for servers most of the time. */
-const WAITING_FILES = 3;
+const WAITING_FILES = 2;
 
 /** A task that counts tests. */
 export interface SuiteTask {
