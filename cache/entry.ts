@@ -54,7 +54,7 @@ export interface Entry {
   readonly freshUntilMs: number;
   /** The end of its grace; equal to `freshUntilMs` without one. */
   readonly staleUntilMs: number;
-  /** What the load cost, in milliseconds. */
+  /** Duration of the load, in milliseconds. */
   readonly costMs: number;
   /** The tags it carries, the cache's root tag first. */
   readonly tags: readonly TagVersion[];

@@ -139,7 +139,7 @@ export class MemoryTier {
     while (this.bytes > this.#bytesMax && this.#entries.size > 0) this.#entries.pop();
   }
 
-  /** Whatever is held of a key and has not outlived its grace, its times put right by the monotonic clock. */
+  /** Answers the entry of a key until the end of its grace, its times put right by the monotonic clock. */
   stored(key: string): Stored | null {
     const found = this.#entries.get(key);
     const { clock } = this.#parts.runtime;

@@ -32,7 +32,7 @@ export interface Begun {
 /** An entry that was read from the store and may be used, or the reason to load. */
 interface Found {
   readonly entry: Entry | undefined;
-  /** Whatever was read, usable or not; `null` if nothing was there. */
+  /** The entry as it was read, usable or not; `null` if nothing was there. */
   readonly stored: Stored | null;
   /** The install guard: the epoch of the key before the read. */
   readonly epoch: number;

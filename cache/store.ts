@@ -40,7 +40,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** What stands under a key. */
+/** The content of a key. */
 export interface Stored {
   /** The entry, or why the bytes cannot be read as one. */
   readonly entry: Entry | string;

@@ -49,13 +49,13 @@ export interface Standing {
   readonly relay: string | null;
 }
 
-/** What a look at the outbox finds. */
+/** The findings of one look at the outbox. */
 export interface Glance extends Standing {
   /** How long the first open row has been there, in milliseconds; `null`: none is open. */
   readonly openMs: number | null;
 }
 
-/** What a relay finds in the outbox. */
+/** The rows that a relay finds in the outbox. */
 export interface Position extends Standing {
   /** The oldest transaction that ran: every lower one had ended, and its rows could be seen. */
   readonly horizon: string;
@@ -169,7 +169,7 @@ export class Outbox {
   }
 
   /**
-   * Where the cache stands, and its first open rows behind `after`; `undefined`: it is not registered
+   * The position of the cache, and its first open rows behind `after`; `undefined`: it is not registered
    * and reset.
    *
    * One statement, which sees one snapshot. With one for the rows, and then one for the horizon:
@@ -239,7 +239,7 @@ export class Outbox {
   }
 
   /**
-   * What the cache has applied within the last `windowMs`, each id once, however often it changed.
+   * The rows that the cache has applied within the last `windowMs`, each id once, however often it changed.
    * `undefined`: too much to list.
    */
   async appliedWithin(windowMs: number): Promise<AppliedRow[] | undefined> {

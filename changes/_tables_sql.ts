@@ -93,7 +93,7 @@ export const tablesSql: readonly string[] = [
 )`,
 ];
 
-/** What empties and forgets, in small steps, each of which is a transaction of its own. */
+/** Empties and forgets, in small steps, each of which is a transaction of its own. */
 export const cleaningSql: readonly string[] = [
   // The look before which a cache may be asked for nothing again.
   `CREATE OR REPLACE FUNCTION lookaside.kept_since() RETURNS TABLE (cache BIGINT, look BIGINT, seen PG_SNAPSHOT)

@@ -5,7 +5,7 @@ const ROWS_MAX = 1_000;
 const IS_MISSING = `OPERATOR(pg_catalog.=) ''pg_catalog.txid_snapshot''::pg_catalog.regtype`;
 
 /**
- * What generates the trigger functions of a table: static SQL over its columns, so that a wide row costs
+ * Generates the trigger functions of a table: static SQL over its columns, so that a wide row costs
  * what a narrow one does.
  *
  * They run as the owner of the schema, and the rows are the writer's. So a value becomes text by

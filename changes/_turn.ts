@@ -8,7 +8,7 @@ const LATE_MS = 40;
 const BUSY_POLL_MS = 20;
 
 /**
- * Whose turn it is to relay, as one feed of a cache knows it.
+ * The turn to relay, as one feed of a cache knows it.
  *
  * Every commit wakes every feed, and one is enough. So the feed that relayed last goes at once, and the
  * others look a while later whether it did. If not, whoever comes first takes over, and is the usual
@@ -18,7 +18,7 @@ const BUSY_POLL_MS = 20;
  * relay, or none, cost statements or the wait, and no row.
  */
 export class Turn {
-  /** What the others know this feed by. */
+  /** The name that the others know this feed by. */
   readonly feed: string = crypto.randomUUID();
   readonly #patienceMs = PATIENCE_MS + parseInt(this.feed.slice(0, 6), 16) % PATIENCE_SPREAD_MS;
   #relay: string | null = null;

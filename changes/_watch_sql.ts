@@ -1,7 +1,7 @@
 /** Tries to lock a table before watching it is given up, some 100 to 300 ms apart. */
 const TRIES_MAX = 40;
 
-/** What attaches a table, looks after it, and detaches it. */
+/** Attaches a table, looks after it, and detaches it. */
 export const watchSql: readonly string[] = [
   // A table with all its partitions, or all that inherit from it.
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID

@@ -9,13 +9,13 @@ import type { Cache, Clock, Timer } from "@lookaside/cache";
 /** Audits that run at once at the most; what is noted meanwhile is not audited. */
 const RUNNING_MAX = 16;
 
-/** What an {@linkcode Audit} works with. */
+/** The parts of an {@linkcode Audit}. */
 export interface AuditOptions {
   /** Share of the reads that are audited, 0 to 1. */
   readonly ratio: number;
   /** How long an invalidation may take to reach this process by the contract, and some. */
   readonly propagationMs: number;
-  /** What is audited. */
+  /** The subject of an audit. */
   readonly cache: Pick<Cache, "get">;
   /** Reads a value as a load would. */
   readonly load: (key: string) => Promise<unknown>;
@@ -29,7 +29,7 @@ export interface AuditOptions {
   readonly random: () => number;
 }
 
-/** What an {@linkcode Audit} found. */
+/** The findings of an {@linkcode Audit}. */
 export interface AuditStats {
   /** Values that were compared. */
   readonly audited: number;
@@ -64,7 +64,7 @@ export class Audit implements AsyncDisposable {
     this.#running.add(audit);
   }
 
-  /** What was found so far. */
+  /** The findings so far. */
   stats(): AuditStats {
     return { audited: this.#audited, stale: this.#stale };
   }

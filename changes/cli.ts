@@ -31,7 +31,7 @@ A driver has to be installed in this project: pg or postgres.
 
 /** The surroundings of a command. */
 export interface Surroundings {
-  /** Where the database is, if anybody said so. */
+  /** The address of the database, if anybody gave one. */
   readonly url: string | undefined;
   /** Connects to it. */
   readonly connect: (url: string) => Promise<ChangesDatabase & AsyncDisposable>;

@@ -10,7 +10,7 @@ import { sqlStateOf } from "./_sqlstate.ts";
 
 /** Those who install at once go one by one. Any number that no other program uses ("look"). */
 const INSTALL_LOCK = 0x6c6f6f6b;
-/** Whoever waits for a lock has others wait behind it. */
+/** A statement that waits for a lock has others wait behind it. */
 const LOCK_TIMEOUT_MS = 500;
 const TRIES_MAX = 20;
 const RETRY_MS = 250;
@@ -29,7 +29,7 @@ export interface InstallOptions {
 export interface WatchProblem {
   /** The label of the table. */
   readonly label: string;
-  /** What is wrong. */
+  /** The fault. */
   readonly problem: string;
   /** The statement, or the deed, that puts it right. */
   readonly remedy: string;

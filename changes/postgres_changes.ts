@@ -111,7 +111,7 @@ class PostgresChanges implements Changes {
     return await asked.table;
   }
 
-  /** What all feeds did together; the lag is that of the furthest behind. */
+  /** Sums up the figures of all feeds; the lag is that of the furthest behind. */
   async stats(): Promise<ChangesStats> {
     const all = await Promise.all([...this.#feeds.values()].map((feed) => feed.stats()));
     return all.reduce((sum, one) => ({

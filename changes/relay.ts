@@ -59,7 +59,7 @@ export interface ChangeFeedOptions {
   readonly clock?: Clock;
 }
 
-/** What a {@linkcode ChangeFeed} did, and what is left to do. */
+/** The figures of a {@linkcode ChangeFeed}: work done, and work left. */
 export interface ChangeFeedStats {
   /** Outbox rows that this process has applied. */
   readonly applied: number;
@@ -74,7 +74,7 @@ export interface ChangeFeedStats {
 /** How many rows a relay applied, or why it could not look. */
 type Relayed = number | "busy" | "unregistered";
 
-/** What comes after a look: another one; one soon, at what is another's; one when something happens. */
+/** The step after a look: another one; one soon, at what is another's; one when something happens. */
 type Next = "again" | "soon" | "idle";
 
 /**
@@ -110,7 +110,7 @@ export class ChangeFeed implements AsyncDisposable {
    * above the horizon, and found by the next pass.
    */
   #pass: { readonly after: Place; readonly horizon: string } | undefined;
-  /** What is not due yet. */
+  /** The rows that are not due yet. */
   readonly #later = new Map<"listen" | "clean", Timer>();
 
   /** Does nothing until {@linkcode ChangeFeed.start}. */

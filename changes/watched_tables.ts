@@ -4,7 +4,7 @@ import { labelOf } from "./names.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
 
-/** What Postgres says of a table. */
+/** A table as Postgres describes it. */
 interface Found {
   /** The types of its columns; `null`: there is no such table. */
   readonly types: Readonly<Record<string, string>> | null;

@@ -70,6 +70,11 @@ const breaches: Readonly<Record<string, readonly Module[]>> = {
   "npm versions stand in the import maps alone": [
     file("tools/a.ts", { text: 'const a = ["run", "npm:autocannon@9.0.0"];' }),
   ],
+  "doc comments of cache/ and changes/ name their subject, and do not begin with What, Who or Where":
+    [
+      file("cache/a.ts", { text: "/** What it does. */" }),
+      file("changes/b.ts", { text: "/**\n * Where it is: there.\n */" }),
+    ],
   "the stand-ins export only what the real packages do": [
     file("tests/std/assert.ts", { text: "export function assertMagic(): void {}" }),
     file("tests/std/bdd.ts", { text: "export { retry };" }),

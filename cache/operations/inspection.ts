@@ -67,7 +67,7 @@ export async function inspect(key: string, parts: EngineParts): Promise<Inspecti
   }
 }
 
-/** Where the tags cannot be read either, no read would be answered with the entry. */
+/** Reads the tags. If they cannot be read, no read would be answered with the entry. */
 async function isCurrent(entry: Entry, { held, tags }: EngineParts): Promise<boolean> {
   try {
     const versions = await tags.read(entry.tags.map(({ name }) => name));

@@ -61,7 +61,7 @@ export interface ConnectionOptions {
   readonly onChange: () => void;
 }
 
-/** Where a server is, and who we are to it: what every connection has in common. */
+/** The address of a server and the credentials there, which every connection has in common. */
 export interface Access {
   readonly username?: string;
   readonly password?: string;

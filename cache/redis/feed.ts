@@ -6,7 +6,7 @@ import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
-/** What a {@linkcode Feed} works with. */
+/** The parts of a {@linkcode Feed}. */
 export interface FeedWiring {
   /** Is told what is announced. */
   readonly listener: FeedListener;

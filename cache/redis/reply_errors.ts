@@ -1,5 +1,5 @@
 /**
- * What Redis says when it answers with an error.
+ * Errors that Redis answers, told apart.
  *
  * @module
  */

@@ -16,7 +16,7 @@ const EVENTS = ["ready", "close", "+node", "-node"];
 /** How soon primaries are asked again that do not say the same: what they tell each other is under way. */
 const SETTLE_MS = 100;
 
-/** What a {@linkcode ClusterFeed} works with. */
+/** The parts of a {@linkcode ClusterFeed}. */
 export interface ClusterFeedWiring extends FeedWiring {
   /** Of the feed of each server. */
   readonly options: FeedOptions;

@@ -2,7 +2,7 @@ import { Deadlines } from "../redis/deadlines.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText } from "./url.ts";
 
-/** What is asked of a server of a cluster. */
+/** The questions that a server of a cluster is asked. */
 export interface ClusterMember {
   /** `CLUSTER INFO`, `CLUSTER SLOTS`. */
   cluster(subcommand: "INFO"): Promise<string>;
@@ -41,7 +41,7 @@ type SlotRange = readonly [from: number, to: number, primary: string];
  */
 export class ClusterView {
   readonly #deadlines: Deadlines;
-  /** What all primaries said last; `undefined` if they did not say the same. */
+  /** The last answer of all primaries; `undefined` if they did not answer the same. */
   #seen: string | undefined;
   #believed = false;
 
@@ -75,7 +75,7 @@ export class ClusterView {
   }
 }
 
-/** What `CLUSTER SLOTS` answers, less the replicas. */
+/** The answer of `CLUSTER SLOTS`, less the replicas. */
 export function slotRangesOf(reply: unknown): SlotRange[] {
   if (!Array.isArray(reply)) throw new Error("Cannot ask the cluster: unexpected reply");
   return reply.map(([from, to, [host, port]]) => [

@@ -10,7 +10,7 @@ const ASK_MS = 1_000;
 
 const DISAGREEMENTS_MAX = 3;
 
-/** Where Sentinels are, and what they call the primary. */
+/** The addresses of Sentinels, and their name for the primary. */
 export interface Sentinels {
   readonly servers: readonly ServerAddress[];
   readonly master: string;
@@ -57,10 +57,10 @@ export class SentinelConnection extends StandaloneConnection {
   }
 }
 
-/** What a {@linkcode SentinelWatch} works with. */
+/** The parts of a {@linkcode SentinelWatch}. */
 interface WatchWiring {
   readonly access: Access;
-  /** What is connected to the primary. */
+  /** The client that is connected to the primary. */
   readonly client: Redis;
   readonly clock: Clock;
 }
@@ -136,7 +136,7 @@ function connect(
   return sentinel;
 }
 
-/** What more than half of all have named. */
+/** The address that more than half of all have named. */
 function mostNamed(answers: readonly (string | undefined)[]): string | undefined {
   return answers.find((answer) =>
     answer !== undefined && 2 * answers.filter((each) => each === answer).length > answers.length

@@ -16,7 +16,7 @@ const URL_PARTS =
   /^(redis|rediss)(?:-(sentinel|cluster|ring))?:\/\/(?:([^@/]*)@)?([^@/?#]+)(\/[^?#]*)?$/;
 
 /**
- * Where one server listens.
+ * The address of one server.
  *
  * @example
  * ```ts
@@ -36,7 +36,7 @@ export interface ServerAddress {
 }
 
 /**
- * What every connection to Redis has in common.
+ * The credentials and the encryption that all connections to Redis share.
  *
  * @example
  * ```ts
@@ -60,7 +60,7 @@ export interface Credentials {
 }
 
 /**
- * Where the shared tier is.
+ * The place of the shared tier.
  *
  * @example
  * ```ts
@@ -84,7 +84,7 @@ export type Topology =
     readonly kind: "sentinel";
     /** The Sentinels. */
     readonly servers: readonly ServerAddress[];
-    /** What they call the primary. */
+    /** Their name for the primary. */
     readonly master: string;
     readonly credentials: Credentials;
   };

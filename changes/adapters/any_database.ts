@@ -4,7 +4,7 @@ import { fromPg, type PgPool } from "./pg.ts";
 import { fromPGlite, type PGliteDatabase } from "./pglite.ts";
 import { fromPostgresJs, type PostgresJs } from "./postgres_js.ts";
 
-/** What a driver gives its users, or the port itself. */
+/** The object that a driver gives its users, or the port itself. */
 export type AnyDatabase =
   | ChangesDatabase
   | PgPool

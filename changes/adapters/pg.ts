@@ -8,7 +8,7 @@ import {
 
 /** A `Pool` of `pg`, as far as it is used here. */
 export interface PgPool {
-  /** What it was made with. */
+  /** The options that it was made with. */
   readonly options: { readonly max?: number };
   /** How many connections it has. */
   readonly totalCount: number;

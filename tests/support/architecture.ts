@@ -111,6 +111,16 @@ export const rules: Readonly<Record<string, Rule>> = {
       .flatMap(({ path, text }) =>
         [...text.matchAll(/npm:\/?@?[\w./-]+@[\d^~]/g)].map(([found]) => `${path}: ${found}`)
       ),
+  "doc comments of cache/ and changes/ name their subject, and do not begin with What, Who or Where":
+    (
+      modules,
+    ) =>
+      modules.filter(({ path }) => /^(cache|changes)\//.test(path)).flatMap(({ path, text }) =>
+        [...text.matchAll(
+          /\/\*\*\s*(?:\*\s*)?((?:What|Who|Whose|Whom|Where)(?:ever)?\b[^\n]{0,40})/g,
+        )]
+          .map(([, found]) => `${path}: ${found}`)
+      ),
   "the stand-ins export only what the real packages do": (modules) =>
     modules.flatMap(({ path, text }) => {
       const real = realNames[path];
