@@ -8,9 +8,10 @@ import { once } from "node:events";
 import type { Logger } from "@logtape/logtape";
 import { connect } from "@db/driver";
 import { Cache, systemRuntime } from "./cache/mod.ts";
-import { Users } from "./db/users.ts";
+import { DeclarationError } from "./db/table_shape.ts";
 import { createApp } from "./routes/app.ts";
-import { warmUsers } from "./routes/users.ts";
+import { resources as declared } from "./routes/resources.ts";
+import { openTables, warmTables } from "./routes/table.ts";
 import { reportAccess } from "./server/access_report.ts";
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError, parseConfig, readEnvironment } from "./server/config.ts";
@@ -27,6 +28,7 @@ import { watchParent, WITH_PARENT } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
 import { refusalOf, StartError } from "./server/start_error.ts";
+import { warnOfTables } from "./server/table_warnings.ts";
 import { doneWithin } from "./server/within.ts";
 import { Worker } from "./server/worker.ts";
 
@@ -35,7 +37,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 /** How long the process may take to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
-/** How many users `POST /cache/warm` reads. */
+/** How many rows `POST /cache/warm` reads. */
 const WARM_COUNT = 100;
 
 /** Runs the service until it is told to stop. */
@@ -54,9 +56,11 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   reportAccess(config.http, logger);
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
-  const asked = refusalOf(service.users).then((error) => {
+  const asked = refusalOf(service.tables).then((error) => {
     refusal = error;
     if (error !== undefined) stop();
+    // Postgres is away, or the start has ended: nothing to say of tables.
+    else return warnOfTables(service.tables, logger).catch(() => undefined);
   });
   if (worker !== undefined) {
     // A supervisor gives up where a process ends before it tells this, and else starts another.
@@ -96,15 +100,15 @@ async function compose(
     ...{ config, database, trusted, resources, logger },
     CacheClass: tracing?.TracedCache ?? Cache,
   });
-  const users = new Users(database);
-  const audit = openAudit(config, { cache, users, logger });
+  const tables = openTables(declared, database);
+  const audit = openAudit(config, { cache, tables, logger });
   if (audit !== undefined) resources.use(audit);
   const url = config.cache.enabled ? config.cache.url : IN_MEMORY;
   const limits = resources.use(new RateLimits({ ...config.cache, ...trusted, url }));
-  const ready = readiness(users, { stopping, settled });
-  const warm = (count: number) => warmUsers(cache, users, count);
+  const ready = readiness(tables, { stopping, settled });
+  const warm = (count: number) => warmTables(cache, tables, count);
   const app = createApp({
-    ...{ cache, users, database, changes, invalidations, stopping, ready },
+    ...{ cache, tables, database, changes, invalidations, stopping, ready },
     clock: systemRuntime.clock,
     listTtlMs: config.http.listTtlMs,
     access: { adminTokens: config.http.adminTokens, open: config.http.adminOpen },
@@ -114,7 +118,7 @@ async function compose(
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger),
   });
-  return { fetch: app.fetch, users, ready, warm };
+  return { fetch: app.fetch, tables, ready, warm };
 }
 
 async function main(): Promise<number> {
@@ -135,7 +139,8 @@ async function main(): Promise<number> {
     await serve(config, logger);
     return 0;
   } catch (error) {
-    const text = error instanceof StartError ? error.message : `Cannot serve: ${messageOf(error)}`;
+    const isTold = error instanceof StartError || error instanceof DeclarationError;
+    const text = isTold ? error.message : `Cannot serve: ${messageOf(error)}`;
     logger.fatal(text.replace(/[{}]/g, "$&$&")); // no placeholders
     return 1;
   }

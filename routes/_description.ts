@@ -14,6 +14,16 @@ import type {
 /** Operations by path and method. */
 export type Paths = ZodOpenApiPathsObject;
 
+/** What the routes tell of themselves. */
+export interface Described {
+  /** The operations. */
+  readonly paths: Paths;
+  /** The groups of operations that tables make. */
+  readonly tags: readonly { readonly name: string; readonly description: string }[];
+  /** Whether that is all there is to know: not while Postgres is away at the start. */
+  readonly isFinal: boolean;
+}
+
 /** One answer of an operation. */
 export type Answer = ZodOpenApiResponseObject;
 
@@ -75,6 +85,13 @@ export function header(description: string, schema: z.ZodType = z.string()): z.Z
 export const IF_NONE_MATCH: z.ZodObject = z.object({
   "If-None-Match": z.string().optional().meta({
     description: "Entity tags of what the client holds",
+  }),
+});
+
+/** The header that makes a write conditional. */
+export const IF_MATCH: z.ZodObject = z.object({
+  "If-Match": z.string().optional().meta({
+    description: "Entity tags of the content that may be overwritten, weak or strong; `*`: any",
   }),
 });
 
@@ -152,6 +169,22 @@ export const BODY_ERRORS: Readonly<Record<`${400 | 413 | 415}`, Answer>> = {
     ...UNSTORED,
   }),
 };
+
+const CONFLICTING = z.object({
+  error: z.string().meta({ description: "What went wrong" }),
+  issues: InvalidRequest.shape.issues,
+}).meta({ id: "RefusedWrite" });
+
+/** Answers to writes that the database refuses. `412`: also to those whose condition does not hold. */
+export function refused(changed?: 412): Readonly<Record<string, Answer>> {
+  return {
+    409: answer("The write conflicts with other rows", CONFLICTING, UNSTORED),
+    ...(changed === undefined ? {} : {
+      412: failure("The content is not that of `If-Match`", UNSTORED),
+    }),
+    422: answer("A rule of the table refuses the write", CONFLICTING, UNSTORED),
+  };
+}
 
 const DEFECT = failure("A defect of the service", UNSTORED);
 

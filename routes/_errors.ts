@@ -7,6 +7,7 @@ import type { Context, Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../cache/mod.ts";
 import { DatabaseUnavailableError } from "../db/database.ts";
+import type { Refusal, RefusedWriteError } from "../db/refused_write.ts";
 
 /** One thing that is wrong with a request. */
 export interface Issue {
@@ -43,6 +44,20 @@ const RETRY_AFTER_S = "1";
 /** An error repeats what a client wrote. No browser is to take that for something else than JSON. */
 const PROTECTION = { "x-content-type-options": "nosniff" };
 
+const CONFLICT = { status: 409, error: "Conflict with other rows" };
+const REFUSED = { status: 422, error: "Refused by the database" };
+
+const REFUSALS: Readonly<
+  Record<Refusal, { readonly status: number; readonly error: string; readonly message: string }>
+> = {
+  "taken": { ...CONFLICT, message: "Another row has this value" },
+  "referred to": { ...CONFLICT, message: "Other rows refer to this one" },
+  "refers to nothing": { ...CONFLICT, message: "Refers to a row that does not exist" },
+  "required": { ...REFUSED, message: "Required" },
+  "constraint": { ...REFUSED, message: "Refused by a rule of the table" },
+  "value": { ...REFUSED, message: "Not a value that this column can hold" },
+};
+
 const UNAVAILABLE = [
   CacheClosedError,
   DatabaseUnavailableError,
@@ -72,9 +87,21 @@ export function forbidden(): Response {
   return failure(403, { error: "Forbidden: set ADMIN_TOKEN to open this to other machines" });
 }
 
-/** 404: there is no such user. `headers` tell how that is known. */
-export function userNotFound(headers: Record<string, string> = {}): Response {
-  return failure(404, { error: "User not found" }, headers);
+/** 404: there is no such row. `headers` tell how that is known. */
+export function notFound(title: string, headers: Record<string, string> = {}): Response {
+  return failure(404, { error: `${title} not found` }, headers);
+}
+
+/** 412: the row is not the one that the client's tag stands for. */
+export function changedMeanwhile(title: string): Response {
+  return failure(412, { error: `${title} has changed` });
+}
+
+/** 409 or 422: Postgres has refused a write, and would again. */
+export function refusedWrite({ refusal, columns }: RefusedWriteError): Response {
+  const { status, error, message } = REFUSALS[refusal];
+  const paths = columns.length === 0 ? [""] : columns;
+  return failure(status, { error, issues: paths.map((path) => ({ path, message })) });
 }
 
 /** 404: no file of the dashboard is called so. */

@@ -6,36 +6,13 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
-import {
-  EntryKey,
-  PAGE_LIMIT_MAX,
-  USER_ID_MAX,
-  UserId,
-  UsersQuery,
-  type UsersQueryInput,
-} from "./_schemas.ts";
+import type { ListQuery, QueryReader } from "./_table_query.ts";
+import { EntryKey } from "./_entry_key.ts";
 
 /** The longest body, in bytes. */
 const BODY_BYTES_MAX = 64 * 1024;
-/** Digits of the longest number anyone may send. */
-const DIGITS_MAX = 10;
 
 const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf-8")[\t ]*)?$/i;
-
-/**
- * The id in a path. `undefined`: it is none. By hand, because every hit passes here and the schema
- * takes ten times as long; {@linkcode invalidUserId} asks the schema what to say.
- */
-export function parseUserId(text: string): number | undefined {
-  const id = parseDecimal(text);
-  return id === undefined || id < 1 || id > USER_ID_MAX ? undefined : id;
-}
-
-/** The answer to a path whose id {@linkcode parseUserId} refused. */
-export function invalidUserId(text: string): Response {
-  const { error } = UserId.safeParse(parseDecimal(text) ?? text);
-  return invalid(error === undefined ? [] : issuesOf(error, "id"));
-}
 
 /** The key in a path, or the answer that says what is wrong with it. */
 export function parseEntryKey(text: string): string | Response {
@@ -43,22 +20,20 @@ export function parseEntryKey(text: string): string | Response {
   return error === undefined ? data : invalid(issuesOf(error, "key"));
 }
 
-/** The query of `GET /users`, or the answer that says what is wrong with it. */
-export function parseUsersQuery(context: Context): UsersQueryInput | Response {
+/** The query of a list, or the answer that says what is wrong with it. */
+export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {
   const given = context.req.queries();
-  const query: Record<string, unknown> = {};
+  const texts = new Map<string, string>();
   const repeated: Issue[] = [];
-  for (const name of ["page", "limit", "after", "ids"]) {
+  for (const name of reader.names) {
     const [text, second] = Object.hasOwn(given, name) ? given[name] ?? [] : [];
     if (text === undefined) continue;
     if (second !== undefined) repeated.push({ path: name, message: "Given more than once" });
-    query[name] = name === "ids"
-      ? text.split(",", PAGE_LIMIT_MAX + 1).map(decimalOrText)
-      : decimalOrText(text);
+    texts.set(name, text);
   }
   if (repeated.length > 0) return invalid(repeated);
-  const { data, error } = UsersQuery.safeParse(query);
-  return error === undefined ? data : invalid(issuesOf(error));
+  const { data, error } = reader.schema.safeParse(reader.valuesOf(texts));
+  return error === undefined ? reader.queryOf(data) : invalid(issuesOf(error));
 }
 
 /** The body as `schema` describes it, or the answer that says what is wrong with it. */
@@ -103,27 +78,6 @@ async function readText(
     // Bytes that are not UTF-8, or a client that left in the middle: its doing, and no defect.
     return "unreadable";
   }
-}
-
-/**
- * A number in its one canonical form: decimal digits, no sign, no leading zeros, no exponent.
- * `undefined` for anything else, and past the digits that any bound allows.
- */
-function parseDecimal(text: string): number | undefined {
-  const { length } = text;
-  if (length === 0 || length > DIGITS_MAX) return undefined;
-  let value = 0;
-  for (let i = 0; i < length; i++) {
-    const digit = text.charCodeAt(i) - 48;
-    if (digit < 0 || digit > 9) return undefined;
-    value = value * 10 + digit;
-  }
-  return length > 1 && text.charCodeAt(0) === 48 ? undefined : value;
-}
-
-/** What is no number stays text, for the schema to refuse. */
-function decimalOrText(text: string): number | string {
-  return parseDecimal(text) ?? text;
 }
 
 /** The JSON value in a text. `undefined`: there is none. */

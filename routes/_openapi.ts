@@ -6,7 +6,7 @@
  */
 import { createDocument } from "zod-openapi";
 import manifest from "../deno.json" with { type: "json" };
-import type { Paths } from "./_description.ts";
+import type { Described } from "./_description.ts";
 
 /** A JSON Schema, or a reference to one. */
 export type Schema = Readonly<Record<string, unknown>>;
@@ -45,13 +45,13 @@ export interface ApiDocument {
   readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
 }
 
-const INTRODUCTION = "Users in PostgreSQL, read through a cache that every write invalidates.\n\n" +
+const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write invalidates.\n\n" +
   "HEAD answers wherever GET does, with the same headers. A path without a route is answered 404, " +
   "and a method without one 405 with `Allow`. Where a limit on all clients is set, everything but " +
   "`/healthz` and `/readyz` may be answered 429.";
 
 /** Makes the description. Takes some milliseconds: keep it. */
-export function describeApi(paths: Paths): ApiDocument {
+export function describeApi({ paths, tags }: Described): ApiDocument {
   const document: unknown = createDocument({
     openapi: "3.1.1",
     info: {
@@ -62,7 +62,7 @@ export function describeApi(paths: Paths): ApiDocument {
     },
     servers: [{ url: "/" }],
     tags: [
-      { name: "Users", description: "Read through the cache; written past it, and invalidated" },
+      ...tags,
       { name: "Cache", description: "What the cache did, and ways to empty and to fill it" },
       { name: "Service", description: "Its health, its figures and its description" },
     ],

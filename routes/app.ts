@@ -12,14 +12,17 @@ import { answerErrors, invalidHost } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
 import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
 import { RequestCounts } from "./_request_counts.ts";
-import type { Paths } from "./_description.ts";
+import type { Described } from "./_description.ts";
 import { addCacheRoutes, type CacheDependencies, describeCache } from "./cache.ts";
 import { addDashboardRoutes, type DashboardDependencies, describeDashboard } from "./dashboard.ts";
 import { addDocsRoutes, describeDocs } from "./docs.ts";
 import { addEntryRoutes, describeEntries, type EntriesDependencies } from "./entries.ts";
 import { addHealthRoutes, describeHealth, type HealthDependencies } from "./health.ts";
 import { addMetricsRoute, describeMetrics, type MetricsDependencies } from "./metrics.ts";
-import { addUserRoutes, describeUsers, type UsersDependencies } from "./users.ts";
+import { describeTables } from "./_table_description.ts";
+import type { Table } from "./table.ts";
+import { addReads, type ReadDependencies } from "./table_reads.ts";
+import { addWrites, type WriteDependencies } from "./table_writes.ts";
 
 export type { ErrorContext, ErrorListener } from "./_errors.ts";
 export type { Allowance, RateLimiter } from "./_rate_limit.ts";
@@ -30,20 +33,24 @@ const PREFLIGHT_MAX_AGE_S = 600;
 /** Everything that the API is made of. */
 export interface AppDependencies
   extends
-    UsersDependencies,
+    ReadDependencies,
+    WriteDependencies,
     HealthDependencies,
     CacheDependencies,
     EntriesDependencies,
     DashboardDependencies,
     MetricsDependencies {
+  /** The tables that are served. */
+  readonly tables: readonly Table[];
   /** Reads, writes and clearing go through it. */
   readonly cache:
-    & UsersDependencies["cache"]
+    & ReadDependencies["cache"]
+    & WriteDependencies["cache"]
     & CacheDependencies["cache"]
     & EntriesDependencies["cache"]
     & DashboardDependencies["cache"];
   /** Audits answers, where they are audited. */
-  readonly audit?: NonNullable<UsersDependencies["audit"] & CacheDependencies["audit"]>;
+  readonly audit?: NonNullable<ReadDependencies["audit"] & CacheDependencies["audit"]>;
   /** Who may write, and look inside. */
   readonly access: Access;
   /** How much one client may ask for. Default: as much as it likes. */
@@ -77,12 +84,13 @@ export function createApp(given: AppDependencies): Hono {
   const dependencies = { ...given, latencies, requests, onError: errors.around(given.onError) };
   const guard = guardOf(dependencies);
   allowOrigins(app, dependencies.corsOrigins ?? []);
-  addUserRoutes(app, dependencies, guard);
+  addReads(app, given.tables, dependencies);
+  addWrites(app, given.tables, dependencies, guard);
   addCacheRoutes(app, dependencies, guard);
   addEntryRoutes(app, dependencies, guard);
   addHealthRoutes(app, dependencies);
   addMetricsRoute(app, { ...dependencies, errors }, guard);
-  addDocsRoutes(app, describeRoutes);
+  addDocsRoutes(app, () => describeRoutes(given.tables));
   addDashboardRoutes(app, dependencies, guard);
   answerErrors(app, dependencies);
   answerHeads(app);
@@ -95,15 +103,19 @@ export function createApp(given: AppDependencies): Hono {
   return app;
 }
 
-function describeRoutes(): Paths {
+async function describeRoutes(tables: readonly Table[]): Promise<Described> {
+  const { paths, ...described } = await describeTables(tables);
   return {
-    ...describeUsers(),
-    ...describeCache(),
-    ...describeEntries(),
-    ...describeHealth(),
-    ...describeMetrics(),
-    ...describeDocs(),
-    ...describeDashboard(),
+    ...described,
+    paths: {
+      ...paths,
+      ...describeCache(),
+      ...describeEntries(),
+      ...describeHealth(),
+      ...describeMetrics(),
+      ...describeDocs(),
+      ...describeDashboard(),
+    },
   };
 }
 

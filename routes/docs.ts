@@ -5,36 +5,46 @@
  */
 import type { Hono } from "hono";
 import { z } from "zod";
-import { answer, FRESH, header, type Paths, text } from "./_description.ts";
+import { answer, type Described, FRESH, header, type Paths, text } from "./_description.ts";
 import type { Page } from "./_docs_page.ts";
-import type { ApiDocument } from "./_openapi.ts";
 import { protectPage } from "./_page_protection.ts";
 
 /** The origin that examples name where it is not known at which one the page is read. */
 const EXAMPLE_ORIGIN = "http://127.0.0.1:3000";
 
+/** The description, and the page made of it. */
+interface Made {
+  readonly json: string;
+  readonly page: Page;
+}
+
 /**
  * Adds the routes of the description. It is made when it is first asked for, of what `describe` says of
- * every route, and kept.
+ * every route, and kept once that is all there is to know.
  *
  * - `GET /openapi.json`: the description, OpenAPI 3.1.
  * - `GET /docs`: a page made of it.
  */
-export function addDocsRoutes(app: Hono, describe: () => Paths): void {
-  let json: Promise<string> | undefined;
-  let page: Promise<Page> | undefined;
+export function addDocsRoutes(app: Hono, describe: () => Promise<Described>): void {
+  let kept: Made | undefined;
+
+  async function made(): Promise<Made> {
+    if (kept !== undefined) return kept;
+    const described = await describe();
+    const making = await make(described);
+    if (described.isFinal) kept = making;
+    return making;
+  }
 
   app.get("/openapi.json", async (context) => {
-    json ??= document(describe).then((description) => JSON.stringify(description));
-    return context.body(await json, 200, {
+    return context.body((await made()).json, 200, {
       "content-type": "application/json",
       "cache-control": "no-cache",
     });
   });
 
   app.get("/docs", protectPage(), async (context) => {
-    page ??= makePage(describe);
-    const { html, policy } = await page;
+    const { html, policy } = (await made()).page;
     return context.body(html.replaceAll(EXAMPLE_ORIGIN, originOf(context.req.url)), 200, {
       "content-type": "text/html; charset=utf-8",
       "content-security-policy": policy,
@@ -49,16 +59,14 @@ function originOf(url: string): string {
   return /^https?:\/\/[\w.:[\]-]+$/.test(origin) ? origin : EXAMPLE_ORIGIN;
 }
 
-// Imported when first asked for, so that no start waits for it.
-
-async function document(describe: () => Paths): Promise<ApiDocument> {
-  const { describeApi } = await import("./_openapi.ts");
-  return describeApi(describe());
-}
-
-async function makePage(describe: () => Paths): Promise<Page> {
-  const { docsPage } = await import("./_docs_page.ts");
-  return docsPage(await document(describe), EXAMPLE_ORIGIN);
+/** With what is imported when first asked for, so that no start waits for it. */
+async function make(described: Described): Promise<Made> {
+  const [{ describeApi }, { docsPage }] = await Promise.all([
+    import("./_openapi.ts"),
+    import("./_docs_page.ts"),
+  ]);
+  const document = describeApi(described);
+  return { json: JSON.stringify(document), page: await docsPage(document, EXAMPLE_ORIGIN) };
 }
 
 /** Describes the routes of the description. */

@@ -16,7 +16,7 @@ import {
   UNSTORED,
 } from "./_description.ts";
 import { parseEntryKey } from "./_input.ts";
-import { EntryKey } from "./_schemas.ts";
+import { EntryKey } from "./_entry_key.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of entries need. */

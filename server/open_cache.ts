@@ -8,9 +8,8 @@ import { Audit } from "../changes/audit.ts";
 import { postgresChanges } from "../changes/postgres_changes.ts";
 import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
 import type { Database } from "../db/database.ts";
-import type { Users } from "../db/users.ts";
 import { InvalidationLog } from "../routes/invalidation_log.ts";
-import { loadUser, usersInvalidation } from "../routes/users.ts";
+import { loadRow, type Table } from "../routes/table.ts";
 import type { Config } from "./config.ts";
 import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./logging.ts";
 import { messageOf } from "./message_of.ts";
@@ -63,7 +62,6 @@ export function openCache(
       ...config.cache,
       changes: postgresChanges(database, {
         ...config.changes,
-        invalidates: { users: usersInvalidation },
         onInvalidated: (names) => invalidations.note("change feed", names),
         onError: relayErrorLogger(logger, systemRuntime.clock),
       }),
@@ -88,9 +86,9 @@ export function openCache(
 /** Compares a share of the answers with the database, where that is asked for. */
 export function openAudit(
   config: Config,
-  { cache, users, logger }: {
+  { cache, tables, logger }: {
     readonly cache: Cache;
-    readonly users: Users;
+    readonly tables: readonly Table[];
     readonly logger: Logger;
   },
 ): Audit | undefined {
@@ -99,7 +97,7 @@ export function openAudit(
     ratio: config.auditRatio,
     propagationMs: config.cache.memoryLeaseMs + config.changes.pollMs,
     cache,
-    load: (key) => loadUser(users, key),
+    load: (key) => loadRow(tables, key),
     onStale: (key) => logger.error("the cache answered an old {key}", { key }),
     onError: (error) => logger.warn("Cannot audit: {reason}", { reason: messageOf(error) }),
     clock: systemRuntime.clock,

@@ -4,8 +4,10 @@
  * @module
  */
 import { adviceOn } from "../db/advice.ts";
-import type { Users } from "../db/users.ts";
+import { DeclarationError } from "../db/table_shape.ts";
+import type { Table } from "../routes/table.ts";
 import { messageOf } from "./message_of.ts";
+import { readFirst } from "./readiness.ts";
 
 /** Keeps the service from serving until somebody changes it. The message is all there is to say. */
 export class StartError extends Error {
@@ -14,14 +16,15 @@ export class StartError extends Error {
 }
 
 /**
- * Why users can never be read as things are: a wrong password, a database or table that is missing.
- * `undefined`: they can be read, or cannot for a reason that passes by itself.
+ * Why the tables can never be read as things are: a wrong password, a database, table or column that is
+ * missing. `undefined`: they can be read, or cannot for a reason that passes by itself.
  */
-export async function refusalOf(users: Users): Promise<StartError | undefined> {
+export async function refusalOf(tables: readonly Table[]): Promise<StartError | undefined> {
   try {
-    await users.list({ page: 1, limit: 1 });
+    for (const table of tables) await readFirst(table);
     return undefined;
   } catch (error) {
+    if (error instanceof DeclarationError) return new StartError(error.message, { cause: error });
     const advice = adviceOn(error);
     if (advice === undefined) return undefined;
     return new StartError(`Cannot serve: ${messageOf(error)}. ${advice}`, { cause: error });

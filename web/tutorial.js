@@ -65,7 +65,7 @@ export function makeTutorial() {
 async function run(id, steps) {
   const path = `/users/${id}`;
   // So that the first read misses, whatever was read before.
-  await request(`/cache/entries/${encodeURIComponent(`user:${id}`)}`, { method: "DELETE" });
+  await request(`/cache/entries/${encodeURIComponent(`users:${id}`)}`, { method: "DELETE" });
   const bio = `Written by the dashboard at ${new Date().toLocaleTimeString("en")}`;
   /** @type {string | null | undefined} */
   let before;

@@ -6,9 +6,9 @@
 import { connect } from "@db/driver";
 import { Cache, type Clock, systemRuntime } from "../../cache/mod.ts";
 import { parseConfig } from "../../server/config.ts";
-import { Users } from "../../db/users.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
-import { usersInvalidation } from "../../routes/users.ts";
+import { resources } from "../../routes/resources.ts";
+import { openTables } from "../../routes/table.ts";
 import { createApi } from "../../tests/routes/api_fixture.ts";
 import type { Instance } from "./world.ts";
 
@@ -42,15 +42,12 @@ export function startInProcess(
     new Cache({
       ...config.cache,
       runtime: { ...systemRuntime, clock },
-      changes: postgresChanges(database, {
-        ...config.changes,
-        invalidates: { users: usersInvalidation },
-      }),
+      changes: postgresChanges(database, config.changes),
     }),
   );
-  const users = new Users(database);
+  const tables = openTables(resources, database);
   const { listTtlMs } = config.http;
-  const api = stack.use(createApi({ cache, clock, changes: cache.changes, users, listTtlMs }));
+  const api = stack.use(createApi({ cache, clock, changes: cache.changes, tables, listTtlMs }));
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => undefined },
     (request) => api.fetch(request),

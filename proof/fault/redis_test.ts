@@ -140,7 +140,7 @@ describe("the service, its Redis", () => {
     await using service = await start(redis.serviceUrl);
     const keys = await eventually(async () => {
       await user(service, 160);
-      const found = (await redis.cli("KEYS", "*user:160*")).split("\n").filter(Boolean);
+      const found = (await redis.cli("KEYS", "*users:160*")).split("\n").filter(Boolean);
       assertGreater(found.length, 0);
       return found;
     });
@@ -178,7 +178,7 @@ async function storesInRedisAgain(service: Service, redis: RedisServer): Promise
   let id = usersCount - 55;
   await eventually(async () => {
     const { source } = await user(service, id);
-    const [key] = (await redis.cli("KEYS", `*user:${id}*`)).split("\n").filter(Boolean);
+    const [key] = (await redis.cli("KEYS", `*users:${id}*`)).split("\n").filter(Boolean);
     if (++id > usersCount - 5) id = usersCount - 55;
     assert(key !== undefined, `nothing stored; last read came from ${source}`);
   }, { deadlineMs: 20_000, everyMs: 50 });

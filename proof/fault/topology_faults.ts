@@ -11,7 +11,7 @@ import { type Fault, faultsOf } from "./fault.ts";
 import { startWorld, type World } from "./world.ts";
 
 /** A key that the load reads, and users whose slots are moved. */
-const KEY = "la:1:{user:1}";
+const KEY = "la:1:{users:1}";
 const MOVED_USERS = 10;
 
 /** The rows. */
@@ -31,7 +31,7 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
       ...{ name: `Cluster: ${MOVED_USERS} slots migrated`, endsByItself: true },
       start: async ({ backend }) => {
         for (let id = 1; id <= MOVED_USERS; id++) {
-          const slot = await backend.slotOf(`la:1:{user:${id}}`);
+          const slot = await backend.slotOf(`la:1:{users:${id}}`);
           const owner = await backend.ownerOfSlot(slot);
           const other = (await backend.primaries()).find((server) => server !== owner);
           if (other !== undefined) await backend.migrateSlot(slot, other);

@@ -42,9 +42,9 @@ describe("the service, sent whatever there is,", () => {
   it("would be caught with a key that no valid request makes", async () => {
     const { unknown } = await world.unknownKeys();
     assertEquals(unknown, []);
-    await world.redis("set", "tfuzz:1:{user:01}", "x");
-    assertEquals((await world.unknownKeys()).unknown, ["tfuzz:1:{user:01}"]);
-    await world.redis("del", "tfuzz:1:{user:01}");
+    await world.redis("set", "tfuzz:1:{users:01}", "x");
+    assertEquals((await world.unknownKeys()).unknown, ["tfuzz:1:{users:01}"]);
+    await world.redis("del", "tfuzz:1:{users:01}");
   });
 
   it("would be caught with a row that validation should have stopped", async () => {

@@ -57,17 +57,20 @@ export function isKnownKey(prefix: string, key: string): boolean {
       key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
     ) ?? [];
   if (version === undefined) return false;
-  if (part === ":tag") return ["*", "users", "users:list"].includes(name);
+  if (part === ":tag") {
+    return ["*", "users:*", "users:any"].includes(name) || isUserId(name.replace(/^users:/, ""));
+  }
   if ([":popular", ":decayed", ":caught-up"].includes(part)) return name === "*";
   return isKnownName(name);
 }
 
 /** Whether a logical key is one that valid requests make. */
 export function isKnownName(name: string): boolean {
-  const [, id] = /^user:(.*)$/.exec(name) ?? [];
+  const [, id] = /^users:([^/].*)$/.exec(name) ?? [];
   if (id !== undefined) return isUserId(id);
-  const [, by, from = "", limit = ""] = /^users:(page|after)=([0-9]+)&limit=([0-9]+)$/.exec(name) ??
-    [];
+  const [, by, from = "", limit = ""] =
+    /^users:\/(page|after)=([0-9]+)&limit=([0-9]+)$/.exec(name) ??
+      [];
   if (by === undefined || !isUserId(limit) || Number(limit) > 100) return false;
   return isUserId(from) || (by === "after" && from === "0");
 }

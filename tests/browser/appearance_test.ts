@@ -24,9 +24,9 @@ describe("the pages of the service", () => {
     await page.getByRole("button", { name: "Run the five steps" }).click();
     await page.getByText("Done. The bio is as it was.").waitFor();
     await (await service.fetch("/users/1")).body?.cancel(); // invalidated by the last step
-    await page.getByLabel("Key", { exact: true }).fill("user:1");
+    await page.getByLabel("Key", { exact: true }).fill("users:1");
     await page.getByRole("button", { name: "Look" }).click();
-    await page.getByRole("button", { name: "Delete user:1 from the cache" }).waitFor();
+    await page.getByRole("button", { name: "Delete users:1 from the cache" }).waitFor();
     await page.locator("#popular button").first().waitFor();
   }
 
@@ -77,11 +77,11 @@ describe("the pages of the service", () => {
       "button Clear all …",
       "input Key",
       "button Look",
-      "button user:1",
+      "button users:1",
     ]);
     await page.keyboard.press("Enter");
-    await page.getByRole("button", { name: "Delete user:1 from the cache" }).waitFor();
-    assertEquals(await focused(page), "button user:1");
+    await page.getByRole("button", { name: "Delete users:1 from the cache" }).waitFor();
+    assertEquals(await focused(page), "button users:1");
     for (let i = 0; i < 4; i++) await page.keyboard.press("Shift+Tab");
     assertEquals(await focused(page), "button Clear all …");
     await page.keyboard.press("Enter");

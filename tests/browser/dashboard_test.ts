@@ -102,7 +102,7 @@ describe("the dashboard", () => {
     await using dashboard = await openDashboard(browser, service.url);
     const { page } = dashboard;
     await becomesLive(page);
-    await page.getByLabel("Key", { exact: true }).fill("user:3");
+    await page.getByLabel("Key", { exact: true }).fill("users:3");
     await page.getByRole("button", { name: "Look" }).click();
     const shown = page.locator("#inspected");
     await shown.getByText("Memory").waitFor();
@@ -110,14 +110,14 @@ describe("the dashboard", () => {
     for (const name of ["Age", "Fresh for", "Size", "Tags", "users", "Answers reads"]) {
       assertStringIncludes(text, name);
     }
-    const { redis } = await read("/cache/entries/user:3");
+    const { redis } = await read("/cache/entries/users:3");
     assertStringIncludes(text, `${redis.bytes}\u00a0B`);
-    await page.getByRole("button", { name: "Delete user:3 from the cache" }).click();
+    await page.getByRole("button", { name: "Delete users:3 from the cache" }).click();
     await shown.getByText("Not cached.").waitFor();
-    const { memory: left, redis: stored } = await read("/cache/entries/user:3");
+    const { memory: left, redis: stored } = await read("/cache/entries/users:3");
     assertEquals([left, stored], [null, null]);
     const newest = page.locator("#invalidations tr").filter({ hasText: "Admin" }).first();
-    await newest.filter({ hasText: "user:3" }).waitFor();
+    await newest.filter({ hasText: "users:3" }).waitFor();
     assertEquals((await read("/users/3")).source, "database");
   });
 
@@ -128,7 +128,7 @@ describe("the dashboard", () => {
     const body = JSON.stringify({ bio: "New" });
     const headers = { "content-type": "application/json" };
     await (await service.fetch("/users/41", { method: "PATCH", body, headers })).body?.cancel();
-    const rows = page.locator("#invalidations tr").filter({ hasText: "user:41" });
+    const rows = page.locator("#invalidations tr").filter({ hasText: "users:41" });
     await rows.filter({ hasText: "API write" }).waitFor();
     await rows.filter({ hasText: "Change feed" }).waitFor();
     assertMatch(await rows.first().innerText(), /^\d\d:\d\d:\d\d\s/);
@@ -213,7 +213,7 @@ describe(
         "asked the database again: the cache cannot be used now",
         "the new bio, from the database: the cache cannot be used now",
       ]);
-      await page.getByLabel("Key", { exact: true }).fill("user:1");
+      await page.getByLabel("Key", { exact: true }).fill("users:1");
       await page.getByRole("button", { name: "Look" }).click();
       await page.getByText("Not in memory, and Redis cannot be asked now.").waitFor();
     });
@@ -235,7 +235,7 @@ describe(
       await page.getByText(/^Disconnected: trying again\. What is shown is of \d\d:\d\d:\d\d\.$/)
         .waitFor();
       assertEquals(await page.locator("main[data-stale]").count(), 1);
-      await page.getByLabel("Key", { exact: true }).fill("user:1");
+      await page.getByLabel("Key", { exact: true }).fill("users:1");
       await page.getByRole("button", { name: "Look" }).click();
       await page.getByText("The service cannot be reached").waitFor();
       await service.start();

@@ -2,8 +2,12 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheServer, type Invalidation } from "../../cache/mod.ts";
 import { NO_CHANGES } from "../../cache/changes.ts";
-import { applyChanges, type Change, InvalidationPendingError } from "../../changes/apply.ts";
-import { usersInvalidation } from "../../routes/users.ts";
+import {
+  applyChanges,
+  type Change,
+  type Invalidates,
+  InvalidationPendingError,
+} from "../../changes/apply.ts";
 
 /** A cache and its only server. */
 function openCache(): { readonly cache: Cache; readonly server: CacheServer } {
@@ -66,7 +70,12 @@ describe("applyChanges()", () => {
     await cache.set("user:2", "other", { tags: ["users"] });
     await cache.set("users:page=1&limit=10", ["old"], { tags: ["users", "users:list"] });
     const changed: Change = { table: "users", keys: ["1"], values: [] };
-    const invalidates = { users: usersInvalidation };
+    const invalidates: Invalidates = {
+      users: ({ keys }) =>
+        keys === undefined
+          ? { keys: [], tags: ["users"] }
+          : { keys: keys.map((id) => `user:${id}`), tags: ["users:list"] },
+    };
     await applyChanges(server, [{ ...changed, table: "constructor" }], invalidates);
     await applyChanges(server, [{ ...changed, table: "sales.users" }], invalidates);
     assertEquals((await left(cache, ["user:1", "user:2", "users:page=1&limit=10"])).length, 3);

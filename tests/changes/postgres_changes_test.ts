@@ -3,7 +3,6 @@ import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
-import { usersInvalidation } from "../../routes/users.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
@@ -11,7 +10,7 @@ describe("postgresChanges()", () => {
     await using seeded = await createSeededDatabase(3);
     await using database = connect({ url: seeded.url, poolMax: 3 });
     // Nobody is told what was invalidated.
-    const changes = postgresChanges(database, { invalidates: { users: usersInvalidation } });
+    const changes = postgresChanges(database);
     await using cache = new Cache({ changes });
     await cache.changes.caughtUp();
     const load = async () =>
@@ -19,7 +18,7 @@ describe("postgresChanges()", () => {
     for (const name of ["Ada", "Grace", "Barbara"]) {
       await database.query("UPDATE users SET name = $1 WHERE id = 1", [name]);
       await cache.changes.caughtUp();
-      assertEquals((await cache.getOrLoad("user:1", load, { tags: ["users"] })).value(), name);
+      assertEquals((await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value(), name);
     }
   });
 });

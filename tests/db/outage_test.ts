@@ -2,7 +2,7 @@ import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
-import { Users } from "../../db/users.ts";
+import { usersRows } from "../support/users_rows.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { type PostgresServer, startPostgres } from "../../tools/servers/postgres_server.ts";
@@ -163,10 +163,10 @@ describe("@db/driver in an outage", () => {
     assertEquals(await database.transaction(() => Promise.resolve(began)), 0);
   });
 
-  it("Users.find() rejects every caller of a batch with DatabaseUnavailableError", async () => {
+  it("find() of rows rejects every caller of a batch with DatabaseUnavailableError", async () => {
     await using database = connect({ url: `postgres://postgres@127.0.0.1:${freePort()}/x` });
-    const users = new Users(database);
-    const outcomes = await Promise.allSettled([1, 2, 3].map((id) => users.find(id)));
+    const users = usersRows(database);
+    const outcomes = await Promise.allSettled([1, 2, 3].map((id) => users.find([`${id}`])));
     for (const outcome of outcomes) {
       assert(outcome.status === "rejected" && outcome.reason instanceof DatabaseUnavailableError);
     }

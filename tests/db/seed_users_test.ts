@@ -4,7 +4,7 @@ import { connect } from "@db/driver";
 import type { Database } from "../../db/database.ts";
 import { migrate } from "../../db/migrate.ts";
 import { isEmpty, seedUsers } from "../../db/seed_users.ts";
-import { Users } from "../../db/users.ts";
+import { usersRows } from "../support/users_rows.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
 /** Enough rows for the stream. */
@@ -26,7 +26,8 @@ async function idsSummary(): Promise<unknown> {
 }
 
 async function nextId(): Promise<number> {
-  return (await new Users(database).create({ name: "Next", email: null, bio: null })).id;
+  const { row } = await usersRows(database).create({ name: "Next", email: null, bio: null });
+  return Number(row.id);
 }
 
 describe("seedUsers()", () => {

@@ -43,7 +43,7 @@ describe("the service on several Redis servers", () => {
   it("on a cluster answers every request while a primary is replaced, then from the cache", async () => {
     await using cluster = await startRedisCluster();
     await using service = await start(cluster.serviceUrl, cluster.servers);
-    const slot = await cluster.slotOf(`${prefix}:1:{user:1}`);
+    const slot = await cluster.slotOf(`${prefix}:1:{users:1}`);
     const killed = await cluster.ownerOfSlot(slot);
     await killed.kill();
     await servesUntil(service, () => cluster.successorOf(killed, slot));

@@ -126,7 +126,7 @@ describe("the service with OTEL_DENO", () => {
       [request, lookup, load].map((span) => span?.spanId),
     );
     assertEquals(lookup?.attributes, {
-      "lookaside.key": "user:1",
+      "lookaside.key": "users:1",
       "lookaside.source": "load",
       "lookaside.stale": false,
     });

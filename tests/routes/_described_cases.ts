@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers";
 import { CacheClosedError } from "../../cache/mod.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
+import { RefusedWriteError } from "../../db/refused_write.ts";
 import type { AppDependencies } from "../../routes/app.ts";
 import type { Api, SendInit } from "./api_fixture.ts";
 
@@ -55,6 +56,7 @@ export const cases: Readonly<Record<string, readonly Case[]>> = {
     { path: "/users", method: "POST", body: user, expect: 201 },
     { path: "/users", method: "POST", body: user, expect: 201, prepare: pend },
     ...badBodies("/users", "POST"),
+    ...refusedWrites("/users", { method: "POST", body: user }),
     ...refused("/users", "POST"),
     ...failing("/users", { method: "POST", body: user }),
   ],
@@ -74,6 +76,8 @@ export const cases: Readonly<Record<string, readonly Case[]>> = {
     { path: "/users/1", method: "DELETE", expect: 204, prepare: pend },
     { path: "/users/x", method: "DELETE", expect: 400 },
     { path: "/users/77", method: "DELETE", expect: 404 },
+    { path: "/users/1", method: "DELETE", headers: { "if-match": '"other"' }, expect: 412 },
+    ...refusedWrites("/users/1", { method: "DELETE" }),
     ...refused("/users/1", "DELETE"),
     ...failing("/users/1", { method: "DELETE" }),
   ],
@@ -119,19 +123,19 @@ export const cases: Readonly<Record<string, readonly Case[]>> = {
     ...refused("/cache/warm", "POST"),
   ],
   "get /cache/entries/{key}": [
-    { path: "/cache/entries/user:1", expect: 200 },
-    { path: "/cache/entries/user:1", expect: 200, prepare: (api) => api.send("/users/1") },
-    { path: "/cache/entries/user:77", expect: 200, prepare: (api) => api.send("/users/77") },
+    { path: "/cache/entries/users:1", expect: 200 },
+    { path: "/cache/entries/users:1", expect: 200, prepare: (api) => api.send("/users/1") },
+    { path: "/cache/entries/users:77", expect: 200, prepare: (api) => api.send("/users/77") },
     { path: "/cache/entries/%7Bx", expect: 400 },
-    ...failingCache("inspect", "/cache/entries/user:1"),
-    ...refused("/cache/entries/user:1"),
+    ...failingCache("inspect", "/cache/entries/users:1"),
+    ...refused("/cache/entries/users:1"),
   ],
   "delete /cache/entries/{key}": [
-    { path: "/cache/entries/user:1", method: "DELETE", expect: 200 },
-    { path: "/cache/entries/user:1", method: "DELETE", expect: 200, prepare: pend },
+    { path: "/cache/entries/users:1", method: "DELETE", expect: 200 },
+    { path: "/cache/entries/users:1", method: "DELETE", expect: 200, prepare: pend },
     { path: "/cache/entries/%0a", method: "DELETE", expect: 400 },
-    ...failingCache("delete", "/cache/entries/user:1", "DELETE"),
-    ...refused("/cache/entries/user:1", "DELETE"),
+    ...failingCache("delete", "/cache/entries/users:1", "DELETE"),
+    ...refused("/cache/entries/users:1", "DELETE"),
   ],
   "get /cache/live": [
     // Ended once it has begun, or it could not be read whole.
@@ -198,6 +202,16 @@ function failing(path: string, init: SendInit = {}): Case[] {
   }));
 }
 
+function refusedWrites(path: string, init: SendInit): Case[] {
+  const refusals = [["taken", ["email"], 409], ["required", [], 422]] as const;
+  return refusals.map(([refusal, columns, expect]) => ({
+    path,
+    ...init,
+    expect,
+    prepare: (api: Api) => api.users.failure = new RefusedWriteError(refusal, columns, undefined),
+  }));
+}
+
 function refused(path: string, method = "GET"): Case[] {
   return [
     { path, method, api: tokens, headers: { authorization: "Basic x" }, expect: 400 },
@@ -220,6 +234,9 @@ function overwriting(method: string, body: object): Case[] {
     { path: "/users/1", method, body, expect: 200 },
     { path: "/users/1", method, body, expect: 200, prepare: pend },
     { path: "/users/77", method, body, expect: 404 },
+    { path: "/users/1", method, body, headers: { "if-match": 'W/"other"' }, expect: 412 },
+    { path: "/users/1", method, body, headers: { "if-match": "*" }, expect: 200 },
+    ...refusedWrites("/users/1", { method, body }),
     ...badBodies("/users/1", method),
     ...refused("/users/1", method),
     ...failing("/users/1", { method, body }),

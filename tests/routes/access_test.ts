@@ -13,8 +13,8 @@ const guarded = [
   ["POST", "/cache/warm"],
   ["GET", "/cache/live"],
   ["HEAD", "/cache/live"],
-  ["GET", "/cache/entries/user:1"],
-  ["DELETE", "/cache/entries/user:1"],
+  ["GET", "/cache/entries/users:1"],
+  ["DELETE", "/cache/entries/users:1"],
   ["GET", "/metrics"],
 ] as const;
 const open = [

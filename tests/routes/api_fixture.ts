@@ -1,15 +1,29 @@
 import { Cache, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
-import type { User, UserFields } from "../../db/users.ts";
+import type { Key, ListOptions, Row, Written } from "../../db/table_rows.ts";
+import type { Column, PlainType, TableShape } from "../../db/table_shape.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
-import type { UsersRepository } from "../../routes/users.ts";
+import { type Rows, Table } from "../../routes/table.ts";
+import { users as declaration } from "../../routes/users.ts";
 import { InvalidationLog } from "../../routes/invalidation_log.ts";
 import { type FakeClock, FakeRuntime } from "../support/fake_runtime.ts";
 
 /** When every user of a {@linkcode FakeUsers} was made. */
 export const CREATED_AT = "2026-01-02T03:04:05.678Z";
 
+/** A row of users. */
+type User = Row & { readonly id: number };
+
+const text = (name: string, plain?: PlainType): Column => ({
+  ...{ name, type: "text", plain, max: undefined, labels: undefined, expression: name },
+});
+
+const columns: readonly Column[] = [
+  { ...text("id", "integer"), type: "integer", max: 2n ** 31n - 1n },
+  ...[text("name", "text"), text("email", "text"), text("bio", "text"), text("created_at")],
+];
+
 /** Users 1 to 30 in memory. Notes each call, and fails each one while there is a `failure`. */
-export class FakeUsers implements UsersRepository {
+export class FakeUsers implements Rows {
   /** The methods that were called, in order. */
   readonly calls: string[] = [];
   /** What every method rejects with. */
@@ -20,63 +34,83 @@ export class FakeUsers implements UsersRepository {
     for (let id = 1; id <= 30; id++) this.#rows.set(id, userRow(id));
   }
 
-  find(id: number): Promise<User | undefined> {
-    return this.#called("find", () => this.#rows.get(id));
+  shape(): Promise<TableShape> {
+    return Promise.resolve({
+      ...{ from: "users", key: columns.slice(0, 1), advice: [] },
+      ...{ types: new Map(), constraints: new Map() },
+      columns: new Map(columns.map((column) => [column.name, column])),
+    });
   }
 
-  findMany(ids: readonly number[]): Promise<Map<number, User>> {
+  find(key: Key): Promise<Row | undefined> {
+    return this.#called("find", () => this.#rows.get(idOf(key)));
+  }
+
+  findMarked(key: Key): Promise<{ row: Row; mark: string } | undefined> {
+    return this.#called("findMarked", () => {
+      const row = this.#rows.get(idOf(key));
+      return row && { row, mark: JSON.stringify(row) };
+    });
+  }
+
+  findMany(keys: readonly Key[]): Promise<Map<string, Row>> {
     return this.#called("findMany", () =>
-      new Map(ids.flatMap((id) => {
-        const user = this.#rows.get(id);
-        return user === undefined ? [] : [[id, user] as const];
+      new Map(keys.flatMap((key) => {
+        const user = this.#rows.get(idOf(key));
+        return user === undefined ? [] : [[`${user.id}`, user] as const];
       })));
   }
 
-  list({ page, limit }: { readonly page: number; readonly limit: number }): Promise<User[]> {
-    return this.#called(
-      "list",
-      () => [...this.#rows.values()].slice((page - 1) * limit, page * limit),
-    );
+  list({ offset = 0, limit, after }: ListOptions): Promise<Row[]> {
+    return this.#called(after === undefined ? "list" : "listAfter", () => {
+      const rows = [...this.#rows.values()].filter(({ id }) => id > idOf(after ?? ["0"]));
+      return rows.slice(offset, offset + limit);
+    });
   }
 
-  listAfter({ after, limit }: { readonly after: number; readonly limit: number }): Promise<User[]> {
-    return this.#called(
-      "listAfter",
-      () => [...this.#rows.values()].filter(({ id }) => id > after).slice(0, limit),
-    );
-  }
-
-  create(fields: UserFields): Promise<User> {
+  create(fields: Row): Promise<Written> {
     return this.#called("create", () => this.#put({ ...userRow(this.#rows.size + 1), ...fields }));
   }
 
-  replace(id: number, fields: UserFields): Promise<User | undefined> {
-    return this.#called("replace", () => {
-      const user = this.#rows.get(id);
-      return user && this.#put({ ...user, ...fields });
+  replace(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
+    return this.#called("replace", () => this.#overwrite(key, fields, mark));
+  }
+
+  update(key: Key, changes: Row, mark?: string): Promise<Written | undefined> {
+    return this.#called("update", () => this.#overwrite(key, changes, mark));
+  }
+
+  remove(key: Key, mark?: string): Promise<Written | undefined> {
+    return this.#called("remove", () => {
+      const user = this.#marked(key, mark);
+      this.#rows.delete(user?.id ?? 0);
+      return user && { row: user, touched: [] };
     });
   }
 
-  update(id: number, changes: Partial<UserFields>): Promise<User | undefined> {
-    return this.#called("update", () => {
-      const user = this.#rows.get(id);
-      return user && this.#put({ ...user, ...changes });
-    });
+  #marked(key: Key, mark: string | undefined): User | undefined {
+    const user = this.#rows.get(idOf(key));
+    return mark === undefined || mark === JSON.stringify(user) ? user : undefined;
   }
 
-  remove(id: number): Promise<boolean> {
-    return this.#called("remove", () => this.#rows.delete(id));
+  #overwrite(key: Key, fields: Row, mark: string | undefined): Written | undefined {
+    const user = this.#marked(key, mark);
+    return user && this.#put({ ...user, ...fields });
   }
 
-  #put(user: User): User {
+  #put(user: User): Written {
     this.#rows.set(user.id, user);
-    return user;
+    return { row: user, touched: [] };
   }
 
   #called<T>(name: string, work: () => T): Promise<T> {
     this.calls.push(name);
     return this.failure === undefined ? Promise.resolve(work()) : Promise.reject(this.failure);
   }
+}
+
+function idOf([id]: Key): number {
+  return Number(id);
 }
 
 /** A real cache in memory that notes each call, with answers that a test can put in its place. */
@@ -175,7 +209,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
   const stopping = new AbortController();
   const app = createApp({
     cache,
-    users,
+    tables: [new Table(declaration, users)],
     clock: runtime.clock,
     listTtlMs: 60_000,
     access: { adminTokens: [], open: true },
@@ -221,11 +255,11 @@ function userRow(id: number): User {
     name: `User ${id}`,
     email: `user${id}@example.com`,
     bio: `Bio ${id}`,
-    created_at: new Date(CREATED_AT),
+    created_at: CREATED_AT,
   };
 }
 
 /** A user as the API answers it. */
 export function userJson(id: number): Record<string, unknown> {
-  return { ...userRow(id), created_at: CREATED_AT };
+  return userRow(id);
 }

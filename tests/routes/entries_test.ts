@@ -7,10 +7,10 @@ describe("GET /cache/entries/:key", () => {
     await using api = createApi();
     await api.send("/users/1");
     const before = await (await api.send("/cache/stats")).json();
-    const answer = await api.send("/cache/entries/user:1");
+    const answer = await api.send("/cache/entries/users:1");
     assertEquals([answer.status, answer.headers.get("cache-control")], [200, "no-store"]);
     const { key, memory, redis, redisReached } = await answer.json();
-    assertEquals([key, redis, redisReached], ["user:1", null, false]); // memory alone
+    assertEquals([key, redis, redisReached], ["users:1", null, false]); // memory alone
     assertGreater(memory.bytes, 0);
     assertEquals(
       { ...memory, bytes: 0 },
@@ -20,7 +20,7 @@ describe("GET /cache/entries/:key", () => {
         ageMs: 0,
         freshLeftMs: 300_000,
         staleLeftMs: memory.staleLeftMs,
-        tags: ["users"],
+        tags: ["users:*"],
         valid: true,
       },
     );
@@ -29,7 +29,7 @@ describe("GET /cache/entries/:key", () => {
 
   it("answers null for what is not held", async () => {
     await using api = createApi();
-    const { memory, redis } = await (await api.send("/cache/entries/user:9")).json();
+    const { memory, redis } = await (await api.send("/cache/entries/users:9")).json();
     assertEquals([memory, redis], [null, null]);
   });
 
@@ -62,7 +62,7 @@ describe("DELETE /cache/entries/:key", () => {
   it("invalidates the entry, so that the next read asks the database", async () => {
     await using api = createApi();
     await api.send("/users/1");
-    const answer = await api.send("/cache/entries/user:1", { method: "DELETE" });
+    const answer = await api.send("/cache/entries/users:1", { method: "DELETE" });
     assertEquals([answer.status, await answer.json()], [200, { message: "Entry invalidated" }]);
     assertEquals((await (await api.send("/users/1")).json()).source, "database");
   });
@@ -70,7 +70,7 @@ describe("DELETE /cache/entries/:key", () => {
   it("says so when Redis has not taken it yet", async () => {
     await using api = createApi();
     api.cache.invalidation = "pending";
-    const answer = await api.send("/cache/entries/user:1", { method: "DELETE" });
+    const answer = await api.send("/cache/entries/users:1", { method: "DELETE" });
     assertEquals(await answer.json(), { message: "Entry invalidation pending" });
     assertEquals(api.invalidations.recent()[0]?.pending, true);
   });

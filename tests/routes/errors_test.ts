@@ -258,8 +258,8 @@ describe("createApp(), when the database or the cache fails,", () => {
   for (
     const failure of [
       new DatabaseUnavailableError("Cannot query: SELECT secret FROM users"),
-      new LoadRejectedError("Cannot load user:1: queue full"),
-      new LoadTimeoutError("Cannot load user:1: too slow"),
+      new LoadRejectedError("Cannot load users:1: queue full"),
+      new LoadTimeoutError("Cannot load users:1: too slow"),
       new CacheClosedError("Cannot read: closed"),
     ]
   ) {

@@ -38,9 +38,9 @@ describe("InvalidationLog", () => {
 describe("createApp() notes what it invalidates", () => {
   for (
     const [name, path, init, expected] of [
-      ["a write", "/users/5", { method: "PUT", body: fields }, ["write", ["user:5"], false]],
-      ["a deletion of a user", "/users/5", { method: "DELETE" }, ["write", ["user:5"], false]],
-      ["one entry", "/cache/entries/user:5", { method: "DELETE" }, ["admin", ["user:5"], false]],
+      ["a write", "/users/5", { method: "PUT", body: fields }, ["write", ["users:5"], false]],
+      ["a deletion of a user", "/users/5", { method: "DELETE" }, ["write", ["users:5"], false]],
+      ["one entry", "/cache/entries/users:5", { method: "DELETE" }, ["admin", ["users:5"], false]],
       ["everything", "/cache", { method: "DELETE" }, ["admin", [], true]],
     ] as const
   ) {

@@ -59,7 +59,7 @@ describe("GET /cache/live", () => {
       [memory.hits, loads],
     );
     assertEquals([memory.hits, loads], [1, 1]);
-    assertEquals(second?.popular, ["user:1"].slice(0, second?.popular.length));
+    assertEquals(second?.popular, ["users:1"].slice(0, second?.popular.length));
   });
 
   it("tells how long the answers of each source took since the last sample", async () => {

@@ -19,7 +19,7 @@ describe("GET /users/:id", () => {
       `{"source":"cache","duration":"0.0ms","data":${JSON.stringify(userJson(1))}}`,
     );
     assertEquals(api.users.calls, ["find"]);
-    assertEquals(api.cache.calls, ["getOrLoad user:1", "getOrLoad user:1"]);
+    assertEquals(api.cache.calls, ["getOrLoad users:1", "getOrLoad users:1"]);
   });
 
   it("tells how long the look-up took, to a tenth of a millisecond", async () => {
@@ -127,7 +127,7 @@ describe("GET /users", () => {
     assertEquals(body.source, "database");
     assertEquals(body.data, [userJson(3), userJson(2)]);
     assertMatch(mixed.headers.get("cache-status") ?? "", /^Lookaside; fwd=uri-miss; stored/);
-    assertEquals(api.cache.calls.at(-1), "getOrLoadMany user:3 user:31 user:2");
+    assertEquals(api.cache.calls.at(-1), "getOrLoadMany users:3 users:31 users:2");
     const again = await api.send("/users?ids=3,31,2");
     assertEquals((await again.json()).source, "cache");
     // The unknown user is remembered for the shortest time, which is the answer's.
@@ -156,7 +156,7 @@ describe("GET /users", () => {
     await using api = createApi();
     const answer = await api.send("/users?utm=1&utm=2&__proto__=1&constructor=2&hasOwnProperty=3");
     assertEquals(answer.status, 200);
-    assertEquals(api.cache.calls, ["getOrLoad users:page=1&limit=10"]);
+    assertEquals(api.cache.calls, ["getOrLoad users:/page=1&limit=10"]);
   });
 });
 

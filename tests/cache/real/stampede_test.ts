@@ -2,7 +2,7 @@ import { connect } from "@db/driver";
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import type { Queryable } from "../../../db/database.ts";
-import { Users } from "../../../db/users.ts";
+import { usersRows } from "../../support/users_rows.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../../support/seeded_database.ts";
@@ -80,13 +80,15 @@ describe("100 cold keys at once", () => {
         return database.query(text, values);
       },
     };
-    const users = new Users(counted);
+    const users = usersRows(counted);
+    await users.shape();
+    queries = 0;
     const nodes = await openNodes(server, 1, { loadsMax: 100 });
     try {
       const ids = Array.from({ length: 100 }, (_, at) => at + 1);
       for (const { cache } of nodes) {
         const found = await Promise.all(
-          ids.map((id) => cache.getOrLoad(`user:${id}`, () => users.find(id))),
+          ids.map((id) => cache.getOrLoad(`user:${id}`, () => users.find([`${id}`]))),
         );
         assertEquals(found.map((lookup) => lookup.value()?.name), ids.map((id) => `User ${id}`));
         assertEquals(cache.stats().loads, 100);

@@ -66,7 +66,7 @@ describe("deno task dev", () => {
     assert(topology.kind === "cluster");
     assertEquals(topology.servers.length, 6);
     const keys = await Promise.all(
-      topology.servers.map(({ port }) => redisCli("-p", `${port}`, "--raw", "KEYS", "*user:1}")),
+      topology.servers.map(({ port }) => redisCli("-p", `${port}`, "--raw", "KEYS", "*users:1}")),
     );
     assertEquals(keys.filter((each) => each !== "").length, 2, "at its primary and its replica");
 

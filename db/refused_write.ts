@@ -1,0 +1,88 @@
+/**
+ * Writes that Postgres refuses for a reason that is the client's, or passes by itself.
+ *
+ * @module
+ */
+import { DatabaseUnavailableError } from "./database.ts";
+
+/** Why a write was refused. */
+export type Refusal =
+  | "taken"
+  | "referred to"
+  | "refers to nothing"
+  | "required"
+  | "constraint"
+  | "value";
+
+/** Postgres has refused a write, and would again. */
+export class RefusedWriteError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "RefusedWriteError";
+  /** Why. */
+  readonly refusal: Refusal;
+  /** The columns that it is about, where Postgres says. */
+  readonly columns: readonly string[];
+
+  /** `cause` is the error of the driver. */
+  constructor(refusal: Refusal, columns: readonly string[], cause: unknown) {
+    super(`Cannot write: ${refusal} (${columns.join(", ")})`, { cause });
+    this.refusal = refusal;
+    this.columns = columns;
+  }
+}
+
+const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
+  [/^(23505|23P01)$/, "taken"],
+  [/^23502$/, "required"],
+  [/^(23514|44000|P0001)$/, "constraint"],
+  [/^22/, "value"],
+];
+
+/** Serialization failure, deadlock, lock time-out, and a server that only reads for now. */
+const PASSING = /^(40001|40P01|55P03|25006)$/;
+
+/** The fields of an error of Postgres, which the drivers keep in different places. */
+interface Fields {
+  readonly code?: unknown;
+  readonly constraint?: unknown;
+  readonly constraint_name?: unknown;
+  readonly column?: unknown;
+  readonly column_name?: unknown;
+  readonly detail?: unknown;
+}
+
+/**
+ * The error that tells of a failed write what it is: refused, or not possible now. Any other is answered
+ * as it came. `columnsOf` knows the columns of a constraint.
+ */
+export function toldOfWrite(
+  error: unknown,
+  columnsOf: (constraint: string) => readonly string[] | undefined,
+): unknown {
+  if (!(error instanceof Error)) return error;
+  const given = error as Fields & { readonly fields?: Fields };
+  const { code, detail, ...fields } = given.fields ?? given;
+  const state = String(code ?? "");
+  const constraint = String(fields.constraint ?? fields.constraint_name ?? "");
+  if (PASSING.test(state)) {
+    return new DatabaseUnavailableError(`Cannot write now: Postgres answered ${state}`, {
+      cause: error,
+    });
+  }
+  const refusal = state === "23503" || state === "23001"
+    ? referenceRefusal(detail, columnsOf(constraint))
+    : REFUSALS.find(([states]) => states.test(state))?.[1];
+  if (refusal === undefined) return error;
+  const column = fields.column ?? fields.column_name;
+  const columns = typeof column === "string" && column !== ""
+    ? [column]
+    : columnsOf(constraint) ?? [];
+  return new RefusedWriteError(refusal, columns, error);
+}
+
+/** A reference of another table is not among the constraints of this one. One to itself may be either. */
+function referenceRefusal(detail: unknown, columns: readonly string[] | undefined): Refusal {
+  return columns === undefined || /still referenced/.test(String(detail))
+    ? "referred to"
+    : "refers to nothing";
+}

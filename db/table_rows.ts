@@ -1,0 +1,183 @@
+/**
+ * Rows of a table that was declared: reads and writes by its primary key, whatever the table is.
+ *
+ * @module
+ */
+import DataLoader from "dataloader";
+import { DatabaseUnavailableError, type Queryable, type SqlValue } from "./database.ts";
+import { toldOfWrite } from "./refused_write.ts";
+import { readShape, type TableColumns, type TableShape } from "./table_shape.ts";
+import {
+  type Key,
+  keyText,
+  type ListOptions,
+  MARK,
+  type Row,
+  Statements,
+  type Written,
+} from "./table_statements.ts";
+
+export {
+  type Key,
+  keyText,
+  type ListOptions,
+  type Row,
+  type Values,
+  type Written,
+} from "./table_statements.ts";
+
+/** The most keys in one query. */
+const BATCH_SIZE_MAX = 500;
+/**
+ * Reads and writes rows. Holds none: every read is a query that is sent after the read began. Every method
+ * rejects with a `DatabaseUnavailableError` while Postgres cannot answer, and with a `DeclarationError`
+ * where the table is not as it was declared.
+ */
+export class TableRows {
+  readonly #database: Queryable;
+  readonly #asked: TableColumns;
+  readonly #byKey: DataLoader<Key, Row | undefined, string>;
+  #statements: Statements | undefined;
+  #reading: Promise<Statements> | undefined;
+
+  /** Reads and writes through `database`: a pool, or one transaction. */
+  constructor(database: Queryable, asked: TableColumns) {
+    this.#database = database;
+    this.#asked = asked;
+    // Who may join whom. A read must not be answered by a query that was sent before it began:
+    //   1. read A is batched, and its query is sent
+    //   2. a write commits and is acknowledged
+    //   3. read B begins, and joins A's batch: it would answer the row from before the write
+    // DataLoader marks a batch as dispatched in the same synchronous step that calls the function
+    // below, and that function hands the query on before its first await. So whoever still finds the
+    // batch open began before the query left. Its cache, which keeps promises beyond their query, is off.
+    this.#byKey = new DataLoader((keys) => this.#load(keys), {
+      cache: false,
+      maxBatchSize: BATCH_SIZE_MAX,
+    });
+  }
+
+  /** The shape of the table, read once. */
+  async shape(): Promise<TableShape> {
+    return (await this.#prepared()).shape;
+  }
+
+  /** The row, or `undefined` if there is none. Finds of one tick share one query. */
+  async find(key: Key): Promise<Row | undefined> {
+    if (this.#statements === undefined) await this.#prepared();
+    return await this.#byKey.load(key);
+  }
+
+  /** The rows there are among `keys`, by the text of their keys. */
+  async findMany(keys: readonly Key[]): Promise<Map<string, Row>> {
+    const statements = await this.#prepared();
+    const found = new Map<string, Row>();
+    for (let start = 0; start < keys.length; start += BATCH_SIZE_MAX) {
+      for (const row of await this.#select(statements, keys.slice(start, start + BATCH_SIZE_MAX))) {
+        found.set(statements.textOf(row), row);
+      }
+    }
+    return found;
+  }
+
+  /** Rows in the order of their keys. */
+  async list(options: ListOptions): Promise<Row[]> {
+    const statements = await this.#prepared();
+    if (!statements.canHold(options.where)) return [];
+    const { text, values } = statements.list(options);
+    return statements.rowsOf(await this.#database.query<Row>(text, values));
+  }
+
+  /** The row and a mark of its content, for a write that is to change this very content. */
+  async findMarked(key: Key): Promise<{ readonly row: Row; readonly mark: string } | undefined> {
+    const statements = await this.#prepared();
+    const [found] = await this.#database.query<Row>(statements.marked, [...key]);
+    if (found === undefined) return undefined;
+    const { [MARK]: mark, ...selected } = found;
+    const [row] = statements.rowsOf([selected]);
+    return row === undefined ? undefined : { row, mark: String(mark) };
+  }
+
+  /** Inserts a row. Columns that are not given get their defaults. */
+  async create(fields: Row): Promise<Written> {
+    const statements = await this.#prepared();
+    const written = await this.#write(statements, statements.insert(this.#writable(fields)), [
+      JSON.stringify(fields),
+    ]);
+    if (written === undefined) throw new Error("Cannot insert: a rule or trigger dropped the row");
+    return written;
+  }
+
+  /**
+   * Overwrites all columns that may be written: those that are not given get their defaults. `undefined`:
+   * there is no such row, or not with the content that `mark` stands for.
+   */
+  async replace(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
+    return await this.#update(key, fields, { mark, columns: this.#asked.writable });
+  }
+
+  /** Overwrites the columns that are given; `null` is a value. `undefined`: as {@linkcode TableRows.replace}. */
+  async update(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
+    return await this.#update(key, fields, { mark, columns: this.#writable(fields) });
+  }
+
+  /** Deletes a row. `undefined`: as {@linkcode TableRows.replace}. */
+  async remove(key: Key, mark?: string): Promise<Written | undefined> {
+    const statements = await this.#prepared();
+    const text = statements.remove(mark !== undefined);
+    return await this.#write(statements, text, [...key, ...(mark === undefined ? [] : [mark])]);
+  }
+
+  async #update(
+    key: Key,
+    fields: Row,
+    { mark, columns }: { readonly mark: string | undefined; readonly columns: readonly string[] },
+  ): Promise<Written | undefined> {
+    const statements = await this.#prepared();
+    const given = new Set(this.#writable(fields));
+    const text = statements.update(columns, { given, marked: mark !== undefined });
+    const values = [...key, JSON.stringify(fields), ...(mark === undefined ? [] : [mark])];
+    return await this.#write(statements, text, values);
+  }
+
+  /** The given columns that may be written: no other name reaches the text of a statement. */
+  #writable(fields: Row): string[] {
+    return this.#asked.writable.filter((name) => Object.hasOwn(fields, name));
+  }
+
+  async #write(
+    { shape, writtenOf }: Statements,
+    text: string,
+    values: readonly SqlValue[],
+  ): Promise<Written | undefined> {
+    try {
+      const [row] = await this.#database.query<Row>(text, values);
+      return row === undefined ? undefined : writtenOf(row);
+    } catch (error) {
+      throw toldOfWrite(error, (constraint) => shape.constraints.get(constraint));
+    }
+  }
+
+  #prepared(): Promise<Statements> {
+    this.#reading ??= readShape(this.#database, this.#asked).then((shape) => {
+      return this.#statements = new Statements(shape, this.#asked);
+    }).catch((error) => {
+      this.#reading = undefined; // asked again by whoever comes next
+      throw error;
+    });
+    return this.#reading;
+  }
+
+  async #load(keys: readonly Key[]): Promise<(Row | undefined)[]> {
+    const statements = this.#statements;
+    if (statements === undefined) throw new DatabaseUnavailableError("Cannot read: no shape yet");
+    const rows = await this.#select(statements, keys);
+    const byText = new Map(rows.map((row) => [statements.textOf(row), row]));
+    return keys.map((key) => byText.get(keyText(key)));
+  }
+
+  async #select(statements: Statements, keys: readonly Key[]): Promise<Row[]> {
+    const values = statements.shape.key.map((_, at) => keys.map((key) => key[at] ?? ""));
+    return statements.rowsOf(await this.#database.query<Row>(statements.select, values));
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The shape of a table, as Postgres knows it: its key, and how each column is read and written.
+ *
+ * @module
+ */
+import type { Queryable } from "./database.ts";
+import { numberOf, parseDigits, wholeNumberOf } from "./json_digits.ts";
+import { quoteIdentifier } from "./quote_identifier.ts";
+
+/** Types of keys and filters: each has one text for each value. */
+export type PlainType = "integer" | "bigint" | "uuid" | "text" | "boolean";
+
+/** A column. */
+export interface Column {
+  /** Its name. */
+  readonly name: string;
+  /** Its type as SQL writes it, without a length: a cast to one would cut a longer text. */
+  readonly type: string;
+  /** How its values are told apart by their text; `undefined`: not at all. */
+  readonly plain: PlainType | undefined;
+  /** The largest whole number it holds. */
+  readonly max: bigint | undefined;
+  /** The values there are, where they are few and named. */
+  readonly labels: readonly string[] | undefined;
+  /** How it is selected from a table called `t`. */
+  readonly expression: string;
+  /** Makes a value of JSON of what was selected. Absent: it is one. */
+  readonly decode?: (text: string) => unknown;
+}
+
+/** A table, with the columns that are served. */
+export interface TableShape {
+  /** Its name as SQL writes it. */
+  readonly from: string;
+  /** The columns of its primary key, in order. */
+  readonly key: readonly Column[];
+  /** The columns that are selected, by name. */
+  readonly columns: ReadonlyMap<string, Column>;
+  /** The types of all columns as SQL writes them, lengths included. */
+  readonly types: ReadonlyMap<string, string>;
+  /** The columns of each constraint that can refuse a write. */
+  readonly constraints: ReadonlyMap<string, readonly string[]>;
+  /** Faults that do not keep it from being served, each with the statement that ends it. */
+  readonly advice: readonly { readonly fault: string; readonly statement: string }[];
+}
+
+/** What is to be served of a table. */
+export interface TableColumns {
+  /** The table: `orders`, or `sales.orders`. */
+  readonly table: string;
+  /** The columns to select. */
+  readonly columns: readonly string[];
+  /** The columns to write. */
+  readonly writable: readonly string[];
+  /** The columns to choose rows by. */
+  readonly filters: readonly string[];
+}
+
+/** A table cannot be served as it was declared: the message says why, and what to write. */
+export class DeclarationError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "DeclarationError";
+}
+
+/** What the catalog says. The names of columns are text: they are compared, never run. */
+interface Catalogued {
+  readonly columns: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly cast: string;
+    readonly labels: readonly string[] | null;
+    readonly base: string;
+    readonly kind: string;
+    readonly fixed: boolean;
+  }[];
+  readonly indexes: readonly { readonly primary: boolean; readonly columns: readonly string[] }[];
+  readonly constraints: readonly { readonly name: string; readonly columns: readonly string[] }[];
+  readonly watched: boolean;
+}
+
+const CATALOG = `
+  SELECT json_build_object(
+    'columns', (
+      SELECT coalesce(json_agg(json_build_object(
+        'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+        'cast', CASE coalesce(b.typname, y.typname) WHEN 'bpchar' THEN 'bpchar'
+          ELSE format_type(coalesce(b.oid, y.oid), NULL) END,
+        'labels', (SELECT json_agg(e.enumlabel) FROM pg_enum e WHERE e.enumtypid = coalesce(b.oid, y.oid)),
+        'base', coalesce(b.typname, y.typname), 'kind', coalesce(b.typtype, y.typtype),
+        'fixed', a.attgenerated <> '' OR a.attidentity = 'a') ORDER BY a.attnum), '[]')
+      FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+      LEFT JOIN pg_type b ON b.oid = y.typbasetype
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'indexes', (
+      SELECT coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', (
+        SELECT json_agg(a.attname ORDER BY k.at)
+        FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at)
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+        WHERE k.at <= i.indnkeyatts))), '[]')
+      FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),
+    'watched', EXISTS (
+      SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'lookaside%'),
+    'constraints', (
+      SELECT coalesce(json_agg(json_build_object('name', o.conname, 'columns', (
+        SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum = ANY(o.conkey)))), '[]')
+      FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('c', 'u', 'f', 'p', 'x'))
+  )::text AS catalogued
+  FROM pg_class c WHERE c.oid = to_regclass($1)`;
+
+/**
+ * Reads the shape of a table.
+ *
+ * @throws {DeclarationError} It cannot be served so.
+ * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+ */
+export async function readShape(database: Queryable, asked: TableColumns): Promise<TableShape> {
+  const from = asked.table.split(".").map(quoteIdentifier).join(".");
+  const [row] = await database.query<{ catalogued: string }>(CATALOG, [from]);
+  if (row === undefined) {
+    throw new DeclarationError(
+      `Cannot serve ${asked.table}: that table does not exist. \`deno task seed\` makes the database and ` +
+        "its sample table, users; another is yours to make",
+    );
+  }
+  return shapeOf(asked, from, JSON.parse(row.catalogued));
+}
+
+function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): TableShape {
+  const { table, filters, writable } = asked;
+  const refuse = (why: string): never => {
+    throw new DeclarationError(`Cannot serve ${table}: ${why}`);
+  };
+  const all = new Map(catalogued.columns.map((column) => [column.name, column]));
+  const named = (name: string, where: string) =>
+    all.get(name) ??
+      refuse(
+        `it has no column ${name}: take it out of \`${where}\`, or write one of ${
+          [...all.keys()].join(", ")
+        }`,
+      );
+  const columns = new Map(asked.columns.map((name) => [name, columnOf(named(name, "row"))]));
+  for (const name of writable) {
+    if (named(name, "write").fixed) {
+      refuse(`Postgres alone writes ${name}: take it out of \`write\``);
+    }
+  }
+  const { columns: keyNames } = catalogued.indexes.find(({ primary }) => primary) ??
+    refuse("it has no primary key: write ALTER TABLE … ADD PRIMARY KEY (…)");
+  const plainColumn = (name: string, role: string): Column => {
+    const column = columns.get(name) ?? refuse(`${role} ${name} is not in \`row\`: add it`);
+    const isKey = role === "its key";
+    if (
+      column.plain === undefined ||
+      (isKey && (column.plain === "boolean" || column.labels !== undefined))
+    ) {
+      refuse(`${role} ${name} is of type ${column.type}: integer, bigint, uuid or text will do`);
+    }
+    return column;
+  };
+  for (const name of filters) {
+    named(name, "filters");
+    plainColumn(name, "the filter");
+  }
+  return {
+    from,
+    key: keyNames.map((name) => plainColumn(name, "its key")),
+    columns,
+    types: new Map(catalogued.columns.map(({ name, type }) => [name, type])),
+    constraints: new Map(catalogued.constraints.map(({ name, columns }) => [name, columns])),
+    advice: adviceOf(asked, from, catalogued),
+  };
+}
+
+function adviceOf(
+  { table, filters }: TableColumns,
+  from: string,
+  { watched, indexes }: Catalogued,
+): TableShape["advice"] {
+  const watch = {
+    fault: `${table} is not watched, so writes by others are not seen`,
+    statement: `SELECT lookaside_watch('${from.replaceAll("'", "''")}')`,
+  };
+  const unindexed = filters.filter((name) => !indexes.some(({ columns }) => columns?.[0] === name));
+  return [
+    ...(watched ? [] : [watch]),
+    ...unindexed.map((name) => ({
+      fault: `each list of ${table} by ${name} reads the whole table`,
+      statement: `CREATE INDEX ON ${from} (${quoteIdentifier(name)})`,
+    })),
+  ];
+}
+
+const WHOLE_NUMBERS: Readonly<Record<string, bigint>> = {
+  int2: 2n ** 15n - 1n,
+  int4: 2n ** 31n - 1n,
+  int8: 2n ** 63n - 1n,
+};
+
+const TEXTS = new Set(["text", "varchar", "bpchar", "citext", "name"]);
+
+function columnOf({ name, cast, base, kind, labels }: Catalogued["columns"][number]): Column {
+  const plain = plainTypeOf(base, kind);
+  return {
+    ...{ name, type: cast, plain, max: WHOLE_NUMBERS[base], labels: labels ?? undefined },
+    ...readingOf(`t.${quoteIdentifier(name)}`, base, plain),
+  };
+}
+
+function plainTypeOf(base: string, kind: string): PlainType | undefined {
+  if (base === "int2" || base === "int4") return "integer";
+  if (base === "int8") return "bigint";
+  if (base === "uuid") return "uuid";
+  if (base === "bool") return "boolean";
+  return TEXTS.has(base) || kind === "e" ? "text" : undefined;
+}
+
+/**
+ * How a column is selected: decided from its type, not from what a driver makes of it, which would be a
+ * date in the time zone of the process, or a float with fewer digits.
+ */
+function readingOf(
+  column: string,
+  base: string,
+  plain: PlainType | undefined,
+): Pick<Column, "expression" | "decode"> {
+  if (plain === "integer" || plain === "boolean") return { expression: column };
+  if (plain === "bigint") return { expression: `${column}::text`, decode: wholeNumberOf };
+  if (plain !== undefined) return { expression: `${column}::text` };
+  if (base === "timestamp") return { expression: isoText(column) };
+  if (base === "timestamptz") return { expression: isoText(`(${column} AT TIME ZONE 'UTC')`) };
+  if (["float4", "float8", "numeric"].includes(base)) {
+    return { expression: `${column}::text`, decode: numberOf };
+  }
+  return { expression: `to_json(${column})::text`, decode: parseDigits };
+}
+
+/** A moment as `Date.toJSON` writes it; what that cannot, such as infinity, as Postgres does. */
+function isoText(timestamp: string): string {
+  return `CASE WHEN ${timestamp} >= '0001-01-01' AND ${timestamp} < '10000-01-01'
+    THEN to_char(${timestamp}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') ELSE ${timestamp}::text END`;
+}

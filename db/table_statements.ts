@@ -1,0 +1,214 @@
+/**
+ * The statements of a table that was declared.
+ *
+ * @module
+ */
+import type { SqlValue } from "./database.ts";
+import { quoteIdentifier } from "./quote_identifier.ts";
+import type { Column, TableColumns, TableShape } from "./table_shape.ts";
+
+/** The text of each column of a primary key, in the order of the key. */
+export type Key = readonly string[];
+
+/** A row as JSON has it. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Texts of values by column; `null`: the column is NULL. */
+export type Values = Readonly<Record<string, string | null>>;
+
+/** A row that was written, and the values of the filters that it had or has. */
+export interface Written {
+  /** The row after the write, or the one that was deleted. */
+  readonly row: Row;
+  /** The values of the filters before and after. */
+  readonly touched: readonly Values[];
+}
+
+/** Which rows a list holds. */
+export interface ListOptions {
+  /** Values that the filters must have. */
+  readonly where: Values;
+  /** How many rows. */
+  readonly limit: number;
+  /** How many rows before them are passed over. Costs more the more there are. */
+  readonly offset?: number;
+  /** The key that the rows follow. Costs the same whichever it is. */
+  readonly after?: Key;
+}
+
+/** What the names of the filters' values before and after a write begin with. */
+const BEFORE = "<";
+const AFTER = ">";
+
+/** Joins the columns of a key; the texts within are escaped, so that no two keys are the same text. */
+const JOINER = ",";
+
+/** One text for a key: what {@linkcode TableRows.findMany} calls it. */
+export function keyText(key: Key): string {
+  return key.length === 1 ? key[0] ?? "" : key.map(encodeURIComponent).join(JOINER);
+}
+
+/** The name of the mark of a row's content. */
+export const MARK = "#";
+
+/** Makes the statements, and rows of what they answer. */
+export class Statements {
+  /** The table. */
+  readonly shape: TableShape;
+  /** The rows of keys, whose columns are one array each. */
+  readonly select: string;
+  /** One row and its mark. */
+  readonly marked: string;
+  readonly #columns: string;
+  readonly #mark: string;
+  readonly #filters: readonly string[];
+  readonly #decoded: readonly Column[];
+
+  /** `shape` is that of the table whose `filters` were declared. */
+  constructor(shape: TableShape, { filters }: TableColumns) {
+    this.shape = shape;
+    this.#filters = filters;
+    const columns = [...shape.columns.values()];
+    this.#decoded = columns.filter(({ decode }) => decode !== undefined);
+    this.#columns = columns.map(({ name, expression }) =>
+      `${expression} AS ${quoteIdentifier(name)}`
+    ).join(", ");
+    this.#mark = `md5(ROW(${columns.map(({ expression }) => expression).join(", ")})::text)`;
+    this.select = `SELECT ${this.#columns} FROM ${shape.from} AS t WHERE ${this.#isAny()}`;
+    this.marked = `SELECT ${this.#columns}, ${this.#mark} AS ${quoteIdentifier(MARK)}
+      FROM ${shape.from} AS t WHERE ${this.#isKey("t")}`;
+  }
+
+  /** Rows as they were selected, as JSON has them. */
+  rowsOf(rows: readonly Row[]): Row[] {
+    return this.#decoded.length === 0 ? [...rows] : rows.map((row) => this.#rowOf(row));
+  }
+
+  /** The text of a row's key. */
+  textOf(row: Row): string {
+    return keyText(this.shape.key.map(({ name }) => String(row[name])));
+  }
+
+  /** A written row, of what a write answers. */
+  readonly writtenOf: (selected: Row) => Written = (selected: Row): Written => {
+    const row: Record<string, unknown> = {};
+    const touched: Record<string, Record<string, string | null>> = {};
+    for (const [name, value] of Object.entries(selected)) {
+      if (this.shape.columns.has(name)) row[name] = value;
+      else (touched[name.charAt(0)] ??= {})[name.slice(1)] = value === null ? null : String(value);
+    }
+    return { row: this.#rowOf(row), touched: Object.values(touched) };
+  };
+
+  /** Whether there can be rows with those values. Postgres takes no label that a type does not have. */
+  canHold(where: Values): boolean {
+    return Object.entries(where).every(([name, value]) =>
+      this.shape.columns.get(name)?.labels?.includes(value ?? "") ?? true
+    );
+  }
+
+  /** A list in the order of keys. */
+  list({ where, limit, offset, after }: ListOptions): { text: string; values: SqlValue[] } {
+    const values: SqlValue[] = [];
+    const bound = (value: SqlValue) => `$${values.push(value)}`;
+    const conditions = Object.entries(where).map(([name, value]) => {
+      const column = this.shape.columns.get(name);
+      return `t.${quoteIdentifier(name)} = ${bound(value)}::${column?.type}`;
+    });
+    if (after !== undefined) {
+      const keys = this.shape.key.map(({ type }, at) => `${bound(after[at] ?? "")}::${type}`);
+      conditions.push(`(${this.#keyNames()}) > (${keys.join(", ")})`);
+    }
+    const condition = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+    const text = `SELECT ${this.#columns} FROM ${this.shape.from} AS t ${condition}
+      ORDER BY ${this.#keyNames()} LIMIT ${bound(limit)} OFFSET ${bound(offset ?? 0)}`;
+    return { text, values };
+  }
+
+  /** An INSERT of the values of a JSON text. */
+  insert(columns: readonly string[]): string {
+    const { from } = this.shape;
+    if (columns.length === 0) return `INSERT INTO ${from} AS t DEFAULT VALUES ${this.#returning()}`;
+    const names = columns.map(quoteIdentifier);
+    return `INSERT INTO ${from} AS t (${names.join(", ")})
+      SELECT ${names.map((name) => `v.${name}`).join(", ")} FROM ${this.#record("$1", columns)}
+      ${this.#returning()}`;
+  }
+
+  /** An UPDATE to the values of a JSON text; columns that are not given get their defaults. */
+  update(
+    columns: readonly string[],
+    { given, marked }: { readonly given: ReadonlySet<string>; readonly marked: boolean },
+  ): string {
+    const { from, key } = this.shape;
+    const json = `$${key.length + 1}`;
+    const assignments = columns.map((name) => {
+      const column = quoteIdentifier(name);
+      return `${column} = ${given.has(name) ? `v.${column}` : "DEFAULT"}`;
+    });
+    const sources = given.size === 0 ? [] : [this.#record(json, [...given])];
+    const before = this.#filters.length === 0 ? [] : [
+      `(SELECT ${[...key.map(({ name }) => name), ...this.#filters].map(quoteIdentifier).join(", ")}
+        FROM ${from} AS t WHERE ${this.#isKey("t")} FOR UPDATE) AS o`,
+    ];
+    const all = [...sources, ...before];
+    return `UPDATE ${from} AS t SET ${assignments.join(", ")}
+      ${all.length === 0 ? "" : `FROM ${all.join(", ")}`}
+      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
+      ${given.size === 0 ? `AND ${json}::text IS NOT NULL` : ""}
+      ${this.#returning(before.length > 0)}`;
+  }
+
+  /** A DELETE. */
+  remove(marked: boolean): string {
+    const { from, key } = this.shape;
+    return `DELETE FROM ${from} AS t
+      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 1}` : ""}
+      ${this.#returning()}`;
+  }
+
+  #rowOf(selected: Row): Row {
+    if (this.#decoded.length === 0) return selected;
+    const row: Record<string, unknown> = { ...selected };
+    for (const { name, decode } of this.#decoded) {
+      const text = row[name];
+      if (typeof text === "string") row[name] = decode?.(text);
+    }
+    return row;
+  }
+
+  #returning(before = false): string {
+    const touched = this.#filters.flatMap((name) => {
+      const column = quoteIdentifier(name);
+      const of = (table: string, prefix: string) =>
+        `${table}.${column}::text AS ${quoteIdentifier(prefix + name)}`;
+      return before ? [of("o", BEFORE), of("t", AFTER)] : [of("t", AFTER)];
+    });
+    return `RETURNING ${[this.#columns, ...touched].join(", ")}`;
+  }
+
+  /** The values of a body, each read as its column's type reads it. */
+  #record(json: string, columns: readonly string[]): string {
+    const typed = columns.map((name) => `${quoteIdentifier(name)} ${this.shape.types.get(name)}`);
+    return `json_to_record(${json}::text::json) AS v(${typed.join(", ")})`;
+  }
+
+  #keyNames(): string {
+    return this.shape.key.map(({ name }) => `t.${quoteIdentifier(name)}`).join(", ");
+  }
+
+  #isKey(table: string): string {
+    return this.shape.key.map(({ name, type }, at) =>
+      `${table}.${quoteIdentifier(name)} = $${at + 1}::${type}`
+    ).join(" AND ");
+  }
+
+  #isAny(): string {
+    const [first, ...others] = this.shape.key;
+    if (first !== undefined && others.length === 0) {
+      return `t.${quoteIdentifier(first.name)} = ANY($1::${first.type}[])`;
+    }
+    const arrays = this.shape.key.map(({ type }, at) => `$${at + 1}::${type}[]`);
+    return `(${this.#keyNames()}) IN (SELECT * FROM unnest(${arrays.join(", ")}))`;
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * The description of the routes of declared tables.
+ *
+ * @module
+ */
+import { z } from "zod";
+import type { TableShape } from "../db/table_shape.ts";
+import {
+  answer,
+  BODY_ERRORS,
+  CACHE_STATUS,
+  CACHED,
+  type Described,
+  failure,
+  guarded,
+  header,
+  type Headers,
+  IF_MATCH,
+  IF_NONE_MATCH,
+  INVALID,
+  INVALID_OR_UNAUTHORIZED,
+  operation,
+  type Paths,
+  refused,
+  UNAVAILABLE,
+  unchanged,
+  UNSTORED,
+} from "./_description.ts";
+import type { Resource } from "./resource.ts";
+import type { Inputs, Table } from "./table.ts";
+
+type Operation = NonNullable<Paths[string]["get"]>;
+
+/** A table, its inputs, and its columns once Postgres has told them. */
+interface DescribedTable {
+  readonly resource: Resource;
+  readonly inputs: Inputs;
+  readonly shape: TableShape | undefined;
+}
+
+const INVALIDATION: Headers = {
+  "Lookaside-Invalidation": header(
+    "`pending`: the write stands, and its invalidation is applied once Redis can be reached",
+    z.enum(["applied", "pending"]),
+  ),
+};
+
+const source = z.enum(["database", "cache"]).meta({ description: "Where the data came from" });
+const duration = z.string().regex(/^\d+\.\d+ms$/).meta({
+  description: "How long it took to get, in milliseconds",
+  example: "0.1ms",
+});
+
+/** A 64-bit number. */
+const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
+  description: "A number up to 2^53 - 1, which every reader of JSON has exactly; beyond, its text",
+});
+
+/** Describes the routes of tables: without Postgres, as far as their declarations tell. */
+export async function describeTables(tables: readonly Table[]): Promise<Described> {
+  const described: DescribedTable[] = [];
+  let isFinal = true;
+  for (const table of tables) {
+    const { resource, rows, inputs: suggested } = table;
+    try {
+      described.push({ resource, inputs: await table.check(), shape: await rows.shape() });
+    } catch (_error) {
+      isFinal = false; // told by whoever reads the table
+      if (suggested !== undefined) {
+        described.push({ resource, inputs: suggested, shape: undefined });
+      }
+    }
+  }
+  return {
+    paths: Object.fromEntries(described.flatMap((table) => Object.entries(describeTable(table)))),
+    tags: described.map(({ resource: { name } }) => ({
+      name: tagName(name),
+      description: "Read through the cache; written past it, and invalidated",
+    })),
+    isFinal,
+  };
+}
+
+function describeTable(table: DescribedTable): Paths {
+  const { name, write, changes } = table.resource;
+  const row = rowOf(table);
+  const one = `/${name}/{id}`;
+  const list = describeList(table, row);
+  const get = describeOne(table, row);
+  if (write === undefined || changes === undefined) {
+    return { [`/${name}`]: { get: list }, [one]: { get } };
+  }
+  return {
+    [`/${name}`]: { get: list, post: describeCreate(table, row, write) },
+    [one]: {
+      get,
+      put: describeOverwrite(table, row, { verb: "replace", schema: write }),
+      patch: describeOverwrite(table, row, { verb: "update", schema: changes }),
+      delete: describeDelete(table),
+    },
+  };
+}
+
+function describeList({ resource, inputs }: DescribedTable, row: z.ZodType): Operation {
+  const { name, title } = resource;
+  const [key] = inputs.keys.columns;
+  const plural = tagName(name).replace(/\W/g, "");
+  const Answer = z.object({
+    source: source.meta({ description: "`cache` only if every part came from there" }),
+    duration,
+    page: z.exactOptional(z.int().min(1)).meta({
+      description: "The page, unless others were asked for",
+    }),
+    after: z.exactOptional(inputs.keys.before.schema).meta({
+      description: `The ${
+        inputs.keys.isComposite ? "key" : key?.name
+      } that was asked for as \`after\``,
+    }),
+    data: z.array(row),
+  }).meta({ id: plural === title ? `${title}List` : `${plural}Answer` });
+  const filters = resource.filters.length === 0
+    ? ""
+    : ` By ${resource.filters.map((each) => `\`${each}\``).join(" and ")}.`;
+  return operation(`list${plural}`, {
+    summary: `Lists ${name}`,
+    description:
+      "By page, after an id, or by ids. `page` and `after` exclude each other; `ids` excludes all else." +
+      filters,
+    tags: [tagName(name)],
+    requestParams: { query: inputs.query.schema, header: IF_NONE_MATCH },
+    responses: {
+      200: answer(`The ${name}`, Answer, CACHED),
+      304: unchanged(CACHED),
+      400: INVALID,
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeOne({ resource, inputs }: DescribedTable, row: z.ZodType): Operation {
+  const { name, title } = resource;
+  const Answer = z.object({ source, duration, data: row }).meta({ id: `${title}Answer` });
+  return operation(`get${title}`, {
+    summary: `Reads ${one(title)}`,
+    tags: [tagName(name)],
+    requestParams: { path: pathOf(inputs, title), header: IF_NONE_MATCH },
+    responses: {
+      200: answer(`The ${noun(title)}`, Answer, CACHED),
+      304: unchanged(CACHED),
+      400: INVALID,
+      404: failure(`There is no such ${noun(title)}`, { ...CACHE_STATUS, ...UNSTORED }),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeCreate({ resource }: DescribedTable, row: z.ZodType, write: z.ZodType): Operation {
+  const { name, title } = resource;
+  const Created = writtenAnswer(title, "created", row).meta({ id: `${title}Created` });
+  return guarded(`create${title}`, {
+    summary: `Makes ${one(title)}`,
+    tags: [tagName(name)],
+    requestBody: bodyOf(write),
+    responses: {
+      201: answer(`The ${noun(title)}`, Created, {
+        "Location": header(
+          `The ${noun(title)}'s path`,
+          z.string().regex(new RegExp(`^/${name.replaceAll(".", "\\.")}/[^/]+$`)),
+        ),
+        ...INVALIDATION,
+      }),
+      ...BODY_ERRORS,
+      ...refused(),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeOverwrite(
+  { resource, inputs }: DescribedTable,
+  row: z.ZodType,
+  { verb, schema }: { readonly verb: "replace" | "update"; readonly schema: z.ZodType },
+): Operation {
+  const { name, title } = resource;
+  const Updated = writtenAnswer(title, "updated", row);
+  return guarded(`${verb}${title}`, {
+    summary: verb === "replace" ? `Overwrites ${one(title)}` : `Overwrites fields of ${one(title)}`,
+    tags: [tagName(name)],
+    requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
+    requestBody: bodyOf(schema),
+    responses: {
+      200: answer(`The ${noun(title)} as it is now`, Updated, INVALIDATION),
+      ...BODY_ERRORS,
+      404: failure(`There is no such ${noun(title)}`, UNSTORED),
+      ...refused(412),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function describeDelete({ resource: { name, title }, inputs }: DescribedTable): Operation {
+  return guarded(`delete${title}`, {
+    summary: `Deletes ${one(title)}`,
+    tags: [tagName(name)],
+    requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
+    responses: {
+      204: answer("It is deleted", undefined, INVALIDATION),
+      400: INVALID_OR_UNAUTHORIZED,
+      404: failure(`There is no such ${noun(title)}`, UNSTORED),
+      ...refused(412),
+      503: UNAVAILABLE,
+    },
+  });
+}
+
+function writtenAnswer(title: string, done: "created" | "updated", row: z.ZodType): z.ZodType {
+  return z.object({
+    message: z.enum([
+      `${title} ${done} and cache invalidated`,
+      `${title} ${done}; cache invalidation pending`,
+    ]),
+    data: row,
+  });
+}
+
+function bodyOf(schema: z.ZodType): NonNullable<Operation["requestBody"]> {
+  return { required: true, content: { "application/json": { schema } } };
+}
+
+/** A row as it is answered: a column of 64 bits holds more than a number of JSON can. */
+function rowOf({ resource: { row, title }, shape }: DescribedTable): z.ZodType {
+  const wide = Object.entries(row.shape).filter(([name, schema]) =>
+    shape?.columns.get(name)?.plain === "bigint" && schema instanceof z.ZodNumber
+  );
+  if (wide.length === 0) return row;
+  const columns = Object.fromEntries(wide.map(([name]) => [name, WholeNumber]));
+  return z.object({ ...row.shape, ...columns }).meta({ ...row.meta(), id: title });
+}
+
+function pathOf({ keys }: Inputs, title: string): z.ZodObject {
+  const of = keys.isComposite ? "key" : keys.columns[0]?.name;
+  const isNumber = keys.columns[0]?.plain === "integer" || keys.columns[0]?.plain === "bigint";
+  return z.object({
+    id: keys.schema.meta({
+      description: `The ${noun(title)}'s ${of}`,
+      ...(keys.isComposite ? {} : isNumber ? { example: 1 } : {}),
+    }),
+  });
+}
+
+function tagName(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+/** `OrderItem` is an order item. */
+function noun(title: string): string {
+  return title.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+}
+
+function one(title: string): string {
+  return `${/^(?:[AEIO]|U(?!ser|ni|se))/.test(title) ? "an" : "a"} ${noun(title)}`;
+}

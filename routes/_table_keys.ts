@@ -1,0 +1,220 @@
+/**
+ * Keys of rows and values of filters, as requests write them.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { keyOf } from "../changes/names.ts";
+import { type Key, keyText } from "../db/table_rows.ts";
+import type { Column, PlainType } from "../db/table_shape.ts";
+import type { Issue } from "./_errors.ts";
+import type { Resource } from "./resource.ts";
+
+/** A column of a key, or a filter. */
+export type PlainColumn = Pick<Column, "name" | "plain" | "max">;
+
+/** The largest number of 32 bits: no page begins behind so many rows. */
+export const ROWS_MAX = 2_147_483_647;
+const BIGINT_MAX = 2n ** 63n - 1n;
+/** The longest text that chooses a row, in UTF-16 code units. */
+const TEXT_LENGTH_MAX = 1_000;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,18})$/;
+
+/** Reads one value in the one form that it has as text. */
+export class ValueReader {
+  /** The column. */
+  readonly name: string;
+  /** Its type. */
+  readonly plain: PlainType;
+  readonly #min: number | bigint;
+  readonly #max: number | bigint;
+
+  /** Bounds that the schema of the column sets hold beside those of its type. */
+  constructor({ name, plain = "text", max = BIGINT_MAX }: PlainColumn, schema?: z.core.$ZodType) {
+    this.name = name;
+    this.plain = plain;
+    const bounds = boundsOf(schema);
+    const least = bounds.min === undefined ? -max - 1n : BigInt(bounds.min);
+    const most = bounds.max === undefined || BigInt(bounds.max) > max ? max : BigInt(bounds.max);
+    const isSmall = plain === "integer";
+    this.#min = isSmall ? Number(least) : least;
+    this.#max = isSmall ? Number(most) : most;
+  }
+
+  /** Whether a text is a value in the one form it has. By hand, because every hit passes here. */
+  accepts(text: string): boolean {
+    switch (this.plain) {
+      case "integer": {
+        const value = decimalOf(text);
+        return value !== undefined && value >= this.#min && value <= this.#max;
+      }
+      case "bigint": {
+        if (!WHOLE_NUMBER.test(text)) return false;
+        const value = BigInt(text);
+        return value >= this.#min && value <= this.#max;
+      }
+      case "uuid":
+        return UUID.test(text);
+      case "boolean":
+        return text === "true" || text === "false";
+      case "text":
+        return text.length <= TEXT_LENGTH_MAX && !text.includes("\0") && text.isWellFormed();
+    }
+  }
+
+  /** What is expected. */
+  get expected(): string {
+    return {
+      integer: `Expected a whole number from ${this.#min} to ${this.#max}`,
+      bigint: `Expected a whole number from ${this.#min} to ${this.#max}`,
+      uuid: "Expected a UUID in lower case",
+      boolean: "Expected true or false",
+      text: `Expected at most ${TEXT_LENGTH_MAX} characters, without NUL`,
+    }[this.plain];
+  }
+
+  /** As the API's description has it. */
+  get schema(): z.ZodType {
+    const error = this.expected;
+    if (this.plain === "integer") {
+      return z.int({ error }).min(Number(this.#min), { error }).max(Number(this.#max), { error });
+    }
+    return z.string({ error }).refine((text) => this.accepts(text), { error }).meta(
+      this.plain === "bigint"
+        ? { pattern: WHOLE_NUMBER.source }
+        : this.plain === "uuid"
+        ? { format: "uuid" }
+        : {},
+    );
+  }
+
+  /** The value before the first one, for lists that begin at the start. */
+  get before(): ValueReader {
+    if (this.plain !== "integer") return this;
+    const min = Number(this.#min) > 0 ? z.int().min(Number(this.#min) - 1) : z.int();
+    return new ValueReader({ name: this.name, plain: this.plain, max: BigInt(this.#max) }, min);
+  }
+}
+
+/** Reads keys of rows. */
+export class KeyReader {
+  /** Its columns, in order. */
+  readonly columns: readonly ValueReader[];
+  readonly #only: ValueReader | undefined;
+
+  /** Of the columns of a primary key, as `resource` describes them. */
+  constructor(columns: readonly PlainColumn[], { row }: Pick<Resource, "row">) {
+    this.columns = columns.map((column) => new ValueReader(column, row.shape[column.name]));
+    this.#only = this.columns.length === 1 ? this.columns[0] : undefined;
+  }
+
+  /** Whether a key has several columns, which commas part. */
+  get isComposite(): boolean {
+    return this.#only === undefined;
+  }
+
+  /** The name of the row in keys of the cache; `undefined`: the text is no key. */
+  nameOf(text: string): string | undefined {
+    const only = this.#only;
+    if (only === undefined || only.plain === "text") {
+      const key = this.read(text);
+      return key && keyOf(key);
+    }
+    return only.accepts(text) ? text : undefined;
+  }
+
+  /** The key that a text is. */
+  read(text: string): Key | undefined {
+    if (this.#only !== undefined) return this.#only.accepts(text) ? [text] : undefined;
+    const parts = text.split(",").map(decoded);
+    if (parts.length !== this.columns.length) return undefined;
+    const key = parts.filter((part, at) => part !== undefined && this.columns[at]?.accepts(part));
+    return key.length === parts.length ? key as string[] : undefined;
+  }
+
+  /** What is wrong with a text that is no key. */
+  issuesOf(text: string): Issue[] {
+    if (this.#only !== undefined) return [{ path: this.#only.name, message: this.#only.expected }];
+    const parts = text.split(",").map(decoded);
+    if (parts.length !== this.columns.length) return [{ path: "key", message: this.expected }];
+    return this.columns.filter((column, at) => !column.accepts(parts[at] ?? "\0")).map((
+      { name, expected },
+    ) => ({ path: name, message: expected }));
+  }
+
+  /** What is expected. */
+  get expected(): string {
+    return this.#only?.expected ??
+      `Expected ${this.columns.map(({ name }) => name).join(",")}, each percent-encoded`;
+  }
+
+  /** As the API's description has it. */
+  get schema(): z.ZodType {
+    if (this.#only !== undefined) return this.#only.schema;
+    const error = this.expected;
+    return z.string({ error }).refine((text) => this.read(text) !== undefined, { error });
+  }
+
+  /** The reader of keys that a list may begin behind. */
+  get before(): KeyReader {
+    if (this.#only === undefined) return this;
+    const { name, plain } = this.#only;
+    return new KeyReader([{ name, plain, max: undefined }], {
+      row: z.object({ [name]: this.#only.before.schema }),
+    });
+  }
+
+  /** The text of a row's key in a path. */
+  textOf(row: Readonly<Record<string, unknown>>): string {
+    return keyText(this.columns.map(({ name }) => String(row[name])));
+  }
+}
+
+/** The columns of the key that the schema of a row suggests, until Postgres has said which they are. */
+export function suggestedKey({ row }: Pick<Resource, "row">): readonly PlainColumn[] | undefined {
+  const id = row.shape.id;
+  if (id === undefined) return undefined;
+  const { type, format } = z.toJSONSchema(id, { io: "input", unrepresentable: "any" });
+  if (type === "integer") return [{ name: "id", plain: "integer", max: BigInt(ROWS_MAX) }];
+  if (type !== "string") return undefined;
+  return [{ name: "id", plain: format === "uuid" ? "uuid" : "text", max: undefined }];
+}
+
+/**
+ * A number in its one canonical form: decimal digits, no leading zeros, no exponent. `undefined` for
+ * anything else, and past the digits that any bound allows.
+ */
+export function decimalOf(text: string): number | undefined {
+  const isNegative = text.charCodeAt(0) === 45;
+  const start = isNegative ? 1 : 0;
+  const digits = text.length - start;
+  if (digits === 0 || digits > 10) return undefined;
+  let value = 0;
+  for (let at = start; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
+  }
+  if (text.charCodeAt(start) === 48 && (digits > 1 || isNegative)) return undefined;
+  return isNegative ? -value : value;
+}
+
+/** A schema of whole numbers without bounds of its own has those of a float. */
+function boundsOf(schema: z.core.$ZodType | undefined): { min?: number; max?: number } {
+  if (schema === undefined) return {};
+  const { minimum, maximum } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+  return {
+    ...(minimum !== undefined && minimum > Number.MIN_SAFE_INTEGER ? { min: minimum } : {}),
+    ...(maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER ? { max: maximum } : {}),
+  };
+}
+
+function decoded(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part);
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
+}

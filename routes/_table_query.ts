@@ -1,0 +1,146 @@
+/**
+ * The query of a list of rows.
+ *
+ * @module
+ */
+import { z } from "zod";
+import type { Values } from "../db/table_rows.ts";
+import { decimalOf, type KeyReader, ROWS_MAX, ValueReader } from "./_table_keys.ts";
+import type { PlainColumn } from "./_table_keys.ts";
+import type { Resource } from "./resource.ts";
+
+/** The most rows on one page, and the most keys in one request. */
+export const PAGE_LIMIT_MAX = 100;
+/** Rows on a page where nothing else was asked for. */
+export const PAGE_LIMIT_DEFAULT = 10;
+
+/** What a list is asked for. */
+export interface ListQuery {
+  /** Which page, from 1. */
+  readonly page?: number;
+  /** Rows on a page. */
+  readonly limit?: number;
+  /** The text of the key that they follow. */
+  readonly after?: string;
+  /** Texts of keys. */
+  readonly ids?: readonly string[];
+  /** Values of filters. */
+  readonly where: Values;
+}
+
+/** The parameters that exclude others, by name. */
+const EXCLUDED_BY = { after: ["page"], ids: ["page", "limit", "after"] };
+
+/** The query of a list, as a schema and as the way to read it. */
+export class QueryReader {
+  /** The parameters; numbers are read, lists are split. */
+  readonly schema: z.ZodType<Readonly<Record<string, unknown>>, Record<string, unknown>>;
+  /** The names that it has. */
+  readonly names: readonly string[];
+  readonly #keys: KeyReader;
+  readonly #filters: readonly ValueReader[];
+
+  /** Of rows with such keys, and the columns of the filters. */
+  constructor(resource: Resource, keys: KeyReader, filters: readonly PlainColumn[]) {
+    this.#keys = keys;
+    this.#filters = filters.map((column) =>
+      new ValueReader(column, resource.row.shape[column.name])
+    );
+    this.names = ["page", "limit", "after", "ids", ...resource.filters];
+    this.schema = schemaOf(resource, keys, this.#filters);
+  }
+
+  /** The parameters as the schema takes them, of the texts that were given. */
+  valuesOf(texts: ReadonlyMap<string, string>): Record<string, unknown> {
+    const values: Record<string, unknown> = {};
+    for (const [name, text] of texts) values[name] = this.#valueOf(name, text);
+    return values;
+  }
+
+  /** The query, of parameters that the schema has taken. */
+  queryOf({ page, limit, after, ids, ...filters }: Readonly<Record<string, unknown>>): ListQuery {
+    return {
+      ...(page === undefined ? {} : { page: Number(page) }),
+      ...(limit === undefined ? {} : { limit: Number(limit) }),
+      ...(after === undefined ? {} : { after: String(after) }),
+      ...(Array.isArray(ids) ? { ids: ids.map(String) } : {}),
+      where: Object.fromEntries(
+        Object.entries(filters).map(([name, value]) => [name, String(value)]),
+      ),
+    };
+  }
+
+  #valueOf(name: string, text: string): unknown {
+    if (name === "page" || name === "limit") return decimalOf(text) ?? text;
+    const isNumber = (column: ValueReader | undefined) => column?.plain === "integer";
+    const [first] = this.#keys.columns;
+    const keyOf = (part: string) =>
+      !this.#keys.isComposite && isNumber(first) ? decimalOf(part) ?? part : part;
+    if (name === "after") return keyOf(text);
+    if (name !== "ids") {
+      const column = this.#filters.find((each) => each.name === name);
+      return isNumber(column) ? decimalOf(text) ?? text : text;
+    }
+    return text.split(this.#keys.isComposite ? ";" : ",", PAGE_LIMIT_MAX + 1).map(keyOf);
+  }
+}
+
+function schemaOf(
+  { name, filters: names }: Resource,
+  keys: KeyReader,
+  filters: readonly ValueReader[],
+): z.ZodType<Readonly<Record<string, unknown>>, Record<string, unknown>> {
+  const id = keys.columns.length === 1 ? `${keys.columns[0]?.name}s` : "keys";
+  const separator = keys.isComposite ? "semicolons" : "commas";
+  return z.object({
+    page: z.exactOptional(wholeNumber(1, ROWS_MAX)).meta({
+      description: "Which page, from 1. Deep pages are slow: use `after` to walk the whole list",
+      default: 1,
+    }),
+    limit: z.exactOptional(wholeNumber(1, PAGE_LIMIT_MAX)).meta({
+      description: `${capitalised(name)} on a page`,
+      default: PAGE_LIMIT_DEFAULT,
+    }),
+    after: z.exactOptional(keys.before.schema).meta({
+      description:
+        `Show the ${name} whose ${id} follow this one. As fast at the end as at the start`,
+    }),
+    ids: z.exactOptional(
+      z.array(keys.schema).min(1).max(PAGE_LIMIT_MAX, {
+        error: `Expected at most ${PAGE_LIMIT_MAX} ids`,
+      }),
+    ).meta({
+      description: `Show these ${name}, separated by ${separator}. Unknown ones are left out`,
+      param: { explode: false },
+    }),
+    ...Object.fromEntries(filters.map((column) => [
+      column.name,
+      z.exactOptional(column.schema).meta({
+        description: `Show the ${name} that have this ${column.name}`,
+      }),
+    ])),
+  }).superRefine((query: Readonly<Record<string, unknown>>, context) => {
+    const excluded = { ...EXCLUDED_BY, ids: [...EXCLUDED_BY.ids, ...names] };
+    for (const [name, others] of Object.entries(excluded)) {
+      if (!Object.hasOwn(query, name)) continue;
+      for (const other of others.filter((other) => Object.hasOwn(query, other))) {
+        const message = `Cannot be combined with ${name}`;
+        context.addIssue({ code: "custom", path: [other], message });
+      }
+    }
+    const { page = 1, limit = PAGE_LIMIT_DEFAULT } = query;
+    if (Number(page) <= ROWS_MAX && (Number(page) - 1) * Number(limit) > ROWS_MAX) {
+      const message = `Expected at most ${ROWS_MAX} ${name} before the page`;
+      context.addIssue({ code: "custom", path: ["page"], message });
+    }
+  });
+}
+
+function wholeNumber(min: number, max: number): z.ZodInt {
+  const error = `Expected a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+function capitalised(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}

@@ -1,0 +1,133 @@
+/**
+ * A table as it is served: one declaration.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { DeclarationError, type TableColumns } from "../db/table_shape.ts";
+
+/** What is served of a table. */
+export interface ResourceOptions {
+  /** A row: the columns to select, its primary key among them. */
+  readonly row: z.ZodObject;
+  /** The columns that a client may write. Absent: none. */
+  readonly write?: z.ZodObject;
+  /** Columns whose value a list may ask for, as in `?customer_id=7`. */
+  readonly filters?: readonly string[];
+  /** Fresh life of a row, in milliseconds. Default: that of the cache. */
+  readonly ttlMs?: number;
+  /** Fresh life of a list, in milliseconds. Default: that of lists of the service. */
+  readonly listTtlMs?: number;
+}
+
+/** A table that was declared. */
+export interface Resource extends ResourceOptions {
+  /** The table, and its place: `orders` is at `/orders`. */
+  readonly name: string;
+  /** One row of it in a sentence: `Order`. */
+  readonly title: string;
+  /** The columns to choose rows by. */
+  readonly filters: readonly string[];
+  /** The columns to overwrite, of which at least one must be given. */
+  readonly changes?: z.ZodType<Readonly<Record<string, unknown>>>;
+}
+
+/** First parts of paths that are the service's own. */
+const TAKEN: ReadonlySet<string> = new Set(
+  ["cache", "dashboard", "docs", "healthz", "metrics", "openapi.json", "readyz"],
+);
+/** Names of parameters that lists have anyway. */
+const PARAMETERS: ReadonlySet<string> = new Set(["page", "limit", "after", "ids"]);
+
+/**
+ * Declares a table: reads by key, keys and page, a list by each filter, and writes where they are
+ * allowed. The columns are those of the schemas; their types and the primary key are the table's.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { z } from "zod";
+ * import { resource } from "./resource.ts";
+ *
+ * const Order = z.object({ id: z.int(), customer_id: z.int() });
+ * const orders = resource("orders", { row: Order, filters: ["customer_id"] });
+ * assert.equal(orders.title, "Order");
+ * ```
+ */
+export function resource(name: string, options: ResourceOptions): Resource {
+  const title = options.row.meta()?.id ?? titleOf(name);
+  const row = options.row.meta()?.id === undefined ? options.row.meta({ id: title }) : options.row;
+  const base = { ...options, name, title, row, filters: options.filters ?? [] };
+  if (options.write === undefined) return base;
+  const described = options.write.meta() ?? { id: `${title}Body` };
+  const write = options.write.strict().meta(described);
+  return { ...base, write, changes: changesOf(write, title) };
+}
+
+/** What Postgres is asked of the table. */
+export function columnsOf({ name, row, write, filters }: Resource): TableColumns {
+  const writable = Object.keys(write?.shape ?? {});
+  return { table: name, columns: Object.keys(row.shape), writable, filters };
+}
+
+/**
+ * Checks what can be checked of declarations without Postgres.
+ *
+ * @throws {DeclarationError} One cannot be served so, or not beside another.
+ */
+export function assertServable(resources: readonly Resource[]): void {
+  const titles = new Set<string>();
+  for (const { name, title, filters } of resources) {
+    const refuse = (why: string): never => {
+      throw new DeclarationError(`Cannot serve ${name}: ${why}`);
+    };
+    if (!/^[a-z_][\w.-]*$/i.test(name)) refuse("write a name of letters, digits and _ alone");
+    if (TAKEN.has(name)) {
+      refuse(`/${name} is the service's own: give the table a view of another name`);
+    }
+    if (titles.has(title)) refuse(`another is a ${title} too: write .meta({ id: "…" }) on its row`);
+    for (const filter of filters.filter((each) => PARAMETERS.has(each))) {
+      refuse(`?${filter}= means something else: take it out of \`filters\``);
+    }
+    titles.add(title);
+  }
+}
+
+/** What is wrong with a body that is no object. */
+export function notAnObject(issue: { readonly code: string | undefined }): string | undefined {
+  return issue.code === "invalid_type" ? "Expected an object" : undefined;
+}
+
+/** `customer_orders` is `CustomerOrder`. */
+function titleOf(name: string): string {
+  const words = (name.split(".").at(-1) ?? name).split(/[^A-Za-z0-9]+/).filter(Boolean);
+  const last = words.pop() ?? name;
+  const one = last.replace(/ies$/, "y").replace(/(ss|x|ch|sh)es$/, "$1").replace(/([^s])s$/, "$1");
+  return [...words, one].map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join("");
+}
+
+/** Without defaults: what is not given stays as it is. */
+function changesOf(
+  write: z.ZodObject,
+  title: string,
+): z.ZodType<Readonly<Record<string, unknown>>> {
+  const names = Object.keys(write.shape);
+  const fields = Object.entries(write.shape).map(([name, schema]) =>
+    [name, z.exactOptional(withoutDefault(schema))] as const
+  );
+  const list = names.length < 2
+    ? names.join()
+    : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return z.strictObject(Object.fromEntries(fields), { error: notAnObject })
+    .refine((changes) => Object.keys(changes).length > 0, {
+      error: `Expected at least one of ${list}`,
+    })
+    .meta({ id: `${title}Changes`, description: "The fields to overwrite", minProperties: 1 });
+}
+
+function withoutDefault(schema: z.core.$ZodType): z.core.$ZodType {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) {
+    return withoutDefault(schema.unwrap());
+  }
+  return schema;
+}

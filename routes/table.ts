@@ -1,0 +1,204 @@
+/**
+ * Declared tables, bound to the database that they are in.
+ *
+ * @module
+ */
+import type { BatchLoader, Cache, EntryOptions } from "../cache/mod.ts";
+import {
+  anyKey,
+  anyTag,
+  keyOf,
+  labelOf,
+  rowName,
+  tableTag,
+  valueOf,
+  valueTag,
+  whereKey,
+} from "../changes/names.ts";
+import { DatabaseUnavailableError, type Queryable } from "../db/database.ts";
+import { type Key, keyText, type Row, TableRows, type Values } from "../db/table_rows.ts";
+import { KeyReader, type PlainColumn, suggestedKey } from "./_table_keys.ts";
+import { QueryReader } from "./_table_query.ts";
+import { assertServable, columnsOf, type Resource } from "./resource.ts";
+
+/** Reads and writes of the rows of one table. */
+export type Rows = Pick<
+  TableRows,
+  | "shape"
+  | "find"
+  | "findMany"
+  | "findMarked"
+  | "list"
+  | "create"
+  | "replace"
+  | "update"
+  | "remove"
+>;
+
+/** What requests for a table may say. */
+export interface Inputs {
+  /** Keys in paths. */
+  readonly keys: KeyReader;
+  /** Queries of lists. */
+  readonly query: QueryReader;
+}
+
+/** A declared table. */
+export class Table {
+  /** The declaration. */
+  readonly resource: Resource;
+  /** Its rows. */
+  readonly rows: Rows;
+  /** What its keys in the cache begin with. */
+  readonly keyPrefix: string;
+  /** How a row is cached. */
+  readonly rowOptions: EntryOptions<Row>;
+  readonly #label: string;
+  #inputs: Inputs | undefined;
+  #checked = false;
+
+  /** `rows` are those of the table that `resource` declares. */
+  constructor(resource: Resource, rows: Rows) {
+    this.resource = resource;
+    this.rows = rows;
+    this.#label = labelOf(resource.name);
+    this.keyPrefix = `${this.#label}:`;
+    const ttl = resource.ttlMs === undefined ? {} : { ttlMs: resource.ttlMs };
+    this.rowOptions = { ...ttl, tags: [tableTag(this.#label)] };
+  }
+
+  /** What requests may say; `undefined`: nobody has asked Postgres yet, as {@linkcode Table.known} does. */
+  get inputs(): Inputs | undefined {
+    return this.#inputs;
+  }
+
+  /**
+   * What requests may say. With Postgres away since the start, what the schema suggests: rows that the cache
+   * holds are answered then, too.
+   *
+   * @throws {DatabaseUnavailableError} The schema suggests nothing: filters and keys of several columns have
+   * the types that Postgres knows.
+   */
+  async known(): Promise<Inputs> {
+    try {
+      return await this.check();
+    } catch (error) {
+      const suggested = this.resource.filters.length === 0
+        ? suggestedKey(this.resource)
+        : undefined;
+      if (suggested === undefined || !(error instanceof DatabaseUnavailableError)) throw error;
+      return this.#inputs ??= inputsOf(this.resource, suggested, []);
+    }
+  }
+
+  /**
+   * Reads what the table is.
+   *
+   * @throws {DeclarationError} It cannot be served as it was declared.
+   * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+   */
+  async check(): Promise<Inputs> {
+    if (this.#checked && this.#inputs !== undefined) return this.#inputs;
+    const { key, columns } = await this.rows.shape();
+    const filters = this.resource.filters.flatMap((name) => columns.get(name) ?? []);
+    this.#inputs = inputsOf(this.resource, key, filters);
+    this.#checked = true;
+    return this.#inputs;
+  }
+
+  /** Loads rows for keys of the cache that stand for these keys of the table. */
+  batchLoader(keys: ReadonlyMap<string, Key>): BatchLoader<Row> {
+    return async (missing) => {
+      const wanted = missing.map((name) => keys.get(name) ?? []);
+      const found = await this.rows.findMany(wanted);
+      return new Map(wanted.flatMap((key, at) => {
+        const row = found.get(keyText(key));
+        return row === undefined ? [] : [[missing[at] ?? "", row]];
+      }));
+    };
+  }
+
+  /** The key of the row that a key of the cache stands for; `undefined`: of none, or none that it tells. */
+  keyOfName(name: string): Key | undefined {
+    if (!name.startsWith(this.keyPrefix)) return undefined;
+    const text = name.slice(this.keyPrefix.length);
+    return /[#?/]/.test(text) ? undefined : this.#inputs?.keys.read(text);
+  }
+
+  /** The cache key of a list, and how it is cached. */
+  listEntry(where: Values, range: string): { readonly key: string; readonly tags: string[] } {
+    const values = Object.entries(where).map(([name, value]) => valueOf(name, value));
+    const key = values.length === 0
+      ? anyKey(this.#label, range)
+      : whereKey(this.#label, values, range);
+    return { key, tags: [tableTag(this.#label), anyTag(this.#label)] };
+  }
+
+  /** What a write of a row invalidates, with the values of filters that it had and has. */
+  invalidatedBy(key: Key, touched: readonly Values[]): { keys: string[]; tags: string[] } {
+    const values = touched.flatMap((each) =>
+      Object.entries(each).map(([name, value]) => valueTag(this.#label, valueOf(name, value)))
+    );
+    return {
+      keys: [rowName(this.#label, keyOf(key))],
+      tags: [...new Set([...values, anyTag(this.#label)])],
+    };
+  }
+}
+
+/**
+ * Binds declarations to the database.
+ *
+ * @throws {DeclarationError} One cannot be served, whatever its table is.
+ */
+export function openTables(resources: readonly Resource[], database: Queryable): Table[] {
+  assertServable(resources);
+  return resources.map((each) => new Table(each, new TableRows(database, columnsOf(each))));
+}
+
+/** Reads the most requested rows ahead of demand, in batches. Answers how many it read. */
+export async function warmTables(
+  cache: Pick<Cache, "popular" | "getOrLoadMany">,
+  tables: readonly Table[],
+  count: number,
+): Promise<number> {
+  const popular = await cache.popular(POPULAR_MAX);
+  let warmed = 0;
+  for (const table of tables) {
+    await table.check();
+    const keys = new Map(
+      popular.flatMap((name) => {
+        const key = table.keyOfName(name);
+        return key === undefined ? [] : [[name, key] as const];
+      }).slice(0, count - warmed),
+    );
+    const names = [...keys.keys()];
+    for (let start = 0; start < names.length; start += WARM_BATCH) {
+      const batch = names.slice(start, start + WARM_BATCH);
+      await cache.getOrLoadMany(batch, table.batchLoader(keys), table.rowOptions);
+    }
+    warmed += names.length;
+  }
+  return warmed;
+}
+
+const POPULAR_MAX = 1_000;
+const WARM_BATCH = 500;
+
+/** Loads what a key of the cache stands for. `undefined`: there is no such row, or no such table. */
+export async function loadRow(tables: readonly Table[], name: string): Promise<Row | undefined> {
+  for (const table of tables) {
+    const key = table.keyOfName(name);
+    if (key !== undefined) return await table.rows.find(key);
+  }
+  return undefined;
+}
+
+function inputsOf(
+  resource: Resource,
+  key: readonly PlainColumn[],
+  filters: readonly PlainColumn[],
+): Inputs {
+  const keys = new KeyReader(key, resource);
+  return { keys, query: new QueryReader(resource, keys, filters) };
+}

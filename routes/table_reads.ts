@@ -1,0 +1,133 @@
+/**
+ * Rows of declared tables, read through the cache.
+ *
+ * @module
+ */
+import type { Context, Hono } from "hono";
+import type { Cache, Clock, EntryOptions } from "../cache/mod.ts";
+import type { Key, Row } from "../db/table_rows.ts";
+import { Answers } from "./_answers.ts";
+import { invalid, notFound } from "./_errors.ts";
+import { parseQuery } from "./_input.ts";
+import type { Latencies } from "./_latencies.ts";
+import type { RequestCounts } from "./_request_counts.ts";
+import { type ListQuery, PAGE_LIMIT_DEFAULT } from "./_table_query.ts";
+import type { KeyReader } from "./_table_keys.ts";
+import type { Table } from "./table.ts";
+
+/** What reads need. */
+export interface ReadDependencies {
+  /** In front of the tables. */
+  readonly cache: Pick<Cache, "getOrLoad" | "getOrLoadMany">;
+  /** For durations, and for what is left of an entry's life. */
+  readonly clock: Clock;
+  /** Told of every row that was answered, where answers are audited. */
+  readonly audit?: { note(key: string): void };
+  /** Fresh life of a list, in milliseconds, where its table does not say. */
+  readonly listTtlMs: number;
+}
+
+/** Counters that the handlers of reads call themselves: middleware would cost every hit. */
+interface ReadCounters {
+  readonly latencies: Latencies;
+  readonly requests: RequestCounts;
+}
+
+/** Adds `GET /orders/:id` and `GET /orders` for each table. */
+export function addReads(
+  app: Hono,
+  tables: readonly Table[],
+  dependencies: ReadDependencies & ReadCounters,
+): void {
+  const answers = new Answers(dependencies.clock, dependencies.latencies);
+  for (const table of tables) {
+    addReadOfOne(app, table, { ...dependencies, answers });
+    addReadOfMany(app, table, { ...dependencies, answers });
+  }
+}
+
+type Parts = ReadDependencies & ReadCounters & { readonly answers: Answers };
+
+function addReadOfOne(app: Hono, table: Table, { cache, requests, audit, answers }: Parts): void {
+  const { resource, rows, keyPrefix, rowOptions } = table;
+  const path = `/${resource.name}/:id`;
+  const counts = requests.reads(path);
+  app.get(path, async (context) => {
+    const startedAtMs = answers.now();
+    const { keys } = table.inputs ?? await table.known();
+    const text = keyIn(context, keys);
+    const name = keys.nameOf(text);
+    if (name === undefined) return counts.noted(invalid(keys.issuesOf(text)));
+    const key = keyPrefix + name;
+    const load = () => rows.find(keys.read(text) ?? []);
+    const lookup = await cache.getOrLoad<Row>(key, load, rowOptions);
+    if (audit !== undefined && lookup.source !== "load") audit.note(key);
+    if (lookup.text === null) {
+      const headers = { "cache-status": answers.status(lookup) };
+      return counts.noted(notFound(resource.title, headers));
+    }
+    return counts.noted(answers.one(context, lookup, { startedAtMs }));
+  });
+}
+
+function addReadOfMany(app: Hono, table: Table, parts: Parts): void {
+  const { cache, requests, answers, listTtlMs } = parts;
+  const { resource, rows, keyPrefix, rowOptions } = table;
+  const path = `/${resource.name}`;
+  const counts = requests.reads(path);
+  const ttlMs = resource.listTtlMs ?? listTtlMs;
+  app.get(path, async (context) => {
+    const startedAtMs = answers.now();
+    const { keys, query: reader } = table.inputs ?? await table.known();
+    const query = parseQuery(context, reader);
+    if (query instanceof Response) return counts.noted(query);
+    if (query.ids !== undefined) {
+      const wanted = new Map(query.ids.map((text): [string, Key] => [
+        keyPrefix + keys.nameOf(text),
+        keys.read(text) ?? [],
+      ]));
+      const load = table.batchLoader(wanted);
+      const lookups = await cache.getOrLoadMany<Row>([...wanted.keys()], load, rowOptions);
+      return counts.noted(answers.many(context, lookups, { startedAtMs }));
+    }
+    const { range, members, bounds } = rangeOf(query, keys);
+    const { key, tags } = table.listEntry(query.where, range);
+    const options: EntryOptions<Row[]> = { ttlMs, tags };
+    const load = () => rows.list({ where: query.where, ...bounds });
+    const lookup = await cache.getOrLoad<Row[]>(key, load, options);
+    return counts.noted(answers.one(context, lookup, { startedAtMs, members }));
+  });
+}
+
+/** Which rows of all a list holds: as a name, in its answer, and for the database. */
+interface Range {
+  readonly range: string;
+  readonly members: string;
+  readonly bounds: { readonly limit: number; readonly offset?: number; readonly after?: Key };
+}
+
+function rangeOf(
+  { page = 1, limit = PAGE_LIMIT_DEFAULT, after }: ListQuery,
+  keys: KeyReader,
+): Range {
+  if (after === undefined) {
+    return {
+      range: `page=${page}&limit=${limit}`,
+      members: `"page":${page},`,
+      bounds: { limit, offset: (page - 1) * limit },
+    };
+  }
+  const isNumber = !keys.isComposite && keys.columns[0]?.plain === "integer";
+  return {
+    range: `after=${keys.before.nameOf(after)}&limit=${limit}`,
+    members: `"after":${isNumber ? after : JSON.stringify(after)},`,
+    bounds: { limit, after: keys.before.read(after) ?? [] },
+  };
+}
+
+/** The text of the key in a path. That of several columns is as it was sent: a comma may stand within. */
+export function keyIn(context: Context, keys: KeyReader): string {
+  if (!keys.isComposite) return context.req.param("id") ?? "";
+  const { path } = context.req;
+  return path.slice(path.lastIndexOf("/") + 1);
+}

@@ -1,0 +1,194 @@
+/**
+ * Writes of rows of declared tables, each of which invalidates what the cache holds of the row.
+ *
+ * @module
+ */
+import type { Context, Hono, MiddlewareHandler } from "hono";
+import type { Cache, Invalidation } from "../cache/mod.ts";
+import type { Key, Row, Written } from "../db/table_rows.ts";
+import { RefusedWriteError } from "../db/refused_write.ts";
+import {
+  changedMeanwhile,
+  errorContext,
+  type ErrorListener,
+  invalid,
+  notFound,
+  refusedWrite,
+} from "./_errors.ts";
+import { matchesEtag, weakEtag } from "./_etag.ts";
+import { parseBody } from "./_input.ts";
+import type { InvalidationLog } from "./invalidation_log.ts";
+import type { Table } from "./table.ts";
+import { keyIn } from "./table_reads.ts";
+
+/** What writes need. */
+export interface WriteDependencies {
+  /** What holds rows. */
+  readonly cache: Pick<Cache, "delete" | "invalidateTags">;
+  /** Told what writes invalidate. */
+  readonly invalidations: InvalidationLog;
+  /** Told of invalidations that failed behind a write that succeeded. */
+  readonly onError: ErrorListener;
+}
+
+/** How often a conditional write looks at the row: others may write it in between. */
+const ROUNDS_MAX = 3;
+
+/** Says `applied` or `pending` on every write: the answer to a DELETE has no body to say it in. */
+const INVALIDATION_HEADER = "lookaside-invalidation";
+
+/** Adds the writes of each table that takes them. `guard` stands before all of them. */
+export function addWrites(
+  app: Hono,
+  tables: readonly Table[],
+  dependencies: WriteDependencies,
+  guard: MiddlewareHandler,
+): void {
+  for (const table of tables) {
+    if (table.resource.write !== undefined) addWritesOf(app, table, dependencies, guard);
+  }
+}
+
+function addWritesOf(
+  app: Hono,
+  table: Table,
+  dependencies: WriteDependencies,
+  guard: MiddlewareHandler,
+): void {
+  const { resource: { name, write, changes }, rows } = table;
+  const one = `/${name}/:id`;
+  const overwrite = (
+    schema: typeof changes,
+    by: (key: Key, fields: Row, mark?: string) => Promise<Written | undefined>,
+  ) =>
+  async (context: Context) => {
+    const key = await keyOf(context, table);
+    if (key instanceof Response) return key;
+    if (schema === undefined) return notFound(table.resource.title);
+    const fields = await parseBody(context, schema);
+    if (fields instanceof Response) return fields;
+    const written = await applied(context, table, key, (mark) => by(key, fields, mark));
+    if (written instanceof Response) return written;
+    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
+    return answered(context, table, { row: written.row, done: "updated", invalidation });
+  };
+
+  app.post(`/${name}`, guard, async (context) => {
+    const { keys } = table.inputs ?? await table.known();
+    if (write === undefined) return notFound(table.resource.title);
+    const fields = await parseBody(context, write);
+    if (fields instanceof Response) return fields;
+    const written = await refusalsOf(() => rows.create(fields));
+    if (written instanceof Response) return written;
+    const text = keys.textOf(written.row);
+    const key = keys.read(text) ?? [];
+    // The key was free until now, which may be cached: "does not exist" is invalidated, too.
+    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
+    context.header("location", `/${name}/${keys.isComposite ? text : encodeURIComponent(text)}`);
+    return answered(context, table, { row: written.row, done: "created", invalidation });
+  });
+
+  app.put(one, guard, overwrite(write, (...args) => rows.replace(...args)));
+
+  app.patch(one, guard, overwrite(changes, (...args) => rows.update(...args)));
+
+  app.delete(one, guard, async (context) => {
+    const key = await keyOf(context, table);
+    if (key instanceof Response) return key;
+    const written = await applied(context, table, key, (mark) => rows.remove(key, mark));
+    if (written instanceof Response) return written;
+    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
+    context.header(INVALIDATION_HEADER, invalidation);
+    return context.body(null, 204);
+  });
+}
+
+async function keyOf(context: Context, table: Table): Promise<Key | Response> {
+  const { keys } = table.inputs ?? await table.known();
+  const text = keyIn(context, keys);
+  return keys.read(text) ?? invalid(keys.issuesOf(text));
+}
+
+/**
+ * Writes a row, on the condition of `If-Match` where there is one: only the content that the client's tag
+ * stands for. The tag is made of the row as it is in the database, and the statement itself looks whether
+ * the row still has that content:
+ *
+ * ```text
+ * 1. editors A and B hold the same tag
+ * 2. A: reads the row, its tag is the one; B: the same
+ * 3. A: UPDATE … WHERE the content is that
+ * 4. B: UPDATE … WHERE the content is that: it waits for A, looks again, and finds no row
+ * ```
+ */
+async function applied(
+  { req }: Context,
+  { resource: { title }, rows }: Table,
+  key: Key,
+  write: (mark?: string) => Promise<Written | undefined>,
+): Promise<Written | Response> {
+  const ifMatch = req.header("if-match");
+  if (ifMatch === undefined || ifMatch.trim() === "*") {
+    return await refusalsOf(write) ?? notFound(title);
+  }
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    const found = await rows.findMarked(key);
+    if (found === undefined) return notFound(title);
+    if (!matchesEtag(ifMatch, weakEtag([JSON.stringify(found.row)]))) break;
+    const written = await refusalsOf(() => write(found.mark));
+    if (written !== undefined) return written;
+  }
+  return changedMeanwhile(title);
+}
+
+async function refusalsOf<T>(write: () => Promise<T>): Promise<T | Response> {
+  try {
+    return await write();
+  } catch (error) {
+    if (error instanceof RefusedWriteError) return refusedWrite(error);
+    throw error;
+  }
+}
+
+/**
+ * Invalidates a row and every list that it may be in. Call it once the write has been committed, and answer
+ * once it resolves.
+ *
+ * A write that failed invalidates nothing, although one whose connection broke may have been committed:
+ * whoever sends writes while Postgres is down would empty the cache that is answering for it. The change
+ * feed invalidates what was committed.
+ */
+async function invalidate(
+  context: Context,
+  { key, touched }: Pick<Written, "touched"> & { readonly key: Key },
+  table: Table,
+  { cache, invalidations, onError }: WriteDependencies,
+): Promise<Invalidation> {
+  const { keys, tags } = table.invalidatedBy(key, touched);
+  const outcomes = await Promise.allSettled([cache.delete(...keys), cache.invalidateTags(...tags)]);
+  let invalidation: Invalidation = "applied";
+  for (const outcome of outcomes) {
+    if (outcome.status === "fulfilled" && outcome.value === "applied") continue;
+    invalidation = "pending";
+    // The write stands, so it must not be answered as if it had failed.
+    if (outcome.status === "rejected") onError(outcome.reason, errorContext(context, 200));
+  }
+  invalidations.note("write", { keys, tags }, { pending: invalidation === "pending" });
+  return invalidation;
+}
+
+function answered(
+  context: Context,
+  { resource: { title } }: Table,
+  { row, done, invalidation }: {
+    readonly row: Row;
+    readonly done: "created" | "updated";
+    readonly invalidation: Invalidation;
+  },
+): Response {
+  context.header(INVALIDATION_HEADER, invalidation);
+  const message = invalidation === "applied"
+    ? `${title} ${done} and cache invalidated`
+    : `${title} ${done}; cache invalidation pending`;
+  return context.json({ message, data: row }, done === "created" ? 201 : 200);
+}

@@ -1,0 +1,393 @@
+import { connect } from "@db/driver";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { z } from "zod";
+import { Cache, systemRuntime } from "../../cache/mod.ts";
+import type { Database } from "../../db/database.ts";
+import { DeclarationError } from "../../db/table_shape.ts";
+import { createApp } from "../../routes/app.ts";
+import { InvalidationLog } from "../../routes/invalidation_log.ts";
+import { type Resource, resource } from "../../routes/resource.ts";
+import { openTables } from "../../routes/table.ts";
+import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
+
+const SCHEMA = `
+  CREATE TYPE state AS ENUM ('open', 'paid');
+  CREATE TABLE customers (id BIGINT PRIMARY KEY, name TEXT);
+  CREATE TABLE orders (
+    id SERIAL PRIMARY KEY, customer_id BIGINT NOT NULL REFERENCES customers, state state NOT NULL DEFAULT 'open',
+    code VARCHAR(5) UNIQUE, cents INTEGER CHECK (cents >= 0), secret TEXT DEFAULT 'hidden');
+  CREATE INDEX ON orders (customer_id);
+  CREATE TABLE tags (name TEXT PRIMARY KEY, uses INTEGER);
+  CREATE TABLE tokens (id UUID PRIMARY KEY, made TIMESTAMPTZ);
+  CREATE TABLE memberships (user_id INTEGER, team VARCHAR(20), role TEXT, PRIMARY KEY (user_id, team));
+  CREATE TABLE odd (
+    id INTEGER PRIMARY KEY, amount NUMERIC, doc JSONB, big BIGINT, list NUMERIC[], at TIMESTAMP, day DATE,
+    real8 DOUBLE PRECISION, flag BOOLEAN);
+  CREATE TABLE keyless (name TEXT);
+  INSERT INTO customers VALUES (1, 'a'), (9007199254740993, 'big');
+  INSERT INTO orders (customer_id, code, cents) SELECT 1 + 9007199254740992 * (i % 2), 'c' || i, i FROM generate_series(1, 6) i;
+  INSERT INTO tags VALUES ('plain', 1), ('a,b/c {d}', 2), ('', 3), ('*', 4);
+  INSERT INTO tokens VALUES ('0b9e4c5e-5f3a-4c1e-9b1a-111111111111', '2026-01-02 03:04:05.678+02');
+  INSERT INTO memberships VALUES (7, 'red', 'owner'), (7, 'a,b', 'guest'), (8, 'red', 'guest');
+  INSERT INTO odd VALUES
+    (1, 12345678901234567890.10, '{"n": 1.10, "big": 12345678901234567890}', 9007199254740993, '{1.50,NaN}',
+      '2026-01-02 03:04:05.678901', '2026-01-02', 0.1, true),
+    (2, 'NaN', 'null', 5, NULL, 'infinity', '-infinity', 'Infinity', NULL)`;
+
+const Order = z.object({
+  id: z.int(),
+  customer_id: z.int(),
+  state: z.enum(["open", "paid"]),
+  code: z.string().nullable(),
+  cents: z.int().nullable(),
+});
+const OrderBody = z.object({
+  customer_id: z.union([z.int(), z.string()]),
+  state: z.enum(["open", "paid"]).optional(),
+  code: z.string().nullable().default(null),
+  cents: z.int().nullable(),
+});
+const anything = z.unknown();
+
+const declared: readonly Resource[] = [
+  resource("customers", { row: z.object({ id: z.int(), name: z.string().nullable() }) }),
+  resource("orders", { row: Order, write: OrderBody, filters: ["customer_id", "state"] }),
+  resource("tags", {
+    row: z.object({ name: z.string(), uses: z.int() }),
+    write: z.object({ name: z.string(), uses: z.int() }),
+  }),
+  resource("tokens", { row: z.object({ id: z.uuid(), made: z.iso.datetime() }) }),
+  resource("memberships", {
+    row: z.object({ user_id: z.int(), team: z.string(), role: z.string() }),
+    write: z.object({ user_id: z.int(), team: z.string(), role: z.string() }),
+  }),
+  resource("odd", {
+    row: z.object({
+      ...{ id: z.int(), amount: anything, doc: anything, big: anything, list: anything },
+      ...{ at: anything, day: anything, real8: anything, flag: anything },
+    }),
+  }),
+];
+
+let testDatabase: TestDatabase;
+let database: Database;
+let cache: Cache;
+let errors: unknown[] = [];
+let send: (path: string, init?: RequestInit & { json?: unknown }) => Promise<Answer>;
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly data: Record<string, unknown> & Record<string, unknown>[];
+}
+
+/** The service over a real Postgres and a cache in memory. */
+function open(resources: readonly Resource[]): typeof send {
+  const app = createApp({
+    ...{ cache, database, clock: systemRuntime.clock, listTtlMs: 60_000 },
+    tables: openTables(resources, database),
+    access: { adminTokens: [], open: true },
+    changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
+    warm: () => Promise.resolve(0),
+    invalidations: new InvalidationLog(systemRuntime.clock),
+    stopping: new AbortController().signal,
+    ready: () => true,
+    onError: (error) => void errors.push(error),
+  });
+  return async (path, { json, ...init } = {}) => {
+    const body = json === undefined ? {} : {
+      body: JSON.stringify(json),
+      headers: { "content-type": "application/json", ...init.headers as Record<string, string> },
+    };
+    const response = await app.request(path, { ...init, ...body });
+    const text = await response.text();
+    const isJson = response.headers.get("content-type")?.includes("json");
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      data: isJson ? JSON.parse(text).data : undefined,
+    };
+  };
+}
+
+describe("declared tables", () => {
+  beforeAll(async () => {
+    testDatabase = await createTestDatabase();
+    database = connect({ url: testDatabase.url });
+    await database.query(SCHEMA);
+    cache = new Cache({ url: "memory:" });
+    send = open(declared);
+  });
+  afterAll(async () => {
+    await cache.close();
+    await database.close();
+    await testDatabase[Symbol.asyncDispose]();
+  });
+
+  it("answers a row by a key of each type, from the database and then from the cache", async () => {
+    for (
+      const [path, part] of [
+        ["/customers/1", '"data":{"id":1,"name":"a"}'],
+        ["/customers/9007199254740993", '"data":{"id":"9007199254740993","name":"big"}'],
+        ["/tags/plain", '"data":{"name":"plain","uses":1}'],
+        ["/tags/a%2Cb%2Fc%20%7Bd%7D", '"data":{"name":"a,b/c {d}","uses":2}'],
+        ["/tags/*", '"uses":4'],
+        [
+          "/tokens/0b9e4c5e-5f3a-4c1e-9b1a-111111111111",
+          '"made":"2026-01-02T01:04:05.678Z"',
+        ],
+        ["/memberships/7,red", '"data":{"user_id":7,"team":"red","role":"owner"}'],
+        ["/memberships/7,a%2Cb", '"role":"guest"'],
+      ] as const
+    ) {
+      const first = await send(path);
+      assertEquals([first.status, first.text.includes(part)], [200, true], first.text);
+      assertMatch(first.text, /"source":"database"/);
+      const again = await send(path);
+      assertEquals(
+        again.text.replace("cache", "database").replace(/"duration":"[^"]+"/, ""),
+        first.text.replace(/"duration":"[^"]+"/, ""),
+      );
+      assertMatch(
+        again.headers.get("cache-status") ?? "",
+        /^Lookaside; hit; ttl=\d+; detail=memory$/,
+      );
+      const unchanged = await send(path, {
+        headers: { "if-none-match": again.headers.get("etag") ?? "" },
+      });
+      assertEquals(unchanged.status, 304);
+    }
+  });
+
+  it("refuses what is no key of the table, and answers 404 for one without a row", async () => {
+    for (
+      const [path, status] of [
+        ["/customers/01", 400],
+        ["/customers/9223372036854775808", 400],
+        ["/customers/-9223372036854775808", 404],
+        ["/orders/2147483648", 400],
+        ["/orders/-1", 404],
+        ["/tokens/0B9E4C5E-5F3A-4C1E-9B1A-111111111111", 400],
+        ["/tokens/x", 400],
+        ["/tags/%00", 400],
+        ["/tags/nothing", 404],
+        ["/memberships/7", 400],
+        ["/memberships/7,red,x", 400],
+        ["/memberships/x,red", 400],
+        ["/memberships/7,%ff", 400],
+        ["/memberships/9,red", 404],
+      ] as const
+    ) {
+      const { status: answered, text } = await send(path);
+      assertEquals(answered, status, `${path}: ${text}`);
+    }
+  });
+
+  it("keeps the digits of every type as Postgres has them", async () => {
+    const { text } = await send("/odd/1");
+    for (
+      const part of [
+        '"amount":12345678901234567890.10,',
+        '"n":1.10',
+        '"big":12345678901234567890}',
+        '"big":"9007199254740993"',
+        '"list":[1.50,"NaN"]',
+        '"at":"2026-01-02T03:04:05.678Z"',
+        '"day":"2026-01-02"',
+        '"real8":0.1,',
+        '"flag":true',
+      ]
+    ) assert(text.includes(part), `${part} in ${text}`);
+    const hit = await send("/odd/1");
+    assertEquals(hit.text.slice(hit.text.indexOf('"data"')), text.slice(text.indexOf('"data"')));
+    const { data } = await send("/odd/2");
+    assertEquals(data as unknown, {
+      ...{ id: 2, amount: "NaN", doc: null, big: 5, list: null, at: "infinity", day: "-infinity" },
+      ...{ real8: "Infinity", flag: null },
+    });
+  });
+
+  it("lists by keys, page, key before, and filters", async () => {
+    const ids = async (query: string) => (await send(query)).data.map(({ id }) => id);
+    assertEquals(await ids("/orders?limit=2&page=2"), [3, 4]);
+    assertEquals(await ids("/orders?after=4"), [5, 6]);
+    assertEquals(await ids("/orders?ids=6,1,77"), [6, 1]);
+    assertEquals(await ids("/orders?customer_id=1"), [2, 4, 6]);
+    assertEquals(await ids("/orders?customer_id=9007199254740993&limit=1&page=2"), [3]);
+    assertEquals(await ids("/orders?customer_id=1&state=open&after=2"), [4, 6]);
+    assertEquals(await ids("/orders?state=unknown"), []);
+    const teams = async (query: string) => (await send(query)).data.map(({ team }) => team);
+    assertEquals(await teams("/memberships?after=7,a%252Cb"), ["red", "red"]);
+    assertEquals(await teams("/memberships?ids=8,red;7,red"), ["red", "red"]);
+    assertEquals((await send("/tags?after=*")).data.map(({ name }) => name), [
+      "a,b/c {d}",
+      "plain",
+    ]);
+    for (const query of ["customer_id=x", "customer_id=1&ids=2", "after=x", "page=0", "ids=x"]) {
+      assertEquals((await send(`/orders?${query}`)).status, 400, query);
+    }
+    const { text } = await send("/orders/1");
+    assert(!text.includes("secret") && !text.includes("hidden"), "only the columns of the schema");
+  });
+
+  it("writes what `write` names, and nothing else, and each list is new at once", async () => {
+    await send("/orders?customer_id=1");
+    await send("/orders?state=paid");
+    const made = await send("/orders", { method: "POST", json: { customer_id: 1, cents: 5 } });
+    assertEquals([made.status, made.headers.get("location")], [201, "/orders/7"]);
+    assertEquals((await send("/orders?customer_id=1")).data.length, 4);
+    const moved = { customer_id: "9007199254740993", state: "paid", cents: 6 };
+    const put = await send("/orders/7", { method: "PUT", json: moved });
+    assertEquals([put.status, put.data.state, put.data.customer_id], [
+      200,
+      "paid",
+      "9007199254740993",
+    ]);
+    assertEquals((await send("/orders?customer_id=1")).data.length, 3);
+    assertEquals((await send("/orders?state=paid")).data.length, 1);
+    const reset = await send("/orders/7", { method: "PUT", json: { customer_id: 1, cents: null } });
+    assertEquals([reset.data.state, reset.data.cents, reset.data.code], ["open", null, null]);
+    const patched = await send("/orders/7", { method: "PATCH", json: { cents: 9 } });
+    assertEquals([patched.data.cents, patched.data.customer_id], [9, 1]);
+    for (
+      const json of [{ customer_id: 1, cents: 1, secret: "x" }, { id: 5, customer_id: 1, cents: 1 }]
+    ) {
+      assertEquals((await send("/orders", { method: "POST", json })).status, 400);
+    }
+    assertEquals((await send("/orders/7", { method: "DELETE" })).status, 204);
+    assertEquals((await send("/orders/7")).status, 404);
+    assertEquals((await send("/customers/1", { method: "DELETE" })).status, 405);
+    const member = { user_id: 9, team: "x,y", role: "new" };
+    const joined = await send("/memberships", { method: "POST", json: member });
+    assertEquals(joined.headers.get("location"), "/memberships/9,x%2Cy");
+    assertEquals((await send("/memberships/9,x%2Cy", { method: "DELETE" })).status, 204);
+  });
+
+  it("tells what Postgres refuses as what it is", async () => {
+    const order = (change: object) => ({ customer_id: 1, cents: 1, ...change });
+    const refusals: [string, RequestInit & { json?: unknown }, number, string][] = [
+      ["/orders", { method: "POST", json: order({ code: "c1" }) }, 409, "code"],
+      ["/orders", { method: "POST", json: order({ customer_id: 404 }) }, 409, "customer_id"],
+      ["/orders/1", { method: "PATCH", json: { cents: -1 } }, 422, "cents"],
+      ["/orders/1", { method: "PATCH", json: { code: "too long" } }, 422, ""],
+      ["/orders/1", { method: "PATCH", json: { customer_id: "x" } }, 422, ""],
+    ];
+    for (const [path, init, status, column] of refusals) {
+      const answer = await send(path, init);
+      assertEquals(
+        [answer.status, JSON.parse(answer.text).issues[0].path],
+        [status, column],
+        answer.text,
+      );
+    }
+    await database.query("ALTER TABLE tags ALTER uses SET NOT NULL");
+    const nullable = open([
+      resource("customers", {
+        row: z.object({ id: z.int() }),
+        write: z.object({ id: z.int(), name: z.string() }),
+      }),
+      resource("tags", {
+        row: z.object({ name: z.string() }),
+        write: z.object({ uses: z.null() }),
+      }),
+    ]);
+    const required = await nullable("/tags/plain", { method: "PATCH", json: { uses: null } });
+    assertEquals([required.status, JSON.parse(required.text).issues[0]], [422, {
+      path: "uses",
+      message: "Required",
+    }]);
+    assertEquals((await nullable("/customers/1", { method: "DELETE" })).status, 409);
+    assertEquals(errors, []);
+  });
+
+  it("answers 503 with Retry-After to what passes by itself, and writes nothing", async () => {
+    const passing = connect({ url: testDatabase.url, poolMax: 2 });
+    try {
+      await passing.query(`ALTER DATABASE ${testDatabase.name} SET lock_timeout = '100ms'`);
+      const impatient = connect({ url: testDatabase.url });
+      const before = database;
+      database = impatient;
+      const api = open(declared);
+      database = before;
+      await before.transaction(async (transaction) => {
+        await transaction.query("UPDATE orders SET cents = 1 WHERE id = 1");
+        const { status, headers } = await api("/orders/1", { method: "PATCH", json: { cents: 2 } });
+        assertEquals([status, headers.get("retry-after")], [503, "1"]);
+      });
+      await impatient.close();
+    } finally {
+      await passing.close();
+      errors = [];
+    }
+  });
+
+  it("writes on the condition of a tag, decided in the statement itself", async () => {
+    const tagOf = async () => (await send("/orders/2")).headers.get("etag") ?? "";
+    const patch = (tag: string, cents: number) =>
+      send("/orders/2", { method: "PATCH", json: { cents }, headers: { "if-match": tag } });
+    const tag = await tagOf();
+    assertEquals((await patch('W/"other"', 1)).status, 412);
+    assertEquals((await patch('"other", "more"', 1)).status, 412);
+    assertEquals((await patch("no tag", 1)).status, 412);
+    assertEquals((await patch(tag, 20)).status, 200);
+    assertEquals((await patch(tag, 21)).status, 412);
+    assertEquals((await patch((await tagOf()).replace("W/", ""), 22)).status, 200);
+    assertEquals((await patch("*", 23)).status, 200);
+    const current = await tagOf();
+    const editors = await Promise.all([31, 32, 33, 34, 35].map((cents) => patch(current, cents)));
+    assertEquals(editors.map(({ status }) => status).sort(), [200, 412, 412, 412, 412]);
+    const gone = { method: "DELETE", headers: { "if-match": current } };
+    assertEquals((await send("/orders/2", gone)).status, 412);
+    assertEquals((await send("/orders/404", gone)).status, 404);
+  });
+
+  it("refuses a declaration that cannot work, and says what to write", async () => {
+    const check = (declaration: Resource) =>
+      Promise.all(openTables([declaration], database).map((table) => table.check()));
+    const row = z.object({ id: z.int() });
+    const name = z.object({ name: z.string() });
+    for (
+      const [declaration, says] of [
+        [resource("nowhere", { row }), /nowhere: that table does not exist/],
+        [
+          resource("orders", { row: row.extend({ nope: z.int() }) }),
+          /no column nope.*id, customer_id/,
+        ],
+        [resource("orders", { row, write: name }), /no column name: take it out of `write`/],
+        [resource("keyless", { row: name }), /ADD PRIMARY KEY/],
+        [resource("tags", { row: z.object({ uses: z.int() }) }), /its key name is not in `row`/],
+        [resource("orders", { row, filters: ["state"] }), /the filter state is not in `row`/],
+        [
+          resource("odd", { row: z.object({ id: z.int(), doc: anything }), filters: ["doc"] }),
+          /the filter doc is of type jsonb/,
+        ],
+      ] as const
+    ) {
+      const error = await assertRejects(() => check(declaration), DeclarationError);
+      assertMatch(error.message, says);
+      assert(!error.message.includes("\n"));
+    }
+    for (const taken of ["cache", "docs", "a b"]) {
+      await assertRejects(async () => await check(resource(taken, { row })), DeclarationError);
+    }
+    const [table] = openTables([resource("orders", { row: Order, filters: ["state"] })], database);
+    assertEquals((await table?.rows.shape())?.advice.map(({ statement }) => statement), [
+      `SELECT lookaside_watch('"orders"')`,
+      'CREATE INDEX ON "orders" ("state")',
+    ]);
+  });
+
+  it("describes each of them", async () => {
+    const { text } = await send("/openapi.json");
+    const { paths, components } = JSON.parse(text);
+    assertEquals(Object.keys(paths["/orders"]), ["get", "post"]);
+    assertEquals(Object.keys(paths["/customers/{id}"]), ["get"]);
+    const names = paths["/orders"].get.parameters.map(({ name }: { name: string }) => name);
+    assertEquals(names, ["page", "limit", "after", "ids", "customer_id", "state", "If-None-Match"]);
+    assertMatch(JSON.stringify(components.schemas.Order.properties.customer_id), /2\^53 - 1/);
+    assertEquals(components.schemas.OrderChanges.minProperties, 1);
+  });
+});
