@@ -35,7 +35,8 @@ export function assertKey(key: string): void {
   );
 }
 
-function isKey(key: string): boolean {
+/** Whether a text is a logical key, or the name of a tag. */
+export function isKey(key: string): boolean {
   return key.length > 0 && key.length <= KEY_LENGTH_MAX && !FORBIDDEN.test(key) &&
     key.isWellFormed();
 }

@@ -1,5 +1,6 @@
 import { type Entry, jitteredTtlMs, type TagVersion } from "./entry.ts";
 import { LoadRejectedError } from "./errors.ts";
+import { JsonText } from "./json_text.ts";
 import { leaseOf, unstorableMark } from "./lease.ts";
 import { Lookup } from "./lookup.ts";
 import { durationMs, type EntryOptions } from "./options.ts";
@@ -131,7 +132,7 @@ export class Loads {
   entryOf<T>(value: T | null | undefined, options: EntryOptions<T>, costMs: number): Entry {
     const { runtime, settings } = this.#parts;
     const exists = value !== null && value !== undefined;
-    const text = exists ? JSON.stringify(value) : null;
+    const text = exists ? textOf(value) : null;
     if (text === undefined) throw new TypeError("Cannot store value: it has no JSON form");
     const { ttlMs, graceMs, negativeTtlMs } = options;
     const freshMs = exists
@@ -218,4 +219,9 @@ export function isTooLarge({ text }: Entry): boolean {
 
 function answerOf(entry: Entry): Lookup {
   return new Lookup("load", entry.text, entry.freshUntilMs, false);
+}
+
+/** `undefined`: the value has no JSON form. */
+function textOf(value: unknown): string | undefined {
+  return value instanceof JsonText ? value.text : JSON.stringify(value);
 }

@@ -37,6 +37,7 @@ export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.
 export type { CacheEvent, LookupEvent } from "./events.ts";
 export type { HeldEntry, Inspection } from "./operations/inspection.ts";
 export type { StoreInfo } from "./operations/server_info.ts";
+export { JsonText } from "./json_text.ts";
 export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./load_limit.ts";
 export { type Jsonify, Lookup, type Source } from "./lookup.ts";

@@ -5,7 +5,7 @@ import type { Runtime } from "./runtime.ts";
 /** Options of one call. Each defaults to the cache's own. */
 export interface EntryOptions<T = unknown> {
   /** Fresh life, or a function that reads it off the value. 0: do not store. */
-  readonly ttlMs?: number | ((value: T) => number);
+  readonly ttlMs?: number | ((value: T) => number | undefined);
   /** How long past the fresh life the value may be served stale. */
   readonly graceMs?: number;
   /** Fresh life of "does not exist". */

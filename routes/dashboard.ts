@@ -21,7 +21,7 @@ import {
   UNSTORED,
 } from "./_description.ts";
 import { fileNotFound, tooManyListeners } from "./_errors.ts";
-import { matchesEtag, weakEtag } from "./_etag.ts";
+import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
 import { LiveFeed } from "./_live_feed.ts";
 import { protectPage } from "./_page_protection.ts";
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Context, Hono, MiddlewareHandler } from "hono";
+import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
 import type { Cache, Invalidation } from "../cache/mod.ts";
 import type { Key, Row, Written } from "../db/table_rows.ts";
 import { RefusedWriteError } from "../db/refused_write.ts";
@@ -15,7 +16,6 @@ import {
   notFound,
   refusedWrite,
 } from "./_errors.ts";
-import { matchesEtag, weakEtag } from "./_etag.ts";
 import { parseBody } from "./_input.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 import type { Table } from "./table.ts";

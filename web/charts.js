@@ -39,7 +39,7 @@ const CHARTS = [
     title: "Reads a second, by source",
     stacked: true,
     text: rateText,
-    empty: "No reads yet. Run the five steps above.",
+    empty: "No reads since this page was opened. Run the five steps above.",
     lines: [
       { label: "memory", source: "memory", column: "memory" },
       { label: "Redis", source: "redis", column: "redis" },
@@ -52,7 +52,7 @@ const CHARTS = [
     title: "Hit rate of each tier",
     text: percentText,
     scale: "percent",
-    empty: "No tier was asked yet.",
+    empty: "No tier was asked since this page was opened.",
     lines: [
       { label: "memory", source: "memory", column: "memoryShare" },
       { label: "Redis", source: "redis", column: "redisShare" },
@@ -63,7 +63,7 @@ const CHARTS = [
     title: "Time to answer a read of users",
     text: durationText,
     scale: "logarithmic",
-    empty: "No answers yet.",
+    empty: "No answers since this page was opened.",
     lines: [
       { label: "memory p50", source: "memory", column: "memoryP50" },
       { label: "p99", source: "memory", column: "memoryP99", dashed: true },
@@ -77,7 +77,7 @@ const CHARTS = [
     id: "chart-queries",
     title: "Database queries a second",
     text: rateText,
-    empty: "Nothing was read yet.",
+    empty: "Nothing was read since this page was opened.",
     lines: [
       { label: "saved by the cache", source: "memory", column: "saved" },
       { label: "made", source: "database", column: "database" },

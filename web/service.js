@@ -22,11 +22,15 @@ export class AccessError extends Error {
 }
 
 /** The service answered that it can't. */
-class ServiceError extends Error {
-  /** @param {string} message */
-  constructor(message) {
+export class ServiceError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
+  constructor(status, message) {
     super(message);
     this.name = "ServiceError";
+    this.status = status;
   }
 }
 
@@ -61,7 +65,7 @@ export async function request(path, { json, ...init } = {}) {
   if (response.headers.has("www-authenticate") || response.status === 403) {
     throw new AccessError(response.status, message);
   }
-  throw new ServiceError(message);
+  throw new ServiceError(response.status, message);
 }
 
 /**

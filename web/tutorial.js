@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { request } from "./service.js";
+import { request, ServiceError } from "./service.js";
 import { byId, element } from "./text.js";
 
 /** What is done, and what there is to see. */
@@ -34,6 +34,7 @@ const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
  * @property {string} note
  * @property {boolean} [stored] Whether the cache took what was read from the database.
  * @property {any} [user]
+ * @property {string} [tag] The entity tag of what was read.
  */
 
 /** Makes the form work. */
@@ -44,7 +45,9 @@ export function makeTutorial() {
   const button = form.querySelector("button");
   form.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
-    button.disabled = true;
+    // Not `disabled`: that would take the keyboard's focus away.
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
     for (const step of steps) step.clear();
     say("");
     try {
@@ -52,7 +55,7 @@ export function makeTutorial() {
     } catch (error) {
       say(`Stopped: ${error instanceof Error ? error.message : error}`);
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   });
 }
@@ -67,12 +70,15 @@ async function run(id, steps) {
   // So that the first read misses, whatever was read before.
   await request(`/cache/entries/${encodeURIComponent(`users:${id}`)}`, { method: "DELETE" });
   const bio = `Written by the dashboard at ${new Date().toLocaleTimeString("en")}`;
-  /** @type {string | null | undefined} */
+  /** @type {Result | undefined} */
   let before;
+  /** @type {Restore | undefined} */
+  let restore;
+  const leave = () => void restore?.(true);
   const actions = [
     async () => {
       const result = await read(path);
-      before = result.user.bio;
+      before = result;
       return { ...result, note: readNote(result, "not cached: the database was asked") };
     },
     async () => {
@@ -80,9 +86,15 @@ async function run(id, steps) {
       const missed = `asked the database again: ${whyMissed(result)}`;
       return { ...result, note: result.source === "database" ? missed : "the same, cached" };
     },
-    () => write(path, bio),
+    async () => {
+      // On condition of what was read: what others write meanwhile is not overwritten.
+      const result = await write(path, { bio, tag: before?.tag });
+      restore = restoring(path, before?.user.bio, undefined);
+      return result;
+    },
     async () => {
       const result = await read(path);
+      restore = result.user.bio === bio ? restoring(path, before?.user.bio, result.tag) : undefined;
       return { ...result, note: `${whichBio(result, bio)}${readNote(result, "")}` };
     },
     async () => {
@@ -94,15 +106,44 @@ async function run(id, steps) {
       return { ...result, note: whichBio(result, bio) + cached };
     },
   ];
+  addEventListener("pagehide", leave);
+  let isRestored = false;
   try {
     for (const [at, action] of actions.entries()) {
       if (at > 0) await pause();
       await steps[at]?.show(action);
     }
   } finally {
-    if (before !== undefined) await request(path, { method: "PATCH", json: { bio: before } });
+    removeEventListener("pagehide", leave);
+    isRestored = await restore?.() ?? false;
   }
-  return "Done. The bio is as it was.";
+  return isRestored
+    ? "Done. The bio is as it was."
+    : "Done. Somebody else has changed the user meanwhile, which was left as it is.";
+}
+
+/** @typedef {(leaving?: boolean) => Promise<boolean>} Restore */
+
+/**
+ * Writes the bio back, unless somebody else has written to the user since.
+ *
+ * @param {string} path
+ * @param {string | null} bio
+ * @param {string | undefined} tag Of what this page has written; `undefined`: not read back yet.
+ * @returns {Restore}
+ */
+function restoring(path, bio, tag) {
+  return async (leaving = false) => {
+    try {
+      const headers = tag === undefined ? {} : { "if-match": tag };
+      // `keepalive`: a page that is closed sends it still.
+      await request(path, { method: "PATCH", json: { bio }, headers, keepalive: leaving });
+      return true;
+    } catch (error) {
+      if (error instanceof ServiceError && error.status === 412) return false;
+      throw error;
+    }
+  };
 }
 
 /**
@@ -175,7 +216,15 @@ async function read(path) {
   const status = response.headers.get("cache-status") ?? "";
   const [, tier = source] = /detail=(\w+)/.exec(status) ?? [];
   const stored = status.includes("; stored");
-  return { source: tier, duration: duration.replace("ms", " ms"), note: "", stored, user: data };
+  const tag = response.headers.get("etag") ?? "";
+  return {
+    source: tier,
+    duration: duration.replace("ms", " ms"),
+    note: "",
+    stored,
+    user: data,
+    tag,
+  };
 }
 
 /** @param {string} path */
@@ -190,12 +239,13 @@ async function readUntilCached(path) {
 
 /**
  * @param {string} path
- * @param {string} bio
+ * @param {{ bio: string, tag: string | undefined }} change
  * @returns {Promise<Result>}
  */
-async function write(path, bio) {
+async function write(path, { bio, tag }) {
   const startedAtMs = performance.now();
-  const response = await request(path, { method: "PATCH", json: { bio } });
+  const headers = tag === undefined ? {} : { "if-match": tag };
+  const response = await request(path, { method: "PATCH", json: { bio }, headers });
   const { message } = await response.json();
   const duration = `${(performance.now() - startedAtMs).toFixed(1)} ms`;
   return { source: "", duration, note: message };

@@ -29,9 +29,10 @@ describe("the dashboard", () => {
     await using dashboard = await openDashboard(browser, service.url);
     const { page } = dashboard;
     await becomesLive(page);
-    await page.getByText("No reads yet. Run the five steps above.").waitFor();
+    await page.getByText("No reads since this page was opened. Run the five steps above.")
+      .waitFor();
     assertEquals(await tile(page, "Reads a second"), { value: "–", note: "0 since start" });
-    await page.getByText("No answers yet.").waitFor();
+    await page.getByText("No answers since this page was opened.").waitFor();
     assertEquals((await tile(page, "Queries saved")).value, "–");
   });
 
@@ -92,7 +93,7 @@ describe("the dashboard", () => {
       assertEquals(relay.value, String(changes.backlog));
       assertStringIncludes(relay.note, `${invalidations} keys invalidated`);
     });
-    assertEquals(await page.getByText("No reads yet").isVisible(), false);
+    assertEquals(await page.getByText("No reads since this page was opened").isVisible(), false);
     assertEquals(await page.locator("canvas").count(), 4);
     assertEquals(dashboard.complaints, []);
   });

@@ -20,17 +20,19 @@ const cachePackages = new Set(["ioredis", "lru-cache"]);
 const cacheRoot = /^cache\/[^/]+$/;
 /** The files that put an engine together, and the list of exports. */
 const cacheAssembly = new Set(["cache/engine.ts", "cache/cache.ts", "cache/mod.ts"]);
-const cacheEntrances = new Set(["cache/mod.ts", "cache/topologies/open.ts"]);
+const cacheEntrances = new Set(["cache/mod.ts", "cache/hono/mod.ts", "cache/topologies/open.ts"]);
 
 /** What each rule says, and the rule. */
 export const rules: Readonly<Record<string, Rule>> = {
-  "cache/ imports nothing but itself, ioredis, lru-cache and Node's own modules": (modules) =>
-    importsThat(
-      modules,
-      (from, specifier, target) =>
-        from.startsWith("cache/") && !(target?.startsWith("cache/") ?? false) &&
-        !cachePackages.has(specifier) && !specifier.startsWith("node:"),
-    ),
+  "cache/ imports nothing but itself, ioredis, lru-cache, Node's own modules and, in its folder, hono":
+    (modules) =>
+      importsThat(
+        modules,
+        (from, specifier, target) =>
+          from.startsWith("cache/") && !(target?.startsWith("cache/") ?? false) &&
+          !cachePackages.has(specifier) && !specifier.startsWith("node:") &&
+          !(from.startsWith("cache/hono/") && specifier === "hono"),
+      ),
   "the root of cache/ knows neither ioredis nor, but where an engine is put together, its folders":
     (
       modules,
@@ -42,15 +44,16 @@ export const rules: Readonly<Record<string, Rule>> = {
           (specifier === "ioredis" ||
             (/^cache\/\w+\//.test(target) && !cacheAssembly.has(from))),
       ),
-  "of cache/ the service imports mod.ts, and topologies/open.ts for a connection of its own": (
-    modules,
-  ) =>
-    importsThat(
+  "of cache/ the service imports the two mod.ts, and topologies/open.ts for a connection of its own":
+    (
       modules,
-      (from, _, target = "") =>
-        target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
-        !cacheEntrances.has(target),
-    ),
+    ) =>
+      importsThat(
+        modules,
+        (from, _, target = "") =>
+          target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
+          !cacheEntrances.has(target),
+      ),
   "db/ imports neither cache/ nor routes/": (modules) =>
     importsThat(
       modules,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Lookup, Source } from "../cache/mod.ts";
+import type { Lookup, Source } from "../lookup.ts";
 
 const DETAILS: Readonly<Record<Source, string>> = {
   memory: "memory",

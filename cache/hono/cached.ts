@@ -1,0 +1,175 @@
+/**
+ * A cache in front of handlers that answer JSON.
+ *
+ * @module
+ */
+import type { Context, MiddlewareHandler } from "hono";
+import { createHash } from "node:crypto";
+import type { Cache } from "../cache.ts";
+import { JsonText } from "../json_text.ts";
+import { isKey } from "../keys.ts";
+import type { Lookup } from "../lookup.ts";
+import { type Clock, systemRuntime } from "../runtime.ts";
+import { Answers } from "./answers.ts";
+
+/** Options of {@linkcode cached}. Durations are milliseconds. */
+export interface CachedOptions {
+  /** The key of what a request asks for. Default: its path and its query, sorted. */
+  readonly key?: (context: Context) => string;
+  /** Names under which answers can be invalidated together with others. */
+  readonly tags?: readonly string[] | ((context: Context) => readonly string[]);
+  /** Fresh life of an answer. Default: that of the cache. */
+  readonly ttlMs?: number;
+  /**
+   * The mark that sets one reader's answer apart from another's: names of headers, or a text. With it, requests that
+   * have `Authorization` or `Cookie` are cached as well; without it, they pass by.
+   */
+  readonly vary?: readonly string[] | ((context: Context) => string);
+  /** The methods that are answered from the cache. HEAD counts as GET. Default: GET. */
+  readonly methods?: readonly string[];
+  /** Time. Default: the system's. */
+  readonly clock?: Clock;
+}
+
+/** The longest answer that is stored, in bytes. */
+const BYTES_MAX = 1024 * 1024;
+/** Stands for an answer that is not to be stored: each request gets its own. */
+const OWN = new JsonText('{"lookaside":"not stored"}');
+const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
+const UNSTORED = /\b(?:no-store|private)\b/i;
+
+/**
+ * Makes a middleware that answers from the cache, and runs the handler once where many ask at a time, on
+ * however many machines.
+ *
+ * Stored are answers with status 200 and JSON of up to 1 MiB, and that there is none (404, which is answered
+ * by the app's `notFound` from then on). Whatever else a handler answers, it passes untouched: streams,
+ * errors, and what has `Set-Cookie` or `Cache-Control: no-store` or `private`.
+ *
+ * @throws {TypeError} An option is none of those that it takes.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Hono } from "hono";
+ * import { Cache } from "@lookaside/cache";
+ * import { cached } from "@lookaside/cache/hono";
+ *
+ * await using cache = new Cache();
+ * const app = new Hono();
+ * const tags = ["orders"];
+ * app.get("/orders", cached(cache, { tags }), (context) => context.json([{ id: 1 }]));
+ * await app.request("/orders");
+ * await cache.invalidateTags("orders");
+ * const fresh = await app.request("/orders");
+ * assert.match(fresh.headers.get("cache-status") ?? "", /fwd=uri-miss/);
+ * ```
+ */
+export function cached(
+  cache: Pick<Cache, "getOrLoad">,
+  options: CachedOptions = {},
+): MiddlewareHandler {
+  const { ttlMs, tags = [], methods = ["GET"], vary, clock = systemRuntime.clock } = options;
+  if (methods.length === 0) throw new TypeError("Cannot cache: methods is empty");
+  const accepted = new Set(methods.map((method) => method.toUpperCase()));
+  const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
+  const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;
+  const fixed = typeof tags === "function" ? undefined : { ttlMs: ttlOf, tags };
+  const isPrivate = ({ headers }: Request) => headers.has("authorization") || headers.has("cookie");
+
+  return async function answerFromCache(context, next) {
+    const { raw } = context.req;
+    const isAsked = accepted.has(raw.method === "HEAD" ? "GET" : raw.method);
+    if (!isAsked || (vary === undefined && isPrivate(raw))) return await next();
+    let handled = false;
+    const load = async () => {
+      handled = true;
+      await next();
+      return await storableOf(context.res);
+    };
+    const entry = fixed ??
+      { ttlMs: ttlOf, tags: typeof tags === "function" ? tags(context) : tags };
+    const lookup = await cache.getOrLoad<JsonText>(keyOf(context, options), load, entry);
+    // Behind a stale answer the handler goes on: what it answers is for those who come later.
+    const isHandled = handled && lookup.source === "load";
+    const isOwn = lookup.text === OWN.text;
+    if (isHandled && (isOwn || lookup.text === null)) return; // the handler's answer, as it is
+    if (isOwn) return await next();
+    if (lookup.text === null) {
+      const response = await context.notFound();
+      response.headers.set("cache-status", answers.status(lookup));
+      return response;
+    }
+    const response = answerOf(answers, lookup, raw.headers.get("if-none-match"));
+    if (!handled) return response;
+    if (isHandled) await context.res.body?.cancel(); // it was read for the cache
+    context.res = undefined; // or its headers would be added to these
+    context.res = response;
+  };
+}
+
+function answerOf(answers: Answers, lookup: Lookup, ifNoneMatch: string | null): Response {
+  const head = answers.headOf(lookup);
+  return answers.unchanged(head, ifNoneMatch) ?? answers.whole(lookup, head, "", asItIs);
+}
+
+function asItIs(text: string): string {
+  return text;
+}
+
+/** The part of an answer that is stored: its JSON, that there is none (`undefined`), or nothing ({@linkcode OWN}). */
+async function storableOf(response: Response): Promise<JsonText | undefined> {
+  const { status, headers } = response;
+  const isKept = !headers.has("set-cookie") && !UNSTORED.test(headers.get("cache-control") ?? "");
+  if (status === 404 && isKept) return undefined;
+  const isJson = JSON_TYPE.test(headers.get("content-type") ?? "");
+  if (status !== 200 || !isKept || !isJson || headers.has("content-encoding")) return OWN;
+  if (Number(headers.get("content-length")) > BYTES_MAX) return OWN;
+  return await textWithin(response.clone().body);
+}
+
+/** The text of a body that is short enough; the other half of the clone goes on to the client. */
+async function textWithin(body: ReadableStream<Uint8Array> | null): Promise<JsonText> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let size = 0;
+  let text = "";
+  try {
+    for await (const chunk of body ?? []) {
+      size += chunk.byteLength;
+      if (size > BYTES_MAX) return OWN;
+      text += decoder.decode(chunk, { stream: true });
+    }
+    text += decoder.decode();
+    JSON.parse(text); // what is stored is read by others
+    return new JsonText(text);
+  } catch (_error) {
+    return OWN; // cut off, or no JSON: its own reader hears of it
+  }
+}
+
+/** The key of an answer. One that the cache does not take, or that could be another's, is hashed. */
+function keyOf(context: Context, { key, vary }: CachedOptions): string {
+  const { raw } = context.req;
+  const method = raw.method === "HEAD" ? "GET" : raw.method;
+  const asked = key === undefined ? addressOf(raw.url) : key(context);
+  const reader = typeof vary === "function"
+    ? [vary(context)]
+    : vary?.map((name) => raw.headers.get(name)) ?? [];
+  if (reader.length > 0 || method !== "GET") {
+    return `http:#${hashOf(JSON.stringify([method, asked, ...reader]))}`;
+  }
+  const name = `http:${asked}`;
+  return isKey(name) ? name : `http:#${hashOf(asked)}`;
+}
+
+/** The path and the query, sorted: `/orders?a=1&b=2`. */
+function addressOf(url: string): string {
+  const start = url.indexOf("/", "https://".length);
+  const end = url.indexOf("?", start);
+  if (end < 0 || !url.includes("&", end)) return url.slice(start);
+  return `${url.slice(start, end)}?${url.slice(end + 1).split("&").sort().join("&")}`;
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text, "utf8").digest("hex");
+}

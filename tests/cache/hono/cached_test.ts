@@ -1,0 +1,223 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { type Context, Hono } from "hono";
+import { cached, type CachedOptions } from "../../../cache/hono/mod.ts";
+import { Cache } from "../../../cache/mod.ts";
+import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { FakeRuntime } from "../../support/fake_runtime.ts";
+
+type Handler = (context: Context, run: number) => Response | Promise<Response>;
+
+/** An app with one cached route, and how often its handler ran. */
+function open(handler: Handler, options: CachedOptions = {}, cacheOptions = {}) {
+  const runtime = new FakeRuntime();
+  const cache = new Cache({ runtime, jitterRatio: 0, ...cacheOptions });
+  const app = new Hono();
+  let runs = 0;
+  app.all("/data/*", cached(cache, { clock: runtime.clock, ...options }), (context) => {
+    return handler(context, ++runs);
+  });
+  return {
+    app,
+    cache,
+    clock: runtime.clock,
+    runs: () => runs,
+    get: async (path: string, init?: RequestInit) => {
+      const response = await app.request(path, init);
+      return { response, status: response.status, text: await response.text() };
+    },
+    [Symbol.asyncDispose]: () => cache.close(),
+  };
+}
+
+const counted: Handler = (context, run) => context.json({ run });
+
+describe("cached()", () => {
+  it("answers the text of the first answer, byte for byte, with Cache-Status and a weak ETag", async () => {
+    const text = '{"n": 1.10,  "big": 12345678901234567890}';
+    await using made = open((context) =>
+      context.body(text, 200, { "content-type": "application/json; charset=UTF-8", "x-own": "1" })
+    );
+    const first = await made.get("/data/a");
+    const again = await made.get("/data/a");
+    assertEquals([first.text, again.text, made.runs()], [text, text, 1]);
+    assertEquals(
+      [first, again].map(({ response }) => response.headers.get("cache-status")),
+      [
+        "Lookaside; fwd=uri-miss; stored; detail=database",
+        "Lookaside; hit; ttl=300; detail=memory",
+      ],
+    );
+    const etag = again.response.headers.get("etag") ?? "";
+    assertMatch(etag, /^W\/"[0-9a-f]{16}"$/);
+    assertEquals(first.response.headers.get("etag"), etag);
+    assertEquals([...first.response.headers.keys()], [...again.response.headers.keys()]);
+    const unchanged = await made.get("/data/a", { headers: { "if-none-match": etag } });
+    assertEquals([unchanged.status, unchanged.text], [304, ""]);
+    const head = await made.get("/data/a", { method: "HEAD" });
+    assertEquals([head.status, head.text, head.response.headers.get("etag")], [200, "", etag]);
+    assertEquals(made.runs(), 1);
+  });
+
+  it("takes path and query, in whatever order, for the key, and any text for part of it", async () => {
+    await using made = open(counted);
+    const runOf = async (path: string) => JSON.parse((await made.get(path)).text).run;
+    assertEquals(await runOf("/data/a?x=1&y=2"), 1);
+    assertEquals(await runOf("/data/a?y=2&x=1"), 1);
+    assertEquals(await runOf("/data/a?x=1&y=3"), 2);
+    assertEquals(await runOf("/data/b?x=1&y=3"), 3);
+    assertEquals(await runOf(`/data/${"l".repeat(300)}`), 4);
+    assertEquals(await runOf(`/data/${"l".repeat(300)}`), 4);
+    assertEquals(await runOf("/data/{a}?q={b}"), 5);
+    assertEquals(await runOf("/data/{a}?q={b}"), 5);
+  });
+
+  it("runs the handler once for a stampede, and once for each who must not share", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using made = open(async (context, run) => {
+      await gate.promise;
+      if (context.req.path.endsWith("own")) context.header("set-cookie", `id=${run}`);
+      return context.json({ run });
+    });
+    const shared = Array.from({ length: 20 }, () => made.get("/data/shared"));
+    const own = Array.from({ length: 20 }, () => made.get("/data/own"));
+    gate.resolve();
+    assertEquals(new Set((await Promise.all(shared)).map(({ text }) => text)).size, 1);
+    assertEquals(new Set((await Promise.all(own)).map(({ text }) => text)).size, 20);
+    assertEquals(made.runs(), 21);
+  });
+
+  it("passes what is not to be stored as it is, each time", async () => {
+    const passed: Record<string, Handler> = {
+      text: (context) => context.text("plain"),
+      error: (context) => context.json({ error: "no" }, 500),
+      created: (context) => context.json({}, 201),
+      cookie: (context) => context.json({}, 200, { "set-cookie": "a=1" }),
+      private: (context) => context.json({}, 200, { "cache-control": "max-age=3, private" }),
+      unstored: (context) => context.json({}, 200, { "cache-control": "no-store" }),
+      "none, with a cookie": (context) => context.json({}, 404, { "set-cookie": "a=1" }),
+      "half of it": (context) => context.body("{", 200, { "content-type": "application/json" }),
+      "no UTF-8": (context) =>
+        context.body(new Uint8Array([34, 255, 34]), 200, { "content-type": "application/json" }),
+      long: (context) => context.json("x".repeat(1024 * 1024)),
+      packed: (context) => context.json({}, 200, { "content-encoding": "zstd" }),
+      thrown: () => Promise.reject(new Error("thrown")),
+    };
+    for (const [name, handler] of Object.entries(passed)) {
+      await using made = open(handler);
+      const plain = new Hono().all("/data/*", (context) => handler(context, 1));
+      for (const hono of [made.app, plain]) hono.onError((_, context) => context.text("!", 500));
+      const wanted = await plain.request("/data/a");
+      for (
+        const response of [await made.app.request("/data/a"), await made.app.request("/data/a")]
+      ) {
+        assertEquals(response.status, wanted.status, name);
+        assertEquals([...response.headers], [...wanted.headers], name);
+        assertEquals(await response.bytes(), await wanted.clone().bytes(), name);
+      }
+      assertEquals(made.runs(), 2, name);
+    }
+  });
+
+  it("hands a stream on while it runs", async () => {
+    const gate = Promise.withResolvers<void>();
+    await using made = open(() => {
+      const body = new ReadableStream<Uint8Array>({
+        async start(controller) {
+          controller.enqueue(new TextEncoder().encode("data: 1\n\n"));
+          await gate.promise;
+          controller.close();
+        },
+      });
+      return new Response(body, { headers: { "content-type": "text/event-stream" } });
+    });
+    const reader = (await made.app.request("/data/a")).body?.getReader();
+    assertEquals((await reader?.read())?.value?.length, 9);
+    gate.resolve();
+    assertEquals((await reader?.read())?.done, true);
+  });
+
+  it("remembers that there is none, and asks the app what to say of it", async () => {
+    await using made = open((context) => context.json({ error: "no such report" }, 404));
+    made.app.notFound((context) => context.json({ error: "not found" }, 404));
+    assertEquals((await made.get("/data/a")).text, '{"error":"no such report"}');
+    const again = await made.get("/data/a");
+    assertEquals([again.status, again.text, made.runs()], [404, '{"error":"not found"}', 1]);
+    assertMatch(again.response.headers.get("cache-status") ?? "", /^Lookaside; hit; ttl=30;/);
+  });
+
+  it("lets those pass who say who they are, unless told whose an answer is", async () => {
+    const sent = [{ authorization: "Bearer a" }, { authorization: "Bearer b" }, { cookie: "id=a" }];
+    const runsFor = async (options: CachedOptions) => {
+      await using made = open(counted, options);
+      for (const headers of [...sent, ...sent]) await made.get("/data/a", { headers });
+      return made.runs();
+    };
+    assertEquals(await runsFor({}), 6);
+    assertEquals(await runsFor({ vary: ["authorization", "cookie"] }), 3);
+    assertEquals(await runsFor({ vary: ({ req }) => req.header("authorization") ?? "" }), 3);
+    await using made = open(counted, { vary: ["accept-language"] });
+    const { response } = await made.get("/data/a", { headers: { "accept-language": "fr" } });
+    assertEquals(response.headers.get("vary"), "accept-language");
+  });
+
+  it("invalidates by tag, lives for its time, and leaves writes alone", async () => {
+    await using made = open(counted, {
+      ttlMs: 1_000,
+      tags: ({ req }) => [`of:${req.path.split("/").at(-1)}`],
+    }, { graceMs: 0 });
+    await made.get("/data/a");
+    await made.get("/data/b");
+    await made.cache.invalidateTags("of:a");
+    await made.get("/data/a");
+    await made.get("/data/b");
+    assertEquals(made.runs(), 3);
+    await made.clock.advance(1_001);
+    await made.get("/data/b");
+    assertEquals(made.runs(), 4);
+    for (const method of ["POST", "PUT", "DELETE"]) await made.get("/data/a", { method });
+    assertEquals(made.runs(), 7);
+    assertThrows(() => cached(made.cache, { methods: [] }), TypeError);
+  });
+
+  it("answers stale within grace while the handler runs for the next", async () => {
+    await using made = open(counted, { ttlMs: 1_000 }, { graceMs: 60_000 });
+    await made.get("/data/a");
+    await made.clock.advance(2_000);
+    const stale = await made.get("/data/a");
+    assertEquals(stale.text, '{"run":1}');
+    assertMatch(stale.response.headers.get("cache-status") ?? "", /ttl=-\d+/);
+    await eventually(async () => assertEquals((await made.get("/data/a")).text, '{"run":2}'));
+    assertEquals(made.runs(), 2);
+  });
+
+  it("shares one run among processes, and answers from Redis", async () => {
+    await using server = await startRedis();
+    const gate = Promise.withResolvers<void>();
+    const handler: Handler = async (context, run) => {
+      await gate.promise;
+      return context.json({ run, at: crypto.randomUUID() });
+    };
+    const connected = () => new Cache({ url: server.serviceUrl, prefix: "thono" });
+    const caches = [connected(), connected()];
+    const runs: number[] = [];
+    const apps = caches.map((cache) =>
+      new Hono().get("/data/a", cached(cache), (context) => {
+        runs.push(1);
+        return handler(context, 1);
+      })
+    );
+    await eventually(async () => {
+      for (const [at, cache] of caches.entries()) {
+        await cache.set(`probe:${at}`, at);
+        assert(await caches[1 - at]?.get(`probe:${at}`) !== undefined, "not connected yet");
+      }
+    });
+    const answers = apps.flatMap((app) => Array.from({ length: 10 }, () => app.request("/data/a")));
+    gate.resolve();
+    const texts = await Promise.all(answers.map(async (answer) => await (await answer).text()));
+    assertEquals([new Set(texts).size, runs.length], [1, 1]);
+    for (const cache of caches) await cache.close();
+  });
+});
