@@ -49,7 +49,6 @@ export function wrapped<A extends readonly unknown[], T>(
 
 /** The texts of arguments that stand in a key as they are. Whatever could be meant otherwise is hashed. */
 const PLAIN = /^[a-z_][\w.-]{0,47}$/i;
-const WORDS = new Set(["true", "false", "null", "undefined"]);
 
 /**
  * Makes the key of a call: the name, and each argument as it is if it is a number or a short word, else all
@@ -61,7 +60,7 @@ export function keyOfCall(name: string, args: readonly unknown[]): string {
   const given = args.slice(0, args.findLastIndex((arg) => arg !== undefined) + 1);
   const parts = given.map((arg, i) => {
     if (typeof arg === "number" && Number.isFinite(arg) && !Object.is(arg, -0)) return String(arg);
-    if (typeof arg === "string" && PLAIN.test(arg) && !WORDS.has(arg)) return arg;
+    if (typeof arg === "string" && PLAIN.test(arg)) return arg;
     return hash(stableText(arg, `argument ${i + 1} of ${name}`));
   });
   const key = [name, ...parts].join(":");

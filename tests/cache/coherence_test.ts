@@ -71,6 +71,25 @@ describe("Coherence, the memory lease", () => {
   });
 });
 
+describe("Coherence, trust in the store", () => {
+  it("is another one after every doubt, so that no answer counts that was asked for before", () => {
+    const coherence = new Coherence(new FakeClock(), 1_000);
+    const doubts = [
+      [() => coherence.owe(), () => coherence.settle()],
+      [() => coherence.doubt(), () => coherence.believe()],
+    ] as const;
+    for (const [begin, end] of doubts) {
+      const before = coherence.storeTrust();
+      assert(before !== undefined);
+      begin();
+      assertEquals(coherence.storeTrust(), undefined);
+      end();
+      assertNotEquals(coherence.storeTrust(), before);
+      assertNotEquals(coherence.storeTrust(), undefined);
+    }
+  });
+});
+
 describe("Coherence, the install guard", () => {
   it("changes a key's epoch when it is bumped, and leaves others", () => {
     const coherence = new Coherence(new FakeClock(), 1_000);
