@@ -82,7 +82,14 @@ export function assertAlmostEquals(
   compare(Math.abs(expected - actual) <= tolerance, [actual, "to be close to", expected], msg);
 }
 
+/** Asserts that `fn` throws, and answers the thrown value. */
+export function assertThrows(fn: () => unknown): unknown;
 /** Asserts that `fn` throws an error of that class, whose message holds that text, and answers it. */
+export function assertThrows<E extends Error = Error>(
+  fn: () => unknown,
+  ErrorClass: ErrorClassOf<E>,
+  msgIncludes?: string,
+): E;
 export function assertThrows<E extends Error = Error>(
   fn: () => unknown,
   ErrorClass?: ErrorClassOf<E>,
@@ -96,7 +103,14 @@ export function assertThrows<E extends Error = Error>(
   return fail("Expected function to throw");
 }
 
+/** Asserts that `fn` answers a promise that rejects, and answers the reason. */
+export function assertRejects(fn: () => PromiseLike<unknown>): Promise<unknown>;
 /** Asserts that `fn` answers a promise that rejects with such an error, and answers it. */
+export function assertRejects<E extends Error = Error>(
+  fn: () => PromiseLike<unknown>,
+  ErrorClass: ErrorClassOf<E>,
+  msgIncludes?: string,
+): Promise<E>;
 export async function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
   ErrorClass?: ErrorClassOf<E>,

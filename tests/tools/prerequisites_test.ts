@@ -58,7 +58,10 @@ describe("provide()", () => {
 
   it("says the command to run where it may do neither", async () => {
     const { needed, programs, calls } = machine(["apt-get"]);
-    const { message } = await assertRejects(() => provide(needed, task, programs));
+    const { message } = await assertRejects(
+      () => provide(needed, task, programs),
+      Error,
+    );
     assertEquals(
       message,
       `Cannot run the suite: redis-server missing. Run: sudo ${install}`,
