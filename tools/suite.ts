@@ -98,7 +98,8 @@ export class Suite implements AsyncDisposable {
       REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
       DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,
       TMPDIR: directory,
-      DENO_JOBS: String(navigator.hardwareConcurrency + WAITING_FILES),
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ??
+        String(navigator.hardwareConcurrency + WAITING_FILES),
     };
     return new Suite(stack.move(), env, { directory, signal });
   }

@@ -1,7 +1,6 @@
 /**
  * A stand-in for `jsr:@std/assert`, over `node:assert/strict`, for networks that refuse JSR: of the real
- * package the functions that the suite uses, with their signatures. It is stricter where Node is, as about
- * `-0` and objects without a prototype, so a test that holds here holds there.
+ * package the functions that the suite uses, with their signatures and semantics.
  *
  * @module
  */
@@ -27,10 +26,10 @@ export function fail(msg?: string): never {
   throw new AssertionError({ message: `Failed assertion${suffix(msg)}` });
 }
 
-/** Asserts that two values are deeply equal. */
+/** Asserts that two values are deeply equal; `0` equals `-0`. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   try {
-    deepStrictEqual(actual, expected);
+    deepStrictEqual(comparable(actual), comparable(expected));
   } catch (cause) {
     const { message } = cause as Error;
     throw new AssertionError({ message: `Values are not equal${suffix(msg)}\n${message}` });
@@ -39,7 +38,7 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
 
 /** Asserts that two values are not deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  notDeepStrictEqual(actual, expected, msg);
+  notDeepStrictEqual(comparable(actual), comparable(expected), msg);
 }
 
 /** Asserts that `Object.is` holds. */
@@ -128,6 +127,30 @@ export async function assertRejects<E extends Error = Error>(
     return checked(error, ErrorClass, msgIncludes);
   }
   return fail("Expected function to reject");
+}
+
+/** Rewrites what Node alone tells apart: `-0` and `0`, objects with and without the ordinary prototype. */
+function comparable(value: unknown, seen: Map<object, object> = new Map()): unknown {
+  if (value === 0) return 0;
+  if (typeof value !== "object" || value === null) return value;
+  const known = seen.get(value);
+  if (known) return known;
+  const prototype = Object.getPrototypeOf(value);
+  if (!Array.isArray(value) && prototype !== null && prototype !== Object.prototype) return value;
+  const copy = Array.isArray(value) ? [] : {};
+  seen.set(value, copy);
+  for (const key of Reflect.ownKeys(value)) {
+    if (Array.isArray(value) && key === "length") continue;
+    // Defines rather than assigns: a key may be `__proto__`.
+    const item = { value: comparable(Reflect.get(value, key), seen) };
+    Object.defineProperty(copy, key, {
+      ...item,
+      configurable: true,
+      enumerable: true,
+      writable: true,
+    });
+  }
+  return copy;
 }
 
 function checked<E extends Error>(

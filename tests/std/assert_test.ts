@@ -31,7 +31,9 @@ cyclic.self = cyclic;
 /** Pairs that are deeply equal, by what they show. */
 const equalPairs: Record<string, [unknown, unknown]> = {
   "objects in another order": [{ a: 1, b: [2, { c: 3 }] }, { b: [2, { c: 3 }], a: 1 }],
+  "zero and minus zero": [{ n: 0 }, { n: -0 }],
   "not a number": [[NaN], [NaN]],
+  "an object without a prototype": [Object.assign(Object.create(null), { a: 1 }), { a: 1 }],
   "maps": [new Map([["a", { b: 1 }]]), new Map([["a", { b: 1 }]])],
   "sets": [new Set([1, 2]), new Set([2, 1])],
   "dates": [new Date(5), new Date(5)],
