@@ -10,15 +10,21 @@ import { connect } from "@db/driver";
 import { Cache, systemRuntime } from "./cache/mod.ts";
 import { DeclarationError } from "./db/table_shape.ts";
 import { createApp } from "./routes/app.ts";
+<<<<<<< HEAD
 import { resources as declared } from "./routes/resources.ts";
 import { openTables, warmTables } from "./routes/table.ts";
 import { reportAccess } from "./server/access_report.ts";
+=======
+import { warmUsers } from "./routes/users.ts";
+import { accessOf } from "./server/access.ts";
+>>>>>>> 113286e (Decide per request who may write, and read secrets from files)
 import { readCa } from "./server/certificates.ts";
-import { type Config, ConfigError, parseConfig, readEnvironment } from "./server/config.ts";
+import { type Config, ConfigError } from "./server/config.ts";
 import { listen } from "./server/listener.ts";
 import {
   configureLogging,
   endOnDefects,
+  forwardedLogger,
   logWarming,
   requestErrorLogger,
 } from "./server/logging.ts";
@@ -27,6 +33,7 @@ import { IN_MEMORY, openAudit, openCache } from "./server/open_cache.ts";
 import { watchParent, WITH_PARENT } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
+import { databaseOptions, loadConfig } from "./server/secrets.ts";
 import { refusalOf, StartError } from "./server/start_error.ts";
 import { warnOfTables } from "./server/table_warnings.ts";
 import { doneWithin } from "./server/within.ts";
@@ -36,8 +43,12 @@ import { Worker } from "./server/worker.ts";
 const CLOSE_TIMEOUT_MS = 5_000;
 /** How long the process may take to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
+<<<<<<< HEAD
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** How many rows `POST /cache/warm` reads. */
+=======
+/** How many users `POST /cache/warm` reads. */
+>>>>>>> 113286e (Decide per request who may write, and read secrets from files)
 const WARM_COUNT = 100;
 
 /** Runs the service until it is told to stop. */
@@ -46,14 +57,13 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   const stopped = once(stopping.signal, "abort");
   const stop = () => stopping.abort();
   await using resources = new AsyncDisposableStack();
-  for (const signal of STOP_SIGNALS) {
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     Deno.addSignalListener(signal, stop);
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
   if (Deno.args.includes(WITH_PARENT)) resources.use(watchParent(stop));
   const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
-  reportAccess(config.http, logger);
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
   const asked = refusalOf(service.tables).then((error) => {
@@ -91,9 +101,7 @@ async function compose(
   },
 ) {
   const tracing = config.tracing ? await import("./server/tracing.ts") : undefined;
-  const connected = resources.use(
-    connect({ ...config.database, ...await readCa(config.database.caFile) }),
-  );
+  const connected = resources.use(connect(await databaseOptions(config, logger)));
   const database = tracing?.traceDatabase(connected) ?? connected;
   const trusted = await readCa(config.cache.caFile);
   const { cache, changes, invalidations, settled } = openCache({
@@ -111,9 +119,10 @@ async function compose(
     ...{ cache, tables, database, changes, invalidations, stopping, ready },
     clock: systemRuntime.clock,
     listTtlMs: config.http.listTtlMs,
-    access: { adminTokens: config.http.adminTokens, open: config.http.adminOpen },
-    limits: limits.of(config.http),
+    access: accessOf(config, logger),
+    limits: limits.of(config.http, forwardedLogger(config.http.trustedProxies, logger)),
     corsOrigins: config.http.corsOrigins,
+    corsWriteOrigins: config.http.corsWriteOrigins,
     ...(audit === undefined ? {} : { audit }),
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger),
@@ -124,7 +133,7 @@ async function compose(
 async function main(): Promise<number> {
   let config: Config;
   try {
-    config = parseConfig(readEnvironment());
+    config = loadConfig();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     await Deno.stderr.write(new TextEncoder().encode(`${error.message}\n`));

@@ -13,7 +13,7 @@
 import { connect } from "@db/driver";
 import { readCa } from "./server/certificates.ts";
 import { misused, readOptions } from "./tools/command_line.ts";
-import { ConfigError, parseConfig, readEnvironment } from "./server/config.ts";
+import { ConfigError, readEnvironment } from "./server/config.ts";
 import { adviceTo } from "./db/advice.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
@@ -21,6 +21,7 @@ import { migrate } from "./db/migrate.ts";
 import { type SeedOptions, seedUsers } from "./db/seed_users.ts";
 import { messageOf } from "./server/message_of.ts";
 import { redactUrl } from "./server/redact_url.ts";
+import { loadConfig } from "./server/secrets.ts";
 
 /** Ids are 32-bit integers. */
 const COUNT_MAX = 2 ** 31 - 1;
@@ -60,7 +61,7 @@ export async function runSeed(env: Readonly<Record<string, string | undefined>>)
   const { count, reset } = parseOptions();
   let where = "";
   try {
-    const { url, caFile } = parseConfig(env).database;
+    const { url, caFile } = loadConfig(env).database;
     where = redactUrl(url);
     const trusted = await readCa(caFile);
     const startedAtMs = performance.now();

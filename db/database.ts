@@ -74,6 +74,8 @@ export interface Database extends Queryable, AsyncDisposable {
 export interface DatabaseOptions {
   /** `postgres://user:password@host:port/database`. */
   readonly url: string;
+  /** Asked for the password with each connection, where it may change. Default: that of the URL. */
+  readonly password?: () => string;
   /**
    * The certificates, in PEM, of those who may have signed the server's. With it, every connection is
    * encrypted, and the server must prove that it is the host of the URL. Without it, `sslmode` in the

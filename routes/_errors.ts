@@ -74,17 +74,31 @@ export function invalid(issues: readonly Issue[]): Response {
   return failure(400, { error: "Invalid request", issues: listed });
 }
 
-/** 400: the request has a Host that no URL can have. */
-export function invalidHost(): Response {
-  return invalid([{ path: "host", message: "Expected the name or address of a host" }]);
+/** 400: `Host` and target do not make a URL. */
+export function invalidTarget(): Response {
+  const message = "Expected the name or address of a host, and a path as the target";
+  return invalid([{ path: "host", message }]);
 }
 
 /** 401: the body of an answer to a request without a good token. */
 export const UNAUTHORIZED = { error: "Unauthorized" };
 
 /** 403: nobody may, because there is no token to ask for. */
-export function forbidden(): Response {
-  return failure(403, { error: "Forbidden: set ADMIN_TOKEN to open this to other machines" });
+export function closed(): Response {
+  return failure(403, { error: "Forbidden: set ADMIN_TOKEN, which this then asks for" });
+}
+
+/** 403: a page of another origin may not. */
+export function foreignOrigin(): Response {
+  return failure(403, {
+    error: "Forbidden to pages of other origins while there is no ADMIN_TOKEN",
+  });
+}
+
+/** 403: only this machine may. */
+export function notLocal(): Response {
+  const error = "Forbidden: without ADMIN_TOKEN, this is open to requests for localhost alone";
+  return failure(403, { error });
 }
 
 /** 404: there is no such row. `headers` tell how that is known. */

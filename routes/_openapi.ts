@@ -73,7 +73,7 @@ export function describeApi({ paths, tags }: Described): ApiDocument {
           type: "http",
           scheme: "bearer",
           description:
-            "`ADMIN_TOKEN`. Where none is set, only the service's own machine may, or nobody",
+            "`ADMIN_TOKEN`. Where none is set, nobody may, unless `ADMIN_OPEN` says otherwise",
         },
       },
     },

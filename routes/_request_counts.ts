@@ -4,6 +4,7 @@
  * @module
  */
 import type { Context, Hono } from "hono";
+import { getPath } from "hono/utils/url";
 
 /** How many requests of a kind were answered. */
 export interface RequestCount {
@@ -87,7 +88,12 @@ export class RequestCounts {
     if (req.method === "GET" && this.#routeOf(req.url).countsReads) this.note(req, status);
   }
 
-  /** Notes the answer to a request that went past {@linkcode RequestCounts.around}. */
+  /** Notes the answer to a request that has no route because it has no URL. */
+  noteWithoutRoute(method: string, status: number): void {
+    this.#countsFor(this.#other, method).note(status);
+  }
+
+  /** Notes an answer to a request. */
   note({ method, url }: Pick<Request, "method" | "url">, status: number): void {
     this.#countsFor(this.#routeOf(url), method === "HEAD" ? "GET" : method).note(status);
   }
@@ -122,7 +128,12 @@ export class RequestCounts {
   }
 
   #routeOf(url: string): Route {
-    const start = url.indexOf("/", "http://".length);
+    // As the router reads it. Without an escape, the path is there to be looked at in place.
+    if (url.includes("%")) return this.#routeFrom(getPath(new Request(url)), 0);
+    return this.#routeFrom(url, url.indexOf("/", "http://".length));
+  }
+
+  #routeFrom(url: string, start: number): Route {
     for (const route of this.#prefixes) {
       if (url.startsWith(route.prefix ?? "", start)) return route;
     }

@@ -3,15 +3,16 @@
  *
  * @module
  */
-import { Hono, type MiddlewareHandler } from "hono";
-import { every } from "hono/combine";
+import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { type Access, adminOnly } from "./_access.ts";
+import { clients } from "./_client.ts";
 import { ErrorCounts } from "./_error_counts.ts";
-import { answerErrors, invalidHost } from "./_errors.ts";
+import { answerErrors, invalidTarget } from "./_errors.ts";
 import { Latencies } from "./_latencies.ts";
-import { limitAll, limitRate, type RateLimiter } from "./_rate_limit.ts";
+import { limitAll, type RateLimiter } from "./_rate_limit.ts";
 import { RequestCounts } from "./_request_counts.ts";
+import { Targets } from "./_target.ts";
 import type { Described } from "./_description.ts";
 import { addCacheRoutes, type CacheDependencies, describeCache } from "./cache.ts";
 import { addDashboardRoutes, type DashboardDependencies, describeDashboard } from "./dashboard.ts";
@@ -24,11 +25,15 @@ import type { Table } from "./table.ts";
 import { addReads, type ReadDependencies } from "./table_reads.ts";
 import { addWrites, type WriteDependencies } from "./table_writes.ts";
 
+export type { Access } from "./_access.ts";
 export type { ErrorContext, ErrorListener } from "./_errors.ts";
 export type { Allowance, RateLimiter } from "./_rate_limit.ts";
 
 /** How long a browser may rely on an answer to what it asked ahead. */
 const PREFLIGHT_MAX_AGE_S = 600;
+
+const READER_METHODS = ["GET", "HEAD"];
+const WRITER_METHODS = [...READER_METHODS, "POST", "PUT", "PATCH", "DELETE"];
 
 /** Everything that the API is made of. */
 export interface AppDependencies
@@ -57,16 +62,20 @@ export interface AppDependencies
   readonly limits?: Limits;
   /** Whose pages may read answers, `*` being everyone's. Default: nobody's. */
   readonly corsOrigins?: readonly string[];
+  /** Whose pages may write as well, with a token. Default: nobody's. */
+  readonly corsWriteOrigins?: readonly string[];
 }
 
 /** How much one client may ask for. */
 export interface Limits {
-  /** Of what stands behind the guard, refused or not. */
+  /** Of what stands behind the guard; what it refuses counts apart. */
   readonly admin?: RateLimiter;
   /** Of everything but `/healthz` and `/readyz`. */
   readonly clients?: RateLimiter;
-  /** How many proxies in front of the service add to `X-Forwarded-For`. */
+  /** How many proxies in front of the service add to `X-Forwarded-For` or `Forwarded`. */
   readonly trustedProxies: number;
+  /** Told each time that what they add cannot be read. */
+  readonly onUnreadable?: () => void;
 }
 
 /**
@@ -82,8 +91,19 @@ export function createApp(given: AppDependencies): Hono {
   const requests = new RequestCounts();
   const latencies = new Latencies();
   const dependencies = { ...given, latencies, requests, onError: errors.around(given.onError) };
-  const guard = guardOf(dependencies);
-  allowOrigins(app, dependencies.corsOrigins ?? []);
+  const limits: Limits = dependencies.limits ?? { trustedProxies: 0 };
+  const { trustedProxies, onUnreadable = ignore } = limits;
+  const clientOf = clients(trustedProxies, onUnreadable);
+  const guard = adminOnly(
+    dependencies.access,
+    limits.admin === undefined ? undefined : { limiter: limits.admin, clientOf },
+  );
+  allowOrigins(app, dependencies);
+  if (limits.clients !== undefined) {
+    // Behind the answers to preflights, which are not counted, and within CORS, which a refusal needs.
+    const onRefused = (context: Context) => requests.noteForRead(context, 429);
+    app.use(limitAll(limits.clients, { clientOf, onRefused }));
+  }
   addReads(app, given.tables, dependencies);
   addWrites(app, given.tables, dependencies, guard);
   addCacheRoutes(app, dependencies, guard);
@@ -94,12 +114,8 @@ export function createApp(given: AppDependencies): Hono {
   addDashboardRoutes(app, dependencies, guard);
   answerErrors(app, dependencies);
   answerHeads(app);
-  const { clients, trustedProxies = 0 } = dependencies.limits ?? {};
   app.fetch = requests.around(app.fetch, app.routes);
-  if (clients !== undefined) {
-    const onRefused = (request: Request) => requests.note(request, 429);
-    app.fetch = limitAll(app.fetch, clients, { trustedProxies, onRefused });
-  }
+  refuseBadTargets(app, requests);
   return app;
 }
 
@@ -119,26 +135,41 @@ async function describeRoutes(tables: readonly Table[]): Promise<Described> {
   };
 }
 
-/** Counts before it asks for a token: who guesses tokens is to be slowed down. */
-function guardOf({ access, limits }: AppDependencies): MiddlewareHandler {
-  const guard = adminOnly(access);
-  if (limits?.admin === undefined) return guard;
-  return every(limitRate(limits.admin, limits.trustedProxies), guard);
-}
-
-/** Lets the pages of others read answers. Without this no browser lets them. */
-function allowOrigins(app: Hono, origins: readonly string[]): void {
-  if (origins.length === 0) return;
+/** Lets pages of other origins read answers or write. Without this no browser lets them. */
+function allowOrigins(
+  app: Hono,
+  { corsOrigins: readers = [], corsWriteOrigins: writers = [] }: AppDependencies,
+): void {
+  if (readers.length + writers.length === 0) return;
+  const everybody = readers.includes("*");
   app.use(cors({
-    origin: origins.includes("*") ? "*" : [...origins],
-    allowMethods: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-    allowHeaders: ["authorization", "content-type", "if-none-match"],
+    origin: (origin, { req }) => {
+      const asked = req.method === "OPTIONS"
+        ? req.header("access-control-request-method")
+        : req.method;
+      if (writers.includes(origin)) return origin;
+      if (asked !== "GET" && asked !== "HEAD") return null;
+      return everybody ? "*" : readers.includes(origin) ? origin : null;
+    },
+    allowMethods: (origin) => writers.includes(origin) ? WRITER_METHODS : READER_METHODS,
+    allowHeaders: ["authorization", "content-type", "if-match", "if-none-match"],
     exposeHeaders: [
       ...["cache-status", "etag", "location", "lookaside-invalidation"],
       ...["ratelimit", "ratelimit-policy", "retry-after"],
     ],
     maxAge: PREFLIGHT_MAX_AGE_S,
   }));
+}
+
+/** Refuses, whatever the method, a request whose URL is not what it seems: before anybody reads that. */
+function refuseBadTargets(app: Hono, requests: RequestCounts): void {
+  const fetch = app.fetch;
+  const targets = new Targets();
+  app.fetch = (request, env, executionContext) => {
+    if (targets.isGood(request)) return fetch(request, env, executionContext);
+    requests.noteWithoutRoute(request.method, 400);
+    return request.method === "HEAD" ? withoutBody(invalidTarget()) : invalidTarget();
+  };
 }
 
 /**
@@ -150,11 +181,19 @@ function answerHeads(app: Hono): void {
   // Its arguments by name: gathering them costs every request.
   app.fetch = (request, env, executionContext) => {
     if (request.method !== "HEAD") return fetch(request, env, executionContext);
-    const { url, headers } = request;
-    // Deno passes requests on under whatever Host, and from some of them no other can be made.
-    if (!URL.canParse(url)) return withoutBody(invalidHost());
-    return withoutBody(fetch(new Request(url, { headers }), env, executionContext));
+    return withoutBody(fetch(asGet(request), env, executionContext));
   };
+}
+
+/** A request for the same URL to the letter, which a new `Request` would rewrite. */
+function asGet(request: Request): Request {
+  return new Proxy(request, {
+    get: (target, name) => name === "method" ? "GET" : Reflect.get(target, name, target),
+  });
+}
+
+function ignore(): void {
+  // Nobody wants to know.
 }
 
 async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {

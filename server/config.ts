@@ -32,6 +32,8 @@ const RATE_LIMIT_MAX = 1_000_000;
 const TRUSTED_PROXIES_MAX = 10;
 const CORS_ORIGINS_MAX = 100;
 const WORKERS_MAX = 64;
+const DATABASE_URL_DEFAULT = "postgres://postgres:secret@127.0.0.1:5432/testdb";
+const PASSWORD_LENGTH_MAX = 1_024;
 /** As many nodes as a cluster is recommended to have at most. */
 const REDIS_NODES_MAX = 1_000;
 
@@ -43,16 +45,18 @@ export interface HttpConfig {
   readonly port: number;
   /** Each is good for writes, `/cache/*` and `/metrics`. None: see `adminOpen`. */
   readonly adminTokens: readonly string[];
-  /** Whether those are open to everybody where there is no token. */
-  readonly adminOpen: boolean;
+  /** To whom those are open where there is no token. */
+  readonly adminOpen: "off" | "loopback" | "on";
   /** How many requests a minute a client may send to them. 0: any number. */
   readonly adminRateLimit: number;
   /** How many requests a minute a client may send in all. 0: any number. */
   readonly clientRateLimit: number;
-  /** How many proxies in front of the service add to `X-Forwarded-For`. */
+  /** How many proxies in front of the service add to `X-Forwarded-For` or `Forwarded`. */
   readonly trustedProxies: number;
   /** Whose pages may read answers. */
   readonly corsOrigins: readonly string[];
+  /** Whose pages may write as well, with a token. */
+  readonly corsWriteOrigins: readonly string[];
   /** How long running requests may take to finish once the process is told to stop. */
   readonly shutdownTimeoutMs: number;
   /** Fresh life of a page of users. */
@@ -114,6 +118,8 @@ export interface ChangesConfig {
 
 /** Everything the service can be told. */
 export interface Config {
+  /** Files of secrets, by the variable whose value they hold. */
+  readonly secretFiles: { readonly [Name in Secret]?: string };
   /** What Sentinels or a cluster may announce, besides the servers of the Redis URL. */
   readonly redisNodes: readonly ServerAddress[];
   /** The HTTP server. */
@@ -150,6 +156,12 @@ export class ConfigError extends Error {
   }
 }
 
+/** Variables whose value may stand in a file, which the variable of that name and `_FILE` names. */
+export const SECRETS = ["ADMIN_TOKEN", "DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL"] as const;
+type Secret = typeof SECRETS[number];
+
+const ORIGIN = "https?://(\\[[0-9a-f:.]+\\]|[a-z0-9][a-z0-9._-]*)(:\\d{1,5})?";
+
 const VARIABLES = {
   HOST: z.union([z.ipv4(), z.ipv6(), z.hostname()], "must be an IP address or a host name")
     .default("127.0.0.1"),
@@ -161,23 +173,34 @@ const VARIABLES = {
     /^(?=.{1,256}$)[A-Za-z0-9._~+/-]+=*$/,
     `must be 1 to ${ADMIN_TOKENS_MAX} tokens of at most 256 of A-Z a-z 0-9 . _ ~ + / - (then =)`,
   ),
-  ADMIN_OPEN: oneOf(["on", "off"]).default("off"),
+  ADMIN_TOKEN_FILE: filePath().optional(),
+  ADMIN_OPEN: oneOf(["off", "loopback", "on"]).default("off"),
   ADMIN_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(6_000),
   CLIENT_RATE_LIMIT: integer(0, RATE_LIMIT_MAX).default(0),
   TRUST_PROXY: integer(0, TRUSTED_PROXIES_MAX).default(0),
   CORS_ORIGINS: listOf(
     CORS_ORIGINS_MAX,
-    /^(\*|https?:\/\/(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(:\d{1,5})?)$/,
+    new RegExp(`^(\\*|${ORIGIN})$`),
     "must be * or origins such as https://app.example, without a path",
+  ),
+  CORS_WRITE_ORIGINS: listOf(
+    CORS_ORIGINS_MAX,
+    new RegExp(`^${ORIGIN}$`),
+    "must be origins such as https://app.example, without a path",
   ),
   SHUTDOWN_TIMEOUT_MS: integer(0, TIMEOUT_MS_MAX).default(10_000),
   OTEL_DENO: oneOf(["true", "1", "false", "0"]).default("false"),
   LOG_LEVEL: oneOf(["trace", "debug", "info", "warning", "error", "fatal"]).default("info"),
   DATABASE_URL: postgresUrl()
-    .default("postgres://postgres:secret@127.0.0.1:5432/testdb"),
+    .default(DATABASE_URL_DEFAULT),
+  DATABASE_URL_FILE: filePath().optional(),
+  DATABASE_PASSWORD: z.string().max(PASSWORD_LENGTH_MAX, "must be at most 1024 characters")
+    .regex(/^\P{Cc}*$/u, "must be without control characters").optional(),
+  DATABASE_PASSWORD_FILE: filePath().optional(),
   DATABASE_CA_FILE: filePath().optional(),
   DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
   REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
+  REDIS_URL_FILE: filePath().optional(),
   REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
   REDIS_CA_FILE: filePath().optional(),
   REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(200),
@@ -226,21 +249,28 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   const contradictions = contradictionsOf(values);
   if (contradictions.length > 0) throw new ConfigError(contradictions);
   return Object.freeze({
+    secretFiles: Object.freeze(Object.fromEntries(
+      SECRETS.flatMap((name) => {
+        const file = values[`${name}_FILE`];
+        return file === undefined ? [] : [[name, file]];
+      }),
+    )),
     redisNodes: Object.freeze(values.REDIS_NODES),
     http: Object.freeze({
       hostname: values.HOST,
       port: values.PORT,
       adminTokens: Object.freeze(values.ADMIN_TOKEN),
-      adminOpen: opensAdmin(values),
+      adminOpen: values.ADMIN_OPEN,
       adminRateLimit: values.ADMIN_RATE_LIMIT,
       clientRateLimit: values.CLIENT_RATE_LIMIT,
       trustedProxies: values.TRUST_PROXY,
       corsOrigins: Object.freeze(values.CORS_ORIGINS),
+      corsWriteOrigins: Object.freeze(values.CORS_WRITE_ORIGINS),
       shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
       listTtlMs: values.CACHE_LIST_TTL_MS,
     }),
     database: Object.freeze({
-      url: values.DATABASE_URL,
+      url: withPassword(values.DATABASE_URL, values.DATABASE_PASSWORD),
       poolMax: values.DATABASE_POOL_MAX,
       ...(values.DATABASE_CA_FILE === undefined ? {} : { caFile: values.DATABASE_CA_FILE }),
     }),
@@ -272,13 +302,12 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   });
 }
 
-/**
- * Whether who has no token may write and look inside: if nobody but this machine can ask, or if it is said
- * that everybody may. A service behind a proxy is asked by everybody, wherever it listens.
- */
-function opensAdmin(values: z.infer<typeof schema>): boolean {
-  if (values.ADMIN_TOKEN.length > 0) return false;
-  return values.ADMIN_OPEN === "on" || (isLoopback(values.HOST) && values.TRUST_PROXY === 0);
+/** A password of its own may have any character: in a URL, some would have to be escaped. */
+function withPassword(url: string, password: string | undefined): string {
+  if (password === undefined) return url;
+  const complete = new URL(url);
+  complete.password = encodeURIComponent(password);
+  return complete.href;
 }
 
 /** What is good by itself and not together. */
@@ -289,6 +318,13 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
       "ADMIN_OPEN: must be off where ADMIN_TOKEN is set, which would be asked for all the same",
     );
   }
+  // A proxy on this machine asks for a loopback name, whoever asks the proxy.
+  if (values.ADMIN_OPEN === "loopback" && values.TRUST_PROXY > 0) {
+    problems.push("ADMIN_OPEN: must not be loopback behind a proxy (TRUST_PROXY)");
+  }
+  if (values.CORS_WRITE_ORIGINS.length > 0 && values.ADMIN_TOKEN.length === 0) {
+    problems.push("CORS_WRITE_ORIGINS: must be absent without ADMIN_TOKEN, which their pages send");
+  }
   // Who names an authority means to be protected, and would not be.
   if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {
     problems.push("REDIS_CA_FILE: must be absent unless REDIS_URL begins with rediss");
@@ -297,6 +333,11 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
     values.DATABASE_CA_FILE !== undefined && /[?&]sslmode=disable(&|$)/.test(values.DATABASE_URL)
   ) {
     problems.push("DATABASE_CA_FILE: must be absent where DATABASE_URL has sslmode=disable");
+  }
+  const hasPassword = values.DATABASE_URL !== DATABASE_URL_DEFAULT &&
+    new URL(values.DATABASE_URL).password !== "";
+  if (values.DATABASE_PASSWORD !== undefined && hasPassword) {
+    problems.push("DATABASE_PASSWORD: must be absent where DATABASE_URL has a password");
   }
   if (values.WORKERS > 1 && values.REDIS_URL === "memory:") {
     problems.push(

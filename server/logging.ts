@@ -196,6 +196,20 @@ export function requestErrorLogger(logger: Logger): ErrorListener {
   };
 }
 
+/** Makes the listener to requests whose client the trusted proxies do not tell: said once. */
+export function forwardedLogger(trustedProxies: number, logger: Logger): () => void {
+  let said = false;
+  return () => {
+    if (said) return;
+    said = true;
+    logger.warn(
+      "Cannot tell clients apart: TRUST_PROXY is {trustedProxies}, but X-Forwarded-For or Forwarded does " +
+        "not name so many, or the two disagree. Such requests count as the proxy's own",
+      { trustedProxies },
+    );
+  };
+}
+
 /** Tells how warming went. It runs beside the first requests: a cold start must not wait for a warm one. */
 export async function logWarming(work: Promise<number>, logger: Logger): Promise<void> {
   try {

@@ -34,14 +34,18 @@ export class RateLimits implements AsyncDisposable {
   readonly #options: RateLimitOptions;
   #connection: ReturnType<typeof connectRedis> | undefined;
 
-  /** Connects with the first request that is counted. */
+  /** Connects with the first limit that is made. */
   constructor(options: RateLimitOptions) {
     this.#options = options;
   }
 
   /** The limits that the configuration asks for. */
-  of({ adminRateLimit, clientRateLimit, trustedProxies }: HttpConfig): Limits {
+  of(
+    { adminRateLimit, clientRateLimit, trustedProxies }: HttpConfig,
+    onUnreadable: () => void,
+  ): Limits {
     return {
+      onUnreadable,
       ...(adminRateLimit === 0 ? {} : { admin: this.perMinute("admin", adminRateLimit) }),
       ...(clientRateLimit === 0 ? {} : { clients: this.perMinute("client", clientRateLimit) }),
       trustedProxies,
@@ -51,6 +55,7 @@ export class RateLimits implements AsyncDisposable {
   /** Allows a client `limit` requests a minute. */
   perMinute(name: string, limit: number): RateLimiter {
     const here = new LocalCounts(limit);
+    void this.#connect();
     let shared: Promise<RateLimiterRedis | undefined> | undefined;
     let away = false;
     let restUntilMs = 0;
@@ -76,11 +81,15 @@ export class RateLimits implements AsyncDisposable {
     await (await this.#connection)?.close();
   }
 
+  /** Errors are not reported here: the cache reports the same of its own connection. */
+  #connect(): ReturnType<typeof connectRedis> {
+    const { url, prefix: _prefix, ...options } = this.#options;
+    return this.#connection ??= connectRedis(parseTopology(url), options);
+  }
+
   /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
   async #counter(name: string, points: number): Promise<RateLimiterRedis | undefined> {
-    const { url, prefix, ...options } = this.#options;
-    // Errors are not reported here: the cache reports the same of its own connection.
-    const connection = await (this.#connection ??= connectRedis(parseTopology(url), options));
+    const connection = await this.#connect();
     if (connection === undefined) return undefined;
     // Imported when first asked, so that no start waits for it.
     const { RateLimiterRedis } = await import("rate-limiter-flexible");
@@ -88,7 +97,7 @@ export class RateLimits implements AsyncDisposable {
       storeClient: connection.client,
       points,
       duration: WINDOW_MS / 1_000,
-      keyPrefix: `${prefix}:limit:${name}`,
+      keyPrefix: `${this.#options.prefix}:limit:${name}`,
       rejectIfRedisNotReady: true,
       // Who is past the limit is refused without asking Redis until the minute is over.
       inMemoryBlockOnConsumed: points + 1,
@@ -127,6 +136,7 @@ class LocalCounts {
     const used = this.#used.get(client) ?? { count: 0 };
     if (used.count++ === 0) this.#used.set(client, used);
     return {
+      local: true,
       allowed: used.count <= this.#limit,
       remaining: Math.max(0, this.#limit - used.count),
       resetMs: this.#used.getRemainingTTL(client),

@@ -12,7 +12,8 @@
  */
 import { dirname, resolve } from "node:path";
 import { readOptions } from "./command_line.ts";
-import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
+import { type Config, ConfigError } from "../server/config.ts";
+import { loadConfig } from "../server/secrets.ts";
 import { ROOT } from "./child_process.ts";
 import { permissionFlags } from "./permissions.ts";
 
@@ -70,7 +71,7 @@ export function compileArgs(config: Config, options: CompileOptions): string[] {
 }
 
 async function compile(options: CompileOptions): Promise<number> {
-  const config = parseConfig(readEnvironment());
+  const config = loadConfig();
   await Deno.mkdir(dirname(options.output), { recursive: true });
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: compileArgs(config, options),

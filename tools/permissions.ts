@@ -65,9 +65,10 @@ function postgresAddress(url: string): ServerAddress {
   return { host: hostname, port: port === "" ? POSTGRES_PORT : Number(port) };
 }
 
-/** The files of certificates, where there are any. */
-function readFlags({ cache, database }: Config): string[] {
-  const files = [cache.caFile, database.caFile].filter((path) => path !== undefined);
+/** The files of certificates and secrets, where there are any. */
+function readFlags({ cache, database, secretFiles }: Config): string[] {
+  const files = [cache.caFile, database.caFile, ...Object.values(secretFiles)]
+    .filter((path) => path !== undefined);
   return files.length === 0 ? [] : [`--allow-read=${[...new Set(files)].join(",")}`];
 }
 

@@ -6,7 +6,8 @@
  * @module
  */
 import { readOptions } from "./command_line.ts";
-import { type Config, ConfigError, parseConfig, readEnvironment } from "../server/config.ts";
+import { type Config, ConfigError } from "../server/config.ts";
+import { loadConfig } from "../server/secrets.ts";
 import { configureLogging } from "../server/logging.ts";
 import { ROOT, send } from "./child_process.ts";
 import { productionFlags } from "./permissions.ts";
@@ -102,7 +103,7 @@ function isInUse(hostname: string, port: number): boolean {
 
 async function start(): Promise<number> {
   try {
-    const config = parseConfig(readEnvironment());
+    const config = loadConfig();
     const announced = await announcedNodes(config, (line) => console.error(line));
     const flags = productionFlags(config, announced);
     const args = ["run", ...flags, "main.ts", WITH_PARENT];

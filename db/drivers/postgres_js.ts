@@ -212,11 +212,12 @@ class PostgresJsDatabase implements Database {
   }
 
   #settings(): postgres.Options<typeof arrayTypes> {
-    const { url, ca } = this.#options;
+    const { url, password, ca } = this.#options;
     const { hostname, pathname } = new URL(url);
     const database = decodeURIComponent(pathname.slice(1));
     return {
       ...(database === "" ? {} : { database }),
+      ...(password === undefined ? {} : { password }),
       // The host stands for a name where there is none: an address is looked for in the certificate.
       ...(ca === undefined ? {} : { ssl: { ca, host: hostname } }),
       max: this.#poolMax,

@@ -19,10 +19,10 @@ export const user: { readonly name: string; readonly email: string } = {
   name: "Ada",
   email: "ada@example.com",
 };
-const tokens = { access: { adminTokens: ["secret"], open: true } };
+const tokens = { access: { adminTokens: ["secret"], open: "on" } as const };
 /** Nobody is let in past the guard. */
 export const closed: Pick<AppDependencies, "access"> = {
-  access: { adminTokens: [], open: false },
+  access: { adminTokens: [], open: "off" },
 };
 const usedUp: Pick<AppDependencies, "limits"> = {
   limits: {

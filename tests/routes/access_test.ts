@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { type Api, createApi } from "./api_fixture.ts";
 
@@ -32,7 +32,7 @@ const token = "correct-horse-battery";
 const old = "wrong-donkey-staple";
 
 describe("createApp() with admin tokens", () => {
-  const access = { adminTokens: [token, old], open: true };
+  const access = { adminTokens: [token, old], open: "on" } as const;
 
   for (const [method, path] of guarded) {
     it(`guards ${method} ${path}: without a good token nothing is touched`, async () => {
@@ -74,7 +74,7 @@ describe("createApp() with admin tokens", () => {
 describe("createApp() without admin tokens", () => {
   for (const [method, path] of guarded) {
     it(`forbids ${method} ${path} where other machines can reach it, before anything is touched`, async () => {
-      await using api = createApi({ access: { adminTokens: [], open: false } });
+      await using api = createApi({ access: { adminTokens: [], open: "off" } });
       for (const headers of [{}, { authorization: "Bearer " }, { authorization: "Bearer x" }]) {
         assertEquals((await api.send(path, { method, headers })).status, 403);
       }
@@ -83,9 +83,74 @@ describe("createApp() without admin tokens", () => {
   }
 
   it("leaves the reads open to other machines", async () => {
-    await using api = createApi({ access: { adminTokens: [], open: false } });
+    await using api = createApi({ access: { adminTokens: [], open: "off" } });
     for (const path of open) assertEquals((await api.send(path)).status, 200);
   });
+});
+
+describe("createApp() without admin tokens, open on loopback", () => {
+  const access = { adminTokens: [], open: "loopback" } as const;
+
+  for (const [method, path] of guarded) {
+    it(`lets ${method} ${path} be asked of localhost, and of no name that others may point here`, async () => {
+      await using api = createApi({ access });
+      for (
+        const host of ["localhost:3000", "127.0.0.1", "127.9.9.9:80", "[::1]:3000", "LOCALHOST"]
+      ) {
+        const { status } = await api.fetch(new Request(`http://${host}${path}`, { method }));
+        assertNotEquals(status, 403, host);
+      }
+      const before = api.users.calls.length;
+      for (
+        const host of ["app.example", "evil.example:3000", "127.0.0.1.evil.example", "10.0.0.1"]
+      ) {
+        const { status } = await api.fetch(new Request(`http://${host}${path}`, { method }));
+        assertEquals(status, 403, host);
+      }
+      assertEquals(api.users.calls.length, before);
+    });
+  }
+
+  it("lets nothing be passed on by a proxy that says so", async () => {
+    await using api = createApi({ access });
+    for (const name of ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]) {
+      const answer = await api.fetch(
+        new Request("http://localhost/cache", { method: "DELETE", headers: { [name]: "x" } }),
+      );
+      assertEquals(answer.status, 403, name);
+    }
+    assertUntouched(api);
+  });
+});
+
+describe("createApp() without admin tokens, to pages of other origins,", () => {
+  for (const open of ["loopback", "on"] as const) {
+    for (const [method, path] of guarded) {
+      it(`forbids ${method} ${path}, whoever may read (open: ${open})`, async () => {
+        await using api = createApi({ access: { adminTokens: [], open }, corsOrigins: ["*"] });
+        const ask = (headers: HeadersInit) =>
+          api.fetch(new Request(`http://localhost:3000${path}`, { method, headers }));
+        for (
+          const headers of [
+            { origin: "https://evil.example" },
+            { origin: "null" },
+            { origin: "http://localhost:3001" },
+            { "sec-fetch-site": "cross-site" },
+            { "sec-fetch-site": "same-site", origin: "http://localhost:3000" },
+          ]
+        ) assertEquals((await ask(headers)).status, 403, JSON.stringify(headers));
+        assertUntouched(api);
+        for (
+          const headers of [
+            { origin: "http://localhost:3000" },
+            { origin: "https://localhost:3000" },
+            { "sec-fetch-site": "same-origin", origin: "https://app.example" },
+            { "sec-fetch-site": "none" },
+          ]
+        ) assertNotEquals((await ask(headers)).status, 403, JSON.stringify(headers));
+      });
+    }
+  }
 });
 
 function assertUntouched({ users, cache, errors }: Api): void {

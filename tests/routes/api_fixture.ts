@@ -212,7 +212,7 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     tables: [new Table(declaration, users)],
     clock: runtime.clock,
     listTtlMs: 60_000,
-    access: { adminTokens: [], open: true },
+    access: { adminTokens: [], open: "on" },
     changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
     warm: () => Promise.resolve(0),
     invalidations,

@@ -101,7 +101,7 @@ describe("GET /metrics", () => {
 
   it("counts every request, whatever became of it", async () => {
     await using api = createApi({
-      access: { adminTokens: ["secret"], open: false },
+      access: { adminTokens: ["secret"], open: "off" },
       corsOrigins: ["https://app.example"],
     });
     for (

@@ -145,12 +145,13 @@ describe("GET /docs", () => {
     for (
       const [host, named] of [
         ["127.0.0.1:8123", "http://127.0.0.1:8123/users/1"],
-        ["$(reboot)", "http://127.0.0.1:3000/users/1"],
+        ["localhost", "http://localhost/users/1"],
       ]
     ) {
       const answer = await api.send(`http://${host}/docs`);
       assert((await answer.text()).includes(`<pre>curl ${named}</pre>`), host);
     }
+    assertEquals((await api.send("http://$(reboot)/docs")).status, 400);
   });
 
   it("is allowed its own style and nothing else", async () => {

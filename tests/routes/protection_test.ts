@@ -26,7 +26,7 @@ describe("createApp(), to a browser,", () => {
   }
 
   it("lets nobody take an error for something else than JSON", async () => {
-    await using api = createApi({ access: { adminTokens: ["secret"], open: false } });
+    await using api = createApi({ access: { adminTokens: ["secret"], open: "off" } });
     for (
       const [path, status] of [["/users/<b>", 400], ["/users/77", 404], ["/nowhere", 404], [
         "/cache/stats",
@@ -78,9 +78,20 @@ describe("createApp() with origins", () => {
     }
   });
 
-  it("answers what a browser asks ahead of a write, which still wants its token", async () => {
-    const access = { adminTokens: ["secret"], open: false };
-    await using api = createApi({ corsOrigins, access });
+  it("grants no write to pages that may read, not even to everybody's", async () => {
+    for (const origins of [corsOrigins, ["*"]]) {
+      await using api = createApi({ corsOrigins: origins });
+      for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
+        const headers = { origin, "access-control-request-method": method };
+        const preflight = await api.send("/users/1", { method: "OPTIONS", headers });
+        assertEquals(preflight.headers.get("access-control-allow-origin"), null, method);
+      }
+    }
+  });
+
+  it("grants writes to pages that may write, which still want their token", async () => {
+    const access = { adminTokens: ["secret"], open: "off" } as const;
+    await using api = createApi({ corsWriteOrigins: [origin], access });
     const headers = {
       origin,
       "access-control-request-method": "PUT",
@@ -88,12 +99,16 @@ describe("createApp() with origins", () => {
     };
     const preflight = await api.send("/users/1", { method: "OPTIONS", headers });
     assertEquals(preflight.status, 204);
+    assertEquals(preflight.headers.get("access-control-allow-origin"), origin);
     assert(preflight.headers.get("access-control-allow-methods")?.includes("PUT"));
     assert(preflight.headers.get("access-control-allow-headers")?.includes("authorization"));
-    const refused = await api.send("/users/1", { method: "PUT", headers: { origin } });
-    assertEquals(refused.status, 401);
-    assertEquals(refused.headers.get("access-control-allow-origin"), origin);
-    await refused.body?.cancel();
+    for (const method of ["PUT", "GET"]) {
+      const path = method === "GET" ? "/metrics" : "/users/1";
+      const refused = await api.send(path, { method, headers: { origin } });
+      assertEquals(refused.status, 401);
+      assertEquals(refused.headers.get("access-control-allow-origin"), origin);
+      await refused.body?.cancel();
+    }
   });
 
   it("lets everybody's where that is said", async () => {

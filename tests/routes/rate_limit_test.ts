@@ -18,11 +18,6 @@ class Counting implements RateLimiter {
   }
 }
 
-/** What comes to the server with a request. */
-function from(hostname: string): { remoteAddr: { hostname: string } } {
-  return { remoteAddr: { hostname } };
-}
-
 describe("createApp() with a limit on what stands behind the guard", () => {
   it("answers 429 past it, with when to come back, and touches nothing", async () => {
     const admin = new Counting("admin", 2);
@@ -40,18 +35,18 @@ describe("createApp() with a limit on what stands behind the guard", () => {
     assertEquals(api.users.calls, calls);
   });
 
-  it("counts those who guess a token, before it is compared", async () => {
+  it("slows down those who guess a token, and does not lock out who has it behind the same proxy", async () => {
     const admin = new Counting("admin", 2);
-    const access = { adminTokens: ["secret"], open: false };
+    const access = { adminTokens: ["secret"], open: "off" } as const;
     await using api = createApi({ access, limits: { admin, trustedProxies: 0 } });
     const statuses: number[] = [];
-    for (const guess of ["a", "b", "secret"]) {
+    for (const guess of ["a", "b", "c", "secret"]) {
       const headers = { authorization: `Bearer ${guess}` };
       const response = await api.send("/cache/stats", { headers });
       statuses.push(response.status);
       await response.body?.cancel();
     }
-    assertEquals(statuses, [401, 401, 429]);
+    assertEquals(statuses, [401, 401, 429, 200]);
   });
 
   it("leaves the reads of users alone", async () => {
@@ -90,31 +85,47 @@ describe("createApp() with a limit on all", () => {
   });
 });
 
-describe("a client, to a limit,", () => {
-  const forwarded = "6.6.6.6, 5.5.5.5, 4.4.4.4";
+describe("createApp() with both limits and origins", () => {
+  const origin = "https://app.example";
 
-  for (
-    const [what, address, headers, trustedProxies, client] of [
-      ["is where its connection comes from", "9.9.9.9", {}, 0, "9.9.9.9"],
-      ["can't say that it is another", "9.9.9.9", { "x-forwarded-for": forwarded }, 0, "9.9.9.9"],
-      ["is who a proxy saw", "9.9.9.9", { "x-forwarded-for": forwarded }, 1, "4.4.4.4"],
-      ["is who the outer of two saw", "9.9.9.9", { "x-forwarded-for": forwarded }, 2, "5.5.5.5"],
-      ["is the proxy that adds nothing", "9.9.9.9", {}, 1, "9.9.9.9"],
-      ["is no name", "9.9.9.9", { "x-forwarded-for": "me" }, 1, "9.9.9.9"],
-      ["is a network of IPv6", "2001:db8:1:2:3:4:5:6", {}, 0, "2001:db8:1:2::/64"],
-      ["is one with zeros left out", "2001:db8::6", {}, 0, "2001:db8:0:0::/64"],
-      ["is this machine", "::1", {}, 0, "0:0:0:0::/64"],
-      ["is an IPv4 address within IPv6", "::ffff:9.9.9.9", {}, 0, "9.9.9.9"],
-    ] as const
-  ) {
-    it(what, async () => {
-      const clients = new Counting("client", 1);
-      await using api = createApi({ limits: { clients, trustedProxies } });
-      const request = new Request("http://x/healthy", { headers });
-      await (await api.fetch(request, from(address))).body?.cancel();
-      assertEquals(clients.clients, [client]);
-    });
-  }
+  it("lets pages read a refusal as they do an answer, and counts no preflight", async () => {
+    const clients = new Counting("client", 1);
+    await using api = createApi({ corsOrigins: [origin], limits: { clients, trustedProxies: 0 } });
+    const ask = (method: string) => {
+      const headers = { origin, "access-control-request-method": "GET" };
+      return api.send("/users/1", { method, headers });
+    };
+    for (let i = 0; i < 3; i++) assertEquals((await ask("OPTIONS")).status, 204);
+    assertEquals(clients.clients, []);
+    for (const status of [200, 429]) {
+      const { status: got, headers, body } = await ask("GET");
+      await body?.cancel();
+      assertEquals([got, headers.get("access-control-allow-origin")], [status, origin]);
+    }
+  });
+
+  it("says when this process counts alone", async () => {
+    const clients = new Counting("client", 9);
+    const take = (client: string) =>
+      clients.take(client).then((each) => ({ ...each, local: true }));
+    const limiter = { name: "client", limit: 9, windowMs: 60_000, take };
+    await using api = createApi({ limits: { clients: limiter, trustedProxies: 0 } });
+    const response = await api.send("/users/1");
+    await response.body?.cancel();
+    assertEquals(response.headers.get("ratelimit-policy"), '"client";q=9;w=60;local');
+  });
+
+  it("tells of both", async () => {
+    const limits = {
+      clients: new Counting("client", 9),
+      admin: new Counting("admin", 5),
+      trustedProxies: 0,
+    };
+    await using api = createApi({ limits });
+    const response = await api.send("/cache/stats");
+    await response.body?.cancel();
+    assertEquals(response.headers.get("ratelimit"), '"admin";r=4;t=13, "client";r=8;t=13');
+  });
 });
 
 function headersOf({ headers }: Response): (string | null)[] {

@@ -10,16 +10,18 @@ import {
 } from "../../server/config.ts";
 
 const DEFAULTS: Config = {
+  secretFiles: {},
   redisNodes: [],
   http: {
     hostname: "127.0.0.1",
     port: 3_000,
     adminTokens: [],
-    adminOpen: true,
+    adminOpen: "off",
     adminRateLimit: 6_000,
     clientRateLimit: 0,
     trustedProxies: 0,
     corsOrigins: [],
+    corsWriteOrigins: [],
     shutdownTimeoutMs: 10_000,
     listTtlMs: 60_000,
   },
@@ -56,6 +58,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   CLIENT_RATE_LIMIT: [...NOT_WHOLE_NUMBERS, "1000001"],
   TRUST_PROXY: [...NOT_WHOLE_NUMBERS, "on", "11"],
   CORS_ORIGINS: ["app.example", "https://app.example/", "https://*.app.example", "null", "ftp://a"],
+  CORS_WRITE_ORIGINS: ["*", "app.example", "https://app.example/", "null"],
   SHUTDOWN_TIMEOUT_MS: [...NOT_WHOLE_NUMBERS, "600001"],
   OTEL_DENO: ["on", "TRUE"],
   LOG_LEVEL: ["loud", "INFO"],
@@ -67,6 +70,11 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
     "postgres:///db",
   ],
   DATABASE_CA_FILE: ["a,b", "a\nb"],
+  DATABASE_URL_FILE: ["a,b", "a\nb"],
+  DATABASE_PASSWORD: ["a\nb", "x".repeat(1_025)],
+  DATABASE_PASSWORD_FILE: ["a,b", "a\nb"],
+  ADMIN_TOKEN_FILE: ["a,b", "a\nb"],
+  REDIS_URL_FILE: ["a,b", "a\nb"],
   DATABASE_POOL_MAX: [...NOT_WHOLE_NUMBERS, "0", "1001"],
   REDIS_URL: [
     "redis:",
@@ -134,10 +142,12 @@ describe("parseConfig()", () => {
       HOST: "::1",
       PORT: "65535",
       ADMIN_TOKEN: "t0ken, 0ld==",
+      ADMIN_TOKEN_FILE: "/run/secrets/token",
       ADMIN_RATE_LIMIT: "0",
       CLIENT_RATE_LIMIT: "60",
       TRUST_PROXY: "2",
       CORS_ORIGINS: "https://app.example http://[::1]:8080",
+      CORS_WRITE_ORIGINS: "https://app.example",
       SHUTDOWN_TIMEOUT_MS: "0",
       OTEL_DENO: "true",
       LOG_LEVEL: "trace",
@@ -167,6 +177,7 @@ describe("parseConfig()", () => {
       CHANGES_CACHE_NAME: "eu/cache-1",
     });
     assertEquals(config, {
+      secretFiles: { ADMIN_TOKEN: "/run/secrets/token" },
       redisNodes: [
         { host: "10.0.0.1", port: 7_000 },
         { host: "::1", port: 7_001 },
@@ -176,11 +187,12 @@ describe("parseConfig()", () => {
         hostname: "::1",
         port: 65_535,
         adminTokens: ["t0ken", "0ld=="],
-        adminOpen: false,
+        adminOpen: "off",
         adminRateLimit: 0,
         clientRateLimit: 60,
         trustedProxies: 2,
         corsOrigins: ["https://app.example", "http://[::1]:8080"],
+        corsWriteOrigins: ["https://app.example"],
         shutdownTimeoutMs: 0,
         listTtlMs: 2,
       },
@@ -233,19 +245,39 @@ describe("parseConfig()", () => {
     ) assertEquals(parseConfig({ REDIS_URL: url }).cache.url, url);
   });
 
-  it("opens writes to this machine alone, unless it is told otherwise", () => {
+  it("opens writes to nobody who has no token, wherever it listens, unless it is told to", () => {
     for (
       const [env, open] of [
-        [{}, true],
-        [{ HOST: "0.0.0.0" }, false],
-        [{ HOST: "0.0.0.0", ADMIN_OPEN: "on" }, true],
-        [{ TRUST_PROXY: "1" }, false],
-        [{ TRUST_PROXY: "1", ADMIN_OPEN: "on" }, true],
-        [{ ADMIN_TOKEN: "t0ken" }, false],
+        [{}, "off"],
+        [{ HOST: "0.0.0.0" }, "off"],
+        [{ ADMIN_OPEN: "loopback" }, "loopback"],
+        // As in Compose: a token that is set is asked for.
+        [{ ADMIN_OPEN: "loopback", ADMIN_TOKEN: "t0ken" }, "loopback"],
+        [{ HOST: "0.0.0.0", ADMIN_OPEN: "on" }, "on"],
+        [{ TRUST_PROXY: "1", ADMIN_OPEN: "on" }, "on"],
       ] as const
     ) assertEquals(parseConfig(env).http.adminOpen, open, JSON.stringify(env));
-    const problems = problemsOf({ ADMIN_TOKEN: "t0ken", ADMIN_OPEN: "on" });
-    assertEquals(problems.map((problem) => problem.split(":")[0]), ["ADMIN_OPEN"]);
+    for (
+      const [env, name] of [
+        [{ ADMIN_TOKEN: "t0ken", ADMIN_OPEN: "on" }, "ADMIN_OPEN"],
+        [{ TRUST_PROXY: "1", ADMIN_OPEN: "loopback" }, "ADMIN_OPEN"],
+        [{ CORS_WRITE_ORIGINS: "https://app.example" }, "CORS_WRITE_ORIGINS"],
+        [{ ADMIN_TOKEN: "t0ken", CORS_WRITE_ORIGINS: "*" }, "CORS_WRITE_ORIGINS"],
+      ] as const
+    ) assertEquals(problemsOf(env).map((problem) => problem.split(":")[0]), [name]);
+  });
+
+  it("takes a password apart from the URL, whatever its characters", () => {
+    for (const password of ["p@ss/w:rd?#[]%20&", "100%", "ä b+c"]) {
+      const { url } = parseConfig({
+        DATABASE_URL: "postgres://me@db/x",
+        DATABASE_PASSWORD: password,
+      }).database;
+      assertEquals(decodeURIComponent(new URL(url).password), password);
+      assertEquals(new URL(url).hostname, "db");
+    }
+    const both = { DATABASE_URL: "postgres://me:pw@db/x", DATABASE_PASSWORD: "pw" };
+    assert(problemsOf(both)[0]?.startsWith("DATABASE_PASSWORD: must be absent"));
   });
 
   it("refuses an authority where the connection would not be encrypted", () => {
@@ -348,6 +380,12 @@ describe(".env.example", () => {
   const WITHOUT_DEFAULT = new Set([
     "ADMIN_TOKEN",
     "CORS_ORIGINS",
+    "CORS_WRITE_ORIGINS",
+    "ADMIN_TOKEN_FILE",
+    "DATABASE_URL_FILE",
+    "DATABASE_PASSWORD",
+    "DATABASE_PASSWORD_FILE",
+    "REDIS_URL_FILE",
     "CHANGES_CACHE_NAME",
     "DATABASE_CA_FILE",
     "REDIS_CA_FILE",

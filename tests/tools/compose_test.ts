@@ -144,7 +144,7 @@ describe("docker-compose.yml", () => {
         `/${POSTGRES_DB}`,
       ]);
     }
-    assertEquals(environmentOf(services.seed).DATABASE_URL, config.database.url);
+    assertEquals(parseConfig(environmentOf(services.seed)).database.url, config.database.url);
   });
 
   it("names hosts that are its services", () => {

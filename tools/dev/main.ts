@@ -12,7 +12,8 @@ import { connect } from "@db/driver";
 import { readCa } from "../../server/certificates.ts";
 import { readOptions } from "../command_line.ts";
 import { messageOf } from "../../server/message_of.ts";
-import { type Config, ConfigError, parseConfig } from "../../server/config.ts";
+import { type Config, ConfigError, isLoopback, parseConfig } from "../../server/config.ts";
+import { loadConfig } from "../../server/secrets.ts";
 import { adviceTo } from "../../db/advice.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
 import { migrate } from "../../db/migrate.ts";
@@ -47,6 +48,14 @@ DATABASE_URL, else those it finds, else starts them with Docker Compose, else br
     data: { type: "string", default: DATA_FOLDER },
   },
 } as const;
+
+/** What the chosen URLs already hold. */
+const RESOLVED = {
+  REDIS_URL_FILE: undefined,
+  DATABASE_URL_FILE: undefined,
+  DATABASE_PASSWORD: undefined,
+  DATABASE_PASSWORD_FILE: undefined,
+};
 
 /** PGlite has one session, for which more connections would only queue, and passes no wake-ups on. */
 const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
@@ -84,8 +93,9 @@ class SetUpError extends Error {
 async function dev(args: readonly string[], stopped: AbortSignal): Promise<number> {
   const values = readOptions(COMMAND, args);
   // One process: it is restarted on every change.
-  const env: Environment = { ...await developmentEnvironment(), WORKERS: "1" };
-  const initial = parseConfig(env);
+  const given = await developmentEnvironment();
+  const initial = loadConfig(given);
+  const env: Environment = { ...given, WORKERS: "1", ADMIN_OPEN: openTo(initial) };
   checkPortIsFree(initial);
 
   await using machine = new Machine({
@@ -94,7 +104,10 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   });
   if (values.cluster && !await machine.hasRedisPrograms()) throw new SetUpError(NO_REDIS_PROGRAMS);
   const servers = await chooseServers(machine, {
-    configured: { redis: env.REDIS_URL || undefined, postgres: env.DATABASE_URL || undefined },
+    configured: {
+      redis: isSet(env, "REDIS_URL") ? initial.cache.url : undefined,
+      postgres: isSet(env, "DATABASE_URL") ? initial.database.url : undefined,
+    },
     redisUrls: [parseConfig({}).cache.url],
     postgresUrls: postgresCandidates(),
     embedded: values.embedded,
@@ -102,7 +115,7 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   });
   if (stopped.aborted) return 0;
   const chosen = environmentFor(servers, env);
-  const config = parseConfig(chosen);
+  const config = loadConfig(chosen);
   const inserted = await prepareDatabase(config);
   if (stopped.aborted) return 0;
   await using _note = await noteServers(values.data, chosen);
@@ -117,6 +130,16 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   const untilStopped = Promise.withResolvers<number>();
   stopped.addEventListener("abort", () => untilStopped.resolve(0));
   return await Promise.race([untilStopped.promise, service.status.then(({ code }) => code)]);
+}
+
+/** Whoever develops may write from this machine without a token, unless a proxy lets others in. */
+function openTo({ http }: Config): Config["http"]["adminOpen"] {
+  if (http.adminOpen !== "off") return http.adminOpen;
+  return isLoopback(http.hostname) && http.trustedProxies === 0 ? "loopback" : "off";
+}
+
+function isSet(env: Environment, name: "REDIS_URL" | "DATABASE_URL"): boolean {
+  return Boolean(env[name] || env[`${name}_FILE`]);
 }
 
 function serviceArgs(flags: readonly string[]): string[] {
@@ -152,6 +175,7 @@ function environmentFor(servers: BackingServers, env: Environment): Environment 
     ...env,
     REDIS_URL: servers.redis.url,
     DATABASE_URL: servers.postgres.url,
+    ...RESOLVED,
     ...(embedded ? EMBEDDED_ENV : {}),
   };
 }

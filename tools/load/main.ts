@@ -262,7 +262,8 @@ function startService(env: Environment): ChildProcess {
   const flags = permissionFlags(parseConfig(env));
   return ChildProcess.deno(
     ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), "run", ...flags, "main.ts"],
-    { env: definedOnly(env) },
+    // Its statistics are read, and its cache is cleared.
+    { env: { ...definedOnly(env), ...(env.ADMIN_TOKEN ? {} : { ADMIN_OPEN: "loopback" }) } },
   );
 }
 

@@ -1,0 +1,90 @@
+/**
+ * Secrets in files: read at the start, and again while the service runs, for they are rotated.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+import { type Config, ConfigError, parseConfig, readEnvironment, SECRETS } from "./config.ts";
+import type { DatabaseOptions } from "../db/database.ts";
+import { readCa } from "./certificates.ts";
+import { messageOf } from "./message_of.ts";
+
+/** How long what a file held is taken for what it holds. */
+const REREAD_MS = 1_000;
+
+/**
+ * Makes the configuration, with the secrets whose files are named: `ADMIN_TOKEN_FILE` holds what
+ * `ADMIN_TOKEN` would.
+ *
+ * @throws {ConfigError} Naming every problem at once.
+ */
+export function loadConfig(
+  env: Readonly<Record<string, string | undefined>> = readEnvironment(),
+): Config {
+  const problems: string[] = [];
+  const secrets: Record<string, string> = {};
+  for (const name of SECRETS) {
+    const path = env[`${name}_FILE`]?.trim();
+    if (!path) continue;
+    if (env[name]?.trim()) problems.push(`${name}: must be absent where ${name}_FILE is set`);
+    try {
+      secrets[name] = readSecret(path);
+    } catch (error) {
+      problems.push(`${name}_FILE: must be a file that can be read: ${messageOf(error)}`);
+    }
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return parseConfig({ ...env, ...secrets });
+}
+
+/**
+ * Makes the question for what a file holds now. What cannot be read, as in the midst of a rotation, or not
+ * understood, leaves what was there before, and is told once.
+ */
+export function followSecret<T>(
+  path: string | undefined,
+  initial: T,
+  { read, logger }: { readonly read: (text: string) => T; readonly logger: Pick<Logger, "warn"> },
+): () => T {
+  if (path === undefined) return () => initial;
+  let current = initial;
+  let readAtMs = performance.now();
+  let failed = false;
+  return () => {
+    if (performance.now() - readAtMs < REREAD_MS) return current;
+    readAtMs = performance.now();
+    try {
+      current = read(readSecret(path));
+      failed = false;
+    } catch (error) {
+      const record = { path, reason: messageOf(error) };
+      if (!failed) {
+        logger.warn("Cannot read {path} again: {reason}; the secret before is used", record);
+      }
+      failed = true;
+    }
+    return current;
+  };
+}
+
+/** What connects to Postgres: with the password that its file holds by then. */
+export async function databaseOptions(
+  { database, secretFiles }: Config,
+  logger: Pick<Logger, "warn">,
+): Promise<DatabaseOptions> {
+  const options = { ...database, ...await readCa(database.caFile) };
+  const path = secretFiles.DATABASE_PASSWORD ?? secretFiles.DATABASE_URL;
+  if (path === undefined) return options;
+  const passwordOf = (url: string) => decodeURIComponent(new URL(url).password);
+  const read = (text: string) =>
+    secretFiles.DATABASE_PASSWORD === undefined ? passwordOf(text) : text;
+  const password = followSecret(path, passwordOf(database.url), { read, logger });
+  return { ...options, password };
+}
+
+/** @throws {Error} The file cannot be read, or is empty. */
+function readSecret(path: string): string {
+  const text = Deno.readTextFileSync(path).trim();
+  if (text === "") throw new Error("it is empty");
+  return text;
+}
