@@ -20,14 +20,9 @@ import { accessOf } from "./server/access.ts";
 >>>>>>> 113286e (Decide per request who may write, and read secrets from files)
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError } from "./server/config.ts";
+import { requestErrorLogger } from "./server/event_logging.ts";
 import { listen } from "./server/listener.ts";
-import {
-  configureLogging,
-  endOnDefects,
-  forwardedLogger,
-  logWarming,
-  requestErrorLogger,
-} from "./server/logging.ts";
+import { configureLogging, endOnDefects, forwardedLogger, logWarming } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
 import { IN_MEMORY, openAudit, openCache } from "./server/open_cache.ts";
 import { watchParent, WITH_PARENT } from "./server/parent.ts";
@@ -125,7 +120,7 @@ async function compose(
     corsWriteOrigins: config.http.corsWriteOrigins,
     ...(audit === undefined ? {} : { audit }),
     warm: () => warm(WARM_COUNT),
-    onError: requestErrorLogger(logger),
+    onError: requestErrorLogger(logger, systemRuntime.clock),
   });
   return { fetch: app.fetch, tables, ready, warm };
 }

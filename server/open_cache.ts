@@ -11,7 +11,7 @@ import type { Database } from "../db/database.ts";
 import { InvalidationLog } from "../routes/invalidation_log.ts";
 import { loadRow, type Table } from "../routes/table.ts";
 import type { Config } from "./config.ts";
-import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./logging.ts";
+import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./event_logging.ts";
 import { messageOf } from "./message_of.ts";
 import { doneWithin } from "./within.ts";
 
@@ -54,7 +54,7 @@ export function openCache(
   { config, database, trusted, CacheClass, resources, logger }: OpenCacheOptions,
 ): OpenCache {
   const redisTried = Promise.withResolvers<void>();
-  const logEvent = cacheEventLogger(logger);
+  const logEvent = cacheEventLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
   const cache: Cache = resources.use(
     new CacheClass({

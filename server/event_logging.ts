@@ -1,0 +1,183 @@
+/**
+ * What happens in the cache, the relays and the requests, as records of the log. What an outage makes fail
+ * again and again is said once a minute and counted.
+ *
+ * @module
+ */
+import type { Logger } from "@logtape/logtape";
+import type { CacheEvent, Clock, LookupEvent } from "../cache/mod.ts";
+import type { ErrorListener } from "../routes/app.ts";
+import { messageOf } from "./message_of.ts";
+import { Repeats } from "./repeats.ts";
+
+/** How Deno refuses to connect. */
+const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
+
+type Ticking = Pick<Clock, "monotonicNow">;
+
+/** Makes the subscriber of the cache's events. */
+export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheEvent) => void {
+  const repeats = new Repeats(clock);
+  const logRedis = redisEventLogger(logger);
+  return (event) => {
+    switch (event.type) {
+      case "fill":
+        return logger.debug("fill {key}", pick(event));
+      case "fill-refused":
+        return logger.debug("fill of {key} refused: it was invalidated meanwhile", pick(event));
+      case "invalidate":
+        return logger.debug("delete {keys}", pick(event));
+      case "invalidate-tags":
+        return logger.debug("delete tags {tags}", pick(event));
+      case "clear":
+        return logger.info("clear", pick(event));
+      case "invalidations-lost":
+        return logger.error(
+          "{count} invalidations are lost: Redis has not taken them",
+          pick(event),
+        );
+      case "load-error":
+        return logger.debug("Cannot load {key}: {error}", pick(event));
+      case "refresh-error":
+        return warnOnce(logger, repeats, "Cannot refresh {key}: {reason}", {
+          key: event.key,
+          reason: messageOf(event.error),
+        });
+      case "unreadable":
+        return warnOnce(logger, repeats, "Cannot read the entry of {key}: {reason}", {
+          key: event.key,
+          reason: messageOf(event.reason),
+        });
+      case "coherent":
+        return event.coherent
+          ? logger.info("memory tier in use: {reason}", pick(event))
+          : logger.warn("memory tier bypassed: {reason}", pick(event));
+      default:
+        return logRedis(event);
+    }
+  };
+}
+
+type RedisEvent = Extract<
+  CacheEvent,
+  { readonly type: "breaker" | "connection" | "caught-up" | "catch-up-error" | "redis-error" }
+>;
+
+/**
+ * Says how a server fares. An outage fails every command and every attempt to mend it: the first of each
+ * says why, and the rest, which would bury the log, are for debugging.
+ */
+function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
+  const said = new Set<string>();
+  const isFirst = (what: string): boolean => {
+    const first = !said.has(what);
+    said.add(what);
+    return first;
+  };
+  return (event) => {
+    const { server } = event;
+    switch (event.type) {
+      case "breaker": {
+        // While Redis is away it is tried, and opens again, several times a second.
+        const opened = event.state === "open" && isFirst(`${server} open`);
+        const closed = event.state === "closed" && said.delete(`${server} open`);
+        const level = opened ? "warn" : closed ? "info" : "debug";
+        return logger[level]("circuit breaker of Redis: {state}", pick(event));
+      }
+      case "connection": {
+        said.delete(`${server} ${!event.connected}`);
+        if (!isFirst(`${server} ${event.connected}`)) return;
+        said.delete(`${server} fails`);
+        return event.connected
+          ? logger.info("connected to Redis", pick(event))
+          : logger.warn("Redis cannot be reached: answering without it", pick(event));
+      }
+      case "caught-up":
+        said.delete(`${server} is behind`);
+        return logger.info("caught up with the changes made while Redis was away", pick(event));
+      case "catch-up-error": {
+        const level = isFirst(`${server} is behind`) ? "warn" : "debug";
+        return logger[level]("Cannot catch up, so Redis is not read: {error}", pick(event));
+      }
+      case "redis-error": {
+        const address = unlistedAddress(event.error);
+        // A placeholder would put it in quotes.
+        const text = address === undefined
+          ? `Cannot run ${event.command} on Redis: ${messageOf(event.error)}`
+          : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
+        // What a cluster announces is bounded by the cluster.
+        const level = isFirst(`${address ?? server} fails`) ? "warning" : "debug";
+        return logger.emit({
+          level: level === "warning" && address !== undefined ? "error" : level,
+          message: [text],
+          rawMessage: text,
+          timestamp: Date.now(),
+          properties: address === undefined ? pick(event) : { server, address },
+        });
+      }
+    }
+  };
+}
+
+/** Makes the listener to a relay's failures. While Redis or Postgres is away it tries twice a second. */
+export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknown) => void {
+  const repeats = new Repeats(clock);
+  return (error) =>
+    warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
+}
+
+/** Makes the subscriber of answered reads. It runs on every hit: subscribe it for debugging only. */
+export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
+  return (event) => {
+    const outcome = event.source === "load" ? "miss" : event.stale ? "stale hit" : "hit";
+    logger.debug("{outcome} {key} from {tier} in {durationMs} ms", {
+      outcome,
+      key: event.key,
+      tier: event.source,
+      durationMs: Math.round(event.durationMs * 1_000) / 1_000,
+    });
+  };
+}
+
+/** Makes the listener to requests that failed through no fault of the client's. */
+export function requestErrorLogger(logger: Logger, clock: Ticking): ErrorListener {
+  const repeats = new Repeats(clock);
+  return (error, { method, path, status }) => {
+    const record = { method, path, status, reason: messageOf(error) };
+    const text = "{status} {method} {path}: {reason}";
+    if (status === 503) return warnOnce(logger, repeats, text, record);
+    const unsaid = repeats.note(record.reason);
+    if (unsaid === undefined) logger.debug(text, record);
+    else logger.error(text, { ...record, ...countOf(unsaid), error });
+  };
+}
+
+/** Says why something failed, and how often it went unsaid that others failed for the same reason. */
+function warnOnce(
+  logger: Logger,
+  repeats: Repeats,
+  text: string,
+  record: { readonly [name: string]: unknown; readonly reason: string },
+): void {
+  const unsaid = repeats.note(`${text} ${record.reason}`);
+  if (unsaid === undefined) logger.debug(text, record);
+  else logger.warn(text, { ...record, ...countOf(unsaid) });
+}
+
+function countOf(unsaid: number): { readonly unsaid?: number } {
+  return unsaid === 0 ? {} : { unsaid };
+}
+
+/** The address that Deno does not let this process connect to, if that is what is wrong. */
+function unlistedAddress(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof Deno.errors.NotCapable) return NET_REFUSAL.exec(error.message)?.[1];
+  // What a cluster's client says when no server answers.
+  const { lastNodeError } = error as { lastNodeError?: unknown };
+  return unlistedAddress(lastNodeError ?? error.cause);
+}
+
+function pick(event: CacheEvent): Record<string, unknown> {
+  const { type: _type, ...properties } = event;
+  return "error" in properties ? { ...properties, error: messageOf(properties.error) } : properties;
+}

@@ -1,0 +1,198 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import type { CacheEvent } from "../../cache/mod.ts";
+import {
+  cacheEventLogger,
+  lookupLogger,
+  relayErrorLogger,
+  requestErrorLogger,
+} from "../../server/event_logging.ts";
+import { Repeats } from "../../server/repeats.ts";
+import { recorded } from "../support/recorded.ts";
+
+describe("cacheEventLogger()", () => {
+  it("logs fills and deletes at debug, with key and duration", async () => {
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => 0 });
+      log({ type: "fill", key: "user:1", ttlMs: 5, costMs: 2 });
+      log({ type: "invalidate", keys: ["user:1"], pending: false });
+    });
+    assertEquals(records.map(({ level, properties }) => [level, properties]), [
+      ["debug", { key: "user:1", ttlMs: 5, costMs: 2 }],
+      ["debug", { keys: ["user:1"], pending: false }],
+    ]);
+  });
+
+  it("says once per outage why Redis fails", async () => {
+    const server = "localhost:6379/0";
+    const failure: CacheEvent = {
+      type: "redis-error",
+      server,
+      command: "get",
+      error: new Error("gone"),
+    };
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => 0 });
+      for (let time = 0; time < 3; time++) log(failure);
+      log({ type: "connection", server, connected: true });
+      log(failure);
+    });
+    assertEquals(records.map(({ level }) => level), [
+      "warning",
+      "debug",
+      "debug",
+      "info",
+      "warning",
+    ]);
+    assertMatch(String(records[0]?.message.join("")), /Cannot run get on Redis: gone/);
+  });
+});
+
+/** What Deno throws for an address that is not listed. */
+function refusal(address: string): Error {
+  return new Deno.errors.NotCapable(
+    `Requires net access to "${address}", run again with the --allow-net flag`,
+  );
+}
+
+describe("cacheEventLogger() on an address that the permissions do not list", () => {
+  it("names it once and says what to do, also where a cluster's client tells of it", async () => {
+    const server = "10.0.0.1:7000";
+    const all = Object.assign(new Error("Failed to refresh slots cache."), {
+      lastNodeError: refusal("10.0.0.8:7001"),
+    });
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => 0 });
+      for (let time = 0; time < 3; time++) {
+        for (const error of [refusal("10.0.0.9:7001"), refusal("[::9]:7001"), all]) {
+          log({ type: "redis-error", server, command: "connect", error });
+        }
+        log({ type: "connection", server, connected: time % 2 === 0 });
+      }
+    });
+    assertEquals(
+      records.filter(({ level }) => level === "error").map(({ message }) => message.join("")),
+      ["10.0.0.9:7001", "[::9]:7001", "10.0.0.8:7001"].map((address) =>
+        `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`
+      ),
+    );
+  });
+});
+
+describe("cacheEventLogger() in a long outage", () => {
+  it("says each thing once, until it is over", async () => {
+    const server = "10.0.0.1:7000";
+    const error = new Error("gone");
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => 0 });
+      for (let outage = 0; outage < 2; outage++) {
+        for (let time = 0; time < 3; time++) {
+          log({ type: "connection", server, connected: false });
+          log({ type: "catch-up-error", server, error });
+          log({ type: "redis-error", server, command: "get", error });
+          log({ type: "breaker", server, state: "open" });
+          log({ type: "breaker", server, state: "half-open" });
+        }
+        // Another server of a ring has its own.
+        log({ type: "connection", server: "10.0.0.2:7000", connected: outage === 0 });
+        log({ type: "connection", server, connected: true });
+        log({ type: "caught-up", server, replayed: true });
+        log({ type: "breaker", server, state: "closed" });
+      }
+    });
+    const outage = [
+      ["warning", "Redis cannot be reached: answering without it"],
+      ["warning", 'Cannot catch up, so Redis is not read: "gone"'],
+      ["warning", "Cannot run get on Redis: gone"],
+      ["warning", 'circuit breaker of Redis: "open"'],
+    ];
+    const over = [
+      ["info", "connected to Redis"],
+      ["info", "caught up with the changes made while Redis was away"],
+      ["info", 'circuit breaker of Redis: "closed"'],
+    ];
+    assertEquals(
+      records.filter(({ level }) => level !== "debug").map(({ level, message }) => [
+        level,
+        message.map((part) =>
+          typeof part === "string" && !/^(gone|open|closed)$/.test(part) ? part : `"${part}"`
+        )
+          .join(""),
+      ]),
+      [
+        ...[...outage, ["info", "connected to Redis"], ...over],
+        ...[...outage, ["warning", "Redis cannot be reached: answering without it"], ...over],
+      ],
+    );
+  });
+});
+
+describe("relayErrorLogger()", () => {
+  it("says each reason once a minute, however often it fails", async () => {
+    let atMs = 0;
+    const records = await recorded((logger) => {
+      const log = relayErrorLogger(logger, { monotonicNow: () => atMs });
+      for (; atMs < 90_000; atMs += 500) log(new Error(atMs < 1_000 ? "slow" : "gone"));
+    });
+    const said = records.filter(({ level }) => level === "warning");
+    assertEquals(
+      said.map(({ message }) => message.join("")),
+      ["slow", "gone", "gone"].map((reason) => `Cannot relay changes: ${reason}`),
+    );
+    assertEquals(said.map(({ properties }) => properties.unsaid), [undefined, undefined, 119]);
+    assertEquals(records.length, 180);
+  });
+});
+
+describe("lookupLogger()", () => {
+  it("logs hits, stale hits and misses with key, tier and duration", async () => {
+    const records = await recorded((logger) => {
+      const log = lookupLogger(logger);
+      log({ key: "a", source: "memory", stale: false, durationMs: 0.01234 });
+      log({ key: "b", source: "redis", stale: true, durationMs: 1 });
+      log({ key: "c", source: "load", stale: false, durationMs: 2 });
+    });
+    assertEquals(records.map(({ properties }) => properties), [
+      { outcome: "hit", key: "a", tier: "memory", durationMs: 0.012 },
+      { outcome: "stale hit", key: "b", tier: "redis", durationMs: 1 },
+      { outcome: "miss", key: "c", tier: "load", durationMs: 2 },
+    ]);
+    assert(records.every(({ level }) => level === "debug"));
+  });
+});
+
+describe("requestErrorLogger()", () => {
+  it("says once a minute why requests fail, with how many went unsaid, whatever they ask for", async () => {
+    let atMs = 0;
+    const records = await recorded((logger) => {
+      const log = requestErrorLogger(logger, { monotonicNow: () => atMs });
+      const fail = (status: number, reason: string) =>
+        log(new Error(reason), { method: "GET", path: `/users/${atMs}`, status });
+      for (; atMs <= 60_000; atMs += 100) {
+        fail(503, "connection refused");
+        fail(500, "no such column");
+      }
+    });
+    assertEquals(
+      records.filter(({ level }) => level !== "debug").map(({ level, properties }) => [
+        level,
+        properties.reason,
+        properties.unsaid,
+      ]),
+      [
+        ["warning", "connection refused", undefined],
+        ["error", "no such column", undefined],
+        ["warning", "connection refused", 599],
+        ["error", "no such column", 599],
+      ],
+    );
+  });
+});
+
+describe("Repeats", () => {
+  it("forgets what was said longest ago when there is too much", () => {
+    const repeats = new Repeats({ monotonicNow: () => 0 });
+    for (let at = 0; at < 1_000; at++) assertEquals(repeats.note(`thing ${at}`), 0);
+    assertEquals([repeats.note("thing 999"), repeats.note("thing 0")], [undefined, 0]);
+  });
+});
