@@ -44,6 +44,7 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #catchUp: CatchUp | undefined;
   #coherent = false;
   #breaker: CacheStats["breaker"] = "closed";
+  #reachable = true;
 
   /**
    * @param backend Where the shared tier is; without one memory is all there is.
@@ -91,9 +92,14 @@ export class Engine implements CacheServer, EngineFigures {
     return this.#parts.coherence.trusted();
   }
 
-  /** The circuit breaker in front of its servers. */
+  /** The circuit breaker in front of its servers: open as well while there is no connection to break. */
   get breaker(): CacheStats["breaker"] {
-    return this.#breaker;
+    return this.#reachable ? this.#breaker : "open";
+  }
+
+  /** False from the loss of the connection, or the first that failed, until there is one. */
+  get reachable(): boolean {
+    return this.#reachable;
   }
 
   /** Invalidations that its servers have not taken yet. */
@@ -150,8 +156,13 @@ export class Engine implements CacheServer, EngineFigures {
       commandTimeoutMs: settings.commandTimeoutMs,
       boundsCommands: false,
       clock: runtime.clock,
-      onError: (error) => onError("connect", error),
+      onError: (error) => {
+        // Later it may be one node of a cluster, which goes on without it.
+        if (connections === 0) this.#reachable = false;
+        onError("connect", error);
+      },
       onConnection: (connected) => {
+        this.#reachable = connected;
         emit({ type: "connection", server, connected });
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.followAnew();

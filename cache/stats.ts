@@ -70,7 +70,9 @@ export interface CacheStats {
   readonly coherent: boolean;
   /** Times the memory tier was dropped because the invalidation feed was lost. */
   readonly feedDrops: number;
-  /** The circuit breaker in front of Redis. */
+  /** False while a server of Redis cannot be reached. */
+  readonly reachable: boolean;
+  /** The circuit breaker in front of Redis, which is open while that cannot be reached. */
   readonly breaker: "closed" | "open" | "half-open";
   /** Durations of look-ups in Redis. */
   readonly redisLatency: LatencyStats;
@@ -117,6 +119,7 @@ export interface EngineFigures {
   readonly joined: number;
   readonly pendingInvalidations: number;
   readonly coherent: boolean;
+  readonly reachable: boolean;
   readonly breaker: CacheStats["breaker"];
 }
 
@@ -145,6 +148,7 @@ export function statsOf(
     coalesced: joinedLoads + sum(({ joined }) => joined),
     pendingInvalidations: sum((engine) => engine.pendingInvalidations),
     coherent: engines.every(({ coherent }) => coherent),
+    reachable: engines.every(({ reachable }) => reachable),
     breaker: BREAKER_STATES.find((state) => engines.some(({ breaker }) => breaker === state)) ??
       "closed",
     redisLatency: latencyStats(redis.latency),

@@ -113,6 +113,7 @@ const CacheStatsAnswer: z.ZodType<
   redisErrors: Count,
   coherent: z.boolean().meta({ description: "Whether the memory tier may be trusted now" }),
   feedDrops: Count,
+  reachable: z.boolean().meta({ description: "Whether Redis can be reached now" }),
   breaker: z.enum(["closed", "open", "half-open"]),
   redisLatency: Latency,
   loadLatency: Latency,

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { parser } from "@prometheus-io/lezer-promql";
 import { fileURLToPath } from "node:url";
@@ -7,6 +7,8 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
 import { type Service, startService } from "../../tools/servers/service.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
@@ -69,7 +71,8 @@ describe("the alerts and the dashboard, of a service under way", () => {
         },
       }),
     );
-    series = await scrape(service);
+    // That a target answers is Prometheus's to say.
+    series = [...await scrape(service), { name: "up", labels: [] }];
   });
   afterAll(async () => await stack.disposeAsync());
 
@@ -85,7 +88,10 @@ describe("the alerts and the dashboard, of a service under way", () => {
 
   it("leave no metric without a place in the dashboard", () => {
     const places = new Set(shown.flatMap(({ expr }) => selectorsOf(expr).map(({ name }) => name)));
-    assertEquals(series.map(({ name }) => name).filter((name) => !places.has(name)), []);
+    assertEquals(
+      series.map(({ name }) => name).filter((name) => name !== "up" && !places.has(name)),
+      [],
+    );
   });
 
   it("would be found out if a name, a label or its value were wrong", () => {
@@ -125,6 +131,78 @@ describe("a service without its cache", () => {
     ) assertMatch(text, new RegExp(`^lookaside_${RegExp.escape(sample)}$`, "m"));
   });
 });
+
+describe("the alerts, under the faults that they are for,", () => {
+  const redisAlerts = ["LookasideRedisDown", "LookasideBreakerOpen", "LookasideIncoherent"];
+
+  for (const fault of ["killed", "hung"] as const) {
+    it(`tell of a Redis that is ${fault}, while it is read and after a write, and of its return`, async () => {
+      await using redis = await startRedis();
+      await using database = await createSeededDatabase(100);
+      await using service = await startService({
+        env: { REDIS_URL: redis.serviceUrl, DATABASE_URL: database.url, ADMIN_RATE_LIMIT: "0" },
+      });
+      await scrape(service);
+      assertEquals(await holding(service), []);
+      if (fault === "killed") await redis.kill();
+      else redis.pause();
+      let id = 1;
+      const read = async () => {
+        await (await service.fetch(`/users/${id++ % 100 + 1}`)).body?.cancel();
+      };
+      const expected = fault === "killed" ? redisAlerts : redisAlerts.slice(1);
+      await eventually(async () => {
+        await read();
+        const now = await holding(service);
+        assertEquals(expected.filter((alert) => !now.includes(alert)), []);
+      });
+      // From here on: while reads alone come, the state must not flap.
+      let open = 0;
+      for (let look = 0; look < 20; look++) {
+        await read();
+        if ((await holding(service)).includes("LookasideBreakerOpen")) open++;
+      }
+      assertGreater(open, 17);
+      const write = await service.fetch("/users/1", { method: "DELETE" });
+      await write.body?.cancel();
+      assert((await holding(service)).includes("LookasidePendingInvalidations"));
+      if (fault === "killed") await redis.start();
+      else redis.resume();
+      await eventually(async () => {
+        await read();
+        assertEquals(await holding(service), []);
+      }, { deadlineMs: 20_000 });
+    });
+  }
+
+  it("tell of a Postgres that is away", async () => {
+    const DATABASE_URL = `postgres://postgres@127.0.0.1:${freePort()}/x`;
+    await using service = await startService({
+      env: { REDIS_URL: "memory:", DATABASE_URL, ADMIN_RATE_LIMIT: "0" },
+      readyPath: "/healthz",
+    });
+    await eventually(async () =>
+      assert((await holding(service)).includes("LookasideDatabaseDown"))
+    );
+  });
+});
+
+/** The alerts whose condition compares one series with a number, and holds now. */
+async function holding(service: Service): Promise<string[]> {
+  const text = await (await service.fetch("/metrics")).text();
+  const values = new Map(
+    text.split("\n").filter((line) => !line.startsWith("#")).map((line) => {
+      const at = line.lastIndexOf(" ");
+      return [line.slice(0, at), Number(line.slice(at + 1))] as const;
+    }),
+  );
+  return alerts.flatMap(({ alert, expr }) => {
+    const [, series, operator, bound] = /^(\w+(?:\{[^}]*\})?) (==|>) ([\d.]+)$/.exec(expr) ?? [];
+    const value = values.get(series ?? "");
+    if (value === undefined) return [];
+    return (operator === "==" ? value === Number(bound) : value > Number(bound)) ? [alert] : [];
+  });
+}
 
 describe("alerts.yml", () => {
   it("names each alert once", () => {
