@@ -10,14 +10,9 @@ import { connect } from "@db/driver";
 import { Cache, systemRuntime } from "./cache/mod.ts";
 import { DeclarationError } from "./db/table_shape.ts";
 import { createApp } from "./routes/app.ts";
-<<<<<<< HEAD
 import { resources as declared } from "./routes/resources.ts";
 import { openTables, warmTables } from "./routes/table.ts";
-import { reportAccess } from "./server/access_report.ts";
-=======
-import { warmUsers } from "./routes/users.ts";
 import { accessOf } from "./server/access.ts";
->>>>>>> 113286e (Decide per request who may write, and read secrets from files)
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError } from "./server/config.ts";
 import { requestErrorLogger } from "./server/event_logging.ts";
@@ -38,12 +33,7 @@ import { Worker } from "./server/worker.ts";
 const CLOSE_TIMEOUT_MS = 5_000;
 /** How long the process may take to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
-<<<<<<< HEAD
-const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** How many rows `POST /cache/warm` reads. */
-=======
-/** How many users `POST /cache/warm` reads. */
->>>>>>> 113286e (Decide per request who may write, and read secrets from files)
 const WARM_COUNT = 100;
 
 /** Runs the service until it is told to stop. */
@@ -61,7 +51,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
-  const asked = refusalOf(service.tables).then((error) => {
+  const asked = refusalOf(service.tables, service.relayRefused).then((error) => {
     refusal = error;
     if (error !== undefined) stop();
     // Postgres is away, or the start has ended: nothing to say of tables.
@@ -99,7 +89,7 @@ async function compose(
   const connected = resources.use(connect(await databaseOptions(config, logger)));
   const database = tracing?.traceDatabase(connected) ?? connected;
   const trusted = await readCa(config.cache.caFile);
-  const { cache, changes, invalidations, settled } = openCache({
+  const { cache, changes, invalidations, relayRefused, settled } = openCache({
     ...{ config, database, trusted, resources, logger },
     CacheClass: tracing?.TracedCache ?? Cache,
   });
@@ -122,7 +112,7 @@ async function compose(
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger, systemRuntime.clock),
   });
-  return { fetch: app.fetch, tables, ready, warm };
+  return { fetch: app.fetch, tables, relayRefused, ready, warm };
 }
 
 async function main(): Promise<number> {

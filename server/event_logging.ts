@@ -9,9 +9,7 @@ import type { CacheEvent, Clock, LookupEvent } from "../cache/mod.ts";
 import type { ErrorListener } from "../routes/app.ts";
 import { messageOf } from "./message_of.ts";
 import { Repeats } from "./repeats.ts";
-
-/** How Deno refuses to connect. */
-const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
+import { unlistedAddress } from "./unlisted_address.ts";
 
 type Ticking = Pick<Clock, "monotonicNow">;
 
@@ -166,15 +164,6 @@ function warnOnce(
 
 function countOf(unsaid: number): { readonly unsaid?: number } {
   return unsaid === 0 ? {} : { unsaid };
-}
-
-/** The address that Deno does not let this process connect to, if that is what is wrong. */
-function unlistedAddress(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  if (error instanceof Deno.errors.NotCapable) return NET_REFUSAL.exec(error.message)?.[1];
-  // What a cluster's client says when no server answers.
-  const { lastNodeError } = error as { lastNodeError?: unknown };
-  return unlistedAddress(lastNodeError ?? error.cause);
 }
 
 function pick(event: CacheEvent): Record<string, unknown> {

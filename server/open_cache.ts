@@ -13,6 +13,7 @@ import { loadRow, type Table } from "../routes/table.ts";
 import type { Config } from "./config.ts";
 import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./event_logging.ts";
 import { messageOf } from "./message_of.ts";
+import { startErrorOf } from "./start_error.ts";
 import { doneWithin } from "./within.ts";
 
 /** How long the service waits for a Redis that does not even refuse before it is ready without. */
@@ -45,6 +46,8 @@ export interface OpenCache {
   readonly changes: Changes;
   /** What was invalidated last. */
   readonly invalidations: InvalidationLog;
+  /** Resolves with the first failure of the relay that does not pass by itself, or once it has worked. */
+  readonly relayRefused: Promise<unknown>;
   /** Resolves once what was committed before the start cannot invalidate what is filled from now on. */
   readonly settled: () => Promise<void>;
 }
@@ -55,6 +58,8 @@ export function openCache(
 ): OpenCache {
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger, systemRuntime.clock);
+  const relayRefused = Promise.withResolvers<unknown>();
+  const logRelayError = relayErrorLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
   const cache: Cache = resources.use(
     new CacheClass({
@@ -63,7 +68,10 @@ export function openCache(
       changes: postgresChanges(database, {
         ...config.changes,
         onInvalidated: (names) => invalidations.note("change feed", names),
-        onError: relayErrorLogger(logger, systemRuntime.clock),
+        onError: (error) => {
+          if (startErrorOf(error) !== undefined) relayRefused.resolve(error);
+          logRelayError(error);
+        },
       }),
       // That its connections end is no news while it closes.
       onEvent: (event) => {
@@ -80,7 +88,8 @@ export function openCache(
   const settled = async () => {
     if (config.cache.enabled) await (redisWaited ?? changes.caughtUp());
   };
-  return { cache, changes, invalidations, settled };
+  settled().then(relayRefused.resolve, relayRefused.resolve);
+  return { cache, changes, invalidations, relayRefused: relayRefused.promise, settled };
 }
 
 /** Compares a share of the answers with the database, where that is asked for. */

@@ -10,6 +10,7 @@ import { type Config, ConfigError } from "../server/config.ts";
 import { loadConfig } from "../server/secrets.ts";
 import { configureLogging } from "../server/logging.ts";
 import { ROOT, send } from "./child_process.ts";
+import { misspelt } from "./misspelt.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
 import { watchParent, WITH_PARENT } from "../server/parent.ts";
@@ -103,6 +104,7 @@ function isInUse(hostname: string, port: number): boolean {
 
 async function start(): Promise<number> {
   try {
+    for (const line of misspelt(Deno.env.toObject())) console.error(line);
     const config = loadConfig();
     const announced = await announcedNodes(config, (line) => console.error(line));
     const flags = productionFlags(config, announced);

@@ -3,6 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { DockerfileParser } from "dockerfile-ast";
 import { Deployment } from "kubernetes-models/apps/v1/Deployment";
 import { HorizontalPodAutoscaler } from "kubernetes-models/autoscaling/v2/HorizontalPodAutoscaler";
+import { Job } from "kubernetes-models/batch/v1/Job";
 import { NetworkPolicy } from "kubernetes-models/networking.k8s.io/v1/NetworkPolicy";
 import { PodDisruptionBudget } from "kubernetes-models/policy/v1/PodDisruptionBudget";
 import { Service } from "kubernetes-models/v1/Service";
@@ -22,6 +23,7 @@ interface Kind {
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
+  Job: { validate: (manifest) => new Job(manifest).validate(), path: "batch/v1/Job" },
   Deployment: {
     validate: (manifest) => new Deployment(manifest).validate(),
     path: "apps/v1/Deployment",
@@ -143,6 +145,19 @@ describe("the manifests for Kubernetes", () => {
     const dockerfile = DockerfileParser.parse(await Deno.readTextFile(`${root}Dockerfile`));
     const command = dockerfile.getCMDs().at(-1)?.getArgumentsContent() ?? "";
     for (const flag of productionFlags(config)) assert(command.includes(`"${flag}"`), flag);
+  });
+
+  it("make the schema as the Compose file does, and no users", async () => {
+    const compose = parse(await Deno.readTextFile(`${root}docker-compose.yml`));
+    const job = z.object({
+      spec: z.object({
+        template: z.object({
+          spec: z.object({ containers: z.tuple([z.object({ args: z.array(z.string()) })]) }),
+        }),
+      }),
+    }).parse(manifests.find(({ kind }) => kind === "Job"));
+    const { args } = job.spec.template.spec.containers[0];
+    assertEquals(args, [...compose.services.seed.command, "--count", "0"]);
   });
 
   it("permit the network what the process is permitted, and name resolution", () => {

@@ -21,6 +21,8 @@ const Service = z.object({
   read_only: z.boolean(),
   cap_drop: z.array(z.string()),
   security_opt: z.array(z.string()),
+  mem_limit: z.string().regex(/^\d+m$/),
+  pids_limit: z.number(),
 });
 
 const Compose = z.object({
@@ -145,6 +147,20 @@ describe("docker-compose.yml", () => {
       ]);
     }
     assertEquals(parseConfig(environmentOf(services.seed)).database.url, config.database.url);
+  });
+
+  it("takes images of one release each, as CI does with its actions", async () => {
+    const files = ["docker-compose.yml", "docker-compose.cluster.yml", "Dockerfile"];
+    const texts = await Promise.all(
+      [...files, ".github/workflows/ci.yml"].map((path) => Deno.readTextFile(root + path)),
+    );
+    const images = texts.join("\n").matchAll(/^\s*(?:image:|FROM) ([\w./-]+)(\S*)/gm);
+    for (const [, name, release = ""] of images) {
+      if (name !== "lookaside") assertMatch(release, /^:\d+\.\d+(\.\d+)?(-alpine)?$/, name);
+    }
+    for (const [, action = ""] of (texts.at(-1) ?? "").matchAll(/uses: (\S+)/g)) {
+      assertMatch(action, /@[0-9a-f]{40}$/);
+    }
   });
 
   it("names hosts that are its services", () => {

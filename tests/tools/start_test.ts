@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
+import postgres from "postgres";
 import { parseConfig } from "../../server/config.ts";
 import { WITH_PARENT } from "../../server/parent.ts";
 import { productionFlags } from "../../tools/permissions.ts";
@@ -11,6 +12,7 @@ import { ServerProcess } from "../../tools/servers/server_process.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
 
+const root = fileURLToPath(new URL("../../", import.meta.url));
 const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
 
 describe("deno task start", () => {
@@ -45,6 +47,13 @@ describe("deno task start", () => {
       await assertAllEnd(children);
     });
   }
+
+  it("names a variable that is misspelt, and starts", async () => {
+    const env = { PORT: String(freePort()), REDIS_URL: "memory:", DATABASE_URL: database.url };
+    await using service = startProcess({ ...env, CACHE_TLL_MS: "1" });
+    await service.start();
+    assertMatch(service.log, /CACHE_TLL_MS is not read: .*Did you mean CACHE_TTL_MS\?/);
+  });
 
   for (const victim of ["deno task", "tools/start.ts"] as const) {
     it(`leaves the port free when ${victim} is killed`, async () => {
@@ -108,6 +117,80 @@ describe("deno task start", () => {
       }
     });
   }
+
+  it("ends and says what to do when it may not read the outbox", async () => {
+    const role = `reader_${crypto.randomUUID().slice(0, 8)}`;
+    const sql = postgres(database.url, { max: 1, onnotice: () => {} });
+    try {
+      await sql.unsafe(`CREATE ROLE ${role} LOGIN; GRANT ALL ON users TO ${role}`);
+      const url = new URL(database.url);
+      url.username = role;
+      const text = await endOf({
+        ...{ PORT: String(freePort()), REDIS_URL: requiredEnv("REDIS_URL") },
+        ...{ CACHE_PREFIX: `t${freePort()}`, DATABASE_URL: url.href },
+      });
+      assertMatch(
+        text,
+        /Cannot serve: .*permission denied.*\. Grant that to the user of DATABASE_URL/,
+      );
+    } finally {
+      await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`).catch(() => undefined);
+      await sql.end({ timeout: 5 });
+    }
+  });
+
+  it("ends and names the address that the permissions of an image do not list", async () => {
+    const port = freePort();
+    const flags = productionFlags(parseConfig({ PORT: String(port), REDIS_URL: "memory:" }));
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", ...flags, "main.ts"],
+      cwd: root,
+      env: { PORT: String(port), REDIS_URL: "memory:", DATABASE_URL: "postgres://db.example/x" },
+      signal: AbortSignal.timeout(20_000),
+    }).output();
+    const text = new TextDecoder().decode(stdout);
+    assertEquals(code, 1, text);
+    assertMatch(text, /"FATAL".*permissions of this process do not list db\.example/);
+  });
+
+  it("serves as a role that has the documented rights and no others", async () => {
+    const page = await Deno.readTextFile(
+      new URL("../../docs/operations/access.md", import.meta.url),
+    );
+    const [, grants = ""] = /```sql\n(CREATE ROLE [^`]*)```/.exec(page) ?? [];
+    const role = `app_${crypto.randomUUID().slice(0, 8)}`;
+    const sql = postgres(database.url, { max: 1, onnotice: () => {} });
+    try {
+      await sql.unsafe(grants.replaceAll("lookaside_service", role));
+      const url = new URL(database.url);
+      url.username = role;
+      const env = {
+        ...{ PORT: String(freePort()), REDIS_URL: requiredEnv("REDIS_URL"), ADMIN_OPEN: "on" },
+        ...{ CACHE_PREFIX: `t${freePort()}`, DATABASE_URL: url.href },
+      };
+      await using service = startProcess(env);
+      await service.start();
+      const ask = async (path: string, init?: RequestInit) => {
+        const response = await fetch(`http://127.0.0.1:${env.PORT}${path}`, init);
+        return { status: response.status, text: await response.text() };
+      };
+      const headers = { "content-type": "application/json" };
+      const body = JSON.stringify({ name: "A", email: "a@example.com", bio: "of its own" });
+      assertEquals((await ask("/users", { method: "POST", headers, body })).status, 201);
+      assertEquals((await ask("/users/1", { method: "PUT", headers, body })).status, 200);
+      assertEquals((await ask("/users/2", { method: "DELETE" })).status, 204);
+      await ask("/users/3");
+      await sql`UPDATE users SET bio = 'written by another' WHERE id = 3`;
+      await eventually(async () => {
+        assertMatch((await ask("/users/3")).text, /written by another/);
+      });
+      assert(!/permission denied/.test(service.log), service.log);
+      assertEquals(await service.stop(), 0, service.log);
+    } finally {
+      await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`).catch(() => undefined);
+      await sql.end({ timeout: 5 });
+    }
+  });
 
   it("ends with 1 and names the address where it cannot listen", async () => {
     const env = { HOST: "192.0.2.1", PORT: "1234", DATABASE_URL: database.url };

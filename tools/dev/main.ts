@@ -29,6 +29,7 @@ import {
   type Environment,
 } from "../environment.ts";
 import { Machine } from "./machine.ts";
+import { misspelt } from "../misspelt.ts";
 import { permissionFlags } from "../permissions.ts";
 import { announcedNodes } from "../redis_nodes.ts";
 
@@ -93,6 +94,7 @@ class SetUpError extends Error {
 async function dev(args: readonly string[], stopped: AbortSignal): Promise<number> {
   const values = readOptions(COMMAND, args);
   // One process: it is restarted on every change.
+  for (const line of misspelt(Deno.env.toObject())) console.log(line);
   const given = await developmentEnvironment();
   const initial = loadConfig(given);
   const env: Environment = { ...given, WORKERS: "1", ADMIN_OPEN: openTo(initial) };
