@@ -88,7 +88,7 @@ function open(resources: readonly Resource[]): typeof send {
   const app = createApp({
     ...{ cache, database, clock: systemRuntime.clock, listTtlMs: 60_000 },
     tables: openTables(resources, database),
-    access: { adminTokens: [], open: true },
+    access: { adminTokens: [], open: "on" },
     changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
     warm: () => Promise.resolve(0),
     invalidations: new InvalidationLog(systemRuntime.clock),
