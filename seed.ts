@@ -17,7 +17,7 @@ import { ConfigError, readEnvironment } from "./server/config.ts";
 import { adviceTo } from "./db/advice.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
-import { migrate } from "./db/migrate.ts";
+import { bringUpToDate } from "./db/bring_up_to_date.ts";
 import { type SeedOptions, seedUsers } from "./db/seed_users.ts";
 import { messageOf } from "./server/message_of.ts";
 import { redactUrl } from "./server/redact_url.ts";
@@ -49,7 +49,7 @@ that users 1 to --count exist. Running it again changes nothing.
  * @throws {DatabaseUnavailableError} Postgres cannot answer now.
  */
 export async function seed(database: Database, options: SeedOptions = {}): Promise<number> {
-  await migrate(database);
+  await bringUpToDate(database);
   return await seedUsers(database, options);
 }
 

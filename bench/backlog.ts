@@ -11,7 +11,8 @@
 import { parseArgs } from "node:util";
 import { connect } from "../db/drivers/postgres_js.ts";
 import { ChangeFeed } from "../changes/relay.ts";
-import { migrate } from "../db/migrate.ts";
+import { bringUpToDate } from "../db/bring_up_to_date.ts";
+import { changesDatabase } from "../db/changes_database.ts";
 import { createTestDatabase } from "../tests/support/test_database.ts";
 
 const ROWS = 1_000_000;
@@ -27,16 +28,16 @@ if (Deno.env.get("DATABASE_URL") === undefined) {
 
 await using testDatabase = await createTestDatabase();
 await using database = connect({ url: testDatabase.url, poolMax: 4 });
-await migrate(database);
+await bringUpToDate(database);
 /** By id, so that counting takes no memory that would be taken for the relay's. */
 const seen = new Uint8Array(rowsCount + 1);
 let changesMax = 0;
 let resets = 0;
-await using feed = new ChangeFeed(database, {
+await using feed = new ChangeFeed(changesDatabase(database), {
   cacheName: "backlog",
   listen: false,
   apply: (changes) => {
-    const changed = changes.flatMap((change) => change.ids ?? []);
+    const changed = changes.flatMap((change) => change.keys ?? []);
     for (const id of changed) seen[Number(id)] = 1;
     changesMax = Math.max(changesMax, changed.length);
     return Promise.resolve();
@@ -48,11 +49,11 @@ await using feed = new ChangeFeed(database, {
 });
 await feed.catchUp({ replay: false }); // registers: what follows is open for it
 await database.query(
-  `INSERT INTO lookaside_outbox (table_name, ids)
+  `INSERT INTO lookaside.outbox (label, keys)
    SELECT 'users', ARRAY[i::TEXT] FROM generate_series(1, $1::INT) AS i`,
   [rowsCount],
 );
-await database.query("UPDATE lookaside_caches SET reset_at = reset_at - INTERVAL '1 hour'");
+await database.query("UPDATE lookaside.caches SET reset_at = reset_at - INTERVAL '1 hour'");
 resets = 0;
 
 const relayed = await measured(() => feed.catchUp({ replay: false }));

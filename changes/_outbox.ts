@@ -1,333 +1,381 @@
-import type { Database, Queryable } from "../db/database.ts";
+import type { Change } from "./apply.ts";
+import type { ChangesDatabase } from "./database.ts";
 
-/** Seed of the advisory locks, so that they are no one else's ("look"). */
-const LOCK_SEED = 0x6c6f6f6b;
-/** A relay that is stopped in the middle must not keep its cache's lock for good. */
-const IDLE_MS_MAX = 10_000;
 /** How often a cache that has nothing to do says that it is there. */
 const SEEN_MS = 10_000;
-/** How long a cache may be away at the least before it is forgotten. */
-const EXPIRY_MS_MIN = 3_600_000;
+/** How long a row is left to the writer who said that it will invalidate by itself. */
+export const GRACE_MS = 1_000;
+/** For how long a process counts as one that does, after it last said so. */
+const WRITER_MS = 30_000;
 /** Past these a replay clears the cache instead: quicker, and as right. */
 const REPLAY_ROWS_MAX = 100_000;
-const REPLAY_IDS_MAX = 10_000;
+const REPLAY_NAMES_MAX = 10_000;
 /** Past this many open rows the backlog is reported as this many: counting is bounded too. */
 const BACKLOG_MAX = 10_000;
 
-/** An id that a cache has been told of. */
-export interface AppliedRow {
-  /** The table, as `lookaside_watch` was given it. */
-  readonly table_name: string;
-  /** `null`: the whole table. */
-  readonly id: string | null;
-}
+/** The server, and the timeline that it writes to: another one may lack what was seen on this one. */
+const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
+  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`;
 
-/** A place among the rows, which are taken in this order: that of the index. */
-export interface Place {
+/** A row that the triggers wrote. */
+export interface OutboxRow {
   /** The transaction that wrote the row. */
   readonly xid: string;
   readonly id: string;
+  /** The label of the table. */
+  readonly label: string;
+  /** A JSON array, or `null`: the whole table. */
+  readonly keys: string | null;
+  /** A JSON array, or `null`: none. */
+  readonly values: string | null;
+  /** The mark of the writer. */
+  readonly writer: string | null;
+  /** Whether that writer has invalidated it. */
+  readonly done: boolean;
+  /** Whether that writer is one of this cache, and still has time to. */
+  readonly held: boolean;
 }
 
-/** A row that the triggers wrote. */
-export interface OutboxRow extends Place {
-  readonly table_name: string;
-  readonly ids: readonly string[] | null;
-}
-
-/** A cache as it is registered. */
-export interface Registration {
-  readonly registration: string;
-  readonly reset: boolean;
-}
-
-/** How a cache stands. */
+/** A cache as it stands. */
 export interface Standing {
+  /** The registration. */
+  readonly cache: string;
+  /** The number of the last look. */
+  readonly look: string;
+  /** Snapshot of the last complete look: all that it saw is applied. */
+  readonly seen: string;
+  /** Snapshot of a look that took but a part; `null`: there is none under way. */
+  readonly pass: string | null;
+  /** Snapshot of this look. */
+  readonly now: string;
   /** Whether the cache has not been noted as seen for a while. */
   readonly unseen: boolean;
+  /** Whether there are other caches. */
+  readonly others: boolean;
   /** The feed that relayed rows last; `null`: none has. */
-  readonly relay: string | null;
-}
-
-/** The findings of one look at the outbox. */
-export interface Glance extends Standing {
+  readonly feed: string | null;
   /** How long the first open row has been there, in milliseconds; `null`: none is open. */
   readonly openMs: number | null;
 }
 
-/** The rows that a relay finds in the outbox. */
-export interface Position extends Standing {
-  /** The oldest transaction that ran: every lower one had ended, and its rows could be seen. */
-  readonly horizon: string;
+/** Findings of a look. */
+export interface Look extends Standing {
   /** The first open rows. */
   readonly rows: readonly OutboxRow[];
 }
 
-/**
- * A row is open for cache `c` while `c` has not applied it. Those below the watermark are applied.
- *
- * Above it there are few rows, but Postgres takes them for a third of all that are kept. `OFFSET 0` has
- * it look each one up: otherwise it would read all that was ever applied to find out about one.
- */
-const OPEN = `o.xid >= c.watermark AND NOT EXISTS (
-    SELECT 1 FROM lookaside_applied a WHERE a.outbox_id = o.id AND a.cache = c.name OFFSET 0
-  )`;
+/** Note of a relay. */
+export interface Note {
+  /** Snapshot of all that is applied from now on. */
+  readonly seen: string;
+  /** The pass that is not over, and the last row that it took. */
+  readonly pass?: { readonly snapshot: string; readonly after: OutboxRow } | undefined;
+  /** The feed, if it has applied rows. */
+  readonly feed: string | undefined;
+  /** For how long the feed promises to look by itself; `undefined`: it promises nothing. */
+  readonly promiseMs?: number | undefined;
+  /** Whether the relays of other caches have to be woken: writers do not while there is a promise. */
+  readonly wakes: boolean;
+}
 
-/** The cache `c`, if it is registered and reset. */
-const REGISTERED = `c.name = $1 AND c.reset_at IS NOT NULL
-  AND c.watermark <= pg_snapshot_xmax(pg_current_snapshot())`;
+/** The rows that `seen` has not seen, in the order of their transactions, behind a place among them. */
+function openRows(
+  { seen, behind, within, limit }: {
+    readonly seen: string;
+    readonly behind: string;
+    readonly within: string;
+    readonly limit: string;
+  },
+): string {
+  const rows = (xid: string) =>
+    `SELECT o.* FROM lookaside.outbox o WHERE o.xid ${xid} AND (o.xid, o.id) > (${behind})
+     AND ${within} ORDER BY o.xid, o.id LIMIT ${limit}`;
+  return `SELECT * FROM (
+    (${rows(`>= pg_snapshot_xmax(${seen})`)}) UNION ALL
+    (SELECT o.* FROM pg_snapshot_xip(${seen}) x CROSS JOIN LATERAL (${rows("= x")}) o)
+  ) o ORDER BY o.xid, o.id LIMIT ${limit}`;
+}
 
-const STANDING = `c.seen_at < clock_timestamp() - INTERVAL '${SEEN_MS} ms' AS unseen,
-  c.relay::TEXT AS relay`;
+/** The last look of cache `c`. */
+const LAST_LOOK = `CROSS JOIN LATERAL (
+  SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
+) l`;
 
-/** The statements of one cache's relay. `xid8` passes the drivers as text. */
+const OPEN_ROWS = openRows({
+  seen: "l.seen",
+  behind: "l.pass_xid, l.pass_id",
+  within: "(l.pass IS NULL OR pg_visible_in_snapshot(o.xid, l.pass))",
+  limit: "$2::TEXT::INTEGER",
+});
+
+/** The look before which nothing has to be applied again, of cache `c`. */
+const REPLAY_FROM = `CROSS JOIN LATERAL (
+  (SELECT l.seen, 1 AS choice FROM lookaside.looks l
+   WHERE l.cache = c.id AND l.at <= clock_timestamp() - c.keep ORDER BY l.look DESC LIMIT 1)
+  UNION ALL
+  (SELECT l.seen, 2 FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look LIMIT 1)
+  ORDER BY choice LIMIT 1
+) l`;
+
+/** The statements of one cache's relay. Each is a transaction of its own, and answers texts and numbers. */
 export class Outbox {
-  readonly #database: Database;
+  readonly #query: ChangesDatabase["query"];
   readonly #cache: string;
 
-  constructor(database: Database, cache: string) {
-    this.#database = database;
+  constructor(database: ChangesDatabase, cache: string) {
+    this.#query = (sql, parameters) => database.query(sql, parameters);
     this.#cache = cache;
   }
 
-  /** The clock of Postgres. */
-  async now(): Promise<string> {
-    const rows = await this.#database.query<{ now: string }>(
-      "SELECT clock_timestamp()::TEXT AS now",
-    );
-    return only(rows).now;
-  }
-
   /** Registers the cache unless it is. Answers how it is registered. */
-  async register(): Promise<Registration> {
-    // A watermark of the future is of another server, whose dump this database was restored from.
-    await this.#database.query(
-      `DELETE FROM lookaside_caches
-       WHERE name = $1 AND watermark > pg_snapshot_xmax(pg_current_snapshot())`,
+  async register(keepMs: number): Promise<{ readonly cache: string; readonly reset: boolean }> {
+    // Of another server, whose dump or copy this one was made from, or of a time that is taken back.
+    await this.#query(
+      `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR (
+         SELECT pg_snapshot_xmax(l.seen) FROM lookaside.looks l WHERE l.cache = c.id
+         ORDER BY l.look DESC LIMIT 1
+       ) > pg_snapshot_xmax(pg_current_snapshot()))`,
       [this.#cache],
     );
-    await this.#database.query(
-      `INSERT INTO lookaside_caches (name, watermark)
-       VALUES ($1, pg_snapshot_xmin(pg_current_snapshot())) ON CONFLICT (name) DO NOTHING`,
-      [this.#cache],
+    const keep = "$2::TEXT::FLOAT8 * INTERVAL '1 ms'";
+    await this.#query(
+      `WITH added AS (
+         INSERT INTO lookaside.caches AS c (name, origin, keep) VALUES ($1::TEXT, ${ORIGIN}, ${keep})
+         ON CONFLICT (name) DO NOTHING RETURNING c.id
+       ) INSERT INTO lookaside.looks (cache, look, seen) SELECT id, 0, pg_current_snapshot() FROM added`,
+      [this.#cache, keepMs],
+    );
+    await this.#query(
+      `UPDATE lookaside.caches SET keep = ${keep} WHERE name = $1::TEXT AND keep <> ${keep}`,
+      [this.#cache, keepMs],
     );
     return only(
-      await this.#database.query<Registration>(
-        `SELECT registration::TEXT AS registration, reset_at IS NOT NULL AS reset
-         FROM lookaside_caches WHERE name = $1`,
+      await this.#query<{ cache: string; reset: boolean }>(
+        `SELECT id::TEXT AS cache, reset_at IS NOT NULL AS reset FROM lookaside.caches
+         WHERE name = $1::TEXT`,
         [this.#cache],
       ),
     );
   }
 
   /** Notes that the cache was reset after it was registered so. Answers whether it still is. */
-  async noteReset({ registration }: Registration): Promise<boolean> {
-    const rows = await this.#database.query(
-      `UPDATE lookaside_caches SET reset_at = clock_timestamp(), seen_at = clock_timestamp()
-       WHERE name = $1 AND registration = $2::TEXT::UUID RETURNING 1`,
-      [this.#cache, registration],
+  async noteReset(cache: string): Promise<boolean> {
+    const rows = await this.#query(
+      `UPDATE lookaside.caches SET reset_at = clock_timestamp() WHERE id = $1::TEXT::BIGINT
+       RETURNING 1 AS one`,
+      [cache],
     );
     return rows.length > 0;
   }
 
-  /** Whether the cache was reset within the last `windowMs`. */
-  async resetWithin(windowMs: number): Promise<boolean> {
-    const rows = await this.#database.query(
-      `SELECT 1 FROM lookaside_caches
-       WHERE name = $1 AND reset_at > clock_timestamp() - $2::FLOAT8 * INTERVAL '1 ms'`,
-      [this.#cache, windowMs],
+  /** Whether the database is the one that the cache was registered in. */
+  async isSameServer(): Promise<boolean> {
+    const rows = await this.#query(
+      `SELECT 1 AS one FROM lookaside.caches WHERE name = $1::TEXT AND origin <> ${ORIGIN}`,
+      [this.#cache],
+    );
+    return rows.length === 0;
+  }
+
+  /** Whether the cache was reset within the replay window. */
+  async resetLately(): Promise<boolean> {
+    const rows = await this.#query(
+      `SELECT 1 AS one FROM lookaside.caches
+       WHERE name = $1::TEXT AND reset_at > clock_timestamp() - keep`,
+      [this.#cache],
     );
     return rows.length > 0;
   }
 
   /** Forgets the cache. */
   async unregister(): Promise<void> {
-    await this.#database.query("DELETE FROM lookaside_caches WHERE name = $1", [this.#cache]);
-  }
-
-  /** Takes this cache's lock until the transaction ends. Answers whether it was free. */
-  async lock(transaction: Queryable): Promise<boolean> {
-    const rows = await transaction.query<{ taken: boolean }>(
-      `SELECT pg_try_advisory_xact_lock(hashtextextended($1, ${LOCK_SEED})) AS taken,
-         set_config('idle_in_transaction_session_timeout', '${IDLE_MS_MAX}', true)`,
+    await this.#query(
+      `WITH gone AS (DELETE FROM lookaside.caches WHERE name = $1::TEXT RETURNING id)
+       DELETE FROM lookaside.looks l USING gone WHERE l.cache = gone.id`,
       [this.#cache],
     );
-    return only(rows).taken;
   }
 
-  /** A look at the outbox, without a lock; `undefined`: the cache is not registered and reset. */
-  async glance(): Promise<Glance | undefined> {
-    const [glance] = await this.#database.query<Glance>(
-      `SELECT ${STANDING}, (
-         SELECT (EXTRACT(EPOCH FROM clock_timestamp() - o.created_at) * 1000)::FLOAT8
-         FROM lookaside_outbox o WHERE ${OPEN} ORDER BY o.xid, o.id LIMIT 1
-       ) AS "openMs"
-       FROM lookaside_caches c WHERE ${REGISTERED}`,
-      [this.#cache],
-    );
-    return glance;
-  }
-
-  /**
-   * The position of the cache, and its first open rows behind `after`; `undefined`: it is not registered
-   * and reset.
-   *
-   * One statement, which sees one snapshot. With one for the rows, and then one for the horizon:
-   *
-   * ```text
-   * 1. the relay selects, and finds nothing
-   * 2. a writer commits a row of transaction 700
-   * 3. the relay asks for the oldest running transaction: 701, and passes 700 over for good
-   * ```
-   *
-   * Behind the lock, which is a statement of its own: a snapshot from before it was granted would show
-   * as open what the relay before has applied.
-   */
-  async open(
-    transaction: Queryable,
-    after: Place,
-    rowsMax: number,
-  ): Promise<Position | undefined> {
-    type Found = OutboxRow | Record<keyof OutboxRow, null>;
-    const found = await transaction.query<Omit<Position, "rows"> & Found>(
-      `SELECT pg_snapshot_xmin(pg_current_snapshot())::TEXT AS horizon, ${STANDING},
-         o.xid::TEXT AS xid, o.id::TEXT AS id, o.table_name, o.ids
-       FROM lookaside_caches c LEFT JOIN LATERAL (
-         SELECT o.xid, o.id, o.table_name, o.ids FROM lookaside_outbox o
-         WHERE ${OPEN} AND (o.xid, o.id) > ($2::TEXT::XID8, $3::BIGINT)
-         ORDER BY o.xid, o.id LIMIT $4
-       ) AS o ON TRUE WHERE ${REGISTERED} ORDER BY o.xid, o.id`,
-      [this.#cache, after.xid, after.id, rowsMax],
+  /** Answers where the cache stands, and its first open rows; `undefined`: it is not registered and reset. */
+  async look(rowsMax: number): Promise<Look | undefined> {
+    type Found = Standing & (OutboxRow | Record<keyof OutboxRow, null>);
+    const found = await this.#query<Found>(
+      `SELECT c.id::TEXT AS cache, l.look::TEXT AS look, l.seen::TEXT AS seen, l.pass::TEXT AS pass,
+         pg_current_snapshot()::TEXT AS now, l.at < clock_timestamp() - INTERVAL '${SEEN_MS} ms' AS unseen,
+         (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed,
+         (date_part('epoch', clock_timestamp() - o.created_at) * 1000)::FLOAT8 AS "openMs",
+         o.xid::TEXT AS xid, o.id::TEXT AS id, o.label, array_to_json(o.keys)::TEXT AS keys,
+         array_to_json(o.column_values)::TEXT AS values, o.writer, o.writer IS NOT NULL AND EXISTS (
+           SELECT 1 FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
+         ) AS done, o.writer IS NOT NULL AND o.created_at > clock_timestamp() - INTERVAL '${GRACE_MS} ms'
+         AND EXISTS (
+           SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
+             AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
+         ) AS held
+       FROM lookaside.caches c ${LAST_LOOK} LEFT JOIN LATERAL (${OPEN_ROWS}) o ON TRUE
+       WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL ORDER BY o.xid, o.id`,
+      [this.#cache, rowsMax],
     );
     const [first] = found;
-    if (first === undefined) return undefined;
-    const { horizon, unseen, relay } = first;
-    return { horizon, unseen, relay, rows: found.filter((row) => row.id !== null) };
+    return first && { ...first, rows: found.filter((row) => row.id !== null) };
   }
 
   /**
-   * Notes that the cache was here, that `rows` were applied and by which feed, and, if `watermark` is
-   * given, that the cache has all that is below it.
+   * Notes what is applied. Answers whether it is: another feed may have noted a look since, and then what
+   * this one has seen counts for nothing.
    */
-  async note(
-    transaction: Queryable,
-    rows: readonly OutboxRow[],
-    { feed, watermark }: { readonly feed: string; readonly watermark: string | null },
-  ): Promise<void> {
-    await transaction.query(
-      `WITH applied AS (
-         INSERT INTO lookaside_applied (cache, outbox_id)
-         SELECT $1, unnest($2::BIGINT[]) ON CONFLICT DO NOTHING
+  async note({ cache, look }: Standing, note: Note): Promise<boolean> {
+    // Not durable at once: what a crash takes back is applied again.
+    const rows = await this.#query(
+      `INSERT INTO lookaside.looks (cache, look, seen, pass, pass_xid, pass_id, feed, applied)
+       SELECT c.id, $2::TEXT::BIGINT + 1, $3::TEXT::PG_SNAPSHOT, $4::TEXT::PG_SNAPSHOT,
+         $5::TEXT::XID8, $6::TEXT::BIGINT, coalesce($7::TEXT, l.feed), $7::TEXT IS NOT NULL
+       FROM lookaside.caches c ${LAST_LOOK}
+       WHERE c.id = $1::TEXT::BIGINT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
+       ON CONFLICT DO NOTHING
+       RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
+           setval('lookaside.doorbell', (date_part('epoch', clock_timestamp()) * 1000)::BIGINT + $8::TEXT::BIGINT)
+         END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
+      [
+        cache,
+        look,
+        note.seen,
+        note.pass?.snapshot ?? null,
+        note.pass?.after.xid ?? "0",
+        note.pass?.after.id ?? "0",
+        note.feed ?? null,
+        note.promiseMs === undefined ? null : String(note.promiseMs),
+        note.wakes ? "yes" : "no",
+      ],
+    );
+    return rows.length > 0;
+  }
+
+  /**
+   * Takes back the promise to look by itself: writers ring again. Answers a transaction that began behind all
+   * who may have relied on it: they draw theirs before they look whether to ring.
+   */
+  async takeBackPromise(): Promise<bigint> {
+    const unsynced = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
+    await this.#query(`SELECT setval('lookaside.doorbell', 0)::TEXT AS bell ${unsynced}`);
+    const rows = await this.#query<{ xid: string }>(
+      `SELECT pg_current_xact_id()::TEXT AS xid ${unsynced}`,
+    );
+    return BigInt(only(rows).xid);
+  }
+
+  /** Answers what can be seen now. */
+  async snapshot(): Promise<string> {
+    return only(
+      await this.#query<{ now: string }>("SELECT pg_current_snapshot()::TEXT AS now"),
+    ).now;
+  }
+
+  /**
+   * Whether a row that `snapshot` can see is open, and who relayed last within a while; `undefined`: the
+   * cache is not registered.
+   */
+  async isOpen(
+    snapshot: string,
+  ): Promise<{ readonly open: boolean; readonly feed: string | null } | undefined> {
+    const [found] = await this.#query<{ open: boolean; feed: string | null }>(
+      `SELECT CASE WHEN l.at > clock_timestamp() - INTERVAL '${
+        2 * SEEN_MS
+      } ms' THEN l.feed END AS feed,
+         EXISTS (${
+        openRows({
+          seen: "l.seen",
+          behind: "l.pass_xid, l.pass_id",
+          within: "pg_visible_in_snapshot(o.xid, $2::TEXT::PG_SNAPSHOT)",
+          limit: "1",
+        })
+      }) AS open
+       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
+      [this.#cache, snapshot],
+    );
+    return found;
+  }
+
+  /** Names that the cache was told within the replay window, each name once; `undefined`: too much to list. */
+  async appliedLately(): Promise<Change[] | undefined> {
+    const rows = openRows({
+      seen: "l.seen",
+      behind: "'0'::XID8, 0",
+      within: "TRUE",
+      limit: `${REPLAY_ROWS_MAX + 1}`,
+    });
+    const found = await this.#query<{ label: string; kind: string; name: string | null }>(
+      `WITH rows AS MATERIALIZED (
+         SELECT o.label, o.keys, o.column_values FROM lookaside.caches c ${REPLAY_FROM}
+         CROSS JOIN LATERAL (${rows}) o WHERE c.name = $1::TEXT
        )
-       UPDATE lookaside_caches SET seen_at = clock_timestamp(),
-         relay = COALESCE($3::TEXT::UUID, relay),
-         watermark = GREATEST(watermark, COALESCE($4::TEXT::XID8, watermark))
-       WHERE name = $1`,
-      [this.#cache, rows.map(({ id }) => id), rows.length > 0 ? feed : null, watermark],
+       SELECT 'too many' AS kind, '' AS label, NULL AS name FROM rows HAVING count(*) > ${REPLAY_ROWS_MAX}
+       UNION ALL (
+         SELECT DISTINCT 'table', label, NULL FROM rows WHERE keys IS NULL
+         UNION ALL SELECT DISTINCT 'key', label, unnest(keys) FROM rows
+         UNION ALL SELECT DISTINCT 'value', label, unnest(column_values) FROM rows
+         LIMIT ${REPLAY_NAMES_MAX + 1}
+       )`,
+      [this.#cache],
     );
+    if (found.length > REPLAY_NAMES_MAX || found[0]?.kind === "too many") return undefined;
+    const changes = Map.groupBy(found, ({ label }) => label);
+    return [...changes].map(([table, names]) => {
+      const of = (kind: string) =>
+        names.flatMap((each) => each.kind === kind ? each.name ?? [] : []);
+      const whole = names.some(({ kind }) => kind === "table");
+      return { table, keys: whole ? undefined : of("key"), values: whole ? [] : of("value") };
+    });
   }
 
-  /** Whether a row that was written by `time` is open; `undefined`: the cache is not registered. */
-  async isOpen(time: string): Promise<boolean | undefined> {
-    const [cache] = await this.#database.query<{ open: boolean }>(
-      `SELECT EXISTS (
-         SELECT 1 FROM lookaside_outbox o WHERE ${OPEN} AND o.created_at <= $2::TEXT::TIMESTAMPTZ
-       ) AS open FROM lookaside_caches c WHERE c.name = $1 AND c.reset_at IS NOT NULL`,
-      [this.#cache, time],
-    );
-    return cache?.open;
-  }
-
-  /**
-   * The rows that the cache has applied within the last `windowMs`, each id once, however often it changed.
-   * `undefined`: too much to list.
-   */
-  async appliedWithin(windowMs: number): Promise<AppliedRow[] | undefined> {
-    const recent = `FROM lookaside_applied a
-      WHERE a.cache = $1 AND a.applied_at > clock_timestamp() - $2::FLOAT8 * INTERVAL '1 ms'`;
-    const counted = await this.#database.query<{ count: number }>(
-      `SELECT count(*)::INTEGER AS count FROM (SELECT 1 ${recent} LIMIT $3) AS recent`,
-      [this.#cache, windowMs, REPLAY_ROWS_MAX + 1],
-    );
-    if (only(counted).count > REPLAY_ROWS_MAX) return undefined;
-    const rows = await this.#database.query<AppliedRow>(
-      `SELECT DISTINCT o.table_name, changed.id
-       FROM (SELECT a.outbox_id ${recent}) AS a JOIN lookaside_outbox o ON o.id = a.outbox_id
-       LEFT JOIN LATERAL unnest(o.ids) AS changed (id) ON TRUE
-       LIMIT $3`,
-      [this.#cache, windowMs, REPLAY_IDS_MAX + 1],
-    );
-    return rows.length > REPLAY_IDS_MAX ? undefined : rows;
-  }
-
-  /** How many rows are open, at most 10,000, and the age of the oldest. */
-  async backlog(): Promise<{ readonly count: number; readonly lagMs: number }> {
-    const rows = await this.#database.query<{ count: number; lag_ms: number }>(
-      `SELECT count(*)::INTEGER AS count,
-         COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - min(created_at)) * 1000, 0)::FLOAT8 AS lag_ms
-       FROM (
-         SELECT o.created_at FROM lookaside_caches c JOIN lookaside_outbox o ON ${OPEN}
-         WHERE c.name = $1 ORDER BY o.xid, o.id LIMIT $2
-       ) AS open`,
+  /** How many rows are open, at most 10,000, the age of the oldest, and what the outbox takes. */
+  async backlog(): Promise<
+    { readonly count: number; readonly lagMs: number; readonly bytes: number }
+  > {
+    const rows = await this.#query<{ count: number; lagMs: number; bytes: number }>(
+      `SELECT count(o.id)::INTEGER AS count, (
+           SELECT sum(pg_total_relation_size(i.inhrelid)) FROM pg_inherits i
+           WHERE i.inhparent = 'lookaside.outbox'::REGCLASS
+         )::FLOAT8 AS bytes,
+         coalesce(date_part('epoch', clock_timestamp() - min(o.created_at)) * 1000, 0)::FLOAT8 AS "lagMs"
+       FROM lookaside.caches c ${LAST_LOOK} CROSS JOIN LATERAL (${OPEN_ROWS}) o WHERE c.name = $1::TEXT`,
       [this.#cache, BACKLOG_MAX],
     );
-    const { count, lag_ms: lagMs } = only(rows);
-    return { count, lagMs };
+    return only(rows);
   }
 
-  /** Forgets the other caches that have long been away: nothing is kept for them any more. */
-  async expireCaches(windowMs: number): Promise<void> {
-    await this.#database.query(
-      `DELETE FROM lookaside_caches
-       WHERE name <> $1 AND seen_at < clock_timestamp() - $2::FLOAT8 * INTERVAL '1 ms'`,
-      [this.#cache, Math.max(EXPIRY_MS_MIN, windowMs)],
+  /** Says that a process writes to the cache itself. */
+  async noteWriter(writer: string): Promise<void> {
+    await this.#query(
+      `INSERT INTO lookaside.writers (cache, writer) SELECT id, $2::TEXT FROM lookaside.caches
+       WHERE name = $1::TEXT ON CONFLICT (cache, writer) DO UPDATE SET at = clock_timestamp()`,
+      [this.#cache, writer],
     );
   }
 
-  /**
-   * Removes rows that are older than the window, that every cache has behind its watermark, and that
-   * none has applied within the window. Answers how many, at most `rowsMax`.
-   *
-   * A cache that registers meanwhile misses nothing: the rows were committed before, and it is reset.
-   */
-  async removeRows(windowMs: number, rowsMax: number): Promise<number> {
-    const rows = await this.#database.query<{ count: number }>(
-      `WITH removed AS (
-         DELETE FROM lookaside_outbox WHERE id IN (
-           SELECT o.id FROM lookaside_outbox o
-           WHERE o.xid < COALESCE(
-               (SELECT watermark FROM lookaside_caches ORDER BY watermark LIMIT 1),
-               pg_snapshot_xmax(pg_current_snapshot()))
-             AND o.created_at < clock_timestamp() - $1::FLOAT8 * INTERVAL '1 ms'
-             AND NOT EXISTS (
-               SELECT 1 FROM lookaside_applied a WHERE a.outbox_id = o.id
-                 AND a.applied_at >= clock_timestamp() - $1::FLOAT8 * INTERVAL '1 ms'
-             )
-           ORDER BY o.xid LIMIT $2 FOR UPDATE OF o SKIP LOCKED
-         ) RETURNING id
-       ), forgotten AS (
-         DELETE FROM lookaside_applied WHERE outbox_id IN (SELECT id FROM removed)
-       )
-       SELECT count(*)::INTEGER AS count FROM removed`,
-      [windowMs, rowsMax],
+  /** Says which marks have been invalidated by their writer. */
+  async noteDone(marks: readonly string[]): Promise<void> {
+    await this.#query(
+      `INSERT INTO lookaside.done (cache, mark)
+       SELECT id, json_array_elements_text($2::TEXT::JSON) FROM lookaside.caches
+       WHERE name = $1::TEXT ON CONFLICT DO NOTHING`,
+      [this.#cache, JSON.stringify(marks)],
     );
-    return only(rows).count;
   }
 
-  /**
-   * Removes what was noted of rows that had been removed by then. Rare: a new cache applied a row that
-   * another was just removing. Answers how many, at most `rowsMax`.
-   */
-  async removeOrphans(rowsMax: number): Promise<number> {
-    const rows = await this.#database.query(
-      `DELETE FROM lookaside_applied WHERE (outbox_id, cache) IN (
-         SELECT outbox_id, cache FROM lookaside_applied
-         WHERE outbox_id < COALESCE((SELECT min(id) FROM lookaside_outbox), 9223372036854775807)
-         ORDER BY outbox_id LIMIT $1
-       ) RETURNING 1`,
-      [rowsMax],
+  /** Takes one step of cleaning. Answers whether another one is worth taking at once. */
+  async clean(): Promise<boolean> {
+    const rows = await this.#query<{ more: boolean }>("SELECT lookaside.clean() AS more");
+    return rows[0]?.more ?? false;
+  }
+
+  /** Whether transactions may be prepared here: then no writer rings. */
+  async isSilent(): Promise<boolean> {
+    const rows = await this.#query<{ silent: boolean }>(
+      `SELECT CASE current_setting('lookaside.notify', TRUE) WHEN 'on' THEN FALSE WHEN 'off' THEN TRUE
+         ELSE current_setting('max_prepared_transactions') <> '0' END AS silent`,
     );
-    return rows.length;
+    return only(rows).silent;
   }
 }
 

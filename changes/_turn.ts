@@ -4,7 +4,7 @@ const PATIENCE_MS = 50;
 const PATIENCE_SPREAD_MS = 50;
 /** A row that is open for longer was not left lying by chance. Less than they wait. */
 const LATE_MS = 40;
-/** When to look again while another feed of the same cache is at work. */
+/** When to look again after another feed of the same cache was first. */
 const BUSY_POLL_MS = 20;
 
 /**
@@ -14,38 +14,38 @@ const BUSY_POLL_MS = 20;
  * others look a while later whether it did. If not, whoever comes first takes over, and is the usual
  * relay from then on. While nobody is known to be, everyone is.
  *
- * It decides who goes first, not who may: that is the lock's. Two that both hold themselves for the usual
- * relay, or none, cost statements or the wait, and no row.
+ * It decides who goes first; anybody may. Two that both hold themselves for the usual relay, or none, cost
+ * an invalidation more or the wait, and no row.
  */
 export class Turn {
   /** The name that the others know this feed by. */
   readonly feed: string = crypto.randomUUID();
   readonly #patienceMs = PATIENCE_MS + parseInt(this.feed.slice(0, 6), 16) % PATIENCE_SPREAD_MS;
   #relay: string | null = null;
-  #refusals = 0;
+  #outruns = 0;
 
   /** Whether this feed goes at once. */
   get isOurs(): boolean {
     return this.#relay === null || this.#relay === this.feed;
   }
 
-  /** Whether it went last time, and another one held the lock. */
-  get refused(): boolean {
-    return this.#refusals > 0;
+  /** Whether it went last time, and another one had noted a look before it could. */
+  get outrun(): boolean {
+    return this.#outruns > 0;
   }
 
   /** How long to wait before the next look at what may be another's to relay. */
   get waitMs(): number {
     if (!this.isOurs) return this.#patienceMs;
-    return Math.min(BUSY_POLL_MS * 2 ** (this.#refusals - 1), this.#patienceMs);
+    return Math.min(BUSY_POLL_MS * 2 ** (this.#outruns - 1), this.#patienceMs);
   }
 
   /**
-   * Whether to leave a row to the usual relay that has been open for so long. Not after a refusal: who
-   * held the lock may have looked before the row was committed, and not every feed is woken.
+   * Whether to leave a row to the usual relay that has been open for so long. Not where it was outrun:
+   * the other one may have looked before the row was committed, and not every feed is woken.
    */
   isAnothers(openMs: number): boolean {
-    return !this.isOurs && !this.refused && openMs < LATE_MS;
+    return !this.isOurs && !this.outrun && openMs < LATE_MS;
   }
 
   /** Notes who relayed last. */
@@ -53,8 +53,8 @@ export class Turn {
     this.#relay = relay;
   }
 
-  /** Notes whether the lock was held by another feed. */
-  went(refused: boolean): void {
-    this.#refusals = refused ? this.#refusals + 1 : 0;
+  /** Notes whether another feed was first. */
+  went(outrun: boolean): void {
+    this.#outruns = outrun ? this.#outruns + 1 : 0;
   }
 }

@@ -10,13 +10,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
   ) SELECT relation FROM family
 $$`,
-  // What a change of makes that rows may have changed unseen: the tables, where they are stored, the columns.
-  `CREATE OR REPLACE FUNCTION lookaside.shape(root OID, names TEXT[]) RETURNS TEXT
+  // A digest of the tables and their columns: where it differs, rows may have changed unseen. It is the same
+  // after a TRUNCATE, which was seen, and after an ALTER TABLE … USING that keeps the type, which is not.
+  `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(format('%s %s %s', c.oid, c.relfilenode, (
-    SELECT string_agg(format('%s:%s:%s', attnum, attname, atttypid), ' ' ORDER BY attnum) FROM pg_attribute
-    WHERE attrelid = c.oid AND attname = ANY (names))), ',' ORDER BY c.oid))
-  FROM lookaside.family(root) f (relation) JOIN pg_class c ON c.oid = f.relation
+  SELECT md5(string_agg(format('%s %s %s:%s', a.attrelid, a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attrelid, a.attnum))
+  FROM lookaside.family(root) f (relation) JOIN pg_attribute a ON a.attrelid = f.relation
+  WHERE a.attnum > 0 AND NOT a.attisdropped
 $$`,
   // Why a table cannot be watched; NULL: it can.
   `CREATE OR REPLACE FUNCTION lookaside.refusal(watched REGCLASS) RETURNS TEXT
@@ -214,7 +214,7 @@ BEGIN
     PERFORM lookaside.detach(new_row.label, strays, tries);
     changed := TRUE;
   END IF;
-  new_row.shape := lookaside.shape(watched, key || columns || coalesce(matter, '{}'));
+  new_row.shape := lookaside.shape(watched);
   IF NOT changed AND EXISTS (SELECT 1 FROM lookaside.watched w WHERE w.* IS NOT DISTINCT FROM new_row) THEN RETURN FALSE; END IF;
   DELETE FROM lookaside.watched w WHERE w.label = new_row.label OR (w.table_schema, w.table_name) = (new_row.table_schema, new_row.table_name);
   INSERT INTO lookaside.watched SELECT new_row.*;

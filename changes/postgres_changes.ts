@@ -8,9 +8,9 @@ import type {
   TableUse,
   WatchedTable,
 } from "@lookaside/cache";
-import type { Database } from "../db/database.ts";
 import { applyChanges, type Invalidated, type Invalidates, resetServer } from "./apply.ts";
-import type { ChangesDatabase, Query } from "./database.ts";
+import type { ChangesDatabase } from "./database.ts";
+import type { WatchProblem } from "./install.ts";
 import { ChangeFeed } from "./relay.ts";
 import { labelOf } from "./names.ts";
 import { WatchedTables } from "./watched_tables.ts";
@@ -37,13 +37,15 @@ export interface PostgresChangesOptions {
   readonly onInvalidated?: (
     names: Partial<Invalidated> & { readonly everything?: boolean },
   ) => void;
+  /** Called each minute with what is wrong with a watched table and could not be put right. */
+  readonly onProblem?: (problem: WatchProblem) => void;
   /** Called when Postgres fails, or Redis to take an invalidation. Both are tried again. */
   readonly onError?: (error: unknown) => void;
 }
 
 /** The changes of a Postgres database, for the option `changes` of a cache. */
 export function postgresChanges(
-  database: Database,
+  database: ChangesDatabase,
   options: PostgresChangesOptions = {},
 ): ChangeSource {
   return { attach: (cache) => new PostgresChanges(database, options, cache) };
@@ -70,10 +72,10 @@ class PostgresChanges implements Changes {
   #recheck: { cancel(): void } | undefined;
   #rechecking: Promise<void> = Promise.resolve();
 
-  constructor(database: Database, options: PostgresChangesOptions, cache: ChangedCache) {
+  constructor(database: ChangesDatabase, options: PostgresChangesOptions, cache: ChangedCache) {
     const { cacheName, invalidates, onInvalidated, ...feedOptions } = options;
     this.#cache = cache;
-    this.#tables = new WatchedTables(portOf(database));
+    this.#tables = new WatchedTables(database);
     this.#onError = options.onError ?? (() => undefined);
     const feedOf = (server: CacheServer) =>
       new ChangeFeed(database, {
@@ -82,8 +84,7 @@ class PostgresChanges implements Changes {
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
         apply: async (batch) => {
-          const changes = batch.map(({ table, ids }) => ({ table, keys: ids, values: [] }));
-          const names = await applyChanges(server, changes, invalidates);
+          const names = await applyChanges(server, batch, invalidates);
           onInvalidated?.(names);
         },
         reset: async () => {
@@ -147,16 +148,6 @@ class PostgresChanges implements Changes {
     await this.#rechecking;
     await Promise.all([...this.#feeds.values()].map((feed) => feed.close()));
   }
-}
-
-/** The three functions of the service's database. */
-function portOf(database: Database): ChangesDatabase {
-  const over = (on: Pick<Database, "query">): Query => (sql, parameters) =>
-    on.query(sql, parameters);
-  return {
-    query: over(database),
-    transaction: (run) => database.transaction((transaction) => run(over(transaction))),
-  };
 }
 
 /**

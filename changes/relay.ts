@@ -1,38 +1,53 @@
 /**
  * The change feed: every committed change of a watched table, whoever made it, applied to the cache.
  *
- * Triggers write one outbox row per statement in the writer's own transaction (see
- * `migrations/0002_change_feed.sql`), so a change and its invalidation are committed together or not
- * at all, and survive the death of the process between the commit and the delete.
+ * Triggers write one outbox row per statement in the writer's own transaction (see `schema.ts`), so a change
+ * and its invalidation are committed together or not at all, and survive the death of the process between
+ * the commit and the delete.
  *
  * @module
  */
-import { Outbox, type OutboxRow, type Place } from "./_outbox.ts";
+import type { Change } from "./apply.ts";
+import type { ChangesDatabase } from "./database.ts";
+import { checkWatched, type WatchProblem } from "./install.ts";
+import { Chores } from "./_chores.ts";
+import { Marks } from "./_marks.ts";
+import { GRACE_MS, Outbox, type OutboxRow } from "./_outbox.ts";
+import { Registration } from "./_registration.ts";
+import { parseSnapshot, without } from "./_snapshot.ts";
+import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
 import { Turn } from "./_turn.ts";
-import type { Database, Subscription } from "../db/database.ts";
-import { type Clock, systemClock, type Timer } from "../db/runtime.ts";
 
 const CHANNEL = "lookaside_changes";
-/** Rows that are applied at once: with at most 1,000 ids a row, a bound on what is held in memory. */
+/** Rows that are applied at once: with at most 1,000 keys a row, a bound on what is held in memory. */
 const BATCH_MAX = 100;
+/** Rows from which on a look is followed by another one so soon that writers need not ring. */
+const BUSY_ROWS_MIN = 3;
+/** When to look again while there is much to relay. */
+const BUSY_POLL_MS = 10;
+/** Looks that find little before a feed rests. */
+const QUIET_LOOKS_MAX = 4;
+/** For how long a busy feed promises to look by itself: longer than it takes to. */
+const PROMISE_MS = 40;
+/** When to look again while writers may be left that were promised a look, and when to leave that. */
+const DRAIN_POLL_MS = 20;
+const DRAIN_MS_MAX = 1_000;
 /** When to look again while what is caught up with is another relay's. */
-const BUSY_POLL_MS = 20;
-/** Before every row. */
-const START: Place = { xid: "0", id: "0" };
+const WAIT_POLL_MS = 20;
+/** How long catching up leaves rows to the usual relay. */
+const PATIENCE_MS = 200;
 const POLL_MS = 1_000;
+/** How often to look where no writer rings. */
+const SILENT_POLL_MS = 100;
 const RETRY_MS_MAX = 2_000;
 const LISTEN_RETRY_MS = 30_000;
 const CLEAN_MS = 10_000;
-const CLEAN_BATCH_MAX = 5_000;
+const CLEAN_STEP_MS = 50;
+const CHECK_MS = 60_000;
+/** How long marks wait to be noted together. */
+const MARKS_MS = 100;
+const WRITER_MS = 10_000;
 const REPLAY_WINDOW_MS = 300_000;
-
-/** A committed change of a watched table. */
-export interface Change {
-  /** The table, as `lookaside_watch` was given it. */
-  readonly table: string;
-  /** The ids of the rows that changed; `undefined`: any row may have. */
-  readonly ids: readonly string[] | undefined;
-}
 
 /** Options of a {@linkcode ChangeFeed}. */
 export interface ChangeFeedOptions {
@@ -47,23 +62,27 @@ export interface ChangeFeedOptions {
    * Rejects when it has to be tried again.
    */
   readonly reset: () => Promise<void>;
-  /** Whether to `LISTEN` for wake-ups. Default true. */
+  /** Whether to `LISTEN` for wake-ups, where the database can. Default true. */
   readonly listen?: boolean;
   /** How often the outbox is looked at without a wake-up. Default 1,000. */
   readonly pollMs?: number;
   /** How long applied rows are kept for a replay. Default 300,000. */
   readonly replayWindowMs?: number;
+  /** Name that others know the writers of this process by: the same for all its feeds. Default: chance. */
+  readonly writer?: string;
   /** Called when Postgres or `apply` fails. The feed goes on by itself. */
   readonly onError?: (error: unknown) => void;
+  /** Called each minute with what is wrong with a watched table and could not be put right. */
+  readonly onProblem?: (problem: WatchProblem) => void;
   /** Time. Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** The figures of a {@linkcode ChangeFeed}: work done, and work left. */
+/** Figures of a {@linkcode ChangeFeed}: what it did, and what is left to do. */
 export interface ChangeFeedStats {
   /** Outbox rows that this process has applied. */
   readonly applied: number;
-  /** Changed ids that it has applied again in replays. */
+  /** Changed names that it has applied again in replays. */
   readonly replayed: number;
   /** Rows that are open for this cache, at most 10,000. */
   readonly backlog: number;
@@ -71,54 +90,63 @@ export interface ChangeFeedStats {
   readonly lagMs: number;
 }
 
-/** How many rows a relay applied, or why it could not look. */
-type Relayed = number | "busy" | "unregistered";
+/** How many rows a relay found, or why it could not look. */
+type Relayed = number | "outrun" | "unregistered";
 
-/** The step after a look: another one; one soon, at what is another's; one when something happens. */
-type Next = "again" | "soon" | "idle";
+/** Step after a look: another one; one soon, at what is another's; one when something happens. */
+type Next = "again" | "soon" | "busy" | "idle";
 
 /**
- * Relays outbox rows to one cache: selects those it has not applied, applies them, notes them, in
- * batches.
+ * Relays outbox rows to one cache: looks for those it has not applied, applies them, notes the look.
  *
- * Every row is for every registered cache. Every instance may run a feed; an advisory lock lets one
- * feed of each cache relay at a time, and a row whose relay dies is open again. It is no lock on the
- * rows, for that would hide a row which one cache holds from the others. Which feed goes at once when
- * all are woken, and when the others do, is decided by {@linkcode Turn}.
+ * Every row is for every registered cache. Every instance may run a feed; which goes at once when all are
+ * woken, and when the others do, is decided by {@linkcode Turn}. Nothing is locked: looks are numbered, and
+ * of two that began behind the same one, the second cannot be noted. Then rows were applied twice, which is
+ * no harm, and none is passed over: a look is noted only by the feed that has applied what it found.
  *
  * There is no "id above the last one seen": ids are drawn before the commit, and so are transaction
- * ids, so a lower one may appear after a higher one. What is passed over for good is what lies below
- * the watermark: the oldest transaction that was running when the outbox was last found empty.
+ * ids, so a lower one may appear after a higher one. What is passed over is what the snapshot of the last
+ * complete look has seen, and a transaction that was open then is not among it, however long it stays so.
  */
 export class ChangeFeed implements AsyncDisposable {
-  readonly #database: Database;
+  readonly #database: ChangesDatabase;
   readonly #outbox: Outbox;
   readonly #options: ChangeFeedOptions;
   readonly #clock: Clock;
+  readonly #registration: Registration;
+  readonly #chores: Chores;
   readonly #turn = new Turn();
-  #subscription: Subscription | undefined;
+  readonly #marks: Marks;
+  #subscription: AsyncDisposable | undefined;
   #running: Promise<void> | undefined;
-  #registering: Promise<void> | undefined;
+  #relaying: Promise<unknown> = Promise.resolve();
   #wake: (() => void) | undefined;
   #woken = false;
   #closed = false;
+  #silent = false;
   #applied = 0;
   #replayed = 0;
-  /**
-   * How far a run of full batches has come, and the horizon when it began. Without it each batch of a
-   * backlog would look again at all that the batches before have applied. What commits behind it is
-   * above the horizon, and found by the next pass.
-   */
-  #pass: { readonly after: Place; readonly horizon: string } | undefined;
-  /** The rows that are not due yet. */
-  readonly #later = new Map<"listen" | "clean", Timer>();
+  #caughtUp = 0;
+  /** Whether this feed has promised to look by itself. */
+  #promised = false;
+  /** Looks since one that found much. */
+  #quietLooks = 0;
+  /** The last look, to notice a database that was taken back to an earlier time. */
+  #last = { xmin: 0n, xmax: 0n };
 
   /** Does nothing until {@linkcode ChangeFeed.start}. */
-  constructor(database: Database, options: ChangeFeedOptions) {
+  constructor(database: ChangesDatabase, options: ChangeFeedOptions) {
     this.#database = database;
     this.#outbox = new Outbox(database, options.cacheName);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#marks = new Marks(options.writer ?? crypto.randomUUID());
+    this.#registration = new Registration(this.#outbox, {
+      reset: () => options.reset(),
+      keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
+      isClosed: () => this.#closed,
+    });
+    this.#chores = new Chores(this.#clock, (error) => options.onError?.(error));
   }
 
   /** Begins to relay. Does not wait for Postgres, which may be down. */
@@ -131,11 +159,13 @@ export class ChangeFeed implements AsyncDisposable {
     this.#closed = true;
     this.wake();
     await this.#running;
-    for (const timer of this.#later.values()) timer.cancel();
-    await this.#subscription?.close();
-    if (this.#running === undefined || !this.#options.cacheEnds) return;
+    await this.#chores[Symbol.asyncDispose]();
+    await this.#subscription?.[Symbol.asyncDispose]();
+    if (this.#running === undefined) return;
     try {
-      await this.#outbox.unregister();
+      // Or writers would not ring for the others until it is over.
+      if (this.#promised) await this.#outbox.takeBackPromise();
+      if (this.#options.cacheEnds) await this.#outbox.unregister();
     } catch (error) {
       this.#options.onError?.(error); // it expires
     }
@@ -153,28 +183,51 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
+   * A mark for a write whose invalidation this process sees to itself. The write sets it in its transaction:
+   * `set_config('lookaside.writer', mark, TRUE)`. For a second its rows are left alone then, and for good
+   * once {@linkcode ChangeFeed.applied} was called.
+   */
+  mark(): string {
+    return this.#marks.next();
+  }
+
+  /** Notes that the write with this mark is committed, and invalidated in this cache. */
+  applied(mark: string): void {
+    this.#marks.add(mark);
+    if (!this.#turn.isOurs) {
+      this.#chores.soon("marks", MARKS_MS, () => this.#chores.run(() => this.#noteMarks()));
+    }
+  }
+
+  /**
    * Resolves when the cache is registered and every change that was committed before the call has been
    * applied to it, by whomever. With `replay`, also applies again what was applied within the replay
    * window: a Redis that restarted or failed over may have lost it.
    *
    * @throws {DatabaseUnavailableError} Postgres cannot say.
    */
-  async catchUp(options: { readonly replay: boolean }): Promise<void> {
-    await this.#register();
-    const start = await this.#outbox.now();
-    while (!this.#closed) {
-      const relayed = await this.#relay();
-      if (relayed === BATCH_MAX) continue;
-      if (relayed === "unregistered") await this.#register();
-      else if (await this.#outbox.isOpen(start) === false) break;
-      else await this.#sleep(BUSY_POLL_MS);
+  async catchUp({ replay }: { readonly replay: boolean }): Promise<void> {
+    const isFirst = this.#caughtUp++ === 0;
+    await this.#registration.register();
+    const start = await this.#outbox.snapshot();
+    for (let waitedMs = 0; !this.#closed;) {
+      const found = await this.#outbox.isOpen(start);
+      if (found === undefined) await this.#registration.register();
+      else if (!found.open) break;
+      else if (found.feed === null || found.feed === this.#turn.feed || waitedMs >= PATIENCE_MS) {
+        await this.#relayAll({ holds: false });
+      } else {
+        await sleep(this.#clock, WAIT_POLL_MS);
+        waitedMs += WAIT_POLL_MS;
+      }
     }
     // Behind the open ones, for one of them may be half done:
-    //   1. a relay invalidates, and its transaction has not been committed yet
+    //   1. a relay invalidates, and has not noted that yet
     //   2. Redis restarts, and has lost the invalidation
     //   3. a replay now would pass the row over: it is not noted as applied
-    //   4. the relay commits, and the row is neither open nor replayed
-    if (options.replay) await this.#replay();
+    //   4. the relay notes it, and the row is neither open nor replayed
+    // What was reset over the first connection of this process has nothing to be told again.
+    if (replay && !(isFirst && this.#registration.hasReset)) await this.#replay();
   }
 
   /** Counters, and a look at the backlog. */
@@ -195,12 +248,15 @@ export class ChangeFeed implements AsyncDisposable {
         await this.#listenWhenDue();
         const next = await this.#look();
         failures = 0;
-        if (next === "again") continue;
-        await this.#cleanWhenDue();
-        await this.#rest(next);
+        this.#doChores();
+        if (next === "busy") await sleep(this.#clock, BUSY_POLL_MS);
+        else if (this.#promised) await this.#drain();
+        else if (next !== "again") await this.#rest(next);
       } catch (error) {
         this.#options.onError?.(error);
         await this.#pause(Math.min(++failures * 50, RETRY_MS_MAX));
+        // The server that comes back may be another one.
+        if (!this.#closed) await this.#registration.renew().catch(this.#options.onError);
       }
     }
   }
@@ -209,28 +265,54 @@ export class ChangeFeed implements AsyncDisposable {
   async #look(): Promise<Next> {
     const woken = this.#woken;
     this.#woken = false;
-    // The usual relay was woken by a row: a look without the lock would be one statement more.
-    if (!woken || !this.#turn.isOurs || this.#turn.refused) {
-      const glance = await this.#outbox.glance();
+    // The usual relay was woken by a row.
+    if (!woken && !this.#promised || !this.#turn.isOurs || this.#turn.outrun) {
+      const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
-      const { openMs, unseen, relay } = glance;
-      this.#turn.learn(relay);
+      const { openMs, unseen, feed } = glance;
+      this.#turn.learn(feed);
       if (!unseen && openMs === null) {
         this.#turn.went(false);
         return "idle";
       }
       if (!unseen && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
     }
-    let relayed: Relayed;
-    do relayed = await this.#relay(); while (relayed === BATCH_MAX && !this.#closed);
-    this.#turn.went(relayed === "busy");
+    const relayed = await this.#relayAll({ holds: true });
+    this.#turn.went(relayed === "outrun");
     if (relayed === "unregistered") return await this.#registerAgain();
-    return relayed === "busy" ? "soon" : "idle";
+    if (relayed === "outrun") return "soon";
+    this.#quietLooks = relayed >= BUSY_ROWS_MIN ? 0 : this.#quietLooks + 1;
+    return this.#promised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
   }
 
   async #registerAgain(): Promise<Next> {
-    await this.#register();
+    await this.#registration.register();
     return "again";
+  }
+
+  /**
+   * Looks after the writers that were promised a look, and may commit behind it:
+   *
+   * ```text
+   * 1. relay: promises to look within the next 40 ms
+   * 2. writer: UPDATE; sees the promise and does not ring
+   * 3. relay: finds little, and rests until somebody rings
+   * 4. writer: COMMIT
+   * ```
+   *
+   * So it takes its promise back, after which writers ring, looks until all that had begun before have ended,
+   * and once more. One that stays open for longer is found by the poll.
+   */
+  async #drain(): Promise<void> {
+    const next = await this.#outbox.takeBackPromise();
+    this.#promised = false;
+    for (let leftMs = DRAIN_MS_MAX; leftMs > 0 && !this.#closed; leftMs -= DRAIN_POLL_MS) {
+      const { xmin } = parseSnapshot(await this.#outbox.snapshot());
+      this.#woken = true;
+      if (await this.#look() === "busy") return;
+      if (xmin >= next) return;
+      await this.#pause(DRAIN_POLL_MS);
+    }
   }
 
   /**
@@ -240,7 +322,7 @@ export class ChangeFeed implements AsyncDisposable {
   async #rest(next: "soon" | "idle"): Promise<void> {
     const { pollMs = POLL_MS } = this.#options;
     if (next === "idle") {
-      await this.#pause(pollMs);
+      await this.#pause(this.#silent ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
       if (!this.#woken || this.#turn.isOurs) return;
     }
     await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
@@ -249,115 +331,114 @@ export class ChangeFeed implements AsyncDisposable {
   /** A wake-up makes the feed prompt. Where there is none (PgBouncer, PGlite) polling has to do. */
   async #listenWhenDue(): Promise<void> {
     if (this.#options.listen === false || this.#subscription !== undefined) return;
-    if (!this.#isDue("listen", LISTEN_RETRY_MS)) return;
+    if (this.#database.listen === undefined || !this.#chores.isDue("listen", LISTEN_RETRY_MS)) {
+      return;
+    }
+    this.#silent = await this.#outbox.isSilent();
     try {
-      this.#subscription = await this.#database.listen(CHANNEL, () => this.wake());
+      this.#subscription = await this.#database.listen(CHANNEL, () => this.wake(), (error) => {
+        this.#subscription = undefined;
+        if (error !== undefined) this.#options.onError?.(error);
+        this.wake();
+      });
     } catch (error) {
       this.#options.onError?.(error);
     }
   }
 
-  /**
-   * Registers the cache unless it is, and resets it unless that was done since.
-   *
-   * ```text
-   * 1. writer: UPDATE, not committed; its row carries transaction id 700
-   * 2. cache: registers with the oldest running transaction as its watermark, at most 700; commits
-   * 3. cache: resets
-   * 4. reader: loads the old version, and fills
-   * 5. writer: commits; its row is not below the watermark: the relay finds it, and invalidates 4
-   * ```
-   *
-   * What was committed before 2 has no row for this cache, and needs none: a load that begins after the
-   * reset finds it in Postgres, and a load that began before cannot fill. So the registration must be
-   * committed before the reset, and a crash between them must not pass for a reset: that is noted last.
-   */
-  #register(): Promise<void> {
-    // Once for who relays and who catches up: a second reset would empty a cache that is in use.
-    this.#registering ??= this.#registerAndReset().finally(() => this.#registering = undefined);
-    return this.#registering;
-  }
-
-  async #registerAndReset(): Promise<void> {
-    while (!this.#closed) {
-      const registration = await this.#outbox.register();
-      if (registration.reset) return;
-      await this.#options.reset();
-      // Forgotten and registered anew in the meantime: then the reset was too early.
-      if (await this.#outbox.noteReset(registration)) return;
-    }
-  }
-
-  /** Applies one batch of open rows and notes it. */
-  async #relay(): Promise<Relayed> {
-    let pass = this.#pass;
-    const relayed = await this.#database.transaction(async (transaction): Promise<Relayed> => {
-      if (!await this.#outbox.lock(transaction)) return "busy";
-      const after = pass?.after ?? START;
-      const position = await this.#outbox.open(transaction, after, BATCH_MAX);
-      if (position === undefined) return "unregistered";
-      const { rows, unseen, relay, horizon } = position;
-      this.#turn.learn(relay); // before a failure, after which the other one is to go
-      if (rows.length > 0) await this.#options.apply(merged(rows));
-      pass = { after: rows.at(-1) ?? after, horizon: pass?.horizon ?? horizon };
-      // An update is a transaction and moves the horizon by itself: not each time nothing happens.
-      // But at the end of a pass: a backlog of whole batches would stay above the watermark for a while.
-      if (rows.length > 0 || unseen || after !== START) {
-        const watermark = rows.length < BATCH_MAX ? pass.horizon : null;
-        await this.#outbox.note(transaction, rows, { feed: this.#turn.feed, watermark });
-      }
-      return rows.length;
-    });
-    this.#pass = relayed === BATCH_MAX ? pass : undefined;
-    if (typeof relayed === "number" && relayed > 0) {
-      this.#turn.learn(this.#turn.feed);
-      this.#applied += relayed;
-    }
+  /** Relays batch after batch until there is less than one left. */
+  async #relayAll(how: { readonly holds: boolean }): Promise<Relayed> {
+    let relayed: Relayed;
+    do relayed = await this.#relay(how); while (relayed === BATCH_MAX && !this.#closed);
     return relayed;
   }
 
+  /** Applies one batch of open rows and notes it. One after the other: the loop and who catches up. */
+  #relay(how: { readonly holds: boolean }): Promise<Relayed> {
+    const relayed = this.#relaying.then(() => this.#relayBatch(how));
+    this.#relaying = relayed.catch(() => undefined);
+    return relayed;
+  }
+
+  async #relayBatch({ holds }: { readonly holds: boolean }): Promise<Relayed> {
+    const look = await this.#outbox.look(BATCH_MAX);
+    if (look === undefined) return "unregistered";
+    if (this.#wentBack(look.now)) {
+      await this.#registration.renew(true);
+      return "unregistered";
+    }
+    const { rows, unseen, pass, now, feed, others } = look;
+    this.#turn.learn(feed); // before a failure, after which the other one is to go
+    const isPart = rows.length === BATCH_MAX;
+    const { due, held } = holds && !isPart ? this.#marks.split(rows) : { due: rows, held: NONE };
+    if (due.length > 0) await this.#options.apply(merged(due));
+    if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
+    const isBusy = rows.length >= BUSY_ROWS_MIN && this.#database.listen !== undefined;
+    const noted = await this.#outbox.note(look, {
+      seen: isPart ? look.seen : without(pass ?? now, held),
+      pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
+      feed: rows.length > 0 ? this.#turn.feed : undefined,
+      promiseMs: isBusy ? PROMISE_MS : undefined,
+      wakes: others && rows.length > 0 && this.#promised,
+    });
+    if (!noted) return "outrun";
+    if (isBusy) this.#promised = true;
+    if (rows.length > 0) this.#turn.learn(this.#turn.feed);
+    this.#applied += due.length;
+    return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
+  }
+
+  /** Looks again by itself at rows that were left to their writers. */
+  #left(held: number, rows = 0): number {
+    if (held > 0) this.#chores.soon("held", GRACE_MS / 10, () => this.wake());
+    return rows;
+  }
+
+  /** Whether the database is one of an earlier time: its transactions never go back by themselves. */
+  #wentBack(now: string): boolean {
+    const { xmin, xmax } = parseSnapshot(now);
+    const back = xmax < this.#last.xmax;
+    this.#last = { xmin, xmax };
+    return back;
+  }
+
   /**
-   * Applies what was applied within the replay window again; open rows are the relay's. Each id once, or
+   * Applies what was applied within the replay window again; open rows are the relay's. Each name once, or
    * the whole cache where that is too much or a reset is among it, so that it takes no longer the more
    * was written: nothing is read from Redis meanwhile.
    */
   async #replay(): Promise<void> {
-    const windowMs = this.#options.replayWindowMs ?? REPLAY_WINDOW_MS;
-    const rows = await this.#outbox.resetWithin(windowMs)
+    const changes = await this.#outbox.resetLately()
       ? undefined
-      : await this.#outbox.appliedWithin(windowMs);
-    if (rows === undefined) return await this.#options.reset();
-    if (rows.length === 0) return;
-    const changes = rows.map(({ table_name, id }) => ({
-      table_name,
-      ids: id === null ? null : [id],
-    }));
-    await this.#options.apply(merged(changes));
-    this.#replayed += rows.length;
+      : await this.#outbox.appliedLately();
+    if (changes === undefined) return await this.#options.reset();
+    if (changes.length === 0) return;
+    await this.#options.apply(changes);
+    this.#replayed += changes.reduce((sum, { keys }) => sum + (keys?.length ?? 1), 0);
   }
 
-  async #cleanWhenDue(): Promise<void> {
-    if (!this.#isDue("clean", CLEAN_MS)) return;
-    const windowMs = this.#options.replayWindowMs ?? REPLAY_WINDOW_MS;
-    await this.#outbox.expireCaches(windowMs);
-    const steps = [
-      () => this.#outbox.removeRows(windowMs, CLEAN_BATCH_MAX),
-      () => this.#outbox.removeOrphans(CLEAN_BATCH_MAX),
-    ];
-    for (const remove of steps) {
-      while (!this.#closed && await remove() === CLEAN_BATCH_MAX);
+  async #noteMarks(): Promise<void> {
+    if (this.#chores.isDue("writer", WRITER_MS)) await this.#outbox.noteWriter(this.#marks.writer);
+    const marks = this.#marks.take();
+    if (marks.length === 0) return;
+    try {
+      await this.#outbox.noteDone(marks);
+    } catch (error) {
+      this.#marks.putBack(marks);
+      throw error;
     }
   }
 
-  /** Whether `task` was not done within the last `everyMs`. Then it counts as done now. */
-  #isDue(task: "listen" | "clean", everyMs: number): boolean {
-    if (this.#later.has(task)) return false;
-    this.#later.set(task, this.#clock.after(everyMs, () => this.#later.delete(task)));
-    return true;
-  }
-
-  #sleep(delayMs: number): Promise<void> {
-    return new Promise((resolve) => void this.#clock.after(delayMs, resolve));
+  /** Begins what is due beside the relaying: the usual relay does it for all. */
+  #doChores(): void {
+    this.#chores.whenDue("clean", CLEAN_MS, async () => {
+      if (this.#turn.isOurs) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
+    });
+    this.#chores.whenDue("check", CHECK_MS, async () => {
+      if (!this.#turn.isOurs) return;
+      await this.#registration.renew();
+      for (const problem of await checkWatched(this.#database)) this.#options.onProblem?.(problem);
+    });
   }
 
   /** Resolves after `delayMs`, as soon as the feed is closed or, if it `wakes`, woken. */
@@ -376,14 +457,25 @@ export class ChangeFeed implements AsyncDisposable {
   }
 }
 
-/** One change per table: the same id changed twice is invalidated once. */
-function merged(rows: readonly Pick<OutboxRow, "table_name" | "ids">[]): Change[] {
-  const byTable = new Map<string, Set<string> | undefined>();
-  for (const { table_name: table, ids } of rows) {
-    const known = byTable.get(table);
-    if (ids === null) byTable.set(table, undefined);
-    else if (!byTable.has(table)) byTable.set(table, new Set(ids));
-    else for (const id of ids) known?.add(id);
-  }
-  return [...byTable].map(([table, ids]) => ({ table, ids: ids && [...ids] }));
+const NONE: ReadonlySet<string> = new Set();
+
+function last(rows: readonly OutboxRow[]): OutboxRow {
+  const row = rows.at(-1);
+  if (row === undefined) throw new Error("Cannot relay changes: a batch has no row");
+  return row;
+}
+
+/** One change per table: what changed twice is invalidated once. */
+function merged(rows: readonly OutboxRow[]): Change[] {
+  return [...Map.groupBy(rows, ({ label }) => label)].map(([table, ofTable]) => {
+    const list = (texts: readonly (string | null)[]): string[] => [
+      ...new Set(texts.flatMap((text) => JSON.parse(text ?? "[]") as string[])),
+    ];
+    if (ofTable.some(({ keys }) => keys === null)) return { table, keys: undefined, values: [] };
+    return {
+      table,
+      keys: list(ofTable.map(({ keys }) => keys)),
+      values: list(ofTable.map(({ values }) => values)),
+    };
+  });
 }

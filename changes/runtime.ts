@@ -6,15 +6,12 @@ export interface Timer {
 
 /** Time, as far as relaying needs it. */
 export interface Clock {
-  /** Milliseconds since any moment; never goes back. */
-  now(): number;
   /** Calls `run` once, `delayMs` from now. */
   after(delayMs: number, run: () => void): Timer;
 }
 
 /** The time of this machine. */
 export const systemClock: Clock = {
-  now: () => performance.now(),
   after(delayMs, run) {
     const timer = setTimeout(run, delayMs);
     return { cancel: () => clearTimeout(timer) };

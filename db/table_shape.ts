@@ -179,7 +179,7 @@ function adviceOf(
 ): TableShape["advice"] {
   const watch = {
     fault: `${table} is not watched, so writes by others are not seen`,
-    statement: `SELECT lookaside_watch('${from.replaceAll("'", "''")}')`,
+    statement: `SELECT lookaside.watch('${from.replaceAll("'", "''")}')`,
   };
   const unindexed = filters.filter((name) => !indexes.some(({ columns }) => columns?.[0] === name));
   return [

@@ -7,6 +7,7 @@ import type { Logger } from "@logtape/logtape";
 import { Audit } from "../changes/audit.ts";
 import { postgresChanges } from "../changes/postgres_changes.ts";
 import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
+import { changesDatabase } from "../db/changes_database.ts";
 import type { Database } from "../db/database.ts";
 import { InvalidationLog } from "../routes/invalidation_log.ts";
 import { loadRow, type Table } from "../routes/table.ts";
@@ -65,7 +66,7 @@ export function openCache(
     new CacheClass({
       ...trusted,
       ...config.cache,
-      changes: postgresChanges(database, {
+      changes: postgresChanges(changesDatabase(database), {
         ...config.changes,
         onInvalidated: (names) => invalidations.note("change feed", names),
         onError: (error) => {

@@ -6,6 +6,7 @@
 import { connect } from "@db/driver";
 import { Cache, type Clock, systemRuntime } from "../../cache/mod.ts";
 import { parseConfig } from "../../server/config.ts";
+import { changesDatabase } from "../../db/changes_database.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { resources } from "../../routes/resources.ts";
 import { openTables } from "../../routes/table.ts";
@@ -42,7 +43,7 @@ export function startInProcess(
     new Cache({
       ...config.cache,
       runtime: { ...systemRuntime, clock },
-      changes: postgresChanges(database, config.changes),
+      changes: postgresChanges(changesDatabase(database), config.changes),
     }),
   );
   const tables = openTables(resources, database);

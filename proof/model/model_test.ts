@@ -30,7 +30,7 @@
  * | commits, UNLINK, is acknowledged | a transaction, then `Cache.delete()` |
  * | acknowledged as pending, the UNLINK that is owed | `PendingInvalidations` |
  * | dies before its delete, or never deletes | a crash there, and equally a writer that is psql |
- * | claims, notes as applied, fails | `ChangeFeed.#relay()` |
+ * | claims, notes as applied, fails; in its own steps in `relaying.ts` | `ChangeFeed.#relay()` |
  * | the feed's message, lost, noticed, back | `cache/redis/feed.ts`, `Coherence` |
  * | the last state that reaches the disk, restarts | a restart or a failover: all later is lost |
  * | connected again, no row from before is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
@@ -60,6 +60,7 @@ import { describe, it } from "@std/testing/bdd";
 import { CASES } from "./configurations.ts";
 import { lookaside } from "./lookaside.ts";
 import { memoryOnly } from "./memory_only.ts";
+import { relaying, type RelayingMechanism, type RelayingOptions } from "./relaying.ts";
 import { type Model, type Outcome, search } from "./search.ts";
 
 const STATES_MAX = 4_000_000;
@@ -89,6 +90,36 @@ for (const { how, needs } of CASES) {
     for (const without of needs) {
       it(`breaks one without: ${without}`, () => {
         breaks(`without: ${without}`, lookaside({ ...how, without }));
+      });
+    }
+  });
+}
+
+const RELAYING: readonly (readonly [RelayingOptions, string, readonly RelayingMechanism[]])[] = [
+  [{ relays: 1, marks: false }, "a relay that is rung", [
+    "the promise is taken back",
+    "looks until the writers have ended",
+    "a look behind that",
+    "a transaction drawn behind the bell",
+    "a transaction drawn before the bell",
+  ]],
+  [{ relays: 2, marks: false }, "two relays of a cache, which may die", [
+    "the snapshot of the look",
+    "transactions in any order",
+    "noted after it is applied",
+  ]],
+  [{ relays: 1, marks: true }, "a writer that invalidates by itself, and may die", [
+    "held rows stay open",
+    "done after the commit",
+  ]],
+];
+
+for (const [how, name, needs] of RELAYING) {
+  describe(`relaying, ${name}`, () => {
+    it("passes nothing over, and rests only when it has all", () => holds(name, relaying(how)));
+    for (const without of needs) {
+      it(`does not without: ${without}`, () => {
+        breaks(`without: ${without}`, relaying({ ...how, without }));
       });
     }
   });

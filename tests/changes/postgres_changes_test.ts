@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
+import { changesDatabase } from "../../db/changes_database.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
@@ -10,7 +11,7 @@ describe("postgresChanges()", () => {
     await using seeded = await createSeededDatabase(3);
     await using database = connect({ url: seeded.url, poolMax: 3 });
     // Nobody is told what was invalidated.
-    const changes = postgresChanges(database);
+    const changes = postgresChanges(changesDatabase(database));
     await using cache = new Cache({ changes });
     await cache.changes.caughtUp();
     const load = async () =>

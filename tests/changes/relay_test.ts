@@ -1,21 +1,26 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
-import { type Change, ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
-import type { Database, SqlValue } from "../../db/database.ts";
-import { migrate, readMigrations } from "../../db/migrate.ts";
+import type { Change } from "../../changes/apply.ts";
+import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
+import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
+import type { Database } from "../../db/database.ts";
+import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
+import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
 
-/** What the statement that selects rows to relay has, and no other of its transaction. */
-const ROWS_OF_THE_OUTBOX = "FROM lookaside_outbox";
+/** The parts of the statement that looks for rows to relay which no other has. */
+const LOOK = 'AS "openMs"';
+const LAST_LOOK = `CROSS JOIN LATERAL (
+  SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
+) l`;
 
-let testDatabase: TestDatabase;
+let fixture: ChangesFixture;
 let database: Database;
 const feeds: ChangeFeed[] = [];
 
 /** A feed that notes what it applies. */
-function makeFeed(options: Partial<ChangeFeedOptions> = {}, on = database): {
+function makeFeed(options: Partial<ChangeFeedOptions> = {}, on = fixture.service): {
   readonly feed: ChangeFeed;
   readonly applied: Change[];
 } {
@@ -35,35 +40,33 @@ function makeFeed(options: Partial<ChangeFeedOptions> = {}, on = database): {
   return { feed, applied };
 }
 
-interface Row {
-  readonly table_name: string;
-  readonly ids: string[] | null;
-}
-
-async function allRows(): Promise<Row[]> {
-  return await database.query("SELECT table_name, ids FROM lookaside_outbox ORDER BY id");
-}
-
-/** Rows that `cache` has not applied. */
-async function openRows(cache = "test"): Promise<Row[]> {
-  return await database.query(
-    `SELECT table_name, ids FROM lookaside_outbox WHERE NOT EXISTS (
-       SELECT 1 FROM lookaside_applied WHERE cache = $1 AND outbox_id = id
-     ) ORDER BY id`,
+/** Keys of the rows that `cache` has not applied, in order. */
+async function openKeys(cache = "test"): Promise<string[]> {
+  const rows = await database.query<{ key: string }>(
+    `SELECT o.keys[1] AS key FROM lookaside.caches c ${LAST_LOOK} JOIN lookaside.outbox o
+       ON NOT pg_visible_in_snapshot(o.xid, l.seen) AND (l.pass IS NULL
+         OR NOT pg_visible_in_snapshot(o.xid, l.pass) OR (o.xid, o.id) > (l.pass_xid, l.pass_id))
+     WHERE c.name = $1 ORDER BY o.created_at, o.id`,
     [cache],
   );
+  return rows.map(({ key }) => key);
+}
+
+/** Makes the last look of each cache, and all that was before, as old as that. */
+async function age(interval: string): Promise<void> {
+  await database.query("UPDATE lookaside.looks SET at = at - $1::INTERVAL", [interval]);
 }
 
 async function cacheNames(): Promise<string[]> {
   const rows = await database.query<{ name: string }>(
-    "SELECT name FROM lookaside_caches ORDER BY name",
+    "SELECT name FROM lookaside.caches ORDER BY name",
   );
   return rows.map(({ name }) => name);
 }
 
 /** Makes every reset older than any replay window. */
 async function ageResets(): Promise<void> {
-  await database.query("UPDATE lookaside_caches SET reset_at = reset_at - INTERVAL '1 hour'");
+  await database.query("UPDATE lookaside.caches SET reset_at = reset_at - INTERVAL '1 hour'");
 }
 
 /** Registers a cache that nothing is to be missed by. */
@@ -71,27 +74,17 @@ async function register(...names: string[]): Promise<void> {
   for (const cacheName of names) await makeFeed({ cacheName }).feed.catchUp({ replay: false });
 }
 
-/** The database, with `then` after each statement of a transaction. */
+/** The database, with `then` after each statement. */
 function afterEachStatement(
-  then: (text: string, values?: readonly SqlValue[]) => Promise<void>,
-): Database {
+  then: (text: string, values?: readonly SqlParameter[]) => Promise<void>,
+): ChangesDatabase {
   return {
-    query: (text, values) => database.query(text, values),
-    transaction: (run) =>
-      database.transaction((transaction) =>
-        run({
-          query: async <Row>(text: string, values?: readonly SqlValue[]): Promise<Row[]> => {
-            const rows = await transaction.query<Row>(text, values);
-            await then(text, values);
-            return rows;
-          },
-        })
-      ),
-    copyFrom: (table, columns, rows) => database.copyFrom(table, columns, rows),
-    listen: (channel, onNotify) => database.listen(channel, onNotify),
-    pool: () => database.pool(),
-    close: () => database.close(),
-    [Symbol.asyncDispose]: () => database.close(),
+    query: async <Row>(text: string, values?: readonly SqlParameter[]): Promise<Row[]> => {
+      const rows = await fixture.service.query<Row>(text, values);
+      await then(text, values);
+      return rows;
+    },
+    transaction: (run) => fixture.service.transaction(run),
   };
 }
 
@@ -105,7 +98,7 @@ interface PlanNode {
 }
 
 /** How many rows Postgres goes through for a statement, in all steps of its plan. */
-async function rowsGoneThrough(text: string, values: readonly SqlValue[]): Promise<number> {
+async function rowsGoneThrough(text: string, values: readonly SqlParameter[]): Promise<number> {
   type Explained = Record<"QUERY PLAN", readonly [{ readonly Plan: PlanNode }]>;
   const [explained] = await database.query<Explained>(
     `EXPLAIN (ANALYZE, FORMAT JSON) ${text}`,
@@ -122,8 +115,8 @@ async function update(...ids: number[]): Promise<void> {
   for (const id of ids) await database.query("UPDATE users SET name = 'y' WHERE id = $1", [id]);
 }
 
-function idsOf(changes: readonly Change[]): string[] {
-  return changes.flatMap(({ ids }) => ids ?? []).toSorted((a, b) => Number(a) - Number(b));
+function keysOf(changes: readonly Change[]): string[] {
+  return changes.flatMap(({ keys }) => keys ?? []).toSorted((a, b) => Number(a) - Number(b));
 }
 
 /** A write that is committed when it is told to. */
@@ -146,103 +139,36 @@ async function openWrite(id: number): Promise<{ commit(): Promise<void> }> {
 
 describe("the change feed", () => {
   beforeAll(async () => {
-    testDatabase = await createTestDatabase();
-    database = connect({ url: testDatabase.url, statementTimeoutMs: 30_000 });
-    await migrate(database);
+    fixture = await createChangesDatabase();
+    database = connect({ url: fixture.urls.owner, statementTimeoutMs: 30_000 });
+    await bringUpToDate(database);
   });
   afterAll(async () => {
     await database.close();
-    await testDatabase[Symbol.asyncDispose]();
+    await fixture[Symbol.asyncDispose]();
   });
   beforeEach(async () => {
     await database.query("TRUNCATE users RESTART IDENTITY");
     await database.query("INSERT INTO users (name) SELECT 'x' FROM generate_series(1, 10)");
-    await database.query("TRUNCATE lookaside_outbox, lookaside_applied, lookaside_caches");
+    await database.query(
+      "TRUNCATE lookaside.outbox, lookaside.looks, lookaside.caches, lookaside.done",
+    );
   });
   afterEach(async () => {
     await Promise.all(feeds.splice(0).map((feed) => feed.close()));
   });
 
-  describe("triggers", () => {
-    const cases: readonly (readonly [string, readonly (readonly string[] | null)[]])[] = [
-      ["INSERT INTO users (name) VALUES ('a'), ('b')", [["11", "12"]]],
-      ["UPDATE users SET name = 'y' WHERE id IN (3, 4)", [["3", "4"]]],
-      ["UPDATE users SET id = 99 WHERE id = 5", [["5", "99"]]],
-      ["DELETE FROM users WHERE id = 6", [["6"]]],
-      ["TRUNCATE users", [null]],
-      ["UPDATE users SET name = 'y' WHERE id = 4711", []],
-      ["DELETE FROM users WHERE id = 4711", []],
-      ["INSERT INTO users (id, name) VALUES (1, 'z') ON CONFLICT DO NOTHING", []],
-      // Both triggers of the statement fire; the one without rows leaves nothing.
-      ["INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'z'", [["1"]]],
-      ["INSERT INTO users (name) SELECT 'x' FROM generate_series(1, 1001)", [null]],
-    ];
-    for (const [statement, expected] of cases) {
-      it(`record ${JSON.stringify(expected)} for ${statement}`, async () => {
-        await database.query(statement);
-        const rows = await allRows();
-        assertEquals(rows.map(({ ids }) => ids === null ? null : ids.toSorted()), expected);
-        assert(rows.every(({ table_name }) => table_name === "users"));
-      });
-    }
-
-    it("list 1,000 ids and no more", async () => {
-      await database.query("INSERT INTO users (name) SELECT 'x' FROM generate_series(1, 1000)");
-      assertEquals((await allRows())[0]?.ids?.length, 1_000);
-      await database.query("UPDATE users SET name = 'y' WHERE id > 10");
-      assertEquals((await allRows())[1]?.ids?.length, 1_000);
-      await database.query("UPDATE users SET name = 'z' WHERE id > 9");
-      assertEquals((await allRows())[2]?.ids, null);
-    });
-
-    it("leave nothing of a transaction that is rolled back", async () => {
-      const failure = new Error("no");
-      await assertRejects(
-        () =>
-          database.transaction(async (transaction) => {
-            await transaction.query("UPDATE users SET name = 'y'");
-            throw failure;
-          }),
-        Error,
-        "no",
-      );
-      assertEquals(await allRows(), []);
-    });
-
-    it("are attached to another table by one line, and detached by one", async () => {
-      await database.query("CREATE TABLE orders (number TEXT PRIMARY KEY, total INTEGER)");
-      await database.query("SELECT lookaside_watch('orders', 'number')");
-      await database.query("INSERT INTO orders VALUES ('A-1', 3)");
-      assertEquals(await allRows(), [{ table_name: "orders", ids: ["A-1"] }]);
-      await database.query("SELECT lookaside_watch('orders', 'number')"); // again is no harm
-      await database.query("SELECT lookaside_unwatch('orders')");
-      await database.query("DELETE FROM orders");
-      assertEquals((await allRows()).length, 1);
-      await assertRejects(() => database.query("SELECT lookaside_watch('orders', 'nope')"), Error);
-      await database.query("DROP TABLE orders");
-    });
-
-    it("work for a writer who may not touch the outbox", async () => {
-      await database.transaction(async (transaction) => {
-        await transaction.query("CREATE ROLE writer_of_users");
-        await transaction.query("GRANT UPDATE, SELECT ON users TO writer_of_users");
-        await transaction.query("SET LOCAL ROLE writer_of_users");
-        await transaction.query("UPDATE users SET name = 'y' WHERE id = 1");
-        await transaction.query("RESET ROLE");
-        await transaction.query("DROP OWNED BY writer_of_users");
-        await transaction.query("DROP ROLE writer_of_users");
-      });
-      assertEquals((await allRows())[0]?.ids, ["1"]);
-    });
-  });
-
-  it("applies each row once, however many relays a cache has", async () => {
+  it("applies each row, however many relays a cache has", async () => {
     await register("test");
     const relays = [makeFeed(), makeFeed(), makeFeed()];
+    await update(1);
+    await relays[0]?.feed.catchUp({ replay: false }); // from then on it is the usual one
+    for (const { applied } of relays) applied.length = 0;
     for (const { feed } of relays) feed.start();
     await update(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
-    await eventually(async () => assertEquals(await openRows(), []));
-    assertEquals(idsOf(relays.flatMap(({ applied }) => applied)), [..."123456789", "10"]);
+    await eventually(async () => assertEquals(await openKeys(), []));
+    const keys = new Set(keysOf(relays.flatMap(({ applied }) => applied)));
+    assertEquals([...keys], [..."123456789", "10"]);
   });
 
   it("applies each row to every cache, whichever relay comes first", async () => {
@@ -256,7 +182,7 @@ describe("the change feed", () => {
     one.feed.start();
     other.feed.start();
     for (const { feed, applied } of [one, other]) {
-      await eventually(() => assertEquals(idsOf(applied), ["1", "2"]));
+      await eventually(() => assertEquals(keysOf(applied), ["1", "2"]));
       // It is noted behind that.
       await eventually(async () => assertEquals((await feed.stats()).backlog, 0));
     }
@@ -278,7 +204,7 @@ describe("the change feed", () => {
     await held.promise;
     const { feed, applied } = makeFeed();
     await feed.catchUp({ replay: false });
-    assertEquals(idsOf(applied), ["1"]);
+    assertEquals(keysOf(applied), ["1"]);
     gate.resolve();
   });
 
@@ -292,7 +218,7 @@ describe("the change feed", () => {
     });
     await update(1);
     feed.start();
-    await eventually(async () => assertEquals(await openRows(), []));
+    await eventually(async () => assertEquals(await openKeys(), []));
     assertEquals(failures, 3);
     assertEquals(errors.length, 2);
   });
@@ -304,13 +230,13 @@ describe("the change feed", () => {
     const slow = await openWrite(2);
     await update(3);
     feed.start();
-    await eventually(() => assertEquals(idsOf(applied), ["1", "3"]));
+    await eventually(() => assertEquals(keysOf(applied), ["1", "3"]));
     await update(4);
-    await eventually(() => assertEquals(idsOf(applied), ["1", "3", "4"]));
+    await eventually(() => assertEquals(keysOf(applied), ["1", "3", "4"]));
     await slow.commit();
-    await eventually(() => assertEquals(idsOf(applied), ["1", "2", "3", "4"]));
+    await eventually(() => assertEquals(keysOf(applied), ["1", "2", "3", "4"]));
     await feed.catchUp({ replay: false });
-    assertEquals(idsOf(applied), ["1", "2", "3", "4"]); // each once
+    assertEquals(keysOf(applied), ["1", "2", "3", "4"]); // each once
   });
 
   it("loses no row that is committed right after it has looked at the rows", async () => {
@@ -320,12 +246,12 @@ describe("the change feed", () => {
     const { feed, applied } = makeFeed(
       {},
       afterEachStatement(async (text) => {
-        if (text.includes(ROWS_OF_THE_OUTBOX) && looks++ === 0) await update(2);
+        if (text.includes(LOOK) && looks++ === 0) await update(2);
       }),
     );
     await feed.catchUp({ replay: false });
     await feed.catchUp({ replay: false });
-    assertEquals(idsOf(applied), ["1", "2"]);
+    assertEquals(keysOf(applied), ["1", "2"]);
     assert(looks > 1);
   });
 
@@ -333,21 +259,19 @@ describe("the change feed", () => {
     const { feed } = makeFeed();
     await feed.catchUp({ replay: false });
     await database.query(
-      `INSERT INTO lookaside_outbox (table_name, ids)
+      `INSERT INTO lookaside.outbox (label, keys)
        SELECT 'users', ARRAY[i::TEXT] FROM generate_series(1, 200) AS i`,
     );
     await feed.catchUp({ replay: false });
-    const lookedAtAgain = await database.query(
-      `SELECT 1 FROM lookaside_outbox o JOIN lookaside_caches c ON o.xid >= c.watermark
-       WHERE c.name = 'test'`,
-    );
-    assertEquals(lookedAtAgain.length, 0);
+    assertEquals(await openKeys(), []);
   });
 
-  it("goes through no more rows for the many that are kept for a replay", async () => {
+  it("goes through no more rows for the many that are kept, nor while an old transaction is open", async () => {
     await register("test");
+    const old = fixture.connect(fixture.urls.owner, { max: 1 });
+    await old.unsafe("BEGIN; SELECT pg_current_xact_id()");
     await database.query(
-      `INSERT INTO lookaside_outbox (table_name, ids)
+      `INSERT INTO lookaside.outbox (label, keys)
        SELECT 'users', ARRAY[i::TEXT] FROM generate_series(1, 5000) AS i`,
     );
     await makeFeed().feed.catchUp({ replay: false });
@@ -358,13 +282,14 @@ describe("the change feed", () => {
       const { feed } = makeFeed(
         {},
         afterEachStatement(async (text, values = []) => {
-          if (!text.includes(ROWS_OF_THE_OUTBOX)) return;
+          if (!text.includes(LOOK)) return;
           counts.push(await rowsGoneThrough(text, values));
         }),
       );
       await feed.catchUp({ replay: false });
       assert(counts.length > 0 && counts.every((count) => count < 50), counts.join());
     }
+    await old.unsafe("COMMIT");
   });
 
   it("merges a backlog into one change per table, in bounded batches", async () => {
@@ -376,21 +301,13 @@ describe("the change feed", () => {
     feed.start();
     await eventually(async () => assertEquals((await feed.stats()).backlog, 0));
     assertEquals(applied.length, 3); // 100 + 100 + 50 rows
-    assert(applied.every(({ ids }) => ids?.length === 2));
+    assert(applied.every(({ keys }) => keys?.length === 2));
     assertEquals((await feed.stats()).applied, 250);
   });
 
   describe("registration", () => {
     it("resets a new cache once, after which it has nothing to apply", async () => {
       await update(1);
-      // Other tests' transactions count: a row is applied that one of them is older than.
-      await eventually(async () => {
-        const [row] = await database.query<{ behind: boolean }>(
-          `SELECT bool_and(xid < pg_snapshot_xmin(pg_current_snapshot())) AS behind
-           FROM lookaside_outbox`,
-        );
-        assertEquals(row?.behind, true);
-      });
       let resets = 0;
       const reset = async (): Promise<void> => {
         assertEquals(await cacheNames(), ["test"]); // committed before
@@ -425,10 +342,10 @@ describe("the change feed", () => {
       await feed.catchUp({ replay: false });
       await update(3);
       await feed.catchUp({ replay: false });
-      assert(!idsOf(applied).includes("1"));
+      assert(!keysOf(applied).includes("1"));
       await slow.commit();
       await feed.catchUp({ replay: false });
-      assertEquals(idsOf(applied), ["1", "2", "3"]);
+      assertEquals(keysOf(applied), ["1", "3"]);
     });
 
     it("that has expired is made anew, with a reset", async () => {
@@ -441,17 +358,17 @@ describe("the change feed", () => {
       });
       feed.start();
       await eventually(() => assertEquals(resets, 1));
-      await database.query("DELETE FROM lookaside_caches");
+      await database.query("DELETE FROM lookaside.caches");
       await eventually(() => assertEquals(resets, 2));
       await feed.catchUp({ replay: false });
       await update(1);
-      await eventually(() => assertEquals(idsOf(applied), ["1"]));
+      await eventually(() => assertEquals(keysOf(applied), ["1"]));
       assertEquals(resets, 2);
     });
 
-    it("of another server's transaction ids is made anew, with a reset", async () => {
+    it("of another server is made anew, with a reset", async () => {
       await register("test");
-      await database.query("UPDATE lookaside_caches SET watermark = '1000000000000'::XID8");
+      await database.query("UPDATE lookaside.caches SET origin = '1.00000001'");
       let resets = 0;
       const { feed, applied } = makeFeed({
         reset: () => {
@@ -462,20 +379,44 @@ describe("the change feed", () => {
       feed.start();
       await eventually(() => assertEquals(resets, 1));
       await update(1);
-      await eventually(() => assertEquals(idsOf(applied), ["1"]));
+      await eventually(() => assertEquals(keysOf(applied), ["1"]));
+    });
+
+    it("is made anew, with a reset, where the database is one of an earlier time", async () => {
+      let resets = 0;
+      const { feed } = makeFeed({
+        reset: () => {
+          resets++;
+          return Promise.resolve();
+        },
+      }, {
+        ...fixture.service,
+        query: async <Row>(text: string, values?: readonly SqlParameter[]): Promise<Row[]> => {
+          const rows = await fixture.service.query<Row>(text, values);
+          if (resets !== 1 || !text.includes(LOOK) || later++ > 0) return rows;
+          return rows.map((row) => ({ ...row, now: "4000000000:4000000000:" }));
+        },
+      });
+      let later = 0;
+      await update(1);
+      await feed.catchUp({ replay: false });
+      assertEquals(resets, 1);
+      await update(2);
+      await feed.catchUp({ replay: false }); // sees a transaction that never was
+      await database.query("DELETE FROM lookaside.looks WHERE seen::TEXT LIKE '4000000000:%'");
+      await update(3);
+      await feed.catchUp({ replay: false });
+      assertEquals(resets, 2);
     });
 
     it("expires once a cache has been away for an hour, but not one's own", async () => {
       await register("away", "here", "test");
-      await database.query(
-        `UPDATE lookaside_caches SET seen_at = seen_at - INTERVAL '61 minutes' WHERE name <> 'here'`,
-      );
+      await age("61 minutes");
+      await makeFeed({ cacheName: "here" }).feed.catchUp({ replay: false });
+      await update(1);
+      await makeFeed({ cacheName: "here" }).feed.catchUp({ replay: false });
       makeFeed().feed.start();
       await eventually(async () => assertEquals(await cacheNames(), ["here", "test"]));
-      const [own] = await database.query<{ seen: boolean }>(
-        "SELECT seen_at > now() - INTERVAL '1 minute' AS seen FROM lookaside_caches WHERE name = 'test'",
-      );
-      assertEquals(own?.seen, true);
     });
 
     it("ends on close where the cache does", async () => {
@@ -491,7 +432,7 @@ describe("the change feed", () => {
     });
   });
 
-  it("catches up: resolves once what was committed before has been applied, even by another", async () => {
+  it("catches up, also where another one of its cache has stopped half-way", async () => {
     await register("test");
     const gate = Promise.withResolvers<void>();
     const claimed = Promise.withResolvers<void>();
@@ -504,66 +445,48 @@ describe("the change feed", () => {
     await update(1);
     other.feed.start();
     await claimed.promise;
-    const { feed } = makeFeed();
-    let caughtUp = false;
-    const catching = feed.catchUp({ replay: false }).then(() => {
-      caughtUp = true;
-    });
-    await database.query("SELECT pg_sleep(0.1)"); // it has had time to look
-    assert(!caughtUp, "a row that another relay holds is still open");
+    const { feed, applied } = makeFeed();
+    await feed.catchUp({ replay: false });
+    assertEquals([keysOf(applied), await openKeys()], [["1"], []]);
     gate.resolve();
-    await catching;
-    assertEquals(await openRows(), []);
   });
 
-  it("applies a row that comes while another relay of its cache holds the lock, long before its poll", async () => {
+  it("applies again what two looked for at once, and passes over nothing that came behind", async () => {
     await register("test");
-    const gate = Promise.withResolvers<void>();
-    const held = Promise.withResolvers<void>();
-    // It does not look again by itself.
-    const holder = makeFeed({
-      apply: () => {
-        held.resolve();
-        return gate.promise;
+    const [first, second] = [makeFeed(), makeFeed()];
+    await update(1);
+    let stalled = false;
+    const slow = makeFeed({
+      apply: async () => {
+        if (stalled) return;
+        stalled = true;
+        await first.feed.catchUp({ replay: false });
+        await update(2);
       },
     });
-    await update(1);
-    const holding = holder.feed.catchUp({ replay: false });
-    await held.promise;
-    const refused = Promise.withResolvers<void>();
-    const { feed, applied } = makeFeed(
-      { pollMs: 60_000 },
-      afterEachStatement((text) => {
-        if (text.includes("pg_try_advisory_xact_lock")) refused.resolve();
-        return Promise.resolve();
-      }),
-    );
-    feed.start();
-    await refused.promise;
-    await update(2);
-    gate.resolve();
-    await holding;
-    await eventually(() => assertEquals(idsOf(applied), ["2"]), { deadlineMs: 5_000 });
+    await slow.feed.catchUp({ replay: false }); // applies 1 and cannot note it any more
+    assertEquals(keysOf(first.applied), ["1"]);
+    await second.feed.catchUp({ replay: false });
+    assertEquals(await openKeys(), []);
+    assertEquals(keysOf(second.applied), ["2"]);
   });
 
   it("replays what its cache applied within the window, and nothing older", async () => {
-    await register("other", "test");
+    await register("other");
     const { feed, applied } = makeFeed({ replayWindowMs: 60_000 });
-    await update(1, 2);
     await feed.catchUp({ replay: false });
-    await database.query(
-      `UPDATE lookaside_applied SET applied_at = applied_at - INTERVAL '2 minutes'
-       WHERE outbox_id = (SELECT min(id) FROM lookaside_outbox)`,
-    );
-    await update(3);
+    await update(1);
+    await feed.catchUp({ replay: false });
+    await age("2 minutes");
+    await update(2);
+    await feed.catchUp({ replay: false });
     await makeFeed({ cacheName: "other" }).feed.catchUp({ replay: false });
-    await database.query("DELETE FROM lookaside_outbox WHERE ids = '{3}'");
     await ageResets();
     applied.length = 0;
     await feed.catchUp({ replay: false });
     assertEquals(applied, []);
     await feed.catchUp({ replay: true });
-    assertEquals(applied, [{ table: "users", ids: ["2"] }]);
+    assertEquals(applied, [{ table: "users", keys: ["2"], values: [] }]);
   });
 
   it("replays a reset too, within the window", async () => {
@@ -592,7 +515,7 @@ describe("the change feed", () => {
     await ageResets();
     applied.length = 0;
     await feed.catchUp({ replay: true });
-    assertEquals(applied.map(({ ids }) => ids?.toSorted()), [["1", "2"]]);
+    assertEquals(applied.map(({ keys }) => keys?.toSorted()), [["1", "2"]]);
   });
 
   it("replays more than 10,000 ids by resetting the cache", async () => {
@@ -608,103 +531,163 @@ describe("the change feed", () => {
     await feed.catchUp({ replay: false });
     await ageResets();
     await database.query(
-      `UPDATE lookaside_outbox SET ids = ARRAY(SELECT i::TEXT FROM generate_series(1, 10001) AS i)`,
+      `UPDATE lookaside.outbox SET keys = ARRAY(SELECT i::TEXT FROM generate_series(1, 10001) AS i)`,
     );
     applied.length = 0;
     await feed.catchUp({ replay: true });
     assertEquals({ resets, applied }, { resets: 1, applied: [] });
   });
 
-  describe("removes", () => {
-    const old = (id: number): Promise<unknown> =>
-      database.query(
-        `UPDATE lookaside_outbox SET created_at = created_at - INTERVAL '2 minutes'
-         WHERE ids = ARRAY[$1::TEXT]`,
-        [String(id)],
+  describe("cleaning", () => {
+    /** Rows in the table of the outbox that is written to next, as a turn ago. */
+    const writeOld = async (count: number): Promise<void> =>
+      void await database.query(
+        `INSERT INTO lookaside.outbox (label, keys, turn) SELECT 'users', ARRAY[i::TEXT], (
+           date_part('epoch', clock_timestamp())::BIGINT / 450 + 1) % 3
+         FROM generate_series(1, $1::INT) i`,
+        [count],
       );
-    const remaining = async (): Promise<string[]> =>
-      (await allRows()).flatMap(({ ids }) => ids ?? []);
+    const clean = async (): Promise<boolean | undefined> =>
+      (await fixture.service.query<{ more: boolean }>("SELECT lookaside.clean() AS more"))[0]?.more;
+    const left = async (): Promise<number> =>
+      (await database.query("SELECT 1 FROM lookaside.outbox")).length;
 
-    it("rows that every cache has applied, once the window is over, with what was noted", async () => {
+    it("empties what every cache applied longer ago than the window, whoever has an old snapshot", async () => {
       await register("one", "test");
-      await update(1, 2, 3);
-      await old(1);
-      await old(2);
-      await register("one"); // applies
-      await makeFeed().feed.catchUp({ replay: false });
-      await database.query(
-        `UPDATE lookaside_applied SET applied_at = applied_at - INTERVAL '2 minutes'
-         WHERE outbox_id <> (SELECT id FROM lookaside_outbox WHERE ids = '{1}') OR cache = 'one'`,
+      await writeOld(3);
+      await register("one", "test");
+      await update(1);
+      const old = fixture.connect(fixture.urls.owner, { max: 1 });
+      await old.unsafe("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM users");
+      assertEquals([await clean(), await left()], [false, 4]);
+      await age("2 minutes"); // not yet: five are kept
+      assertEquals([await clean(), await left()], [false, 4]);
+      await age("10 minutes");
+      assertEquals([await clean(), await left()], [false, 1]);
+      const [size] = await database.query<{ bytes: number }>(
+        `SELECT min(pg_relation_size(inhrelid))::FLOAT8 AS bytes FROM pg_inherits
+         WHERE inhparent = 'lookaside.outbox'::REGCLASS`,
       );
-      makeFeed({ replayWindowMs: 60_000 }).feed.start();
-      // 1 was applied to one of them a moment ago, and 3 is not old.
-      await eventually(async () => assertEquals(await remaining(), ["1", "3"]));
-      const noted = await database.query("SELECT 1 FROM lookaside_applied");
-      assertEquals(noted.length, 4);
+      assertEquals(size?.bytes, 0);
+      await old.unsafe("COMMIT");
     });
 
-    it("no row that is open for some cache", async () => {
+    it("removes no row that is open for some cache", async () => {
       await register("away", "test");
-      await update(1);
-      await old(1);
-      await makeFeed().feed.catchUp({ replay: false });
-      await database.query(
-        "UPDATE lookaside_applied SET applied_at = applied_at - INTERVAL '2 minutes'",
-      );
-      const { feed } = makeFeed({ replayWindowMs: 60_000 });
-      feed.start();
-      await feed.catchUp({ replay: false });
-      await database.query("SELECT pg_sleep(0.2)"); // it has had time to remove
-      assertEquals(await remaining(), ["1"]);
-      await database.query("DELETE FROM lookaside_caches WHERE name = 'away'");
-      makeFeed({ replayWindowMs: 60_000 }).feed.start();
-      await eventually(async () => assertEquals(await remaining(), []));
-    });
-
-    it("what was written before anyone was registered", async () => {
-      await update(1, 2);
-      await old(1);
-      makeFeed({ replayWindowMs: 60_000 }).feed.start();
-      await eventually(async () => assertEquals(await remaining(), ["2"]));
-    });
-
-    it("what was noted of a row after it was removed", async () => {
+      await writeOld(3);
       await register("test");
+      await age("1 hour");
+      assertEquals([await clean(), await left()], [false, 3]);
+      await database.query("DELETE FROM lookaside.caches WHERE name = 'away'");
+      assertEquals([await clean(), await left()], [false, 0]);
+    });
+
+    it("takes rows in steps while a transaction holds a lock on them, and waits for nobody", async () => {
+      await register("test");
+      await writeOld(6_000);
+      await register("test");
+      await age("10 minutes");
+      const writer = fixture.connect(fixture.urls.owner, { max: 1 });
+      await writer.unsafe(
+        `BEGIN; INSERT INTO lookaside.outbox (label, turn) SELECT 'users', turn FROM lookaside.outbox LIMIT 1`,
+      );
+      assertEquals([await clean(), await left()], [true, 1_000]);
+      assertEquals([await clean(), await left()], [false, 0]);
+      await writer.unsafe("COMMIT");
+      assertEquals([await clean(), await left()], [false, 1]); // nobody has applied that
+    });
+
+    it("forgets looks that nothing is asked of any more", async () => {
+      const looks = async (): Promise<number> =>
+        (await database.query("SELECT 1 FROM lookaside.looks")).length;
+      await register("test");
+      for (const id of [1, 2, 3]) {
+        await update(id);
+        await register("test");
+      }
+      await clean();
+      assertEquals(await looks(), 4);
+      await age("1 hour");
+      await database.query("UPDATE lookaside.looks SET at = now() WHERE look = 3");
+      await clean();
+      assertEquals(await looks(), 2);
+    });
+
+    it("is done by a feed, which waits for none of it", async () => {
+      await register("test");
+      await writeOld(3);
+      await register("test");
+      await age("10 minutes");
+      const gate = Promise.withResolvers<void>();
+      const { feed, applied } = makeFeed({}, {
+        ...fixture.service,
+        query: async (text, values) => {
+          if (text.includes("lookaside.clean()")) await gate.promise;
+          return await fixture.service.query(text, values);
+        },
+      });
+      feed.start();
       await update(1);
-      await database.query(
-        `INSERT INTO lookaside_applied (cache, outbox_id)
-         SELECT 'gone', id - 1 FROM lookaside_outbox`,
-      );
-      makeFeed().feed.start();
-      await eventually(async () =>
-        assertEquals(
-          await database.query("SELECT cache FROM lookaside_applied"),
-          [{ cache: "test" }],
-        )
-      );
+      await eventually(() => assertEquals(keysOf(applied), ["1"]));
+      gate.resolve();
+      await eventually(async () => assertEquals(await left(), 1));
     });
   });
 
-  it("goes on in a database that was migrated under it", async () => {
-    await using older = await createTestDatabase();
-    await using olderDatabase = connect({ url: older.url });
-    const [users, feed, ...later] = await readMigrations();
-    assert(users !== undefined && feed !== undefined && later.length > 0);
-    await migrate(olderDatabase, [users, feed]);
-    // As the relay of then left it: registered, reset, and told of all but the last change.
-    await olderDatabase.query("INSERT INTO users (name) VALUES ('x')");
-    await olderDatabase.query(
-      `INSERT INTO lookaside_caches (name, watermark, reset_at)
-       VALUES ('test', pg_snapshot_xmin(pg_current_snapshot()), clock_timestamp())`,
-    );
-    await olderDatabase.query("UPDATE users SET name = 'y'");
-    await migrate(olderDatabase);
-    const { feed: newer, applied } = makeFeed({
-      reset: () => Promise.reject(new Error("it is known what the cache missed")),
-    }, olderDatabase);
-    await newer.catchUp({ replay: false });
-    assertEquals(idsOf(applied), ["1"]);
-    await newer.close();
+  describe("a write that its own process invalidates", () => {
+    const write = async (mark: string, id: number): Promise<void> => {
+      await database.transaction(async (on) => {
+        await on.query("SELECT set_config('lookaside.writer', $1, TRUE)", [mark]);
+        await on.query("UPDATE users SET name = 'y' WHERE id = $1", [id]);
+      });
+    };
+
+    it("is not applied again by its feed, nor by another one", async () => {
+      await register("test");
+      const [own, other] = [makeFeed(), makeFeed()];
+      other.feed.start();
+      await update(1);
+      await eventually(() => assertEquals(keysOf(other.applied), ["1"]));
+      const mark = own.feed.mark();
+      own.feed.start();
+      await eventually(async () => assertEquals(await openKeys(), []));
+      await eventually(async () => {
+        const known = await database.query("SELECT 1 FROM lookaside.writers");
+        if (known.length === 0) own.feed.applied(own.feed.mark());
+        assertEquals(known.length, 1);
+      });
+      await write(mark, 2);
+      own.feed.applied(mark);
+      await eventually(async () => assertEquals(await openKeys(), []));
+      await update(3);
+      const applied = () => keysOf([...own.applied, ...other.applied]);
+      await eventually(() => assert(applied().includes("3")));
+      assert(!applied().includes("2"));
+    });
+
+    it("is applied after a second where that process does not, and at once by who catches up", async () => {
+      await register("test");
+      const { feed, applied } = makeFeed();
+      feed.start();
+      await database.query(
+        "INSERT INTO lookaside.writers (cache, writer) SELECT id, 'dead' FROM lookaside.caches",
+      );
+      const startedAtMs = performance.now();
+      await write("dead.1", 1);
+      await eventually(() => assertEquals(keysOf(applied), ["1"]));
+      assert(performance.now() - startedAtMs > 900);
+      await write("dead.2", 2);
+      await feed.catchUp({ replay: false });
+      assertEquals(keysOf(applied), ["1", "2"]);
+    });
+
+    it("is applied at once where nobody of this cache has such a mark", async () => {
+      await register("test");
+      const { feed, applied } = makeFeed();
+      feed.start();
+      await write("stranger.1", 1);
+      await eventually(() => assertEquals(keysOf(applied), ["1"]), { deadlineMs: 700 });
+    });
   });
 
   it("is woken by a commit long before its poll", {

@@ -375,7 +375,7 @@ describe("declared tables", () => {
     }
     const [table] = openTables([resource("orders", { row: Order, filters: ["state"] })], database);
     assertEquals((await table?.rows.shape())?.advice.map(({ statement }) => statement), [
-      `SELECT lookaside_watch('"orders"')`,
+      `SELECT lookaside.watch('"orders"')`,
       'CREATE INDEX ON "orders" ("state")',
     ]);
   });

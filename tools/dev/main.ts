@@ -16,7 +16,7 @@ import { type Config, ConfigError, isLoopback, parseConfig } from "../../server/
 import { loadConfig } from "../../server/secrets.ts";
 import { adviceTo } from "../../db/advice.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
-import { migrate } from "../../db/migrate.ts";
+import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { isEmpty, seedUsers } from "../../db/seed_users.ts";
 import { WITH_PARENT } from "../../server/parent.ts";
 import { redactUrl } from "../../server/redact_url.ts";
@@ -194,7 +194,7 @@ async function prepareDatabase(config: Config): Promise<number> {
       poolMax: 2,
       statementTimeoutMs: STATEMENT_TIMEOUT_MS,
     });
-    await migrate(database);
+    await bringUpToDate(database);
     return await isEmpty(database) ? await seedUsers(database) : 0;
   } catch (error) {
     const text = `Cannot use ${redactUrl(url)}: ${messageOf(error)}${adviceTo(error)}`;

@@ -1,0 +1,67 @@
+import type { Outbox } from "./_outbox.ts";
+
+/** Options of a {@linkcode Registration}. */
+export interface RegistrationOptions {
+  /** Invalidates all that the cache holds. */
+  readonly reset: () => Promise<void>;
+  /** How long applied rows are kept for it. */
+  readonly keepMs: number;
+  /** Whether nobody needs it any more. */
+  readonly isClosed: () => boolean;
+}
+
+/** The registration of a cache: from when on the rows are kept for it. */
+export class Registration {
+  readonly #outbox: Outbox;
+  readonly #options: RegistrationOptions;
+  #registering: Promise<void> | undefined;
+  #hasReset = false;
+
+  constructor(outbox: Outbox, options: RegistrationOptions) {
+    this.#outbox = outbox;
+    this.#options = options;
+  }
+
+  /** Whether this process has reset the cache. */
+  get hasReset(): boolean {
+    return this.#hasReset;
+  }
+
+  /**
+   * Registers the cache unless it is, and resets it unless that was done since.
+   *
+   * ```text
+   * 1. writer: UPDATE, not committed; its row carries transaction id 700
+   * 2. cache: registers with a snapshot in which 700 is open; commits
+   * 3. cache: resets
+   * 4. reader: loads the old version, and fills
+   * 5. writer: commits; its row is not in the snapshot: the relay finds it, and invalidates 4
+   * ```
+   *
+   * What was committed before 2 has no row for this cache, and needs none: a load that begins after the
+   * reset finds it in Postgres, and a load that began before cannot fill. So the registration must be
+   * committed before the reset, and a crash between them must not pass for a reset: that is noted last.
+   */
+  register(): Promise<void> {
+    // Once for who relays and who catches up: a second reset would empty a cache that is in use.
+    this.#registering ??= this.#register().finally(() => this.#registering = undefined);
+    return this.#registering;
+  }
+
+  /** Registers anew where the database turns out to be another one, or the same at an earlier time. */
+  async renew(isEarlier = false): Promise<void> {
+    if (isEarlier) await this.#outbox.unregister();
+    if (isEarlier || !await this.#outbox.isSameServer()) await this.register();
+  }
+
+  async #register(): Promise<void> {
+    while (!this.#options.isClosed()) {
+      const { cache, reset } = await this.#outbox.register(this.#options.keepMs);
+      if (reset) return;
+      await this.#options.reset();
+      this.#hasReset = true;
+      // Forgotten and registered anew in the meantime: then the reset was too early.
+      if (await this.#outbox.noteReset(cache)) return;
+    }
+  }
+}

@@ -1,0 +1,27 @@
+/** A snapshot of Postgres as text, `xmin:xmax:xip,…`: which transactions had ended, and may be seen. */
+export interface Snapshot {
+  /** All lower ones had ended. */
+  readonly xmin: bigint;
+  /** This and all higher ones had not begun. */
+  readonly xmax: bigint;
+  /** Those between the two that had not ended. */
+  readonly xip: readonly bigint[];
+}
+
+/** Reads a snapshot. */
+export function parseSnapshot(text: string): Snapshot {
+  const [xmin = "", xmax = "", xip = ""] = text.split(":");
+  return {
+    xmin: BigInt(xmin),
+    xmax: BigInt(xmax),
+    xip: xip === "" ? [] : xip.split(",").map(BigInt),
+  };
+}
+
+/** The snapshot without what some transactions wrote, as though they had not ended yet. */
+export function without(text: string, xids: ReadonlySet<string>): string {
+  if (xids.size === 0) return text;
+  const { xmax, xip } = parseSnapshot(text);
+  const open = [...new Set([...xip, ...[...xids].map(BigInt)])].sort((a, b) => a < b ? -1 : 1);
+  return `${open[0] ?? xmax}:${xmax}:${open.join(",")}`;
+}

@@ -1,0 +1,16 @@
+import type { ChangesDatabase } from "../changes/mod.ts";
+import type { Database, Queryable } from "./database.ts";
+
+/** The pool of this service as the changes module takes it. */
+export function changesDatabase(database: Database): ChangesDatabase {
+  const over = (on: Queryable): ChangesDatabase["query"] => (sql, parameters) =>
+    on.query(sql, parameters);
+  return {
+    query: over(database),
+    transaction: (run) => database.transaction((transaction) => run(over(transaction))),
+    async listen(channel, onNotify) {
+      const subscription = await database.listen(channel, onNotify);
+      return { [Symbol.asyncDispose]: () => subscription.close() };
+    },
+  };
+}

@@ -1,0 +1,287 @@
+/**
+ * How a relay finds what writers leave: three writers, and one relay or two of a cache (`ChangeFeed`,
+ * `changes/schema.ts`). Committing, looking, applying and noting are separate steps, and a relay may die
+ * between any two.
+ *
+ * Promised is that no committed change is passed over for good, and that a relay which rests, and has not
+ * died, is rung for each or has it already. The poll, which finds what nobody was rung for, is left out: that
+ * it finds nothing is what is shown.
+ */
+import type { Model, Steps } from "./search.ts";
+
+const WRITERS = 3;
+const BELL = 0; // 1: a relay has promised to look by itself
+const SEEN = 1; // writers that the last noted look has seen, a bit each
+const APPLIED = 2; // writers whose change was invalidated after its commit
+const WRITER = 3; // of each: where it is
+const ORDER = WRITER + WRITERS; // of each: which transaction it drew, from 1 on
+const RELAY = ORDER + WRITERS; // of each: the fields below
+const WORDS = RELAY + 2 * 6;
+
+const UNWRITTEN = 0;
+const DRAWN = 1; // its row is written, under its transaction
+const LOOKED = 2; // has looked at the bell, and will not ring
+const RINGS = 3; // has looked at the bell, and will
+const COMMITTED = 4;
+const ROLLED_BACK = 5;
+const INVALIDATED = 6; // committed, and its own process has invalidated it
+const DONE = 7; // and said so
+
+const PC = 0;
+const WOKEN = 1;
+const SNAPSHOT = 2; // what its look saw
+const HELD = 3; // what it left to the writer
+const PROMISED = 4; // 1: promised, 2: taking it back, 3: and this is the last look
+const NEEDED = 5; // writers that have to end before it may rest
+
+const LOOKING = 0;
+const APPLYING = 1;
+const NOTING = 2;
+const TAKING_BACK = 3;
+const DRAWING = 4;
+const DRAINING = 5;
+const RESTING = 6;
+const DEAD = 7;
+
+/** What the search may do without. */
+export type RelayingMechanism =
+  | "nothing"
+  | "the snapshot of the look"
+  | "transactions in any order"
+  | "noted after it is applied"
+  | "the promise is taken back"
+  | "looks until the writers have ended"
+  | "a look behind that"
+  | "a transaction drawn behind the bell"
+  | "a transaction drawn before the bell"
+  | "held rows stay open"
+  | "done after the commit";
+
+/** What a search includes. */
+export interface RelayingOptions {
+  /** Relays of the cache: one that lives, or two that may die, and promise nothing. */
+  readonly relays: 1 | 2;
+  /** Whether the first writer marks what it writes, and invalidates it by itself, unless it dies. */
+  readonly marks: boolean;
+  readonly without?: RelayingMechanism;
+}
+
+/** The model of relaying. */
+export function relaying({ relays, marks, without = "nothing" }: RelayingOptions): Model {
+  return {
+    words: WORDS,
+    steps: (state, out) => {
+      for (let writer = 0; writer < WRITERS; writer++) {
+        takeWriter(state, out, { writer, marks: marks && writer === 0, without });
+      }
+      for (let relay = 0; relay < relays; relay++) {
+        takeRelay(state, out, { relay, marks, without, dies: relays === 2 });
+      }
+    },
+    violation: (state) => violation(state, relays),
+    describe: (state) =>
+      `writers ${[...state.slice(WRITER, ORDER)].join()}, seen ${bits(at(state, SEEN))}, ` +
+      `applied ${bits(at(state, APPLIED))}, relay ${at(state, RELAY + PC)}, bell ${
+        at(state, BELL)
+      }`,
+  };
+}
+
+interface WriterHow {
+  readonly writer: number;
+  readonly marks: boolean;
+  readonly without: RelayingMechanism;
+}
+
+function takeWriter(state: Uint32Array, out: Steps, { writer, marks, without }: WriterHow): void {
+  const where = at(state, WRITER + writer);
+  const who = `writer ${writer + 1}`;
+  const to = (next: number, label: string, change?: (state: Uint32Array) => void): void => {
+    const forked = out.fork();
+    forked[WRITER + writer] = next;
+    change?.(forked);
+    out.take(`${who} ${label}`);
+  };
+  const draw = (forked: Uint32Array): void => {
+    forked[ORDER + writer] = 1 + Math.max(...forked.slice(ORDER, ORDER + WRITERS));
+  };
+  const isDrawnLate = without === "a transaction drawn before the bell";
+  if (where === UNWRITTEN && !isDrawnLate) to(DRAWN, "writes its row", draw);
+  if (where === (isDrawnLate ? UNWRITTEN : DRAWN)) {
+    const rings = at(state, BELL) === 0;
+    to(rings ? RINGS : LOOKED, rings ? "is to ring" : "sees a promise");
+  } else if (where === LOOKED || where === RINGS) {
+    if (isDrawnLate && at(state, ORDER + writer) === 0) return to(where, "writes its row", draw);
+    to(ROLLED_BACK, "rolls back");
+    to(COMMITTED, "commits", (forked) => {
+      if (where === RINGS) forked[RELAY + WOKEN] = forked[RELAY + 6 + WOKEN] = 1;
+    });
+    if (marks && without === "done after the commit") to(where, "says that it is done", say);
+  } else if (marks && where === COMMITTED) {
+    to(INVALIDATED, "invalidates", (forked) => forked[APPLIED] = at(forked, APPLIED) | 1 << writer);
+  } else if (marks && where === INVALIDATED) {
+    to(DONE, "says that it is done");
+  }
+}
+
+/** The variant that says so too early. */
+function say(state: Uint32Array): void {
+  state[ORDER] = at(state, ORDER) | 8;
+}
+
+interface RelayHow {
+  readonly relay: number;
+  readonly marks: boolean;
+  readonly dies: boolean;
+  readonly without: RelayingMechanism;
+}
+
+function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
+  const base = RELAY + 6 * how.relay;
+  const { without } = how;
+  const pc = at(state, base);
+  const to = (next: number, label: string, change?: (state: Uint32Array) => void): void => {
+    const forked = out.fork();
+    forked[base] = next;
+    change?.(forked);
+    out.take(`relay ${how.relay + 1} ${label}`);
+  };
+  if (how.dies && pc !== DEAD) to(DEAD, "dies");
+  if (pc === LOOKING) {
+    to(APPLYING, "looks", (next) => {
+      next[base + WOKEN] = 0;
+      next[base + SNAPSHOT] = committed(next);
+    });
+  } else if (pc === APPLYING) {
+    const found = at(state, base + SNAPSHOT) & ~at(state, SEEN);
+    const isOpen = how.marks && (found & 1) !== 0 && at(state, WRITER) !== DONE;
+    const isDone = how.marks && (at(state, WRITER) === DONE || (at(state, ORDER) & 8) !== 0);
+    const apply = (held: number) => (next: Uint32Array) => {
+      if (without !== "noted after it is applied") {
+        next[APPLIED] = at(next, APPLIED) | found & ~held & (isDone ? ~1 : ~0);
+      }
+      next[base + HELD] = without === "held rows stay open" ? 0 : held;
+      if (without === "noted after it is applied") note(next, base, without);
+    };
+    to(NOTING, "applies", apply(0));
+    if (isOpen && !isDone) to(NOTING, "applies, and leaves a marked row", apply(1));
+  } else if (pc === NOTING) {
+    rest(state, { base, without, promises: !how.dies }, to);
+  } else if (pc === TAKING_BACK) {
+    to(DRAWING, "takes its promise back", (next) => {
+      if (without !== "the promise is taken back") next[BELL] = 0;
+      if (without === "a transaction drawn behind the bell") {
+        next[base + NEEDED] = at(state, base + NEEDED);
+      } else next[base + NEEDED] = 0;
+    });
+  } else if (pc === DRAWING) {
+    to(DRAINING, "draws a transaction", (next) => next[base + NEEDED] = open(next, without));
+  } else if (pc === DRAINING) {
+    const isLast = (at(state, base + NEEDED) & open(state, "nothing")) === 0 ||
+      without === "looks until the writers have ended";
+    const skips = isLast && without === "a look behind that";
+    to(skips ? RESTING : LOOKING, "sees which writers have ended", (next) => {
+      next[base + PROMISED] = skips ? 0 : isLast ? 3 : 2;
+    });
+  } else if (pc === RESTING) {
+    if (at(state, base + WOKEN) === 1) to(LOOKING, "is woken");
+    if (at(state, base + HELD) !== 0) to(LOOKING, "looks after what it left");
+  }
+}
+
+type To = (next: number, label: string, change?: (state: Uint32Array) => void) => void;
+
+/** Notes a look, and then goes on or rests. */
+function rest(
+  state: Uint32Array,
+  { base, without, promises }: {
+    readonly base: number;
+    readonly without: RelayingMechanism;
+    readonly promises: boolean;
+  },
+  to: To,
+): void {
+  const noted = (promised: number) => (next: Uint32Array) => {
+    note(next, base, without);
+    if (without === "noted after it is applied") {
+      next[APPLIED] = at(next, APPLIED) | at(next, base + SNAPSHOT);
+    }
+    next[base + PROMISED] = promised;
+  };
+  const promised = at(state, base + PROMISED);
+  if (promises) {
+    to(LOOKING, "notes it, and promises to look", (next) => {
+      noted(1)(next);
+      next[BELL] = 1;
+    });
+  }
+  if (promised === 2) to(DRAINING, "notes it", noted(2));
+  else if (promised === 1) to(TAKING_BACK, "notes it", noted(1));
+  else to(RESTING, "notes it, and rests", noted(0));
+}
+
+function note(state: Uint32Array, base: number, without: RelayingMechanism): void {
+  const seen = without === "the snapshot of the look"
+    ? committed(state)
+    : at(state, base + SNAPSHOT);
+  state[SEEN] = seen & ~at(state, base + HELD);
+  if (without !== "transactions in any order") return;
+  let highest = 0;
+  for (let writer = 0; writer < WRITERS; writer++) {
+    if (seen & 1 << writer) highest = Math.max(highest, at(state, ORDER + writer));
+  }
+  for (let writer = 0; writer < WRITERS; writer++) {
+    const order = at(state, ORDER + writer);
+    if (order > 0 && order <= highest) state[SEEN] = at(state, SEEN) | 1 << writer;
+  }
+}
+
+/** Writers whose transactions a relay has to see ended before it rests. */
+function open(state: Uint32Array, without: RelayingMechanism): number {
+  const hasEnded = (writer: number): boolean => at(state, WRITER + writer) >= COMMITTED;
+  let newestEnded = 0;
+  let found = 0;
+  for (let writer = 0; writer < WRITERS; writer++) {
+    if (hasEnded(writer)) newestEnded = Math.max(newestEnded, at(state, ORDER + writer) & 7);
+  }
+  for (let writer = 0; writer < WRITERS; writer++) {
+    const order = at(state, ORDER + writer) & 7;
+    if (order === 0 || hasEnded(writer)) continue;
+    // A snapshot ends behind the newest that has ended: not behind the newest that has begun.
+    if (without === "a transaction drawn behind the bell" && order > newestEnded) continue;
+    found |= 1 << writer;
+  }
+  return found;
+}
+
+function committed(state: Uint32Array): number {
+  let found = 0;
+  for (let writer = 0; writer < WRITERS; writer++) {
+    const where = at(state, WRITER + writer);
+    if (where >= COMMITTED && where !== ROLLED_BACK) found |= 1 << writer;
+  }
+  return found;
+}
+
+function violation(state: Uint32Array, relays: number): string | undefined {
+  const missed = committed(state) & ~at(state, APPLIED);
+  if (missed & at(state, SEEN)) {
+    const dying = [0, 1].some((relay) => relay < relays && at(state, RELAY + 6 * relay) === NOTING);
+    if (!dying || relays === 2) {
+      return `a change was passed over: ${bits(missed & at(state, SEEN))}`;
+    }
+  }
+  if (relays === 2 || at(state, RELAY + PC) !== RESTING) return undefined;
+  const isDue = at(state, RELAY + WOKEN) === 1 || at(state, RELAY + HELD) !== 0;
+  return missed === 0 || isDue
+    ? undefined
+    : `the relay rests, and was not rung for ${bits(missed)}`;
+}
+
+function bits(set: number): string {
+  return [1, 2, 3].filter((writer) => set & 1 << writer - 1).join() || "-";
+}
+
+function at(state: Uint32Array, index: number): number {
+  return state[index] ?? 0;
+}
