@@ -35,6 +35,15 @@ export class ServiceError extends Error {
 }
 
 /**
+ * Whether a request was refused because the condition that it stated no longer holds.
+ *
+ * @param {unknown} error
+ */
+export function isRefusedCondition(error) {
+  return error instanceof ServiceError && error.status === 412;
+}
+
+/**
  * Keeps the token until the tab is closed.
  *
  * @param {string} token

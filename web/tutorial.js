@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { request, ServiceError } from "./service.js";
+import { isRefusedCondition, request } from "./service.js";
 import { byId, element } from "./text.js";
 
 /** What is done, and what there is to see. */
@@ -140,7 +140,7 @@ function restoring(path, bio, tag) {
       await request(path, { method: "PATCH", json: { bio }, headers, keepalive: leaving });
       return true;
     } catch (error) {
-      if (error instanceof ServiceError && error.status === 412) return false;
+      if (isRefusedCondition(error)) return false;
       throw error;
     }
   };
