@@ -49,6 +49,8 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   if (Deno.args.includes(WITH_PARENT)) resources.use(watchParent(stop));
   const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
+  // What was committed before the start would else invalidate what the first requests have filled.
+  await Promise.race([service.settled, stopped]);
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
   const asked = refusalOf(service.tables, service.relayRefused).then((error) => {
@@ -88,9 +90,13 @@ async function compose(
   const tracing = config.tracing ? await import("./server/tracing.ts") : undefined;
   const connected = resources.use(connect(await databaseOptions(config, logger)));
   const database = tracing?.traceDatabase(connected) ?? connected;
+  const { databaseUrl } = config.changes;
+  const listening = databaseUrl === undefined ? undefined : resources.use(
+    connect({ url: databaseUrl, poolMax: 1, ...await readCa(config.database.caFile) }),
+  );
   const trusted = await readCa(config.cache.caFile);
   const { cache, changes, invalidations, relayRefused, settled } = openCache({
-    ...{ config, database, trusted, resources, logger },
+    ...{ config, database, listening, trusted, resources, logger },
     CacheClass: tracing?.TracedCache ?? Cache,
   });
   const tables = openTables(declared, database);
@@ -112,7 +118,7 @@ async function compose(
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger, systemRuntime.clock),
   });
-  return { fetch: app.fetch, tables, relayRefused, ready, warm };
+  return { fetch: app.fetch, tables, relayRefused, ready, settled, warm };
 }
 
 async function main(): Promise<number> {

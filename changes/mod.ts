@@ -41,6 +41,7 @@ export { checkWatched, installChanges, type InstallOptions, type WatchProblem } 
 export type { Clock, Timer } from "./runtime.ts";
 export { changesSql, changesVersion } from "./schema.ts";
 export type { TableName, Value } from "./names.ts";
+export { postgresChanges, type PostgresChangesOptions } from "./postgres_changes.ts";
 export {
   type Filter,
   type Key,
@@ -50,3 +51,4 @@ export {
   type TableCache,
   type TableOptions,
 } from "./table.ts";
+export { watchTable } from "./watched_tables.ts";

@@ -8,11 +8,13 @@ import type {
   TableUse,
   WatchedTable,
 } from "@lookaside/cache";
+import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import { applyChanges, type Invalidated, type Invalidates, resetServer } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
-import type { WatchProblem } from "./install.ts";
-import { ChangeFeed } from "./relay.ts";
+import { installChanges } from "./install.ts";
 import { labelOf } from "./names.ts";
+import { ChangeFeed } from "./relay.ts";
+import { sqlStateOf } from "./_sqlstate.ts";
 import { WatchedTables } from "./watched_tables.ts";
 
 /** How often it is looked whether the tables in use are still watched. */
@@ -25,8 +27,10 @@ export interface PostgresChangesOptions {
    * Redis is, and its prefix.
    */
   readonly cacheName?: string;
-  /** Whether to `LISTEN` for wake-ups. Default true. */
-  readonly listen?: boolean;
+  /** Whether to create or renew the schema `lookaside`, where the role may. Default true. */
+  readonly install?: boolean;
+  /** Where to `LISTEN`, if not there: behind a pooler, straight at Postgres. `false`: changes are polled for. */
+  readonly listen?: AnyDatabase | false;
   /** How often changes are looked for without a wake-up. Default 1,000. */
   readonly pollMs?: number;
   /** How long applied changes are kept, for a Redis that lost them. Default 300,000. */
@@ -37,18 +41,35 @@ export interface PostgresChangesOptions {
   readonly onInvalidated?: (
     names: Partial<Invalidated> & { readonly everything?: boolean },
   ) => void;
-  /** Called each minute with what is wrong with a watched table and could not be put right. */
-  readonly onProblem?: (problem: WatchProblem) => void;
   /** Called when Postgres fails, or Redis to take an invalidation. Both are tried again. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** The changes of a Postgres database, for the option `changes` of a cache. */
+/**
+ * The changes of a Postgres database, for the option `changes` of a cache.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ * import { type ChangesDatabase, postgresChanges } from "@lookaside/changes";
+ *
+ * const down: ChangesDatabase = { // new pg.Pool(), postgres(), new PGlite(), …
+ *   query: () => Promise.reject(new Error("down")),
+ *   transaction: () => Promise.reject(new Error("down")),
+ * };
+ * const cache = new Cache({ changes: postgresChanges(down) });
+ * await assert.rejects(cache.changes.caughtUp(), { message: "down" });
+ * await cache.close();
+ * ```
+ */
 export function postgresChanges(
-  database: ChangesDatabase,
+  database: AnyDatabase,
   options: PostgresChangesOptions = {},
 ): ChangeSource {
-  return { attach: (cache) => new PostgresChanges(database, options, cache) };
+  const { listen, ...others } = options;
+  const port = listeningOn(changesDatabase(database), listen);
+  return { attach: (cache) => new PostgresChanges(port, others, cache) };
 }
 
 /**
@@ -68,23 +89,31 @@ class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
   readonly #tables: WatchedTables;
+  readonly #installed: () => Promise<void>;
   readonly #onError: (error: unknown) => void;
   #recheck: { cancel(): void } | undefined;
-  #rechecking: Promise<void> = Promise.resolve();
+  #rechecking: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
-  constructor(database: ChangesDatabase, options: PostgresChangesOptions, cache: ChangedCache) {
-    const { cacheName, invalidates, onInvalidated, ...feedOptions } = options;
+  constructor(
+    database: ChangesDatabase,
+    options: Omit<PostgresChangesOptions, "listen">,
+    cache: ChangedCache,
+  ) {
+    const { cacheName, install = true, invalidates, onInvalidated, ...feedOptions } = options;
     this.#cache = cache;
     this.#tables = new WatchedTables(database);
     this.#onError = options.onError ?? (() => undefined);
+    this.#installed = install ? once(() => this.#install(database)) : () => Promise.resolve();
     const feedOf = (server: CacheServer) =>
       new ChangeFeed(database, {
         ...feedOptions,
         clock: cache.clock,
+        onProblem: ({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`)),
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
-        apply: async (batch) => {
-          const names = await applyChanges(server, batch, invalidates);
+        apply: async (changes) => {
+          const names = await applyChanges(server, changes, invalidates);
           onInvalidated?.(names);
         },
         reset: async () => {
@@ -93,20 +122,25 @@ class PostgresChanges implements Changes {
         },
       });
     this.#feeds = new Map(cache.servers.map((server) => [server.name, feedOf(server)]));
-    for (const feed of this.#feeds.values()) feed.start();
+    // A feed that finds no schema tries again: somebody may install it meanwhile.
+    const start = () => this.#feeds.forEach((feed) => feed.start());
+    void this.#installed().catch(this.#onError).then(start);
     this.#recheckLater();
   }
 
   async caughtUp(): Promise<void> {
+    await this.#installed();
     await Promise.all([...this.#feeds.values()].map((feed) => feed.catchUp({ replay: false })));
     await this.#cache.followed();
   }
 
   async catchUp({ server, replay }: CatchUpRequest): Promise<void> {
+    await this.#installed();
     await this.#feeds.get(server)?.catchUp({ replay });
   }
 
   async watched(use: TableUse): Promise<WatchedTable> {
+    await this.#installed();
     const asked = this.#tables.of(use);
     if (asked.isNew) asked.table.catch(this.#onError);
     return await asked.table;
@@ -123,9 +157,28 @@ class PostgresChanges implements Changes {
     }));
   }
 
+  /** Ends after the batches under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    this.#recheck?.cancel();
+    await this.#rechecking;
+    await Promise.all([...this.#feeds.values()].map((feed) => feed[Symbol.asyncDispose]()));
+  }
+
+  /** A role that may not install is right where somebody else has. */
+  async #install(database: ChangesDatabase): Promise<void> {
+    try {
+      for (const { problem, remedy } of await installChanges(database)) {
+        this.#onError(new Error(`${problem}. ${remedy}`));
+      }
+    } catch (error) {
+      if (sqlStateOf(error) !== "42501") throw error;
+    }
+  }
+
   #recheckLater(): void {
     this.#recheck = this.#cache.clock.after(RECHECK_MS, () => {
-      this.#rechecking = this.#recheckNow().finally(() => this.#recheckLater());
+      this.#rechecking = this.#recheckNow().then(() => this.#closed || this.#recheckLater());
     });
   }
 
@@ -141,13 +194,29 @@ class PostgresChanges implements Changes {
       this.#onError(error);
     }
   }
+}
 
-  /** Ends after the batches under way. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#recheck?.cancel();
-    await this.#rechecking;
-    await Promise.all([...this.#feeds.values()].map((feed) => feed.close()));
-  }
+/** Has the work done once: again only after it has failed. */
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    const running = done ??= work();
+    running.catch(() => {
+      if (done === running) done = undefined;
+    });
+    return running;
+  };
+}
+
+/** The database, with the listening of another one, or none. */
+function listeningOn(
+  database: ChangesDatabase,
+  listen: PostgresChangesOptions["listen"],
+): ChangesDatabase {
+  if (listen === undefined) return database;
+  const { listen: other } = listen === false ? {} : changesDatabase(listen);
+  const { query, transaction } = database;
+  return { query, transaction, ...(other === undefined ? {} : { listen: other }) };
 }
 
 /**

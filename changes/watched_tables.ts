@@ -1,6 +1,6 @@
 import type { TableUse, WatchedTable } from "@lookaside/cache";
 import type { ChangesDatabase, Query } from "./database.ts";
-import { labelOf } from "./names.ts";
+import { labelOf, partsOf, type TableName } from "./names.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
 
@@ -130,6 +130,30 @@ export class WatchedTables {
       );
     }
   }
+}
+
+/**
+ * Watches a table, with these columns and those that others have it watched with.
+ *
+ * @throws {TypeError} There is no such table or column, or it cannot be watched.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { type ChangesDatabase, watchTable } from "@lookaside/changes";
+ *
+ * const query = <Row>() => Promise.resolve([{ found: '{"types":null}' } as Row]);
+ * const database: ChangesDatabase = { query, transaction: (run) => run(query) };
+ * await assert.rejects(watchTable(database, "nothing"), TypeError);
+ * ```
+ */
+export async function watchTable(
+  database: ChangesDatabase,
+  table: TableName,
+  { key = ["id"], columns = [] }: Partial<Pick<TableUse, "key" | "columns">> = {},
+): Promise<WatchedTable> {
+  const [schema, name] = partsOf(table);
+  return await new WatchedTables(database).of({ schema, name, key, columns }).table;
 }
 
 /** The statement that watches a table as a program uses it. */

@@ -5,7 +5,7 @@
  */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { CacheStats, LatencyStats } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../changes/relay.ts";
+import type { ChangesStats } from "../cache/mod.ts";
 import type { PoolStats } from "../db/database.ts";
 import type { EventLoopLagStats } from "./_event_loop_lag.ts";
 import type { RequestCount } from "./_request_counts.ts";
@@ -15,7 +15,7 @@ export interface Sources {
   /** The cache. */
   readonly cache: () => CacheStats;
   /** The change feed; `undefined` while Postgres cannot be asked. */
-  readonly changes: () => Promise<ChangeFeedStats | undefined>;
+  readonly changes: () => Promise<ChangesStats | undefined>;
   /** The audit of answers, where there is one. */
   readonly audit?: () => { readonly audited: number; readonly stale: number };
   /** Requests answered. */
@@ -124,8 +124,8 @@ function collectStore(to: Registry, stats: () => CacheStats): void {
   );
 }
 
-function collectChanges(to: Registry, feed: () => Promise<ChangeFeedStats | undefined>): void {
-  const of = (what: keyof ChangeFeedStats, unit = 1) => async () => {
+function collectChanges(to: Registry, feed: () => Promise<ChangesStats | undefined>): void {
+  const of = (what: keyof ChangesStats, unit = 1) => async () => {
     const value = (await feed())?.[what];
     return value === undefined ? undefined : value / unit;
   };

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Cache, CacheStats, Clock } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../changes/relay.ts";
+import type { ChangesStats } from "../cache/mod.ts";
 import type { Latencies } from "./_latencies.ts";
 import type { InvalidationLog, LoggedInvalidation } from "./invalidation_log.ts";
 
@@ -18,7 +18,7 @@ export interface SampleParts {
   /** The cache to tell of. */
   readonly cache: Pick<Cache, "stats" | "popular">;
   /** What the change feed did and has to do. May reject while Postgres is down. */
-  readonly changes: { stats(): Promise<ChangeFeedStats> };
+  readonly changes: { stats(): Promise<ChangesStats> };
   /** How long answers took. */
   readonly latencies: Latencies;
   /** What was invalidated. */
@@ -36,7 +36,7 @@ export interface Sample {
   /** How long the answers since the last sample took, by source. */
   readonly latencies: ReturnType<Latencies["take"]>;
   /** The change feed; `null` while Postgres cannot be asked. */
-  readonly changes: ChangeFeedStats | null;
+  readonly changes: ChangesStats | null;
   /** The most requested keys. */
   readonly popular: readonly string[];
   /** The last invalidations, the latest first. */
@@ -49,7 +49,7 @@ export interface Sample {
  */
 export class Sampler {
   readonly #parts: SampleParts;
-  #changes: ChangeFeedStats | null = null;
+  #changes: ChangesStats | null = null;
   #popular: readonly string[] = [];
   #taken = 0;
   #asking = false;

@@ -6,7 +6,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { Cache, CacheStats, LatencyStats, MemoryTierStats, TierStats } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../changes/relay.ts";
+import type { ChangesStats } from "../cache/mod.ts";
 import {
   answer,
   Count,
@@ -23,7 +23,7 @@ export interface CacheDependencies {
   /** The cache to tell of. */
   readonly cache: Pick<Cache, "stats" | "storeInfo" | "clear">;
   /** What the change feed did and has to do. May reject while Postgres is down. */
-  readonly changes: { stats(): Promise<ChangeFeedStats> };
+  readonly changes: { stats(): Promise<ChangesStats> };
   /** What the audit of answers found, where there is one. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** Reads the most requested users ahead of demand. Answers how many. */
@@ -75,7 +75,7 @@ const Latency: z.ZodType<LatencyStats> = z.object({
   p99Ms: Milliseconds,
   maxMs: Milliseconds,
 });
-const Changes: z.ZodType<ChangeFeedStats> = z.object({
+const Changes: z.ZodType<ChangesStats> = z.object({
   applied: Count,
   replayed: Count,
   backlog: Count,
@@ -88,7 +88,7 @@ const CacheStatsAnswer: z.ZodType<
     readonly info: string | null;
     readonly keyspace: string | null;
     readonly totalKeys: number | null;
-    readonly changes: ChangeFeedStats | null;
+    readonly changes: ChangesStats | null;
     readonly audit: { readonly audited: number; readonly stale: number } | null;
   }
 > = z.object({

@@ -9,7 +9,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import type { Registry } from "prom-client";
 import type { Cache, Clock } from "../cache/mod.ts";
-import type { ChangeFeedStats } from "../changes/relay.ts";
+import type { ChangesStats } from "../cache/mod.ts";
 import type { Database } from "../db/database.ts";
 import { guarded, type Paths, text, UNSTORED } from "./_description.ts";
 import type { ErrorCounts } from "./_error_counts.ts";
@@ -21,7 +21,7 @@ export interface MetricsDependencies {
   /** The cache to tell of. */
   readonly cache: Pick<Cache, "stats">;
   /** What the change feed did and has to do. May reject while Postgres is down. */
-  readonly changes: { stats(): Promise<ChangeFeedStats> };
+  readonly changes: { stats(): Promise<ChangesStats> };
   /** What the audit of answers found, where there is one. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** The connections to Postgres. */

@@ -112,8 +112,10 @@ export interface ChangesConfig {
   readonly replayWindowMs: number;
   /** What this cache is called among those of the database. Absent: after its Redis and prefix. */
   readonly cacheName?: string;
-  /** Whether to `LISTEN` for wake-ups. Not with PgBouncer or PGlite. */
+  /** Whether to `LISTEN` for wake-ups. Not over a pooler, nor with PGlite. */
   readonly listen: boolean;
+  /** Where to listen, past a pooler: Postgres itself. */
+  readonly databaseUrl?: string;
 }
 
 /** Everything the service can be told. */
@@ -220,6 +222,7 @@ const VARIABLES = {
   CHANGES_POLL_MS: integer(10, MINUTE_MS).default(1_000),
   CHANGES_REPLAY_WINDOW_MS: integer(1_000, DAY_MS).default(300_000),
   CHANGES_LISTEN: oneOf(["on", "off"]).default("on"),
+  CHANGES_DATABASE_URL: postgresUrl().optional(),
   CHANGES_CACHE_NAME: z.string().regex(
     /^[A-Za-z0-9._:/-]{1,100}$/,
     "must be 1 to 100 of A-Z a-z 0-9 . _ : / -",
@@ -292,6 +295,9 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       pollMs: values.CHANGES_POLL_MS,
       replayWindowMs: Math.max(values.CHANGES_REPLAY_WINDOW_MS, entryLifeMsMax(values)),
       listen: values.CHANGES_LISTEN === "on",
+      ...(values.CHANGES_DATABASE_URL === undefined
+        ? {}
+        : { databaseUrl: values.CHANGES_DATABASE_URL }),
       ...(values.CHANGES_CACHE_NAME === undefined ? {} : { cacheName: values.CHANGES_CACHE_NAME }),
     }),
     auditRatio: values.CACHE_AUDIT_RATIO,

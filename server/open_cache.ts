@@ -4,8 +4,7 @@
  * @module
  */
 import type { Logger } from "@logtape/logtape";
-import { Audit } from "../changes/audit.ts";
-import { postgresChanges } from "../changes/postgres_changes.ts";
+import { Audit, postgresChanges } from "../changes/mod.ts";
 import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
 import { changesDatabase } from "../db/changes_database.ts";
 import type { Database } from "../db/database.ts";
@@ -29,6 +28,8 @@ export interface OpenCacheOptions {
   readonly config: Config;
   /** Where changes are recorded. */
   readonly database: Database;
+  /** Where to listen for them, if not there. */
+  readonly listening: Database | undefined;
   /** Certificates of those who may vouch for Redis. */
   readonly trusted: { readonly ca?: string };
   /** The class to make: one that traces, where spans are sent. */
@@ -50,12 +51,12 @@ export interface OpenCache {
   /** Resolves with the first failure of the relay that does not pass by itself, or once it has worked. */
   readonly relayRefused: Promise<unknown>;
   /** Resolves once what was committed before the start cannot invalidate what is filled from now on. */
-  readonly settled: () => Promise<void>;
+  readonly settled: Promise<boolean>;
 }
 
 /** Makes the cache and begins to relay changes to it. */
 export function openCache(
-  { config, database, trusted, CacheClass, resources, logger }: OpenCacheOptions,
+  { config, database, listening, trusted, CacheClass, resources, logger }: OpenCacheOptions,
 ): OpenCache {
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger, systemRuntime.clock);
@@ -68,6 +69,8 @@ export function openCache(
       ...config.cache,
       changes: postgresChanges(changesDatabase(database), {
         ...config.changes,
+        listen: config.changes.listen && changesDatabase(listening ?? database),
+        install: false, // `deno task seed` does, as a role that may
         onInvalidated: (names) => invalidations.note("change feed", names),
         onError: (error) => {
           if (startErrorOf(error) !== undefined) relayRefused.resolve(error);
@@ -85,12 +88,14 @@ export function openCache(
   );
   const { changes } = cache;
   const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
-  const redisWaited = inUse ? doneWithin(REDIS_START_MS, redisTried.promise) : undefined;
-  const settled = async () => {
-    if (config.cache.enabled) await (redisWaited ?? changes.caughtUp());
-  };
-  settled().then(relayRefused.resolve, relayRefused.resolve);
+  const settled = doneWithin(REDIS_START_MS, inUse ? redisTried.promise : caughtUp(changes));
+  void settled.then(relayRefused.resolve);
   return { cache, changes, invalidations, relayRefused: relayRefused.promise, settled };
+}
+
+/** Catches up, or gives up for now. */
+async function caughtUp(changes: Changes): Promise<void> {
+  await changes.caughtUp().catch(() => undefined); // `onError` is told of it
 }
 
 /** Compares a share of the answers with the database, where that is asked for. */

@@ -9,7 +9,7 @@ export interface ReadinessOptions {
   /** Aborted by the signal to stop. */
   readonly stopping: AbortSignal;
   /** Resolves once the cache is in use, or is given up for now. */
-  readonly settled: () => Promise<void>;
+  readonly settled: Promise<unknown>;
 }
 
 /**
@@ -25,7 +25,7 @@ export function readiness(
   return async () => {
     if (!hasBeenReady && !stopping.aborted) {
       const read = Promise.all(tables.map(readFirst));
-      hasBeenReady = await doneWithin(READINESS_TIMEOUT_MS, Promise.all([read, settled()]));
+      hasBeenReady = await doneWithin(READINESS_TIMEOUT_MS, Promise.all([read, settled]));
     }
     return hasBeenReady && !stopping.aborted;
   };

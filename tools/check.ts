@@ -73,6 +73,11 @@ async function steps(): Promise<Step[]> {
       cwd: "cache",
     },
     {
+      name: "package changes",
+      args: ["publish", "--dry-run", "--allow-dirty"],
+      cwd: "changes",
+    },
+    {
       name: "boundaries",
       args: ["test", "--frozen", "--allow-all", "--no-prompt", "tests/architecture_test.ts"],
     },

@@ -22,6 +22,9 @@ export function netAddresses(config: Config, announced: readonly ServerAddress[]
     ...config.redisNodes,
     ...announced,
     postgresAddress(config.database.url),
+    ...(config.changes.databaseUrl === undefined
+      ? []
+      : [postgresAddress(config.changes.databaseUrl)]),
   ];
   return [...new Set(addresses.map(({ host, port }) => `${bracketed(host)}:${port}`))];
 }

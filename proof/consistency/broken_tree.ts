@@ -23,8 +23,8 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
   },
   relay: {
     file: "changes/postgres_changes.ts",
-    from: "for (const feed of this.#feeds.values()) feed.start();",
-    to: "",
+    from: "const start = () => this.#feeds.forEach((feed) => feed.start());",
+    to: "const start = () => {};",
   },
   feed: {
     file: "cache/engine.ts",

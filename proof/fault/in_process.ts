@@ -6,8 +6,8 @@
 import { connect } from "@db/driver";
 import { Cache, type Clock, systemRuntime } from "../../cache/mod.ts";
 import { parseConfig } from "../../server/config.ts";
+import { postgresChanges } from "../../changes/mod.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
-import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { resources } from "../../routes/resources.ts";
 import { openTables } from "../../routes/table.ts";
 import { createApi } from "../../tests/routes/api_fixture.ts";
@@ -43,7 +43,10 @@ export function startInProcess(
     new Cache({
       ...config.cache,
       runtime: { ...systemRuntime, clock },
-      changes: postgresChanges(changesDatabase(database), config.changes),
+      changes: postgresChanges(changesDatabase(database), {
+        ...config.changes,
+        listen: config.changes.listen && changesDatabase(database),
+      }),
     }),
   );
   const tables = openTables(resources, database);

@@ -120,6 +120,7 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   CHANGES_POLL_MS: [...NOT_WHOLE_NUMBERS, "9", "60001"],
   CHANGES_REPLAY_WINDOW_MS: [...NOT_WHOLE_NUMBERS, "999", "86400001"],
   CHANGES_LISTEN: ["true", "ON", "1"],
+  CHANGES_DATABASE_URL: ["mysql://db/x", "postgres://", "nonsense"],
   CHANGES_CACHE_NAME: ["two words", "ä", "x".repeat(101)],
 };
 
@@ -175,6 +176,7 @@ describe("parseConfig()", () => {
       CHANGES_REPLAY_WINDOW_MS: "1000",
       CHANGES_LISTEN: "off",
       CHANGES_CACHE_NAME: "eu/cache-1",
+      CHANGES_DATABASE_URL: "postgres://direct.example/app",
     });
     assertEquals(config, {
       secretFiles: { ADMIN_TOKEN: "/run/secrets/token" },
@@ -215,7 +217,13 @@ describe("parseConfig()", () => {
         memoryLeaseMs: 10,
         commandTimeoutMs: 1,
       },
-      changes: { pollMs: 10, replayWindowMs: 1_000, listen: false, cacheName: "eu/cache-1" },
+      changes: {
+        pollMs: 10,
+        replayWindowMs: 1_000,
+        listen: false,
+        cacheName: "eu/cache-1",
+        databaseUrl: "postgres://direct.example/app",
+      },
       auditRatio: 1,
       warmCount: 1_000,
       workers: 64,
@@ -387,6 +395,7 @@ describe(".env.example", () => {
     "DATABASE_PASSWORD_FILE",
     "REDIS_URL_FILE",
     "CHANGES_CACHE_NAME",
+    "CHANGES_DATABASE_URL",
     "DATABASE_CA_FILE",
     "REDIS_CA_FILE",
     "REDIS_NODES",

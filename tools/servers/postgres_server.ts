@@ -138,7 +138,8 @@ async function initdb(binary: string, directory: string): Promise<void> {
   if (!success) throw new Error(`Cannot run initdb: ${new TextDecoder().decode(stderr)}`);
 }
 
-function serverUser(): { user?: typeof nobody } {
+/** The user to run a server as that refuses to run as root. */
+export function serverUser(): { user?: typeof nobody } {
   return Deno.uid() === 0 ? { user: nobody } : {};
 }
 

@@ -1,0 +1,69 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task pack`: the packages for npm, as tarballs. `deno pack` compiles them; what npm shows of a
+ * package, and asks for, is added here.
+ *
+ * @module
+ */
+import { resolve } from "node:path";
+import { readOptions } from "./command_line.ts";
+
+const COMMAND = {
+  name: "deno task pack",
+  help: `deno task pack [OPTION…]
+
+Makes the packages for npm.
+
+  --out DIRECTORY  where the tarballs go; default: the current one`,
+  options: { out: { type: "string" } },
+} as const;
+
+const root = resolve(import.meta.dirname ?? ".", "..");
+
+/** The packages, by folder: what stands in their package.json beside what \`deno pack\` writes. */
+const packages: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  cache: {
+    description: "A cache over memory and Redis that is never stale: fenced, coherent, tagged",
+    keywords: ["cache", "redis", "cache-aside", "invalidation", "stampede", "tags"],
+  },
+  changes: {
+    description: "Postgres tells your cache what changed, whoever wrote it",
+    keywords: ["postgres", "postgresql", "cache", "invalidation", "cdc", "outbox", "triggers"],
+    bin: { "lookaside-changes": "cli.js" },
+    peerDependencies: { "@lookaside/cache": "^0.1.0" },
+  },
+};
+
+/** What stands in all of them. */
+const common = { engines: { node: ">=22" } };
+
+if (import.meta.main) {
+  const { out = "." } = readOptions(COMMAND, Deno.args);
+  for (const folder of Object.keys(packages)) console.log(await pack(folder, resolve(out)));
+}
+
+/** Packs one package into a directory. Answers the path of the tarball. */
+export async function pack(folder: string, out: string): Promise<string> {
+  const work = await Deno.makeTempDir({ prefix: "lookaside_pack_" });
+  try {
+    const raw = resolve(work, "raw.tgz");
+    const options = ["--quiet", "--allow-dirty", "--no-source-maps", "--output", raw];
+    await run(Deno.execPath(), ["pack", ...options], resolve(root, folder));
+    await run("tar", ["-xzf", raw], work);
+    const path = resolve(work, "package/package.json");
+    const written = JSON.parse(await Deno.readTextFile(path));
+    const whole = { ...written, ...common, ...packages[folder] };
+    await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
+    const tarball = resolve(out, `lookaside-${folder}-${written.version}.tgz`);
+    await run("tar", ["-czf", tarball, "package"], work);
+    return tarball;
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+}
+
+async function run(command: string, args: readonly string[], cwd: string): Promise<void> {
+  const { success, stderr } = await new Deno.Command(command, { args: [...args], cwd }).output();
+  if (!success) throw new Error(`Cannot run ${command}: ${new TextDecoder().decode(stderr)}`);
+}
