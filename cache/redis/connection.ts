@@ -21,6 +21,8 @@ export interface Connection {
   readonly anySlot: boolean;
   /** Answers the servers that take writes now: all of them, or it rejects. */
   primaries(): Promise<readonly Redis[]>;
+  /** As `primaries`, and rejects as well if a newer configuration names others. Asked before the first read. */
+  proved(): Promise<readonly Redis[]>;
   /** Follows what those servers announce, whichever they are, until it is closed. */
   follow(options: FeedOptions, listener: FeedListener): Following;
   /** Ends it, and waits until every socket is closed. */

@@ -69,7 +69,6 @@ export class Feed implements Following {
       enableAutoPipelining: false,
       autoResubscribe: false,
       retryStrategy: () => null,
-      sentinelRetryStrategy: () => null,
       commandTimeout: this.#options.silenceMsMax,
     });
     this.#client = client;

@@ -189,9 +189,9 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   /** Tells one life of the servers from the next: differs after a restart or a failover. */
-  identity(): Promise<string> {
-    return this.#pipeline.send("info", async () => {
-      const primaries = await this.#connection.primaries();
+  async identity(): Promise<string> {
+    const primaries = await this.#connection.proved();
+    return await this.#pipeline.send("info", async () => {
       return (await Promise.all(primaries.map(lifeOf))).sort().join(" ");
     });
   }

@@ -1,6 +1,6 @@
 import { Cluster, type Redis } from "ioredis";
 import { ClusterFeed } from "./cluster_feed.ts";
-import { slotRangesOf } from "./cluster_view.ts";
+import { idOf, newestOwners, slotRangesOf } from "./cluster_view.ts";
 import {
   type Access,
   commandOptions,
@@ -12,6 +12,7 @@ import {
   reconnectDelayMs,
 } from "../redis/connection.ts";
 import { within } from "../runtime.ts";
+import { isReply } from "../redis/reply_errors.ts";
 import type { FeedListener } from "../store.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
@@ -75,6 +76,28 @@ export class ClusterConnection implements Connection {
       throw new Error(`Cannot ask the cluster: ${slots} of ${SLOTS} slots are served`);
     }
     return [...primaries];
+  }
+
+  /**
+   * Every server is asked for its view, replicas as well: one that has taken over knows of the newer epoch when
+   * the primary before it, which may have been started again, does not.
+   */
+  async proved(): Promise<readonly Redis[]> {
+    const primaries = await this.primaries();
+    const asked = await Promise.allSettled(
+      this.client.nodes().map(async (node) => ({
+        node,
+        text: String(await node.cluster("NODES")),
+      })),
+    );
+    const views = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    const refused = asked.some((each) => each.status === "rejected" && isReply(each.reason));
+    // A user that may not ask is left with what CLUSTER SLOTS says.
+    if (views.length === 0 && refused) return primaries;
+    const owners = newestOwners(views.map(({ text }) => text));
+    const ids = views.filter(({ node }) => primaries.includes(node)).map(({ text }) => idOf(text));
+    if (ids.length === owners.size && ids.every((id) => owners.has(id))) return primaries;
+    throw new Error("Cannot believe the cluster: a newer configuration names other primaries");
   }
 
   follow(options: FeedOptions, listener: FeedListener): ClusterFeed {

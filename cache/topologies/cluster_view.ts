@@ -85,6 +85,31 @@ export function slotRangesOf(reply: unknown): SlotRange[] {
   ]);
 }
 
+/**
+ * Reads off what `CLUSTER NODES` answers the ids of the primaries that own slots: each slot belongs to the
+ * owner of the highest configuration epoch that any of the answers names.
+ */
+export function newestOwners(answers: readonly string[]): ReadonlySet<string> {
+  const owners: { readonly id: string; readonly epoch: number }[] = [];
+  for (const line of answers.flatMap((answer) => answer.split("\n"))) {
+    const [id = "", , , , , , epochText, , ...ranges] = line.trim().split(" ");
+    const epoch = Number(epochText);
+    for (const range of ranges) {
+      if (range.startsWith("[")) continue; // a slot on its way
+      const [from = "", to = from] = range.split("-");
+      for (let slot = Number(from); slot <= Number(to); slot++) {
+        if (epoch >= (owners[slot]?.epoch ?? 0)) owners[slot] = { id, epoch };
+      }
+    }
+  }
+  return new Set(owners.map(({ id }) => id));
+}
+
+/** Reads off what `CLUSTER NODES` answers the id of the server that was asked. */
+export function idOf(answer: string): string {
+  return /^(\w+) \S+ \S*myself/m.exec(answer)?.[1] ?? "";
+}
+
 /** The epoch that all primaries name, and the one of each; `undefined` if they differ or one is not well. */
 async function viewOf(primaries: ClusterMembers): Promise<string | undefined> {
   const epochs = new Set<string>();

@@ -29,7 +29,6 @@ export class StandaloneConnection implements Connection {
       // `GetBatch` has batched them already: a second queue would add a turn of the event loop.
       autoPipeliningIgnoredCommands: ["get", "mget"],
       retryStrategy: reconnectDelayMs,
-      sentinelRetryStrategy: reconnectDelayMs,
       // Only a replica says so: the server that we wrote to has been demoted.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
     });
@@ -40,6 +39,10 @@ export class StandaloneConnection implements Connection {
 
   primaries(): Promise<readonly Redis[]> {
     return Promise.resolve([this.client]);
+  }
+
+  proved(): Promise<readonly Redis[]> {
+    return this.primaries();
   }
 
   follow(options: FeedOptions, listener: FeedListener): Feed {

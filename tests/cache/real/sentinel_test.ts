@@ -1,8 +1,9 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertGreater } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisSentinel, startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { failOverBehind } from "./_lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
@@ -71,6 +72,12 @@ describe("Cache on Redis Sentinel", () => {
         return await topology.failover();
       },
     });
+  });
+
+  it("does not follow a Sentinel that lags behind to the primary before, which is back", async () => {
+    const rounds = [await failOverBehind(topology, 0), await failOverBehind(topology, 1)];
+    assertEquals(rounds.flatMap(({ stale }) => stale), []);
+    for (const { hits } of rounds) assertGreater(hits, 0);
   });
 
   it("leaves a primary that the Sentinels have replaced, although it goes on answering", async () => {

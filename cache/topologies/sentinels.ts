@@ -1,0 +1,121 @@
+import { Redis } from "ioredis";
+import { type Access, reconnectDelayMs } from "../redis/connection.ts";
+import { addressText, type ServerAddress } from "./url.ts";
+
+/** How often every Sentinel is asked, and how long it may take to answer. */
+export const ASK_MS = 1_000;
+/** Sentinels that are asked beside those that the URL names. */
+const FOUND_MAX = 16;
+
+/** Where Sentinels are, and what they call the primary. */
+export interface SentinelsOptions {
+  readonly servers: readonly ServerAddress[];
+  readonly master: string;
+}
+
+/** The answer of one Sentinel: the primary, the configuration epoch in which it became that, the others. */
+interface Answer {
+  readonly primary: ServerAddress;
+  readonly epoch: number;
+  readonly others: readonly ServerAddress[];
+}
+
+/** All Sentinels that are known, asked together: one that lags behind the others is not believed. */
+export class Sentinels {
+  readonly #options: SentinelsOptions;
+  readonly #access: Access;
+  readonly #asked = new Map<string, Redis>();
+  /** The highest configuration epoch that any of them has named. */
+  #epoch = 0;
+
+  constructor(options: SentinelsOptions, access: Access) {
+    this.#options = options;
+    this.#access = access;
+    for (const server of options.servers) this.#add(server);
+  }
+
+  /**
+   * Answers the primary of the highest configuration epoch that is known. Rejects while nobody can name it:
+   * no Sentinel answers, all that do lag behind, or two of the same epoch contradict each other.
+   */
+  async primary(): Promise<ServerAddress> {
+    const asked = await Promise.allSettled(
+      [...this.#asked.values()].map((each) => this.#ask(each)),
+    );
+    const answers = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    if (answers.length === 0) {
+      const [first] = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
+      throw new Error(`Cannot find the primary: no Sentinel names it (${first?.message})`);
+    }
+    for (const server of answers.flatMap(({ others }) => others)) this.#add(server);
+    const epoch = Math.max(...answers.map((answer) => answer.epoch));
+    const newest = answers.filter((answer) => answer.epoch === epoch);
+    const names = new Set(newest.map(({ primary }) => addressText(primary)));
+    // Sentinels that were set up anew count from 0: then they all say so.
+    const anew = newest.length >= this.#asked.size;
+    if (epoch < this.#epoch && !anew) {
+      throw new Error("Cannot find the primary: the Sentinels that answer lag behind");
+    }
+    const [found] = newest;
+    if (found === undefined || names.size > 1) {
+      throw new Error(`Cannot find the primary: the Sentinels name ${[...names].join(" and ")}`);
+    }
+    this.#epoch = epoch;
+    return found.primary;
+  }
+
+  /** Asks nobody any more. */
+  close(): void {
+    for (const sentinel of this.#asked.values()) sentinel.disconnect();
+  }
+
+  #add(server: ServerAddress): void {
+    const name = addressText(server);
+    const { servers } = this.#options;
+    if (this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) return;
+    const { connectTimeout, disconnectTimeout, tls } = this.#access;
+    const sentinel = new Redis({
+      ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
+      ...(tls === undefined ? {} : { tls }),
+      // A question waits for the connection; an attempt that fails rejects it.
+      ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ASK_MS },
+    });
+    sentinel.on("error", () => {
+      // The question that it could not be asked says the same.
+    });
+    this.#asked.set(name, sentinel);
+  }
+
+  /**
+   * The epoch is asked for before the address: in a failover the epoch changes first, and an address that
+   * is older than its epoch would be believed.
+   */
+  async #ask(sentinel: Redis): Promise<Answer> {
+    const { master } = this.#options;
+    const [fields, address, others] = await Promise.all([
+      sentinel.call("SENTINEL", "MASTER", master),
+      sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master),
+      sentinel.call("SENTINEL", "SENTINELS", master),
+    ]);
+    if (!Array.isArray(address)) throw new Error(`a Sentinel knows no ${master}`);
+    return {
+      primary: { host: String(address[0]), port: Number(address[1]) },
+      epoch: Number(fieldsOf(fields).get("config-epoch")),
+      others: listOf(others).map(fieldsOf).flatMap((other) => {
+        const [host, port] = [other.get("ip") ?? "", Number(other.get("port"))];
+        const up = !/disconnected|s_down/.test(other.get("flags") ?? "");
+        return up && host !== "" && port > 0 ? [{ host, port }] : [];
+      }),
+    };
+  }
+}
+
+function listOf(reply: unknown): unknown[] {
+  return Array.isArray(reply) ? reply : [];
+}
+
+/** `["name", value, …]`. */
+function fieldsOf(reply: unknown): ReadonlyMap<string, string> {
+  const list = listOf(reply).map(String);
+  return new Map(list.flatMap((name, at) => at % 2 === 0 ? [[name, list[at + 1] ?? ""]] : []));
+}

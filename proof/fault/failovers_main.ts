@@ -1,0 +1,24 @@
+/**
+ * Many failovers in a row, each with one Sentinel held back and the old primary started again: nothing that an
+ * instance reads from Redis may be older than a write that had been applied. Usage:
+ * `deno run -A proof/fault/failovers_main.ts [count]`, 200 by default.
+ *
+ * @module
+ */
+import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
+import { failOverBehind } from "../../tests/cache/real/_lagging.ts";
+
+const count = Number(Deno.args[0] ?? 200);
+const stale: string[] = [];
+let hits = 0;
+await using topology = await startRedisSentinel();
+for (let round = 0; round < count; round++) {
+  const outcome = await failOverBehind(topology, round);
+  hits += outcome.hits;
+  stale.push(...outcome.stale.map((each) => `failover ${round + 1}, instance ${each}`));
+  if ((round + 1) % 10 === 0 || round + 1 === count || outcome.stale.length > 0) {
+    console.log(`${round + 1} failovers, ${hits} answers from Redis, ${stale.length} old`);
+  }
+}
+for (const each of stale) console.error(each);
+Deno.exitCode = stale.length > 0 || hits === 0 ? 1 : 0;

@@ -1,0 +1,90 @@
+/**
+ * Failovers during which one Sentinel is held back: it goes on naming the primary before, which is started
+ * again meanwhile.
+ *
+ * @module
+ */
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { setTimeout as delay } from "node:timers/promises";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import type { RedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
+import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
+
+/** How long readers are asked after the Sentinel has gone on: longer than others need to correct it. */
+const READ_MS = 2_500;
+/** Memory is off: what is read comes from the server that the instance believes. */
+const OPTIONS = { memoryBytes: 0, commandTimeoutMs: 500 };
+
+/** What came of one failover. */
+export interface LaggingRound {
+  /** Reads that were answered from Redis. */
+  readonly hits: number;
+  /** Answers that were older than a write that had been applied. */
+  readonly stale: readonly string[];
+}
+
+/**
+ * Fails over while the Sentinel at `at` is held back, and reads by an instance that asks it first, and by one
+ * that was there before, what a third writes.
+ */
+export async function failOverBehind(topology: RedisSentinel, at: number): Promise<LaggingRound> {
+  const { sentinels, servers } = topology;
+  const lagging = sentinels[at % sentinels.length];
+  if (lagging === undefined) throw new Error("Cannot hold a Sentinel back: there is none");
+  const others = sentinels.filter((each) => each !== lagging);
+  const named = async () => {
+    const answers = await Promise.all(
+      others.map((each) => each.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "lookaside")),
+    );
+    return answers.map((answer) => Number(answer.split("\n")[1]));
+  };
+  const prefix = freshPrefix();
+  const asking = (...asked: readonly { readonly port: number }[]) =>
+    topology.serviceUrl.replace(
+      /@[^/]+\//,
+      `@${asked.map(({ port }) => `127.0.0.1:${port}`).join(",")}/`,
+    );
+  await using writer = openNode(asking(...others, lagging), { prefix, ...OPTIONS });
+  await using lasting = openNode(topology.serviceUrl, { prefix, ...OPTIONS });
+  await coherent(writer, lasting);
+  const before = await topology.primary();
+  lagging.pause();
+  try {
+    // Else the others' news would wait for it in its sockets.
+    for (const each of servers) await each.cli("CLIENT", "KILL", "TYPE", "pubsub");
+    await before.kill();
+    await eventually(async () => {
+      const [first, second] = await named();
+      assertEquals(first, second);
+      assertNotEquals(first, before.port);
+      const next = servers.find(({ port }) => port === first);
+      assertEquals((await next?.cli("ROLE"))?.split("\n")[0], "master");
+    }, { deadlineMs: 30_000, everyMs: 20 });
+    await coherent(writer);
+    await before.start();
+  } finally {
+    lagging.resume();
+  }
+  await using late = openNode(asking(lagging, ...others), { prefix, ...OPTIONS });
+  const outcome = await readWhileWriting(writer, [late, lasting]);
+  await topology.settled();
+  return outcome;
+}
+
+async function readWhileWriting(writer: Node, readers: readonly Node[]): Promise<LaggingRound> {
+  const stale: string[] = [];
+  let hits = 0;
+  const untilMs = performance.now() + READ_MS;
+  for (let version = 1; performance.now() < untilMs; version++) {
+    const load = () => Promise.resolve(version);
+    for (const [at, { cache }] of readers.entries()) {
+      const found = await cache.getOrLoad("k", load);
+      if (found.source === "redis") hits++;
+      const value = found.value() ?? 0;
+      if (value < version) stale.push(`${at}: ${value} for ${version} from ${found.source}`);
+    }
+    // A write that is not applied promises nothing to the others: it is made again.
+    while (await writer.cache.delete("k") === "pending") await delay(10);
+  }
+  return { hits, stale };
+}
