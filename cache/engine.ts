@@ -160,10 +160,12 @@ export class Engine implements CacheServer, EngineFigures {
         // Later it may be one node of a cluster, which goes on without it.
         if (connections === 0) this.#reachable = false;
         onError("connect", error);
+        redis.attempted();
       },
       onConnection: (connected) => {
         this.#reachable = connected;
         emit({ type: "connection", server, connected });
+        if (connected) redis.attempted();
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.followAnew();
         if (this.#catchUp === undefined) return;

@@ -2,7 +2,15 @@ import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
 import type { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime, Timer } from "../runtime.ts";
+
+/** Commands, and bytes of their arguments, that are under way at once: more wait here, and not for Redis. */
+const COMMANDS_MAX = 256;
+const BYTES_MAX = 8 * 1024 * 1024;
+/** How long commands wait for the first connection, however busy the process is with its start. */
+const FIRST_CONNECTION_MS = 1_000;
+/** Commands that wait; past it they are refused. */
+const WAITING_MAX = 100_000;
 
 /** Options of a {@linkcode Pipeline}. */
 export interface PipelineOptions {
@@ -18,12 +26,30 @@ export interface PipelineOptions {
   readonly onBreaker: (state: BreakerState) => void;
 }
 
-/** Sends commands to the servers of a connection: each within its time, and behind a circuit breaker. */
+/** A command that waits for its turn. */
+interface Waiting {
+  readonly bytes: number;
+  write(): void;
+  refuse(error: Error): void;
+}
+
+/**
+ * Sends commands to the servers of a connection: each within its time, and behind a circuit breaker.
+ *
+ * The time of a command counts from when it is written, so that a long queue of one's own is not taken for a
+ * slow server. Commands wait for the outcome of the first attempt to connect as well.
+ */
 export class Pipeline {
   readonly #connection: Connection;
   readonly #options: PipelineOptions;
   readonly #breaker: Breaker;
   readonly #deadlines: Deadlines;
+  readonly #waiting: Waiting[] = [];
+  readonly #firstConnection: Timer;
+  #held = true;
+  #closed = false;
+  #commands = 0;
+  #bytes = 0;
 
   constructor(connection: Connection, options: PipelineOptions) {
     this.#connection = connection;
@@ -32,26 +58,72 @@ export class Pipeline {
     this.#breaker = new Breaker(options.runtime, {
       onChange: (state) => {
         // Commands under way would wait for the same server: they have waited long enough.
-        if (state === "open") this.#deadlines.expireAll();
+        if (state === "open") {
+          this.#deadlines.expireAll();
+          this.#refuseAll(new BreakerOpenError("Cannot send: the circuit breaker is open"));
+        }
         options.onBreaker(state);
       },
     });
+    const { clock } = options.runtime;
+    this.#firstConnection = clock.after(FIRST_CONNECTION_MS, () => this.release());
   }
 
-  /** Runs one command. `command` names it in errors. */
-  send<T>(command: string, run: () => Promise<T>): Promise<T> {
-    if (this.#breaker.state === "closed") return this.#within(command, run);
-    this.#probe();
-    const message = `Cannot ${command}: the circuit breaker is open`;
-    return Promise.reject(new BreakerOpenError(message));
+  /** Runs one command. `command` names it in errors; `bytes` is what a large one carries. */
+  send<T>(command: string, run: () => Promise<T>, bytes: number = 0): Promise<T> {
+    if (this.#breaker.state !== "closed") {
+      this.#probe();
+      const message = `Cannot ${command}: the circuit breaker is open`;
+      return Promise.reject(new BreakerOpenError(message));
+    }
+    if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.#write(command, run, bytes);
+    return new Promise<T>((resolve, reject) => {
+      if (this.#closed || this.#waiting.length >= WAITING_MAX) {
+        return reject(new Error(`Cannot ${command}: too many commands wait, or the end is near`));
+      }
+      const write = (): void => void this.#write(command, run, bytes).then(resolve, reject);
+      this.#waiting.push({ bytes, write, refuse: reject });
+    });
+  }
+
+  /** Writes what waits for the first connection: it is there, or the first attempt has failed. */
+  release(): void {
+    this.#firstConnection.cancel();
+    this.#held = false;
+    this.#drain();
   }
 
   /** Bounds nothing any more: the connection ends, and every command with it. */
   close(): void {
+    this.#closed = true;
+    this.#firstConnection.cancel();
     this.#deadlines.close();
+    this.#refuseAll(new Error("Cannot send: the connection is closed"));
   }
 
-  async #within<T>(command: string, run: () => Promise<T>): Promise<T> {
+  #hasRoom(bytes: number): boolean {
+    if (this.#held || this.#commands >= COMMANDS_MAX) return false;
+    // One that is larger than the bound by itself goes alone.
+    return this.#bytes + bytes <= BYTES_MAX || this.#bytes === 0;
+  }
+
+  #drain(): void {
+    let written = 0;
+    for (const { bytes, write } of this.#waiting) {
+      if (!this.#hasRoom(bytes)) break;
+      written++;
+      write();
+    }
+    this.#waiting.splice(0, written);
+  }
+
+  #refuseAll(error: Error): void {
+    for (const { refuse } of this.#waiting.splice(0)) refuse(error);
+  }
+
+  async #write<T>(command: string, run: () => Promise<T>, bytes: number): Promise<T> {
+    this.#commands++;
+    this.#bytes += bytes;
     try {
       const reply = await this.#deadlines.run(run());
       this.#breaker.succeed();
@@ -62,6 +134,10 @@ export class Pipeline {
       else this.#breaker.fail();
       if (!isWrongType(error) && !isUnknownScript(error)) this.#options.onError(command, error);
       throw error;
+    } finally {
+      this.#commands--;
+      this.#bytes -= bytes;
+      if (this.#waiting.length > 0) this.#drain();
     }
   }
 
@@ -76,7 +152,7 @@ export class Pipeline {
         ...primaries.map((each) => each.ping()),
       ]);
     };
-    this.#within("ping", answers).catch(() => {
+    this.#write("ping", answers, 0).catch(() => {
       // It has been reported.
     });
   }

@@ -14,6 +14,9 @@ import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { ROOT_TAG } from "../tags.ts";
 
+/** The most keys of the cache that one command invalidates. */
+const UNLINK_MAX = 100;
+
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
 const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
@@ -97,15 +100,21 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
+    const { client, anySlot } = this.#connection;
     const keyspace = this.#keyspace;
+    const size = anySlot ? UNLINK_MAX : 1;
+    const batches = Array.from(
+      { length: Math.ceil(keys.length / size) },
+      (_, at) => keys.slice(at * size, (at + 1) * size),
+    );
     await Promise.all(
-      keys.map((key) =>
+      batches.map((batch) =>
         this.#pipeline.send("invalidate", () =>
-          this.#connection.client.unlink(
+          client.unlink(batch.flatMap((key) => [
             ...this.#keysOf(key),
             ...keyspace.ofNeighbours(key, ""),
             ...keyspace.ofNeighbours(key, ":lease"),
-          ))
+          ])))
       ),
     );
   }
@@ -132,7 +141,9 @@ export class RedisStore implements Store, SharedCounts {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const versions = await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
-      const create = () => client.set(key, version, "NX", "GET");
+      // Two commands in one write: `SET NX GET` needs Redis 7.
+      const create = async () =>
+        (await Promise.all([client.set(key, version, "NX"), client.get(key)]))[1];
       try {
         return await this.#pipeline.send("set", create) ?? version;
       } catch (error) {
@@ -178,6 +189,11 @@ export class RedisStore implements Store, SharedCounts {
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
     }, listener);
+  }
+
+  /** Sends what waits for the first connection: it is there, or the first attempt has failed. */
+  attempted(): void {
+    this.#pipeline.release();
   }
 
   /**
@@ -248,13 +264,20 @@ async function lifeOf(primary: Redis): Promise<string> {
     primary.info("server"),
     primary.info("replication"),
   ]);
-  const runId = /^run_id:(\w+)/m.exec(server)?.[1];
-  if (runId === undefined) throw new Error("Cannot tell the server's life: INFO has no run_id");
+  const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
   // A replica may be behind what its primary has acknowledged.
   if (!/^role:master/m.test(replication)) throw new Error("Cannot believe Redis: it is a replica");
   // A primary that was a replica for a while has another's data since, and a new one of these.
   const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
   return `${runId}/${history}`;
+}
+
+/** Names the life of a server without a `run_id` (Dragonfly) by the second in which it was started. */
+function startOf(server: string): string {
+  const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
+  const startedAt = Math.round(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
+  if (Number.isFinite(startedAt)) return `started-${startedAt}`;
+  throw new Error("Cannot tell the server's life: INFO has neither run_id nor a time of its start");
 }
 
 async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {

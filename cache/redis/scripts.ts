@@ -31,16 +31,20 @@ export class Script {
   ): Promise<unknown> {
     const commands = client as Client & ScriptCommands;
     const rest = [...keys, ...values];
+    let bytes = 0;
+    for (const value of values) if (value instanceof Uint8Array) bytes += value.length;
     try {
       return await pipeline.send(
         this.#name,
         () => commands.evalshaBuffer(this.#sha, keys.length, ...rest),
+        bytes,
       );
     } catch (error) {
       if (!isUnknownScript(error)) throw error;
       return await pipeline.send(
         this.#name,
         () => commands.evalBuffer(this.#lua, keys.length, ...rest),
+        bytes,
       );
     }
   }

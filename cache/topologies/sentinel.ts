@@ -85,7 +85,7 @@ export class SentinelConnection extends StandaloneConnection {
   }
 }
 
-/** What connections to the primary are made with. */
+/** The parts of a connector. */
 interface ConnectorParts {
   readonly sentinels: Sentinels;
   readonly access: Access;

@@ -7,7 +7,7 @@ export const ASK_MS = 1_000;
 /** Sentinels that are asked beside those that the URL names. */
 const FOUND_MAX = 16;
 
-/** Where Sentinels are, and what they call the primary. */
+/** The addresses of Sentinels, and their name for the primary. */
 export interface SentinelsOptions {
   readonly servers: readonly ServerAddress[];
   readonly master: string;

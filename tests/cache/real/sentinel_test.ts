@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisSentinel, startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
-import { failOverBehind } from "./_lagging.ts";
+import { failOverBehind, type LaggingRound } from "./lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
@@ -75,7 +75,11 @@ describe("Cache on Redis Sentinel", () => {
   });
 
   it("does not follow a Sentinel that lags behind to the primary before, which is back", async () => {
-    const rounds = [await failOverBehind(topology, 0), await failOverBehind(topology, 1)];
+    const rounds: LaggingRound[] = [];
+    for (let at = 0; rounds.length < 2; at++) {
+      const round = await failOverBehind(topology, at);
+      if (!round.disturbed) rounds.push(round);
+    }
     assertEquals(rounds.flatMap(({ stale }) => stale), []);
     for (const { hits } of rounds) assertGreater(hits, 0);
   });

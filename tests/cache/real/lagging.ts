@@ -21,6 +21,11 @@ export interface LaggingRound {
   readonly hits: number;
   /** Answers that were older than a write that had been applied. */
   readonly stale: readonly string[];
+  /**
+   * Whether the Sentinels failed over once more while instances read, as they do on a busy machine. Then a
+   * write may be acknowledged by a primary that is being replaced, which only a replay mends.
+   */
+  readonly disturbed: boolean;
 }
 
 /**
@@ -66,12 +71,17 @@ export async function failOverBehind(topology: RedisSentinel, at: number): Promi
     lagging.resume();
   }
   await using late = openNode(asking(lagging, ...others), { prefix, ...OPTIONS });
+  const [next] = await named();
   const outcome = await readWhileWriting(writer, [late, lasting]);
+  const disturbed = (await named()).some((port) => port !== next);
   await topology.settled();
-  return outcome;
+  return { ...outcome, disturbed };
 }
 
-async function readWhileWriting(writer: Node, readers: readonly Node[]): Promise<LaggingRound> {
+async function readWhileWriting(
+  writer: Node,
+  readers: readonly Node[],
+): Promise<Omit<LaggingRound, "disturbed">> {
   const stale: string[] = [];
   let hits = 0;
   const untilMs = performance.now() + READ_MS;
