@@ -15,6 +15,19 @@ const TAG_OVERHEAD_BYTES = 180;
 const ROOT_ONLY: readonly string[] = [ROOT_TAG];
 
 /**
+ * KEYS: tag. ARGV: version. Gives a tag that has no version this one, and answers the version that stands.
+ *
+ * One step: two processes that both thought the tag their own would not share the leases under it. `SET NX
+ * GET` needs Redis 7. `pcall`, because a foreign type under our key must read as "no version".
+ */
+export const CREATE_TAG_LUA = `
+local standing = redis.pcall('GET', KEYS[1])
+if type(standing) == 'string' then return standing end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]
+`;
+
+/**
  * Checks what a caller names as tags.
  *
  * @throws {TypeError} There are too many, or one cannot be used.

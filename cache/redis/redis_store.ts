@@ -12,7 +12,7 @@ import { isWrongType } from "./reply_errors.ts";
 import { Script } from "./scripts.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
-import { ROOT_TAG } from "../tags.ts";
+import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
 /** The most keys of the cache that one command invalidates. */
 const UNLINK_MAX = 100;
@@ -22,6 +22,7 @@ const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
 const SET = new Script("set", SET_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
+const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
 /** Options of a {@linkcode RedisStore}. */
@@ -137,20 +138,10 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async createTags(names: readonly string[], version: string): Promise<string[]> {
-    const { client } = this.#connection;
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const versions = await Promise.all(names.map(async (name) => {
-      const key = this.#keyspace.of(name, ":tag");
-      // Two commands in one write: `SET NX GET` needs Redis 7.
-      const create = async () =>
-        (await Promise.all([client.set(key, version, "NX"), client.get(key)]))[1];
-      try {
-        return await this.#pipeline.send("set", create) ?? version;
-      } catch (error) {
-        if (!isWrongType(error)) throw error;
-        await this.#pipeline.send("set", () => client.set(key, version));
-        return version;
-      }
+      const keys = [this.#keyspace.of(name, ":tag")];
+      return String(await CREATE_TAG.run(this.#scripts, keys, [version]));
     }));
     await kept;
     return versions;
