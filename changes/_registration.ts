@@ -38,7 +38,7 @@ export class Registration {
    * 5. writer: commits; its row is not in the snapshot: the relay finds it, and invalidates 4
    * ```
    *
-   * What was committed before 2 has no row for this cache, and needs none: a load that begins after the
+   * A change committed before 2 has no row for this cache, and needs none: a load that begins after the
    * reset finds it in Postgres, and a load that began before cannot fill. So the registration must be
    * committed before the reset, and a crash between them must not pass for a reset: that is noted last.
    */

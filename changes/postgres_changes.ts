@@ -29,7 +29,10 @@ export interface PostgresChangesOptions {
   readonly cacheName?: string;
   /** Whether to create or renew the schema `lookaside`, where the role may. Default true. */
   readonly install?: boolean;
-  /** Where to `LISTEN`, if not there: behind a pooler, straight at Postgres. `false`: changes are polled for. */
+  /**
+   * A database for `LISTEN`, where the first one is behind a pooler: straight at Postgres. `false`: changes are
+   * polled for.
+   */
   readonly listen?: AnyDatabase | false;
   /** How often changes are looked for without a wake-up. Default 1,000. */
   readonly pollMs?: number;

@@ -21,7 +21,7 @@ See proof/README.md.`,
 const PROGRAMS = [
   ["proof/fuzz/main.ts", "--requests", "20000"],
   ["proof/consistency/main.ts", "--seconds", "60"],
-  ["proof/fault/main.ts", "--seconds", "1"],
+  ["proof/fault/main.ts", "--seconds", "1", "--promises"],
 ];
 
 if (import.meta.main) Deno.exit(await main());
