@@ -14,9 +14,6 @@ import { startRedis } from "./servers/redis_server.ts";
 /** The root of the project. */
 export const ROOT: string = resolve(import.meta.dirname ?? ".", "..");
 
-/** Test files at a time beyond the number of processors: most wait for servers most of the time. */
-const WAITING_FILES = 2;
-
 /** A task that counts tests. */
 export interface SuiteTask {
   /** Its name in `deno.json`. */
@@ -98,8 +95,8 @@ export class Suite implements AsyncDisposable {
       REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
       DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,
       TMPDIR: directory,
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ??
-        String(navigator.hardwareConcurrency + WAITING_FILES),
+      // A file for each processor: with more, tests that time what they see would time each other.
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency),
     };
     return new Suite(stack.move(), env, { directory, signal });
   }
