@@ -110,7 +110,7 @@ describe("deno task dev", () => {
     await using service = await startDev({}, ["--embedded"]);
     const commands = await Promise.all((await descendantsOf(service.pid)).map(commandOf));
     const main = commands.find((command) =>
-      command.endsWith(" main.ts") && !/supervis/.test(command)
+      / main\.ts( --with-parent)?$/.test(command) && !/supervis/.test(command)
     );
     assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
     assertMatch(main ?? "", / --ignore-env /);
