@@ -100,20 +100,18 @@ async function compose(
     CacheClass: tracing?.TracedCache ?? Cache,
   });
   const tables = openTables(declared, database);
-  const audit = openAudit(config, { cache, tables, logger });
-  if (audit !== undefined) resources.use(audit);
+  const audit = resources.use(openAudit(config, { cache, tables, logger }));
   const url = config.cache.enabled ? config.cache.url : IN_MEMORY;
   const limits = resources.use(new RateLimits({ ...config.cache, ...trusted, url }));
   const ready = readiness(tables, { stopping, settled });
   const warm = (count: number) => warmTables(cache, tables, count);
+  const { listTtlMs, corsOrigins, corsWriteOrigins, trustedProxies } = config.http;
   const app = createApp({
+    ...{ listTtlMs, corsOrigins, corsWriteOrigins },
     ...{ cache, tables, database, changes, invalidations, stopping, ready },
     clock: systemRuntime.clock,
-    listTtlMs: config.http.listTtlMs,
     access: accessOf(config, logger),
-    limits: limits.of(config.http, forwardedLogger(config.http.trustedProxies, logger)),
-    corsOrigins: config.http.corsOrigins,
-    corsWriteOrigins: config.http.corsWriteOrigins,
+    limits: limits.of(config.http, forwardedLogger(trustedProxies, logger)),
     ...(audit === undefined ? {} : { audit }),
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger, systemRuntime.clock),
@@ -130,10 +128,8 @@ async function main(): Promise<number> {
     await Deno.stderr.write(new TextEncoder().encode(`${error.message}\n`));
     return 2;
   }
-  const logger = await configureLogging({
-    level: config.logLevel,
-    pretty: Deno.stdout.isTerminal(),
-  });
+  const pretty = Deno.stdout.isTerminal();
+  const logger = await configureLogging({ level: config.logLevel, pretty });
   endOnDefects(logger);
   try {
     await serve(config, logger);
