@@ -81,6 +81,7 @@ describe("deno bundle", () => {
     const env = {
       HOST: "127.0.0.1",
       PORT: String(port),
+      ADMIN_OPEN: "on",
       REDIS_URL: redis.serviceUrl,
       DATABASE_URL: database.url,
     };
