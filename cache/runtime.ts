@@ -46,7 +46,17 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   }
 }
 
-/** The clock and the dice of the system. */
+/**
+ * The clock and the dice of the system.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { systemRuntime } from "@lookaside/cache";
+ *
+ * assert(systemRuntime.clock.now() > 0);
+ * ```
+ */
 export const systemRuntime: Runtime = {
   clock: {
     now: () => Date.now(),

@@ -50,7 +50,7 @@ async function main(args: readonly string[]): Promise<number> {
     : undefined;
   const whole = paths.length === 0 && values.filter === undefined;
   return await runSuite({
-    ...{ name: "test", args, paths, minutesMax: 15 },
+    ...{ name: "test", args, paths, minutesMax: 40 },
     run: (suite) => runTests(suite, { args, paths, importMap, whole }),
   });
 }

@@ -102,7 +102,7 @@ describe("deno task start", () => {
       const cases = [
         [nobody, /Cannot serve: .*nobody_of_that_name.*\. Is DATABASE_URL right\?/],
         [nowhere, /Cannot serve: .*database_of_no_name.*`deno task seed` makes the database/],
-        [empty, /Cannot serve: .*users.* does not exist.*`deno task seed` makes the database/],
+        [empty, /Cannot serve.*users.* does not exist.*`deno task seed` makes the database/],
       ] as const;
       for (const [url, message] of cases) {
         const text = await endOf({
