@@ -142,13 +142,13 @@ describe("deno task start", () => {
   it("ends and names the address that the permissions of an image do not list", async () => {
     const port = freePort();
     const flags = productionFlags(parseConfig({ PORT: String(port), REDIS_URL: "memory:" }));
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", ...flags, "main.ts"],
       cwd: root,
       env: { PORT: String(port), REDIS_URL: "memory:", DATABASE_URL: "postgres://db.example/x" },
       signal: AbortSignal.timeout(20_000),
     }).output();
-    const text = new TextDecoder().decode(stdout);
+    const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
     assertEquals(code, 1, text);
     assertMatch(text, /"FATAL".*permissions of this process do not list db\.example/);
   });
