@@ -10,6 +10,8 @@ export interface CatchUpOptions {
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** Tells one life of the server from the next: differs after a restart or failover. */
   readonly identity: () => Promise<string>;
+  /** Whether a server that remembers nothing may lack changes: otherwise it has nothing of this cache. */
+  readonly emptyIsOld: boolean;
   /** Answers the life of the server that whoever shares it has caught up with, as the server has it. */
   readonly remembered: () => Promise<string | null>;
   /** Has the server remember that it was caught up with in this life. */
@@ -70,10 +72,10 @@ export class CatchUp {
       try {
         const identity = await this.#options.identity();
         const moved = this.#identity !== undefined && identity !== this.#identity;
-        const replay = moved ||
-          this.#identity === undefined && await this.#options.remembered() !== identity;
+        const known = moved ? null : this.#identity ?? await this.#options.remembered();
+        const replay = known !== identity && (moved || known !== null || this.#options.emptyIsOld);
         await this.#options.task({ replay });
-        if (replay) await this.#options.remember(identity);
+        if (known !== identity) await this.#options.remember(identity);
         if (attempt !== this.#attempt) return;
         if (moved) this.#options.onMoved();
         this.#identity = identity;

@@ -7,8 +7,8 @@ const STRIPES = 1 << 14;
 const GENERATION_STEP = 2 ** 32;
 
 /**
- * Three judgements that every part of an engine shares: how long memory may be trusted, whether the store
- * may be read, and whether a key changed while it was being read.
+ * Four judgements that every part of an engine shares: how long memory may be trusted, whether the store
+ * may be read, whether it is the store still, and whether a key changed while it was being read.
  *
  * Trust in memory is a lease on time. A sign of life of the invalidation feed that was asked for at t0
  * proves that everything announced before t0 has been applied here, so memory is good until t0 +
@@ -17,6 +17,9 @@ const GENERATION_STEP = 2 ** 32;
  * The store may not be read while it is owed an invalidation, or may have lost some and has not been
  * caught up with: it may answer what was invalidated. An answer counts only if {@linkcode storeTrust} is
  * the same before it was asked for and after.
+ *
+ * A store whose server may be replaced without a word is the store on a lease as well: while it is not
+ * known to stand, nothing is read from it, and nothing that it takes counts as taken.
  *
  * The epoch of a key is the install guard. It ends this race:
  *
@@ -34,6 +37,9 @@ export class Coherence {
   readonly #memoryLeaseMs: number;
   readonly #epochs = new Uint32Array(STRIPES);
   #generation = 0;
+  /** Until when the feed, and the store itself, may be trusted: memory may be until the earlier of both. */
+  #feedUntilMs: number;
+  #storeUntilMs = Infinity;
   #trustedUntilMs: number;
   #open = false;
   #owed = false;
@@ -46,7 +52,8 @@ export class Coherence {
     this.#clock = new CoarseClock(clock);
     this.#exact = clock;
     this.#memoryLeaseMs = memoryLeaseMs;
-    this.#trustedUntilMs = memoryLeaseMs === Infinity ? Infinity : -Infinity;
+    this.#feedUntilMs = memoryLeaseMs === Infinity ? Infinity : -Infinity;
+    this.#trustedUntilMs = this.#feedUntilMs;
   }
 
   /** The monotonic time until which memory may be trusted. */
@@ -69,7 +76,18 @@ export class Coherence {
    * store must not be read.
    */
   storeTrust(): number | undefined {
-    return this.#owed || this.#behind ? undefined : this.#doubts;
+    return this.#owed || this.#behind || !this.stands() ? undefined : this.#doubts;
+  }
+
+  /** Whether the store is known not to have been replaced. */
+  stands(): boolean {
+    return this.#storeUntilMs === Infinity || this.#exact.monotonicNow() < this.#storeUntilMs;
+  }
+
+  /** The store is known to stand until then (monotonic). */
+  stand(untilMs: number): void {
+    this.#storeUntilMs = untilMs;
+    this.#trustedUntilMs = Math.min(this.#feedUntilMs, untilMs);
   }
 
   /** The store is owed an invalidation: what it answers, now or to a command under way, is neither believed nor kept. */
@@ -121,13 +139,13 @@ export class Coherence {
   close(): void {
     this.#open = false;
     this.#generation++;
-    this.#trustedUntilMs = -Infinity;
+    this.#trust(-Infinity);
     this.#proves(Infinity);
   }
 
   /** The feed was alive for a question asked at `sentAtMs`. */
   alive(sentAtMs: number): void {
-    if (this.#open) this.#trustedUntilMs = sentAtMs + this.#memoryLeaseMs;
+    if (this.#open) this.#trust(sentAtMs + this.#memoryLeaseMs);
     this.#proves(sentAtMs);
   }
 
@@ -140,6 +158,11 @@ export class Coherence {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
     return promise;
+  }
+
+  #trust(untilMs: number): void {
+    this.#feedUntilMs = untilMs;
+    this.#trustedUntilMs = Math.min(untilMs, this.#storeUntilMs);
   }
 
   #proves(untilMs: number): void {

@@ -58,6 +58,7 @@ export class Engine implements CacheServer, EngineFigures {
     const shared = given ?? this.redis;
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
     const coherence = new Coherence(runtime.clock, lease);
+    if (backend?.leased) coherence.stand(-Infinity);
     const held = new HeldTags(coherence);
     const parts = { settings, runtime, coherence, held, counters };
     this.memory = new MemoryTier(parts);
@@ -175,10 +176,12 @@ export class Engine implements CacheServer, EngineFigures {
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());
       },
+      onStands: (untilMs) => this.#parts.coherence.stand(untilMs),
     });
     const redis = new RedisStore(connection, {
       ...settings,
       ...{ keyspace, runtime, onError },
+      stands: () => this.#parts.coherence.stands(),
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
@@ -189,15 +192,19 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** `undefined`: no failover and no source of changes, so there is nothing to catch up with. */
   #catchUpOf(failsOver: boolean): CatchUp | undefined {
-    const { catchUp: task, runtime, emit } = this.#wiring;
-    if (task === undefined && !failsOver) return undefined;
+    const { catchUp, runtime, emit } = this.#wiring;
+    if (catchUp === undefined && !failsOver) return undefined;
     const server = this.name;
+    // A server that has taken over may lack deletes, and nobody can name them.
+    const clear = async ({ replay }: { readonly replay: boolean }): Promise<void> => {
+      if (replay && await this.clear() === "pending") throw new Error("Cannot clear the server");
+    };
     return new CatchUp(runtime, this.#parts.coherence, {
-      task: async ({ replay }) => await task?.({ server, replay }),
+      emptyIsOld: catchUp !== undefined,
+      task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
-      // Who applies nothing can tell the others nothing.
-      remembered: async () => task && await this.redis?.remembered() || null,
-      remember: async (identity) => task && await this.redis?.remember(identity),
+      remembered: () => this.redis?.remembered() ?? Promise.resolve(null),
+      remember: async (identity) => await this.redis?.remember(identity),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
       onMoved: () => this.redis?.followAnew(),
       onDone: (replayed) => emit({ type: "caught-up", server, replayed }),

@@ -61,6 +61,11 @@ export interface ConnectionOptions {
   readonly onConnection: (connected: boolean) => void;
   /** Called when one of several servers came, went or took another's place. */
   readonly onChange: () => void;
+  /**
+   * Called where a server may be replaced without a word: until then (monotonic) it is known not to have been.
+   * Such a connection says so for the first time once it is open.
+   */
+  readonly onStands: (untilMs: number) => void;
 }
 
 /** The address of a server and the credentials there, which every connection has in common. */

@@ -35,6 +35,8 @@ export interface RedisStoreOptions extends Omit<PipelineOptions, "probeKey"> {
   readonly heartbeatMs: number;
   /** How long the feed may be silent before it counts as lost. */
   readonly memoryLeaseMs: number;
+  /** Whether the servers are known not to have been replaced. */
+  readonly stands: () => boolean;
 }
 
 /** Tier 2 on the servers of one connection. */
@@ -98,6 +100,7 @@ export class RedisStore implements Store, SharedCounts {
   async set(key: string, entry: Entry): Promise<void> {
     const values = [this.#encode(entry), this.#ttlMs(entry)];
     await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
+    this.#taken();
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
@@ -118,11 +121,13 @@ export class RedisStore implements Store, SharedCounts {
           ])))
       ),
     );
+    this.#taken();
   }
 
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
     await Promise.all(keys.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
+    this.#taken();
   }
 
   readTags(names: readonly string[]): Promise<(string | null)[]> {
@@ -159,6 +164,7 @@ export class RedisStore implements Store, SharedCounts {
         this.#pipeline.send("invalidate", () => client.unlink(...neighbours)),
       ]);
     }));
+    this.#taken();
   }
 
   async addPopular(counts: readonly KeyCount[]): Promise<void> {
@@ -227,6 +233,13 @@ export class RedisStore implements Store, SharedCounts {
     // First the feed: it has its own questions to the servers, for whose answers it waits.
     await this.#feed?.close();
     await this.#connection.close();
+  }
+
+  /** A write counts only if the server that has taken it is known to be the primary still. */
+  #taken(): void {
+    if (!this.#options.stands()) {
+      throw new Error("Cannot tell whether the server that has taken it is the primary still");
+    }
   }
 
   #keep({ tags, staleUntilMs }: Entry): Promise<void> {

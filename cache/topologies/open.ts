@@ -21,6 +21,8 @@ export interface Backend {
   readonly name: string;
   /** Whether a server may take another's place. */
   readonly failsOver: boolean;
+  /** Whether that happens without a word, so that a connection has to be proved again and again. */
+  readonly leased: boolean;
   /** Connects. */
   connect(options: ConnectionOptions): Connection;
 }
@@ -41,18 +43,21 @@ export function backendsOf(topology: Topology, ca?: string): readonly Backend[] 
       return [{
         name: `${topology.master}@${seeds}${database}`,
         failsOver: true,
+        leased: true,
         connect: (options) => new SentinelConnection(topology, access, options),
       }];
     case "cluster":
       return [{
         name: seeds,
         failsOver: true,
+        leased: false,
         connect: (options) => new ClusterConnection(servers, access, options),
       }];
     default:
       return servers.map((server) => ({
         name: addressText(server) + database,
         failsOver: false,
+        leased: false,
         connect: (options) => new StandaloneConnection({ ...access, ...server }, options),
       }));
   }
@@ -82,9 +87,9 @@ export async function connectRedis(
     clock,
     onError: () => resolve(),
     onConnection: () => resolve(),
-    onChange: () => {
-      // Only a cache that believes what it reads needs to know.
-    },
+    // Only a cache that believes what it reads needs to know.
+    onChange: () => undefined,
+    onStands: () => undefined,
   });
   if (connection !== undefined) await within(clock, commandTimeoutMs, attempted);
   return connection;

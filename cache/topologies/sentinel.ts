@@ -4,9 +4,20 @@ import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type Access, type ConnectionOptions, reconnectDelayMs } from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
-import { ASK_MS, Sentinels, type SentinelsOptions } from "./sentinels.ts";
+import {
+  ASK_MS,
+  type NamedPrimary,
+  Sentinels,
+  type SentinelsOptions,
+  UnreachableError,
+} from "./sentinels.ts";
 import { StandaloneConnection } from "./standalone.ts";
-import { addressText, type ServerAddress } from "./url.ts";
+import { addressText } from "./url.ts";
+
+/** How long a primary is believed after a question that confirmed it. */
+const STANDS_MS = 2_000;
+/** How long a server has to be the primary to be believed: clocks may run unevenly. */
+const SETTLED_MS = STANDS_MS + 500;
 
 /**
  * The server that Sentinels call the primary.
@@ -32,29 +43,50 @@ import { addressText, type ServerAddress } from "./url.ts";
  * ```
  *
  * So every Sentinel is asked, and the server is believed that the highest configuration epoch names.
+ *
+ * Processes still hear of a new primary one after the other, and the old one takes writes meanwhile:
+ *
+ * ```text
+ * 1. Sentinels:    make a replica the primary
+ * 2. B:            asks them, and reads from the new one
+ * 3. A:            has not asked again yet; the old one acknowledges its delete
+ * 4. B:            reads what was deleted
+ * ```
+ *
+ * So each process believes its primary for {@linkcode STANDS_MS} after the question that confirmed it, and
+ * not a moment longer; and a new one only when it has been the primary for longer than that, for then
+ * nobody believes another.
  */
 export class SentinelConnection extends StandaloneConnection {
   readonly #sentinels: Sentinels;
-  readonly #connected: WeakMap<Socket, string>;
-  readonly #clock: Clock;
+  readonly #named: WeakMap<Socket, Named>;
+  readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
+  /** The address of the server that was confirmed last. */
+  #standing = "";
 
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
     const sentinels = new Sentinels(named, access);
-    const connected = new WeakMap<Socket, string>();
+    const sockets = new WeakMap<Socket, Named>();
     const { clock } = options;
-    super({ ...access, Connector: connectorOf({ sentinels, access, clock, connected }) }, options);
+    super({ ...access, Connector: connectorOf({ sentinels, access, clock, sockets }) }, options);
     this.#sentinels = sentinels;
-    this.#connected = connected;
-    this.#clock = clock;
+    this.#named = sockets;
+    this.#options = options;
+    this.client.on("ready", () => {
+      const connected = this.#connected();
+      if (connected === undefined) return;
+      // That another server stood says nothing of this one.
+      if (addressText(connected.server) !== this.#standing) options.onStands(-Infinity);
+      this.#confirm(connected);
+    });
     void this.#watch();
   }
 
   override async proved(): Promise<readonly Redis[]> {
-    const named = addressText(await this.#sentinels.primary());
-    if (this.#isAt(named)) return [this.client];
-    this.#leave();
-    throw new Error(`Cannot believe the server: the Sentinels call ${named} the primary`);
+    const name = addressText((await this.#ask()).server);
+    if (this.#standing === name) return [this.client];
+    throw new Error(`Cannot believe ${name} yet: others may believe the primary before it`);
   }
 
   override close(): Promise<void> {
@@ -65,24 +97,65 @@ export class SentinelConnection extends StandaloneConnection {
 
   /** Asks, and goes on asking. Never rejects. */
   async #watch(): Promise<void> {
-    this.#timer = this.#clock.after(ASK_MS, () => void this.#watch());
+    const askedAtMs = this.#options.clock.monotonicNow();
+    this.#timer = this.#options.clock.after(ASK_MS, () => void this.#watch());
     try {
-      const named = addressText(await this.#sentinels.primary());
-      if (!this.#isAt(named)) this.#leave();
-    } catch (_error) {
-      // Nobody can tell of another primary: the connection is the best that is known.
+      await this.#ask();
+    } catch (error) {
+      // Nobody can tell of another primary: what stood goes on to stand.
+      const connected = this.#connected();
+      if (error instanceof UnreachableError && connected !== undefined) {
+        if (addressText(connected.server) === this.#standing) this.#stand(askedAtMs);
+      }
     }
   }
 
-  #isAt(named: string): boolean {
-    const { stream } = this.client;
-    return stream instanceof Object && this.#connected.get(stream as Socket) === named;
+  /** Asks for the primary; leaves the server if it is another. */
+  async #ask(): Promise<Named> {
+    const named = await askFor(this.#sentinels, this.#options.clock);
+    const connected = this.#connected();
+    if (connected === undefined) {
+      throw new Error("Cannot believe the server: there is no connection");
+    }
+    if (addressText(named.server) === addressText(connected.server)) {
+      this.#confirm(named);
+      return named;
+    }
+    // A client that is connecting asks the Sentinels by itself.
+    if (this.client.status === "ready") this.client.disconnect(true);
+    throw new Error(
+      `Cannot believe the server: the Sentinels call ${addressText(named.server)} the primary`,
+    );
   }
 
-  /** Connects anew; a client that is connecting asks the Sentinels by itself. */
-  #leave(): void {
-    if (this.client.status === "ready") this.client.disconnect(true);
+  /** Believes a server that is named, once it has been the primary for long enough. */
+  #confirm({ server, sinceMs, askedAtMs }: Named): void {
+    // One that does not say for how long is an old one, and taken at its word.
+    if (sinceMs < SETTLED_MS) return;
+    this.#standing = addressText(server);
+    this.#stand(askedAtMs);
   }
+
+  #stand(askedAtMs: number): void {
+    this.#options.onStands(askedAtMs + STANDS_MS);
+  }
+
+  /** The server at the other end, as it was named when it was connected to. */
+  #connected(): Named | undefined {
+    const { stream, status } = this.client;
+    if (status !== "ready" || !(stream instanceof Object)) return undefined;
+    return this.#named.get(stream as Socket);
+  }
+}
+
+/** The answer of the Sentinels, and when they were asked for it (monotonic). */
+interface Named extends NamedPrimary {
+  readonly askedAtMs: number;
+}
+
+async function askFor(sentinels: Sentinels, clock: Clock): Promise<Named> {
+  const askedAtMs = clock.monotonicNow();
+  return { ...await sentinels.primary(), askedAtMs };
 }
 
 /** The parts of a connector. */
@@ -91,12 +164,12 @@ interface ConnectorParts {
   readonly access: Access;
   readonly clock: Clock;
   /** Notes where each socket goes. */
-  readonly connected: WeakMap<Socket, string>;
+  readonly sockets: WeakMap<Socket, Named>;
 }
 
 /** Makes the class of which ioredis makes a connector for each client. */
 function connectorOf(
-  { sentinels, access, clock, connected }: ConnectorParts,
+  { sentinels, access, clock, sockets }: ConnectorParts,
 ): new () => AbstractConnector {
   return class PrimaryConnector extends AbstractConnector {
     #wake: (() => void) | undefined;
@@ -114,8 +187,8 @@ function connectorOf(
       this.connecting = true;
       for (let attempts = 1; this.connecting; attempts++) {
         try {
-          const address = await sentinels.primary();
-          if (this.connecting) return this.#open(address);
+          const named = await askFor(sentinels, clock);
+          if (this.connecting) return this.#open(named);
         } catch (error) {
           emit("error", error instanceof Error ? error : new Error(String(error)));
           await new Promise<void>((resolve) => {
@@ -135,11 +208,11 @@ function connectorOf(
       this.#wake?.();
     }
 
-    #open(address: ServerAddress): Socket {
+    #open(named: Named): Socket {
       const socket = access.tls === undefined
-        ? createConnection(address)
-        : connectTls({ ...address, ...access.tls });
-      connected.set(socket, addressText(address));
+        ? createConnection(named.server)
+        : connectTls({ ...named.server, ...access.tls });
+      sockets.set(socket, named);
       socket.once("error", (error) => {
         this.firstError = error;
       });

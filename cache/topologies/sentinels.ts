@@ -3,7 +3,7 @@ import { type Access, reconnectDelayMs } from "../redis/connection.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 /** How often every Sentinel is asked, and how long it may take to answer. */
-export const ASK_MS = 1_000;
+export const ASK_MS = 500;
 /** Sentinels that are asked beside those that the URL names. */
 const FOUND_MAX = 16;
 
@@ -13,9 +13,20 @@ export interface SentinelsOptions {
   readonly master: string;
 }
 
+/** The server that Sentinels call the primary. */
+export interface NamedPrimary {
+  readonly server: ServerAddress;
+  /** For at least so long every Sentinel that knows of it has called it that. */
+  readonly sinceMs: number;
+}
+
+/** No Sentinel answers. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+}
+
 /** The answer of one Sentinel: the primary, the configuration epoch in which it became that, the others. */
-interface Answer {
-  readonly primary: ServerAddress;
+interface Answer extends NamedPrimary {
   readonly epoch: number;
   readonly others: readonly ServerAddress[];
 }
@@ -37,20 +48,24 @@ export class Sentinels {
   /**
    * Answers the primary of the highest configuration epoch that is known. Rejects while nobody can name it:
    * no Sentinel answers, all that do lag behind, or two of the same epoch contradict each other.
+   *
+   * @throws {UnreachableError} No Sentinel answers.
    */
-  async primary(): Promise<ServerAddress> {
+  async primary(): Promise<NamedPrimary> {
     const asked = await Promise.allSettled(
       [...this.#asked.values()].map((each) => this.#ask(each)),
     );
     const answers = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (answers.length === 0) {
       const [first] = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
-      throw new Error(`Cannot find the primary: no Sentinel names it (${first?.message})`);
+      throw new UnreachableError(
+        `Cannot find the primary: no Sentinel names it (${first?.message})`,
+      );
     }
     for (const server of answers.flatMap(({ others }) => others)) this.#add(server);
     const epoch = Math.max(...answers.map((answer) => answer.epoch));
     const newest = answers.filter((answer) => answer.epoch === epoch);
-    const names = new Set(newest.map(({ primary }) => addressText(primary)));
+    const names = new Set(newest.map(({ server }) => addressText(server)));
     // Sentinels that were set up anew count from 0: then they all say so.
     const anew = newest.length >= this.#asked.size;
     if (epoch < this.#epoch && !anew) {
@@ -61,7 +76,7 @@ export class Sentinels {
       throw new Error(`Cannot find the primary: the Sentinels name ${[...names].join(" and ")}`);
     }
     this.#epoch = epoch;
-    return found.primary;
+    return { server: found.server, sinceMs: Math.min(...newest.map(({ sinceMs }) => sinceMs)) };
   }
 
   /** Asks nobody any more. */
@@ -98,9 +113,14 @@ export class Sentinels {
       sentinel.call("SENTINEL", "SENTINELS", master),
     ]);
     if (!Array.isArray(address)) throw new Error(`a Sentinel knows no ${master}`);
+    const known = fieldsOf(fields);
+    const server = { host: String(address[0]), port: Number(address[1]) };
+    // Whoever leads a failover names the new primary before it counts how long that has been one.
+    const same = known.get("ip") === server.host && Number(known.get("port")) === server.port;
     return {
-      primary: { host: String(address[0]), port: Number(address[1]) },
-      epoch: Number(fieldsOf(fields).get("config-epoch")),
+      server,
+      sinceMs: same ? Number(known.get("role-reported-time")) : 0,
+      epoch: Number(known.get("config-epoch")),
       others: listOf(others).map(fieldsOf).flatMap((other) => {
         const [host, port] = [other.get("ip") ?? "", Number(other.get("port"))];
         const up = !/disconnected|s_down/.test(other.get("flags") ?? "");

@@ -82,7 +82,9 @@ async function listen(
     client.release(true);
     onLost(error);
   };
-  client.on("notification", onNotify);
+  client.on("notification", () => {
+    if (!ended) onNotify();
+  });
   client.on("error", end);
   client.on("end", end);
   try {

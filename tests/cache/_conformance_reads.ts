@@ -45,7 +45,7 @@ export function describeReads(open: Open): void {
     assertEquals(found.map((lookup) => lookup?.value()), [2, undefined, 1, 2]);
   });
 
-  it("getOrLoadMany() loads what is missing in one call, in the order of the keys", async () => {
+  it("getOrLoadMany() loads what is missing, each key once, and answers in the order of the keys", async () => {
     await using cache = await open();
     await cache.set("b", "stored");
     const calls: string[][] = [];
@@ -57,11 +57,13 @@ export function describeReads(open: Open): void {
     };
     const found = await cache.getOrLoadMany(["c", "b", "a", "gone", "a"], load);
     assertEquals(found.map((lookup) => lookup.value()), ["c", "stored", "a", undefined, "a"]);
-    assertEquals(calls, [["a", "c", "gone"]]);
+    // In one call, unless one of several servers is slow to say that it has nothing.
+    assertEquals(calls.flat().sort(), ["a", "c", "gone"]);
+    const loaded = calls.length;
     await eventually(async () => assertEquals((await cache.get("gone"))?.text, null));
     await eventually(async () => assert(await cache.has("a") && await cache.has("c")));
     await cache.getOrLoadMany(["c", "b", "a", "gone"], load);
-    assertEquals(calls.length, 1);
+    assertEquals(calls.length, loaded);
     assertEquals(await cache.getOrLoadMany([], load), []);
   });
 

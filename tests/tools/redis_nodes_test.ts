@@ -67,6 +67,8 @@ describe("announcedNodes()", () => {
   });
 
   it("logs in as the URL says, and needs no more than CLUSTER SLOTS", async () => {
+    // A server that others have not heard of for a moment is not among the slots.
+    await cluster.settled();
     const [seed] = cluster.servers;
     const rules = ["on", ">p4ss", "resetchannels", "-@all", "+info", "+cluster|slots"];
     await seed?.cli("ACL", "SETUSER", "me", ...rules);

@@ -284,6 +284,8 @@ async function startNode({ args = [], bus }: RedisClusterOptions): Promise<Redis
       ...["--cluster-enabled", "yes", "--cluster-port", `${busPort}`],
       ...(announced === undefined ? [] : ["--cluster-announce-bus-port", `${announced}`]),
       ...["--cluster-node-timeout", `${NODE_TIMEOUT_MS}`],
+      // However long it was without its primary, on a slow machine, a replica may be elected.
+      ...["--cluster-replica-validity-factor", "0"],
       // Who replicates whom stays as it was made.
       ...["--cluster-allow-replica-migration", "no"],
       ...["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"],

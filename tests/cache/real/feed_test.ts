@@ -20,9 +20,9 @@ import {
   Row,
 } from "./_nodes.ts";
 
-const MEMORY_LEASE_MS = 600;
+const MEMORY_LEASE_MS = 1_500;
 /** Late, so that what ends the trust is the lease and not the next heartbeat. */
-const HEARTBEAT_MS = 550;
+const HEARTBEAT_MS = 900;
 const LEASES = { memoryLeaseMs: MEMORY_LEASE_MS, heartbeatMs: HEARTBEAT_MS };
 
 /** A store that reads and writes at one address and has its feed from another. */
@@ -38,6 +38,7 @@ class SplitStore extends RedisStore {
       ...LEASES,
       onError: () => {},
       onBreaker: () => {},
+      stands: () => true,
     };
     super(connectionTo(dataUrl), options);
     this.#feed = new RedisStore(connectionTo(feedUrl), options);
@@ -62,6 +63,7 @@ function connectionTo(url: string): Connection {
     onError: () => {},
     onConnection: () => {},
     onChange: () => {},
+    onStands: () => {},
   });
 }
 

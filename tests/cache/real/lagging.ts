@@ -11,7 +11,7 @@ import type { RedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
 import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
 
 /** How long readers are asked after the Sentinel has gone on: longer than others need to correct it. */
-const READ_MS = 2_500;
+const READ_MS = 5_000;
 /** Memory is off: what is read comes from the server that the instance believes. */
 const OPTIONS = { memoryBytes: 0, commandTimeoutMs: 500 };
 

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisSentinel, startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
@@ -6,6 +6,9 @@ import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts"
 import { failOverBehind, type LaggingRound } from "./lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
+
+/** How long instances read after a failover: longer than it takes all of them to follow. */
+const READ_MS = 4_000;
 
 const KEYS = Array.from({ length: 12 }, (_, at) => `user:${at}`);
 
@@ -82,6 +85,34 @@ describe("Cache on Redis Sentinel", () => {
     }
     assertEquals(rounds.flatMap(({ stale }) => stale), []);
     for (const { hits } of rounds) assertGreater(hits, 0);
+  });
+
+  it("calls no write applied that a replaced primary has taken while others read from the next", async () => {
+    const options = { prefix: freshPrefix(), memoryBytes: 0, commandTimeoutMs: 500 };
+    const [leader] = topology.sentinels;
+    const named = async () => await leader?.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "lookaside");
+    for (let round = 0; round < 2; round++) {
+      await topology.settled();
+      await using writer = openNode(topology.serviceUrl, options);
+      await coherent(writer);
+      const before = await named();
+      await eventually(async () => {
+        assertEquals(await leader?.cli("SENTINEL", "FAILOVER", "lookaside"), "OK");
+      });
+      // The first Sentinel to know of the next primary tells an instance that begins now.
+      await eventually(async () => assertNotEquals(await named(), before), { everyMs: 1 });
+      await using reader = openNode(topology.serviceUrl, options);
+      const row = new Row("0");
+      let outcome = "";
+      const untilMs = performance.now() + READ_MS;
+      for (let version = 1; performance.now() < untilMs; version++) {
+        const read = await reader.cache.getOrLoad("k", row.load);
+        if (outcome === "applied") assertEquals(read.value(), row.value, `from ${read.source}`);
+        row.value = `${version}`;
+        outcome = await writer.cache.delete("k");
+      }
+      await coherent(writer, reader);
+    }
   });
 
   it("leaves a primary that the Sentinels have replaced, although it goes on answering", async () => {
