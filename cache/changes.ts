@@ -60,6 +60,11 @@ export interface Changes extends AsyncDisposable {
   /** Does the same for one server. The cache calls it before it believes that server. */
   catchUp(request: CatchUpRequest): Promise<void>;
   /**
+   * Begins a write whose invalidation the caller sees to: the source leaves it alone then, and what was filled
+   * behind it stays. Never rejects because of the source.
+   */
+  beginWrite(): Promise<OwnWrite>;
+  /**
    * Resolves once it is known that changes of a table are told, by this key and with these columns. Asked
    * again, it answers what is known by then.
    *
@@ -68,6 +73,28 @@ export interface Changes extends AsyncDisposable {
   watched(table: TableUse): Promise<WatchedTable>;
   /** Counts what was applied, and looks at what is left to apply. */
   stats(): Promise<ChangesStats>;
+}
+
+/** Names that a write has invalidated. */
+export interface InvalidatedNames {
+  /** Keys of single entries. */
+  readonly keys: readonly string[];
+  /** Tags. */
+  readonly tags: readonly string[];
+}
+
+/** A write that its own process invalidates. Disposed of once it is over, however it ended. */
+export interface OwnWrite extends Disposable {
+  /**
+   * The mark that the write carries, in its transaction: for Postgres
+   * `set_config('lookaside.writer', mark, TRUE)`. Empty: nobody asks for it.
+   */
+  readonly mark: string;
+  /**
+   * Notes that the write is committed, and that all of these names were invalidated behind it, in Redis too.
+   * What it changed besides is left to the source, as all of it is where this is not called.
+   */
+  invalidated(names: InvalidatedNames): void;
 }
 
 /** The request to catch up with the changes that were committed before it. */
@@ -116,10 +143,18 @@ export interface ChangesStats {
   readonly lagMs: number;
 }
 
+/** A write that nobody asks for. */
+const UNMARKED: OwnWrite = {
+  mark: "",
+  invalidated: () => undefined,
+  [Symbol.dispose]: () => undefined,
+};
+
 /** The changes of a cache that nobody tells any. */
 export const NO_CHANGES: Changes = {
   caughtUp: () => Promise.resolve(),
   catchUp: () => Promise.resolve(),
+  beginWrite: () => Promise.resolve(UNMARKED),
   watched: ({ name }) =>
     Promise.reject(
       new TypeError(`Cannot watch ${name}: the cache was made without \`changes\`, or is off`),

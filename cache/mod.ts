@@ -29,7 +29,9 @@ export type {
   Changes,
   ChangeSource,
   ChangesStats,
+  InvalidatedNames,
   Invalidation,
+  OwnWrite,
   TableUse,
   WatchedTable,
 } from "./changes.ts";

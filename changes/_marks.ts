@@ -1,52 +1,59 @@
-import type { OutboxRow } from "./_outbox.ts";
+import type { Change, Invalidated } from "./apply.ts";
+import { changeOf, type OutboxRow, type Settled } from "./_outbox.ts";
 
 /** Marks that are remembered at the most: those of a second, and some. */
-const MARKS_MAX = 20_000;
-/** Marks that are noted at once. */
-const BATCH_MAX = 1_000;
+const MARKS_MAX = 5_000;
+/** Marks that others are told of at once. */
+const BATCH_MAX = 500;
 
-/** The marks that this process has given to its own writes, and which of them it has invalidated. */
+/** Makes the names of what depends on a change. */
+export type NamesOf = (change: Change) => Invalidated;
+
+/**
+ * The marks that this process has given to its own writes, and what it has invalidated for them.
+ *
+ * A transaction may change more than its writer knows of: by a foreign key that cascades, a trigger, another
+ * statement. So a mark alone settles nothing. A row counts as applied where all that depends on it is among
+ * the names that its writer has invalidated.
+ */
 export class Marks {
   /** Name that others know this process by. */
   readonly writer: string;
-  readonly #invalidated = new Set<string>();
-  #unnoted: string[] = [];
+  readonly #namesOf: NamesOf;
+  readonly #open = new Set<string>();
+  readonly #settled = new Map<string, Invalidated>();
+  readonly #untold: Settled[] = [];
   #count = 0;
 
-  constructor(writer: string) {
+  constructor(writer: string, namesOf: NamesOf) {
     this.writer = writer;
+    this.#namesOf = namesOf;
   }
 
-  /** Whether there is a write of this process that others may wait for. */
-  get inUse(): boolean {
-    return this.#count > 0;
+  /** A mark that no other write has. It is open until it is settled. */
+  open(): string {
+    const mark = `${this.writer}.${(this.#count++).toString(36)}`;
+    this.#open.add(mark);
+    dropFirst(this.#open);
+    return mark;
   }
 
-  /** A mark that no other write has. */
-  next(): string {
-    return `${this.writer}.${(this.#count++).toString(36)}`;
+  /** Notes that a write is over, and what was invalidated. */
+  settle({ mark, names }: Settled): void {
+    this.#open.delete(mark);
+    this.#settled.set(mark, names);
+    dropFirst(this.#settled);
   }
 
-  /** Notes that a write with this mark is committed, and everything invalidated that it changed. */
-  add(mark: string): void {
-    this.#invalidated.add(mark);
-    this.#unnoted.push(mark);
-    if (this.#unnoted.length > MARKS_MAX) this.#unnoted.shift(); // the relay applies it after a second
-    if (this.#invalidated.size <= MARKS_MAX) return;
-    for (const oldest of this.#invalidated) {
-      this.#invalidated.delete(oldest);
-      break;
-    }
+  /** Has other processes told of a write that is over. */
+  tell(settled: Settled): void {
+    this.#untold.push(settled);
+    if (this.#untold.length > MARKS_MAX) this.#untold.shift(); // the relay applies it after a second
   }
 
-  /** Takes those that no other process has been told of. */
-  take(): readonly string[] {
-    return this.#unnoted.splice(0, BATCH_MAX);
-  }
-
-  /** Puts back what could not be told. */
-  putBack(marks: readonly string[]): void {
-    this.#unnoted = [...marks, ...this.#unnoted];
+  /** Takes some of what others have to be told. */
+  take(): readonly Settled[] {
+    return this.#untold.splice(0, BATCH_MAX);
   }
 
   /** Splits rows into those to apply, and the transactions to leave to their writers for a while. */
@@ -56,13 +63,40 @@ export class Marks {
     for (const [xid, ofOne] of Map.groupBy(rows, (row) => row.xid)) {
       const left = ofOne.filter((row) => !this.#isDone(row));
       // All or nothing: what is applied now would be applied again with the rest.
-      if (left.length > 0 && left.every((row) => row.held)) held.add(xid);
+      if (left.length > 0 && left.every((row) => this.#isHeld(row))) held.add(xid);
       else due.push(...left);
     }
     return { due, held };
   }
 
-  #isDone({ writer, done }: OutboxRow): boolean {
-    return done || writer !== null && this.#invalidated.has(writer);
+  #isHeld({ writer, isYoung, isKnown, settled }: OutboxRow): boolean {
+    if (writer === null || !isYoung) return false;
+    return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
+  }
+
+  #isDone(row: OutboxRow): boolean {
+    if (row.writer === null) return false;
+    const names = this.#settled.get(row.writer) ??
+      (row.settled === null ? undefined : JSON.parse(row.settled) as Invalidated);
+    if (names === undefined) return false;
+    const { keys, tags } = this.#namesOf(changeOf(row));
+    return isSubset(keys, names.keys) && isSubset(tags, names.tags);
+  }
+
+  #isOwn(mark: string): boolean {
+    return mark.startsWith(`${this.writer}.`);
+  }
+}
+
+function isSubset(names: readonly string[], all: readonly string[]): boolean {
+  return names.every((name) => all.includes(name));
+}
+
+/** Keeps the last ones. */
+function dropFirst(marks: Set<string> | Map<string, unknown>): void {
+  if (marks.size <= MARKS_MAX) return;
+  for (const first of marks.keys()) {
+    marks.delete(first);
+    return;
   }
 }

@@ -1,4 +1,4 @@
-import type { Change } from "./apply.ts";
+import type { Change, Invalidated } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 
 /** How often a cache that has nothing to do says that it is there. */
@@ -30,10 +30,26 @@ export interface OutboxRow {
   readonly values: string | null;
   /** The mark of the writer. */
   readonly writer: string | null;
-  /** Whether that writer has invalidated it. */
-  readonly done: boolean;
-  /** Whether that writer is one of this cache, and still has time to. */
-  readonly held: boolean;
+  /** The names that this writer has said to have invalidated, as JSON; `null`: it has not said. */
+  readonly settled: string | null;
+  /** Whether that writer still has time to. */
+  readonly isYoung: boolean;
+  /** Whether it is one of this cache. */
+  readonly isKnown: boolean;
+}
+
+/** The end of a write: what its process invalidated. None: the write failed, or the invalidation did. */
+export interface Settled {
+  readonly mark: string;
+  readonly names: Invalidated;
+}
+
+/** The change that a row tells of. */
+export function changeOf({ label, keys, values }: OutboxRow): Change {
+  const list = (text: string | null) => JSON.parse(text ?? "[]") as string[];
+  return keys === null
+    ? { table: label, keys: undefined, values: [] }
+    : { table: label, keys: list(keys), values: list(values) };
 }
 
 /** A cache as it stands. */
@@ -205,13 +221,13 @@ export class Outbox {
          (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed,
          (date_part('epoch', clock_timestamp() - o.created_at) * 1000)::FLOAT8 AS "openMs",
          o.xid::TEXT AS xid, o.id::TEXT AS id, o.label, array_to_json(o.keys)::TEXT AS keys,
-         array_to_json(o.column_values)::TEXT AS values, o.writer, o.writer IS NOT NULL AND EXISTS (
-           SELECT 1 FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
-         ) AS done, o.writer IS NOT NULL AND o.created_at > clock_timestamp() - INTERVAL '${GRACE_MS} ms'
-         AND EXISTS (
+         array_to_json(o.column_values)::TEXT AS values, o.writer, CASE WHEN o.writer IS NOT NULL THEN (
+           SELECT d.names FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
+         ) END AS settled, o.created_at > clock_timestamp() - INTERVAL '${GRACE_MS} ms' AS "isYoung",
+         o.writer IS NOT NULL AND EXISTS (
            SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
              AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
-         ) AS held
+         ) AS "isKnown"
        FROM lookaside.caches c ${LAST_LOOK} LEFT JOIN LATERAL (${OPEN_ROWS}) o ON TRUE
        WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL ORDER BY o.xid, o.id`,
       [this.#cache, rowsMax],
@@ -353,13 +369,14 @@ export class Outbox {
     );
   }
 
-  /** Says which marks have been invalidated by their writer. */
-  async noteDone(marks: readonly string[]): Promise<void> {
+  /** Says which writes are over, and what their writer has invalidated. */
+  async noteSettled(settled: readonly Settled[]): Promise<void> {
     await this.#query(
-      `INSERT INTO lookaside.done (cache, mark)
-       SELECT id, json_array_elements_text($2::TEXT::JSON) FROM lookaside.caches
-       WHERE name = $1::TEXT ON CONFLICT DO NOTHING`,
-      [this.#cache, JSON.stringify(marks)],
+      `INSERT INTO lookaside.done (cache, mark, names)
+       SELECT c.id, s->>'mark', s->>'names' FROM lookaside.caches c, json_array_elements($2::TEXT::JSON) s
+       WHERE c.name = $1::TEXT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
+       ON CONFLICT DO NOTHING`,
+      [this.#cache, JSON.stringify(settled)],
     );
   }
 

@@ -78,6 +78,8 @@ export const tablesSql: readonly string[] = [
   at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (cache, mark)
 )`,
+  // What the writer has invalidated: JSON, as only relays read it.
+  "ALTER TABLE lookaside.done ADD COLUMN IF NOT EXISTS names TEXT",
   `CREATE TABLE IF NOT EXISTS lookaside.watched (
   label TEXT PRIMARY KEY,
   table_schema NAME NOT NULL,

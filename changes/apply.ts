@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheServer } from "@lookaside/cache";
+import type { CacheServer, InvalidatedNames } from "@lookaside/cache";
 import { anyTag, rowName, tableTag, valueTag } from "./names.ts";
 
 /** Keys or tags that are sent at once at the most. */
@@ -20,12 +20,7 @@ export interface Change {
 }
 
 /** Cache keys and tags to invalidate. */
-export interface Invalidated {
-  /** Keys of single entries. */
-  readonly keys: readonly string[];
-  /** Tags of everything that the change may have touched. */
-  readonly tags: readonly string[];
-}
+export type Invalidated = InvalidatedNames;
 
 /** By table: what a change of it invalidates, where that is named otherwise than by `table()`. */
 export type Invalidates = Readonly<Record<string, (change: Change) => Invalidated>>;
@@ -46,6 +41,12 @@ export function invalidatedBy({ table, keys, values }: Change): Invalidated {
   };
 }
 
+/** The names of what depends on a change: those that were given for its table, or those of `table()`. */
+export function namesOf(change: Change, invalidates: Invalidates = {}): Invalidated {
+  const own = Object.hasOwn(invalidates, change.table) ? invalidates[change.table] : undefined;
+  return (own ?? invalidatedBy)(change);
+}
+
 /**
  * Applies changes to a server of a cache, and answers what they invalidated.
  *
@@ -59,8 +60,7 @@ export async function applyChanges(
   const keys = new Set<string>();
   const tags = new Set<string>();
   for (const change of changes) {
-    const own = Object.hasOwn(invalidates, change.table) ? invalidates[change.table] : undefined;
-    const invalidated = (own ?? invalidatedBy)(change);
+    const invalidated = namesOf(change, invalidates);
     for (const key of invalidated.keys) keys.add(key);
     for (const tag of invalidated.tags) tags.add(tag);
   }

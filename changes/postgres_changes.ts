@@ -5,11 +5,12 @@ import type {
   Changes,
   ChangeSource,
   ChangesStats,
+  OwnWrite,
   TableUse,
   WatchedTable,
 } from "@lookaside/cache";
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
-import { applyChanges, type Invalidated, type Invalidates, resetServer } from "./apply.ts";
+import { applyChanges, type Invalidated, type Invalidates, namesOf, resetServer } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { installChanges } from "./install.ts";
 import { labelOf } from "./names.ts";
@@ -115,6 +116,7 @@ class PostgresChanges implements Changes {
         onProblem: ({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`)),
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
+        namesOf: (change) => namesOf(change, invalidates),
         apply: async (changes) => {
           const names = await applyChanges(server, changes, invalidates);
           onInvalidated?.(names);
@@ -140,6 +142,12 @@ class PostgresChanges implements Changes {
   async catchUp({ server, replay }: CatchUpRequest): Promise<void> {
     await this.#installed();
     await this.#feeds.get(server)?.catchUp({ replay });
+  }
+
+  async beginWrite(): Promise<OwnWrite> {
+    const [feed, ...others] = this.#feeds.values();
+    // A ring's cache deletes a key where it is now. The other servers, where it may have been, are the relay's.
+    return feed === undefined || others.length > 0 ? UNMARKED : await feed.beginWrite();
   }
 
   async watched(use: TableUse): Promise<WatchedTable> {
@@ -198,6 +206,12 @@ class PostgresChanges implements Changes {
     }
   }
 }
+
+const UNMARKED: OwnWrite = {
+  mark: "",
+  invalidated: () => undefined,
+  [Symbol.dispose]: () => undefined,
+};
 
 /** Has the work done once: again only after it has failed. */
 function once(work: () => Promise<void>): () => Promise<void> {

@@ -7,12 +7,14 @@
  *
  * @module
  */
-import type { Change } from "./apply.ts";
+import type { OwnWrite } from "@lookaside/cache";
+import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { Chores } from "./_chores.ts";
 import { Marks } from "./_marks.ts";
-import { GRACE_MS, Outbox, type OutboxRow } from "./_outbox.ts";
+import { changeOf, GRACE_MS, Outbox, type OutboxRow } from "./_outbox.ts";
+import { OwnWrites } from "./_own_writes.ts";
 import { Registration } from "./_registration.ts";
 import { parseSnapshot, without } from "./_snapshot.ts";
 import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
@@ -44,9 +46,6 @@ const LISTEN_RETRY_MS = 30_000;
 const CLEAN_MS = 10_000;
 const CLEAN_STEP_MS = 50;
 const CHECK_MS = 60_000;
-/** How long marks wait to be noted together. */
-const MARKS_MS = 100;
-const WRITER_MS = 10_000;
 const REPLAY_WINDOW_MS = 300_000;
 
 /** Options of a {@linkcode ChangeFeed}. */
@@ -68,8 +67,8 @@ export interface ChangeFeedOptions {
   readonly pollMs?: number;
   /** How long applied rows are kept for a replay. Default 300,000. */
   readonly replayWindowMs?: number;
-  /** Name that others know the writers of this process by: the same for all its feeds. Default: chance. */
-  readonly writer?: string;
+  /** Names of all that depends on a change. Default: those of `table()`. */
+  readonly namesOf?: (change: Change) => Invalidated;
   /** Called when Postgres or `apply` fails. The feed goes on by itself. */
   readonly onError?: (error: unknown) => void;
   /** Called each minute with what is wrong with a watched table and could not be put right. */
@@ -117,6 +116,7 @@ export class ChangeFeed implements AsyncDisposable {
   readonly #chores: Chores;
   readonly #turn = new Turn();
   readonly #marks: Marks;
+  readonly #ownWrites: OwnWrites;
   #subscription: AsyncDisposable | undefined;
   #running: Promise<void> | undefined;
   #relaying: Promise<unknown> = Promise.resolve();
@@ -140,13 +140,21 @@ export class ChangeFeed implements AsyncDisposable {
     this.#outbox = new Outbox(database, options.cacheName);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#marks = new Marks(options.writer ?? crypto.randomUUID());
+    this.#marks = new Marks(this.#turn.feed, options.namesOf ?? invalidatedBy);
     this.#registration = new Registration(this.#outbox, {
       reset: () => options.reset(),
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
       isClosed: () => this.#closed,
     });
     this.#chores = new Chores(this.#clock, (error) => options.onError?.(error));
+    this.#ownWrites = new OwnWrites({
+      marks: this.#marks,
+      outbox: this.#outbox,
+      chores: this.#chores,
+      isShared: !options.cacheEnds,
+      isRelay: () => this.#turn.isOurs,
+      onError: (error) => options.onError?.(error),
+    });
   }
 
   /** Begins to relay. Does not wait for Postgres, which may be down. */
@@ -183,20 +191,11 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * A mark for a write whose invalidation this process sees to itself. The write sets it in its transaction:
-   * `set_config('lookaside.writer', mark, TRUE)`. For a second its rows are left alone then, and for good
-   * once {@linkcode ChangeFeed.applied} was called.
+   * Begins a write whose invalidation this process sees to itself. Its rows are left alone for a second then,
+   * and for good once everything is invalidated that depends on them.
    */
-  mark(): string {
-    return this.#marks.next();
-  }
-
-  /** Notes that the write with this mark is committed, and invalidated in this cache. */
-  applied(mark: string): void {
-    this.#marks.add(mark);
-    if (!this.#turn.isOurs) {
-      this.#chores.soon("marks", MARKS_MS, () => this.#chores.run(() => this.#noteMarks()));
-    }
+  beginWrite(): Promise<OwnWrite> {
+    return this.#ownWrites.begin();
   }
 
   /**
@@ -417,18 +416,6 @@ export class ChangeFeed implements AsyncDisposable {
     this.#replayed += changes.reduce((sum, { keys }) => sum + (keys?.length ?? 1), 0);
   }
 
-  async #noteMarks(): Promise<void> {
-    if (this.#chores.isDue("writer", WRITER_MS)) await this.#outbox.noteWriter(this.#marks.writer);
-    const marks = this.#marks.take();
-    if (marks.length === 0) return;
-    try {
-      await this.#outbox.noteDone(marks);
-    } catch (error) {
-      this.#marks.putBack(marks);
-      throw error;
-    }
-  }
-
   /** Begins what is due beside the relaying: the usual relay does it for all. */
   #doChores(): void {
     this.#chores.whenDue("clean", CLEAN_MS, async () => {
@@ -467,15 +454,14 @@ function last(rows: readonly OutboxRow[]): OutboxRow {
 
 /** One change per table: what changed twice is invalidated once. */
 function merged(rows: readonly OutboxRow[]): Change[] {
-  return [...Map.groupBy(rows, ({ label }) => label)].map(([table, ofTable]) => {
-    const list = (texts: readonly (string | null)[]): string[] => [
-      ...new Set(texts.flatMap((text) => JSON.parse(text ?? "[]") as string[])),
-    ];
-    if (ofTable.some(({ keys }) => keys === null)) return { table, keys: undefined, values: [] };
+  return [...Map.groupBy(rows.map(changeOf), ({ table }) => table)].map(([table, ofTable]) => {
+    if (ofTable.some(({ keys }) => keys === undefined)) {
+      return { table, keys: undefined, values: [] };
+    }
     return {
       table,
-      keys: list(ofTable.map(({ keys }) => keys)),
-      values: list(ofTable.map(({ values }) => values)),
+      keys: [...new Set(ofTable.flatMap(({ keys = [] }) => keys))],
+      values: [...new Set(ofTable.flatMap(({ values }) => values))],
     };
   });
 }

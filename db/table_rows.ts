@@ -26,6 +26,14 @@ export {
   type Written,
 } from "./table_statements.ts";
 
+/** How a row is written. */
+export interface WriteOptions {
+  /** A mark of the content that the row must have. */
+  readonly mark?: string | undefined;
+  /** A mark that the transaction carries. */
+  readonly writer?: string | undefined;
+}
+
 /** The most keys in one query. */
 const BATCH_SIZE_MAX = 500;
 /**
@@ -99,44 +107,49 @@ export class TableRows {
   }
 
   /** Inserts a row. Columns that are not given get their defaults. */
-  async create(fields: Row): Promise<Written> {
+  async create(fields: Row, { writer = "" }: WriteOptions = {}): Promise<Written> {
     const statements = await this.#prepared();
-    const written = await this.#write(statements, statements.insert(this.#writable(fields)), [
-      JSON.stringify(fields),
-    ]);
+    const columns = this.#writable(fields);
+    const values = columns.length === 0 ? [writer] : [writer, JSON.stringify(fields)];
+    const written = await this.#write(statements, statements.insert(columns), values);
     if (written === undefined) throw new Error("Cannot insert: a rule or trigger dropped the row");
     return written;
   }
 
   /**
    * Overwrites all columns that may be written: those that are not given get their defaults. `undefined`:
-   * there is no such row, or not with the content that `mark` stands for.
+   * there is no such row, or not with the content that it must have.
    */
-  async replace(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
-    return await this.#update(key, fields, { mark, columns: this.#asked.writable });
+  async replace(key: Key, fields: Row, options?: WriteOptions): Promise<Written | undefined> {
+    return await this.#update(key, fields, this.#asked.writable, options);
   }
 
   /** Overwrites the columns that are given; `null` is a value. `undefined`: as {@linkcode TableRows.replace}. */
-  async update(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
-    return await this.#update(key, fields, { mark, columns: this.#writable(fields) });
+  async update(key: Key, fields: Row, options?: WriteOptions): Promise<Written | undefined> {
+    return await this.#update(key, fields, this.#writable(fields), options);
   }
 
   /** Deletes a row. `undefined`: as {@linkcode TableRows.replace}. */
-  async remove(key: Key, mark?: string): Promise<Written | undefined> {
+  async remove(
+    key: Key,
+    { mark, writer = "" }: WriteOptions = {},
+  ): Promise<Written | undefined> {
     const statements = await this.#prepared();
     const text = statements.remove(mark !== undefined);
-    return await this.#write(statements, text, [...key, ...(mark === undefined ? [] : [mark])]);
+    const values = [...key, writer, ...(mark === undefined ? [] : [mark])];
+    return await this.#write(statements, text, values);
   }
 
   async #update(
     key: Key,
     fields: Row,
-    { mark, columns }: { readonly mark: string | undefined; readonly columns: readonly string[] },
+    columns: readonly string[],
+    { mark, writer = "" }: WriteOptions = {},
   ): Promise<Written | undefined> {
     const statements = await this.#prepared();
     const given = new Set(this.#writable(fields));
     const text = statements.update(columns, { given, marked: mark !== undefined });
-    const values = [...key, JSON.stringify(fields), ...(mark === undefined ? [] : [mark])];
+    const values = [...key, writer, JSON.stringify(fields), ...(mark === undefined ? [] : [mark])];
     return await this.#write(statements, text, values);
   }
 

@@ -51,6 +51,9 @@ export function keyText(key: Key): string {
 /** The name of the mark of a row's content. */
 export const MARK = "#";
 
+/** The name of a column that is answered for its effect alone. */
+const EFFECT = "!";
+
 /** Makes the statements, and rows of what they answer. */
 export class Statements {
   /** The table. */
@@ -94,6 +97,7 @@ export class Statements {
     const row: Record<string, unknown> = {};
     const touched: Record<string, Record<string, string | null>> = {};
     for (const [name, value] of Object.entries(selected)) {
+      if (name === EFFECT) continue;
       if (this.shape.columns.has(name)) row[name] = value;
       else (touched[name.charAt(0)] ??= {})[name.slice(1)] = value === null ? null : String(value);
     }
@@ -125,23 +129,28 @@ export class Statements {
     return { text, values };
   }
 
-  /** An INSERT of the values of a JSON text. */
+  /** An INSERT of the values of a JSON text, which is bound behind the writer's mark. */
   insert(columns: readonly string[]): string {
     const { from } = this.shape;
-    if (columns.length === 0) return `INSERT INTO ${from} AS t DEFAULT VALUES ${this.#returning()}`;
+    if (columns.length === 0) {
+      return `INSERT INTO ${from} AS t DEFAULT VALUES ${this.#returning("$1")}`;
+    }
     const names = columns.map(quoteIdentifier);
     return `INSERT INTO ${from} AS t (${names.join(", ")})
-      SELECT ${names.map((name) => `v.${name}`).join(", ")} FROM ${this.#record("$1", columns)}
-      ${this.#returning()}`;
+      SELECT ${names.map((name) => `v.${name}`).join(", ")} FROM ${this.#record("$2", columns)}
+      ${this.#returning("$1")}`;
   }
 
-  /** An UPDATE to the values of a JSON text; columns that are not given get their defaults. */
+  /**
+   * An UPDATE to the values of a JSON text; columns that are not given get their defaults. Bound are the key,
+   * the writer's mark, the text, and the mark of the content.
+   */
   update(
     columns: readonly string[],
     { given, marked }: { readonly given: ReadonlySet<string>; readonly marked: boolean },
   ): string {
     const { from, key } = this.shape;
-    const json = `$${key.length + 1}`;
+    const json = `$${key.length + 2}`;
     const assignments = columns.map((name) => {
       const column = quoteIdentifier(name);
       return `${column} = ${given.has(name) ? `v.${column}` : "DEFAULT"}`;
@@ -154,17 +163,17 @@ export class Statements {
     const all = [...sources, ...before];
     return `UPDATE ${from} AS t SET ${assignments.join(", ")}
       ${all.length === 0 ? "" : `FROM ${all.join(", ")}`}
-      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
+      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 3}` : ""}
       ${given.size === 0 ? `AND ${json}::text IS NOT NULL` : ""}
-      ${this.#returning(before.length > 0)}`;
+      ${this.#returning(`$${key.length + 1}`, before.length > 0)}`;
   }
 
-  /** A DELETE. */
+  /** A DELETE. Bound are the key, the writer's mark, and the mark of the content. */
   remove(marked: boolean): string {
     const { from, key } = this.shape;
     return `DELETE FROM ${from} AS t
-      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 1}` : ""}
-      ${this.#returning()}`;
+      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
+      ${this.#returning(`$${key.length + 1}`)}`;
   }
 
   #rowOf(selected: Row): Row {
@@ -177,14 +186,21 @@ export class Statements {
     return row;
   }
 
-  #returning(before = false): string {
+  /**
+   * The row that was written, and the mark of who writes it for its transaction: triggers of statements fire
+   * behind.
+   */
+  #returning(writer: string, before = false): string {
     const touched = this.#filters.flatMap((name) => {
       const column = quoteIdentifier(name);
       const of = (table: string, prefix: string) =>
         `${table}.${column}::text AS ${quoteIdentifier(prefix + name)}`;
       return before ? [of("o", BEFORE), of("t", AFTER)] : [of("t", AFTER)];
     });
-    return `RETURNING ${[this.#columns, ...touched].join(", ")}`;
+    const marked = `set_config('lookaside.writer', ${writer}::text, TRUE) AS ${
+      quoteIdentifier(EFFECT)
+    }`;
+    return `RETURNING ${[this.#columns, ...touched, marked].join(", ")}`;
   }
 
   /** The values of a body, each read as its column's type reads it. */

@@ -54,6 +54,8 @@ export interface AppDependencies
     & CacheDependencies["cache"]
     & EntriesDependencies["cache"]
     & DashboardDependencies["cache"];
+  /** The change feed. */
+  readonly changes: CacheDependencies["changes"] & WriteDependencies["changes"];
   /** Audits answers, where they are audited. */
   readonly audit?: NonNullable<ReadDependencies["audit"] & CacheDependencies["audit"]>;
   /** Who may write, and look inside. */

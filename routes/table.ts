@@ -139,10 +139,8 @@ export class Table {
     const values = touched.flatMap((each) =>
       Object.entries(each).map(([name, value]) => valueTag(this.#label, valueOf(name, value)))
     );
-    return {
-      keys: [rowName(this.#label, keyOf(key))],
-      tags: [...new Set([...values, anyTag(this.#label)])],
-    };
+    const row = rowName(this.#label, keyOf(key));
+    return { keys: [row], tags: [...new Set([row, ...values, anyTag(this.#label)])] };
   }
 }
 

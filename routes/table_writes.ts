@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Context, Hono, MiddlewareHandler } from "hono";
+import type { Context, Handler, Hono, MiddlewareHandler } from "hono";
 import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
-import type { Cache, Invalidation } from "../cache/mod.ts";
-import type { Key, Row, Written } from "../db/table_rows.ts";
+import type { Cache, Changes, InvalidatedNames, Invalidation } from "../cache/mod.ts";
+import type { Key, Row, WriteOptions, Written } from "../db/table_rows.ts";
 import { RefusedWriteError } from "../db/refused_write.ts";
 import {
   changedMeanwhile,
@@ -25,6 +25,8 @@ import { keyIn } from "./table_reads.ts";
 export interface WriteDependencies {
   /** What holds rows. */
   readonly cache: Pick<Cache, "delete" | "invalidateTags">;
+  /** What else tells the cache of writes. */
+  readonly changes: Pick<Changes, "beginWrite">;
   /** Told what writes invalidate. */
   readonly invalidations: InvalidationLog;
   /** Told of invalidations that failed behind a write that succeeded. */
@@ -57,20 +59,26 @@ function addWritesOf(
 ): void {
   const { resource: { name, write, changes }, rows } = table;
   const one = `/${name}/:id`;
-  const overwrite = (
-    schema: typeof changes,
-    by: (key: Key, fields: Row, mark?: string) => Promise<Written | undefined>,
-  ) =>
-  async (context: Context) => {
+  const overwrite = (schema: typeof changes, by: Overwrite): Handler => async (context) => {
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
     if (schema === undefined) return notFound(table.resource.title);
     const fields = await parseBody(context, schema);
     if (fields instanceof Response) return fields;
-    const written = await applied(context, table, key, (mark) => by(key, fields, mark));
+    const written = await committed(
+      context,
+      table,
+      dependencies,
+      (writer) =>
+        applied(
+          context,
+          table,
+          key,
+          async (mark) => keyed(key, await by(key, fields, { mark, writer })),
+        ),
+    );
     if (written instanceof Response) return written;
-    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
-    return answered(context, table, { row: written.row, done: "updated", invalidation });
+    return answered(context, table, { ...written, done: "updated" });
   };
 
   app.post(`/${name}`, guard, async (context) => {
@@ -78,14 +86,21 @@ function addWritesOf(
     if (write === undefined) return notFound(table.resource.title);
     const fields = await parseBody(context, write);
     if (fields instanceof Response) return fields;
-    const written = await refusalsOf(() => rows.create(fields));
+    const created = async (writer: string) => {
+      const written = await rows.create(fields, { writer });
+      // The key was free until now, which may be cached: "does not exist" is invalidated, too.
+      return { key: keys.read(keys.textOf(written.row)) ?? [], ...written };
+    };
+    const written = await committed(
+      context,
+      table,
+      dependencies,
+      (writer) => refusalsOf(() => created(writer)),
+    );
     if (written instanceof Response) return written;
     const text = keys.textOf(written.row);
-    const key = keys.read(text) ?? [];
-    // The key was free until now, which may be cached: "does not exist" is invalidated, too.
-    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
     context.header("location", `/${name}/${keys.isComposite ? text : encodeURIComponent(text)}`);
-    return answered(context, table, { row: written.row, done: "created", invalidation });
+    return answered(context, table, { ...written, done: "created" });
   });
 
   app.put(one, guard, overwrite(write, (...args) => rows.replace(...args)));
@@ -95,18 +110,59 @@ function addWritesOf(
   app.delete(one, guard, async (context) => {
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
-    const written = await applied(context, table, key, (mark) => rows.remove(key, mark));
+    const written = await committed(
+      context,
+      table,
+      dependencies,
+      (writer) =>
+        applied(
+          context,
+          table,
+          key,
+          async (mark) => keyed(key, await rows.remove(key, { mark, writer })),
+        ),
+    );
     if (written instanceof Response) return written;
-    const invalidation = await invalidate(context, { key, ...written }, table, dependencies);
-    context.header(INVALIDATION_HEADER, invalidation);
+    context.header(INVALIDATION_HEADER, written.invalidation);
     return context.body(null, 204);
   });
+}
+
+/** Writes to a row that is there. */
+type Overwrite = (key: Key, fields: Row, options: WriteOptions) => Promise<Written | undefined>;
+
+/** A row that was written, and its key. */
+interface KeyedWrite extends Written {
+  readonly key: Key;
+}
+
+function keyed(key: Key, written: Written | undefined): KeyedWrite | undefined {
+  return written && { key, ...written };
 }
 
 async function keyOf(context: Context, table: Table): Promise<Key | Response> {
   const { keys } = table.inputs ?? await table.known();
   const text = keyIn(context, keys);
   return keys.read(text) ?? invalid(keys.issuesOf(text));
+}
+
+/**
+ * Writes under a mark of this process, and invalidates. Where all is invalidated, the change feed has nothing left
+ * to do, and what is loaded from here on stays.
+ */
+async function committed(
+  context: Context,
+  table: Table,
+  dependencies: WriteDependencies,
+  write: (writer: string) => Promise<KeyedWrite | Response>,
+): Promise<KeyedWrite & { readonly invalidation: Invalidation } | Response> {
+  using own = await dependencies.changes.beginWrite();
+  const written = await write(own.mark);
+  if (written instanceof Response) return written;
+  const names = table.invalidatedBy(written.key, written.touched);
+  const invalidation = await invalidate(context, names, dependencies);
+  if (invalidation === "applied") own.invalidated(names);
+  return { ...written, invalidation };
 }
 
 /**
@@ -125,8 +181,8 @@ async function applied(
   { req }: Context,
   { resource: { title }, rows }: Table,
   key: Key,
-  write: (mark?: string) => Promise<Written | undefined>,
-): Promise<Written | Response> {
+  write: (mark?: string) => Promise<KeyedWrite | undefined>,
+): Promise<KeyedWrite | Response> {
   const ifMatch = req.header("if-match");
   if (ifMatch === undefined || ifMatch.trim() === "*") {
     return await refusalsOf(write) ?? notFound(title);
@@ -160,11 +216,9 @@ async function refusalsOf<T>(write: () => Promise<T>): Promise<T | Response> {
  */
 async function invalidate(
   context: Context,
-  { key, touched }: Pick<Written, "touched"> & { readonly key: Key },
-  table: Table,
+  { keys, tags }: InvalidatedNames,
   { cache, invalidations, onError }: WriteDependencies,
 ): Promise<Invalidation> {
-  const { keys, tags } = table.invalidatedBy(key, touched);
   const outcomes = await Promise.allSettled([cache.delete(...keys), cache.invalidateTags(...tags)]);
   let invalidation: Invalidation = "applied";
   for (const outcome of outcomes) {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
-import type { Change } from "../../changes/apply.ts";
+import { type Change, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
 import type { Database } from "../../db/database.ts";
@@ -635,12 +635,28 @@ describe("the change feed", () => {
   });
 
   describe("a write that its own process invalidates", () => {
-    const write = async (mark: string, id: number): Promise<void> => {
+    const written = async (mark: string, ...ids: number[]): Promise<void> => {
       await database.transaction(async (on) => {
         await on.query("SELECT set_config('lookaside.writer', $1, TRUE)", [mark]);
-        await on.query("UPDATE users SET name = 'y' WHERE id = $1", [id]);
+        for (const id of ids) await on.query("UPDATE users SET name = 'y' WHERE id = $1", [id]);
       });
     };
+
+    /** Has writers keep their time to invalidate, however long it takes. */
+    const foreverYoung = async (): Promise<AsyncDisposable> => {
+      const at = (when: string) =>
+        database.query(`ALTER TABLE lookaside.outbox ALTER created_at SET DEFAULT ${when}`);
+      await at("clock_timestamp() + INTERVAL '1 hour'");
+      return { [Symbol.asyncDispose]: async () => void await at("clock_timestamp()") };
+    };
+
+    /** Writes a row, and says that these names were invalidated then. */
+    const ownWrite = async (feed: ChangeFeed, id: number): Promise<void> => {
+      using own = await feed.beginWrite();
+      await written(own.mark, id);
+      own.invalidated(namesOf(id));
+    };
+    const namesOf = (id: number) => invalidatedBy({ table: "users", keys: [`${id}`], values: [] });
 
     it("is not applied again by its feed, nor by another one", async () => {
       await register("test");
@@ -648,22 +664,66 @@ describe("the change feed", () => {
       other.feed.start();
       await update(1);
       await eventually(() => assertEquals(keysOf(other.applied), ["1"]));
-      const mark = own.feed.mark();
       own.feed.start();
       await eventually(async () => assertEquals(await openKeys(), []));
-      await eventually(async () => {
-        const known = await database.query("SELECT 1 FROM lookaside.writers");
-        if (known.length === 0) own.feed.applied(own.feed.mark());
-        assertEquals(known.length, 1);
-      });
-      await write(mark, 2);
-      own.feed.applied(mark);
+      await ownWrite(own.feed, 2);
       await eventually(async () => assertEquals(await openKeys(), []));
       await update(3);
       const applied = () => keysOf([...own.applied, ...other.applied]);
       await eventually(() => assert(applied().includes("3")));
       assert(!applied().includes("2"));
     });
+
+    it("is left alone by the relay of its own process until it is over", async () => {
+      await using _ = await foreverYoung();
+      await register("test");
+      let looks = 0;
+      const counting = afterEachStatement((text) => {
+        if (text.includes(LOOK)) looks++;
+        return Promise.resolve();
+      });
+      const { feed, applied } = makeFeed({}, counting);
+      feed.start();
+      await eventually(() => assert(looks > 0));
+      const own = await feed.beginWrite();
+      await written(own.mark, 1);
+      const before = looks;
+      await eventually(() => assert(looks > before + 3));
+      assertEquals(await openKeys(), ["1"]);
+      own.invalidated(namesOf(1));
+      own[Symbol.dispose]();
+      await eventually(async () => assertEquals(await openKeys(), []));
+      assertEquals(applied, []);
+    });
+
+    for (const where of ["its own process", "another process"]) {
+      it(`is applied at once by ${where} once it is over and was not invalidated, or not all of it`, async () => {
+        await using _ = await foreverYoung();
+        await register("test");
+        const relay = makeFeed();
+        relay.feed.start();
+        await update(1); // from now on it is the usual relay
+        await eventually(() => assertEquals(keysOf(relay.applied), ["1"]));
+        // It relays nothing, so that the other one has to.
+        const own = where === "its own process"
+          ? relay
+          : makeFeed({ apply: () => Promise.reject(new Error("Redis is away")) });
+        own.feed.start();
+        await eventually(async () => assertEquals(await openKeys(), []));
+        const applied = () => keysOf(relay.applied);
+        {
+          using write = await own.feed.beginWrite();
+          await written(write.mark, 3);
+        }
+        await eventually(() => assertEquals(applied(), ["1", "3"]));
+        {
+          using write = await own.feed.beginWrite();
+          await written(write.mark, 4, 5); // as by a foreign key that cascades
+          write.invalidated(namesOf(4));
+        }
+        await eventually(() => assert(applied().includes("5")));
+      });
+    }
 
     it("is applied after a second where that process does not, and at once by who catches up", async () => {
       await register("test");
@@ -672,11 +732,12 @@ describe("the change feed", () => {
       await database.query(
         "INSERT INTO lookaside.writers (cache, writer) SELECT id, 'dead' FROM lookaside.caches",
       );
+      await eventually(async () => assertEquals(await openKeys(), []));
       const startedAtMs = performance.now();
-      await write("dead.1", 1);
+      await written("dead.1", 1);
       await eventually(() => assertEquals(keysOf(applied), ["1"]));
       assert(performance.now() - startedAtMs > 900);
-      await write("dead.2", 2);
+      await written("dead.2", 2);
       await feed.catchUp({ replay: false });
       assertEquals(keysOf(applied), ["1", "2"]);
     });
@@ -685,7 +746,7 @@ describe("the change feed", () => {
       await register("test");
       const { feed, applied } = makeFeed();
       feed.start();
-      await write("stranger.1", 1);
+      await written("stranger.1", 1);
       await eventually(() => assertEquals(keysOf(applied), ["1"]), { deadlineMs: 700 });
     });
   });

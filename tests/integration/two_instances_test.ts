@@ -59,6 +59,19 @@ describe("two instances on one Redis", () => {
     });
   });
 
+  it("load what was written once, wherever it was", async () => {
+    for (let round = 0; round < 10; round++) {
+      const [writer, other] = round % 2 === 0 ? [here, there] : [there, here];
+      await rename(writer, 5, `Once ${round}`);
+      assertEquals((await user(writer, 5)).source, "database");
+      await page(writer);
+      // The change feed has seen the write by then, and leaves what was loaded behind it.
+      await eventually(async () => assertEquals(await backlog(writer), 0));
+      const sources = [await user(writer, 5), await user(other, 5), await pageSource(writer)];
+      assertEquals(sources.map(({ source }) => source), ["cache", "cache", "cache"]);
+    }
+  });
+
   it("see that the cache was cleared by the other", async () => {
     await user(there, 4);
     await cacheInUse(there, "/users/4");
@@ -78,9 +91,19 @@ async function user(service: Service, id: number): Promise<{ source: string; dat
 }
 
 async function page(service: Service): Promise<User[]> {
+  return (await pageSource(service)).data;
+}
+
+async function pageSource(service: Service): Promise<{ source: string; data: User[] }> {
   const answer = await read(() => service.fetch("/users?page=1&limit=5"));
   assertEquals(answer.status, 200, answer.text);
-  return JSON.parse(answer.text).data;
+  return JSON.parse(answer.text);
+}
+
+/** How many changes the feed has left to apply. */
+async function backlog(service: Service): Promise<number> {
+  const answer = await read(() => service.fetch("/cache/stats"));
+  return JSON.parse(answer.text).changes.backlog;
 }
 
 async function rename(service: Service, id: number, name: string): Promise<void> {

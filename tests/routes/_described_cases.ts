@@ -3,14 +3,14 @@ import { CacheClosedError } from "../../cache/mod.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
 import { RefusedWriteError } from "../../db/refused_write.ts";
 import type { AppDependencies } from "../../routes/app.ts";
-import type { Api, SendInit } from "./api_fixture.ts";
+import type { Api, ApiChanges, SendInit } from "./api_fixture.ts";
 
 /** A request of one kind, and what is the matter while it is made. */
 export interface Case extends SendInit {
   readonly path: string;
   /** The status of the answer. */
   readonly expect: number;
-  readonly api?: Partial<AppDependencies>;
+  readonly api?: ApiChanges;
   readonly prepare?: (api: Api) => unknown;
 }
 

@@ -1,5 +1,5 @@
 import { Cache, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
-import type { Key, ListOptions, Row, Written } from "../../db/table_rows.ts";
+import type { Key, ListOptions, Row, WriteOptions, Written } from "../../db/table_rows.ts";
 import type { Column, PlainType, TableShape } from "../../db/table_shape.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
 import { type Rows, Table } from "../../routes/table.ts";
@@ -72,15 +72,15 @@ export class FakeUsers implements Rows {
     return this.#called("create", () => this.#put({ ...userRow(this.#rows.size + 1), ...fields }));
   }
 
-  replace(key: Key, fields: Row, mark?: string): Promise<Written | undefined> {
+  replace(key: Key, fields: Row, { mark }: WriteOptions = {}): Promise<Written | undefined> {
     return this.#called("replace", () => this.#overwrite(key, fields, mark));
   }
 
-  update(key: Key, changes: Row, mark?: string): Promise<Written | undefined> {
+  update(key: Key, changes: Row, { mark }: WriteOptions = {}): Promise<Written | undefined> {
     return this.#called("update", () => this.#overwrite(key, changes, mark));
   }
 
-  remove(key: Key, mark?: string): Promise<Written | undefined> {
+  remove(key: Key, { mark }: WriteOptions = {}): Promise<Written | undefined> {
     return this.#called("remove", () => {
       const user = this.#marked(key, mark);
       this.#rows.delete(user?.id ?? 0);
@@ -198,8 +198,13 @@ export interface SendInit {
   readonly headers?: Record<string, string>;
 }
 
+/** What a test has instead of fakes. */
+export type ApiChanges = Omit<Partial<AppDependencies>, "changes"> & {
+  readonly changes?: Partial<AppDependencies["changes"]>;
+};
+
 /** Makes the API over fakes. */
-export function createApi(changes: Partial<AppDependencies> = {}): Api {
+export function createApi({ changes, ...others }: ApiChanges = {}): Api {
   const runtime = new FakeRuntime();
   const engine = new Cache({ url: "memory:", jitterRatio: 0, ttlMs: 300_000, runtime });
   const users = new FakeUsers();
@@ -213,14 +218,14 @@ export function createApi(changes: Partial<AppDependencies> = {}): Api {
     clock: runtime.clock,
     listTtlMs: 60_000,
     access: { adminTokens: [], open: "on" },
-    changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
+    changes: { ...engine.changes, ...changes },
     warm: () => Promise.resolve(0),
     invalidations,
     stopping: stopping.signal,
     database: { pool: () => ({ connectionsMax: 20, inUse: 3, waiting: 1 }) },
     ready: () => true,
     onError: (error, context) => void errors.push({ error, context }),
-    ...changes,
+    ...others,
   });
   return {
     users,

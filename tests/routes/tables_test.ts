@@ -89,7 +89,7 @@ function open(resources: readonly Resource[]): typeof send {
     ...{ cache, database, clock: systemRuntime.clock, listTtlMs: 60_000 },
     tables: openTables(resources, database),
     access: { adminTokens: [], open: "on" },
-    changes: { stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }) },
+    changes: cache.changes,
     warm: () => Promise.resolve(0),
     invalidations: new InvalidationLog(systemRuntime.clock),
     stopping: new AbortController().signal,

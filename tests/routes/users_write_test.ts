@@ -4,7 +4,7 @@ import { createApi, CREATED_AT, userJson } from "./api_fixture.ts";
 
 const fields = { name: "Jane", email: "jane@example.com", bio: "New" };
 
-const invalidations = ["delete users:5", "invalidateTags users:any"];
+const invalidations = ["delete users:5", "invalidateTags users:5 users:any"];
 
 describe("PUT /users/:id", () => {
   it("replaces every field, says so, and is seen by the next read", async () => {

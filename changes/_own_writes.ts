@@ -1,0 +1,65 @@
+import type { InvalidatedNames, OwnWrite } from "@lookaside/cache";
+import type { Chores } from "./_chores.ts";
+import type { Marks } from "./_marks.ts";
+import type { Outbox } from "./_outbox.ts";
+
+/** How often a process that writes says so. */
+const WRITER_MS = 10_000;
+/** How long marks wait to be noted together. */
+const SETTLED_MS = 100;
+const NOTHING: InvalidatedNames = { keys: [], tags: [] };
+
+/** Options of {@linkcode OwnWrites}. */
+export interface OwnWritesOptions {
+  readonly marks: Marks;
+  readonly outbox: Outbox;
+  readonly chores: Chores;
+  /** Whether other processes relay for this cache. */
+  readonly isShared: boolean;
+  /** Whether this process is the usual relay: then it knows of its own marks. */
+  readonly isRelay: () => boolean;
+  /** Told that others could not be told. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** The writes of this process that it invalidates by itself, as the relays of other processes hear of them. */
+export class OwnWrites {
+  readonly #options: OwnWritesOptions;
+  #announced: Promise<void> = Promise.resolve();
+
+  constructor(options: OwnWritesOptions) {
+    this.#options = options;
+  }
+
+  /** Begins a write. Others know by then that this process writes, or it is left to the relay. */
+  async begin(): Promise<OwnWrite> {
+    const { marks, outbox, chores, isShared, onError } = this.#options;
+    if (isShared && chores.isDue("writer", WRITER_MS)) {
+      this.#announced = outbox.noteWriter(marks.writer).catch(onError);
+    }
+    await this.#announced;
+    const mark = marks.open();
+    let names = NOTHING;
+    return {
+      mark,
+      invalidated: (invalidated) => names = invalidated,
+      [Symbol.dispose]: () => this.#settle(mark, names),
+    };
+  }
+
+  #settle(mark: string, names: InvalidatedNames): void {
+    const { marks, chores, isShared, isRelay } = this.#options;
+    marks.settle({ mark, names });
+    if (!isShared || isRelay()) return;
+    marks.tell({ mark, names });
+    chores.soon("settled", SETTLED_MS, () => chores.run(() => this.#tell()));
+  }
+
+  /** Tells others. They apply a second later those that cannot be told. */
+  async #tell(): Promise<void> {
+    const { marks, outbox } = this.#options;
+    for (let settled = marks.take(); settled.length > 0; settled = marks.take()) {
+      await outbox.noteSettled(settled);
+    }
+  }
+}
