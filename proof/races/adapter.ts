@@ -1,0 +1,40 @@
+/**
+ * The port between the races and a cache: two methods that an application has anyway, a read and a write.
+ *
+ * @module
+ */
+import type { RaceDatabase } from "./database.ts";
+
+/** A cache that the races can be run with. */
+export interface RaceAdapter {
+  /** The name of the library, as it stands in reports. */
+  readonly name: string;
+  /** Its version. */
+  readonly version?: string;
+  /** The page that recommends this set-up for several instances. */
+  readonly docs?: string;
+  /** What a reader has to know of the set-up. */
+  readonly note?: string;
+  /** Opens one instance of an application. Two are opened, which share Redis and Postgres. */
+  open(surroundings: Surroundings): Promise<RaceInstance>;
+}
+
+/** The servers of one instance. */
+export interface Surroundings {
+  /** `redis://127.0.0.1:…`, through a proxy of this instance. */
+  readonly redisUrl: string;
+  /** The same as host and port. */
+  readonly redis: { readonly host: string; readonly port: number };
+  /** The table with the items. */
+  readonly db: RaceDatabase;
+}
+
+/** One instance of an application that caches items. */
+export interface RaceInstance {
+  /** Answers the value of an item from the cache, else with `db.find()`, and keeps it for five minutes. */
+  read(id: number): Promise<string | undefined>;
+  /** Changes an item with `db.update()`, and tells the cache. Resolves when the write is acknowledged. */
+  write(id: number, value: string): Promise<void>;
+  /** Closes every connection. */
+  close(): Promise<void>;
+}

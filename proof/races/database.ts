@@ -1,0 +1,105 @@
+/**
+ * The table that the races are about, and its answers that can be held back.
+ *
+ * @module
+ */
+// @ts-types="../../tests/support/pg.d.ts"
+import pg from "pg";
+import type { PgPool } from "../../changes/mod.ts";
+
+const CREATE = "CREATE TABLE items (id integer PRIMARY KEY, value text NOT NULL)";
+const CONNECTIONS_MAX = 4;
+
+/** The items, as an instance reaches them. */
+export interface RaceDatabase {
+  /** Where the table is. */
+  readonly url: string;
+  /** A pool of `pg`, for a library that sends its own statements. */
+  readonly pool: PgPool;
+  /** Reads the value of an item. */
+  find(id: number): Promise<string | undefined>;
+  /** Changes the value of an item, and commits. */
+  update(id: number, value: string): Promise<void>;
+}
+
+/** An answer of Postgres that is held back. */
+export interface HeldLoad {
+  /** Resolves with what Postgres has answered, once it has. */
+  readonly answered: Promise<string>;
+  /** Lets the instance have it. */
+  release(): void;
+}
+
+/** A {@linkcode RaceDatabase} that can hold back answers, and counts them. */
+export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
+  readonly url: string;
+  readonly pool: PgPool & { end(): Promise<void> };
+  /** How often items were read. */
+  loads = 0;
+  #held: { seen(value: string): void; readonly released: Promise<void> } | undefined;
+
+  constructor(url: string) {
+    this.url = url;
+    const pool = new pg.Pool({ connectionString: url, max: CONNECTIONS_MAX });
+    pool.on("error", () => undefined);
+    const query = pool.query.bind(pool) as (...args: unknown[]) => Promise<{ rows: unknown[] }>;
+    const watched = async (...args: unknown[]) => {
+      const answer = await query(...args);
+      if (isLoad(args[0])) await this.#loaded(answer.rows);
+      return answer;
+    };
+    this.pool = Object.assign(pool, { query: watched });
+  }
+
+  /** Makes the table, with nothing in it. */
+  static async create(url: string): Promise<void> {
+    await using database = new WatchedDatabase(url);
+    await database.pool.query(CREATE);
+  }
+
+  async find(id: number): Promise<string | undefined> {
+    const { rows } = await this.pool.query("SELECT value FROM items WHERE id = $1", [id]);
+    return (rows[0] as { value: string } | undefined)?.value;
+  }
+
+  async update(id: number, value: string): Promise<void> {
+    await this.pool.query("UPDATE items SET value = $2 WHERE id = $1", [id, value]);
+  }
+
+  /** Adds an item. */
+  async insert(id: number, value: string): Promise<void> {
+    await this.pool.query("INSERT INTO items VALUES ($1, $2)", [id, value]);
+  }
+
+  /** Holds back the next answer to a read of an item. */
+  holdNext(): HeldLoad {
+    const answered = Promise.withResolvers<string>();
+    const released = Promise.withResolvers<void>();
+    this.#held = { seen: answered.resolve, released: released.promise };
+    return { answered: answered.promise, release: released.resolve };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool.end();
+  }
+
+  async #loaded(rows: readonly unknown[]): Promise<void> {
+    this.loads++;
+    const held = this.#held;
+    this.#held = undefined;
+    held?.seen(valueIn(rows[0]));
+    await held?.released;
+  }
+}
+
+/** Whether a statement, as text or as a query of `pg`, reads items. */
+function isLoad(statement: unknown): boolean {
+  const text = typeof statement === "string" ? statement : Object(statement).text;
+  return /^select\b.*\bfrom "?items"?/is.test(String(text));
+}
+
+/** The value in a row, which an ORM may have asked for as an array. */
+function valueIn(row: unknown): string {
+  if (Array.isArray(row)) return String(row.at(-1));
+  return String(Object(row).value);
+}

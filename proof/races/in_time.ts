@@ -1,0 +1,13 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Whether something happens within so many milliseconds. */
+export async function inTime(happening: Promise<unknown>, patienceMs: number): Promise<boolean> {
+  const over = new AbortController();
+  const late = delay(patienceMs, false, { signal: over.signal });
+  late.catch(() => undefined); // it is ended when it has lost
+  try {
+    return await Promise.race([happening.then(() => true), late]);
+  } finally {
+    over.abort();
+  }
+}

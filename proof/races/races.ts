@@ -1,0 +1,243 @@
+/**
+ * The interleavings. Each step is taken when the one before it has been seen to happen.
+ *
+ * @module
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { WatchedDatabase } from "./database.ts";
+import { inTime } from "./in_time.ts";
+import type { Actor, Item, Stage } from "./stage.ts";
+
+/** What came of a race. */
+export interface Verdict {
+  /** Whether it went as the users of an application hope. */
+  readonly kept: boolean;
+  /** `fresh`, `stale`, or how many loads there were. */
+  readonly outcome: string;
+  /** What is to be known of it. */
+  readonly why?: string;
+}
+
+/** An interleaving. */
+export interface Race {
+  /** Its name in reports. */
+  readonly name: string;
+  /** What happens, in a line. */
+  readonly story: string;
+  /** Drives it. */
+  run(stage: Stage): Promise<Verdict>;
+}
+
+/** How long a write, or the load of another instance, is waited for. */
+const PATIENCE_MS = 1_000;
+/** Within this, messages of a write have arrived. */
+const MESSAGES_MS = 300;
+/** How long a write past the application may go unnoticed. */
+const NOTICED_WITHIN_MS = 2_000;
+
+/** All races, in the order of reports. The last leaves Redis with an old file. */
+export const races: readonly Race[] = [
+  {
+    name: "a delete falls into a load",
+    story: "an instance loads a row; it is changed and deleted before the load is stored",
+    run: (stage) => deleteInLoad(stage, stage.actors[0]),
+  },
+  {
+    name: "the same, by another instance",
+    story: "the writer is not the process that loads",
+    run: (stage) => deleteInLoad(stage, stage.actors[1]),
+  },
+  {
+    name: "a reader joins an older look-up",
+    story: "Redis has answered a look-up when the row is written; a later read shares that answer",
+    run: joinedLookUp,
+  },
+  {
+    name: "the feed is lost around a delete",
+    story: "the message that a row has changed is sent while an instance cannot hear it",
+    run: lostFeed,
+  },
+  {
+    name: "two processes miss together",
+    story: "both find nothing, and there is one row to load",
+    run: missTogether,
+  },
+  {
+    name: "a write past the application",
+    story: "psql changes the row",
+    run: writePast,
+  },
+  {
+    name: "Redis restarts from an old file",
+    story: "what was deleted since the file was saved is back",
+    run: oldFile,
+  },
+];
+
+/**
+ * ```text
+ * 1. reader: misses, and Postgres answers the old row
+ * 2. writer: UPDATE, COMMIT, delete; acknowledged
+ * 3. reader: gets that answer, and stores it
+ * ```
+ */
+async function deleteInLoad(stage: Stage, writer: Actor): Promise<Verdict> {
+  const { history, actors: [reader] } = stage;
+  const item = stage.item();
+  const held = stage.holdPostgres(reader);
+  const reading = stage.begin(reader, item);
+  history.note("Postgres", `answers ${await held.answered}, which is on its way`);
+  const writing = stage.write(writer, item);
+  if (!await inTime(writing, PATIENCE_MS)) {
+    history.note(writer.name, "the write waits for the load");
+  }
+  // What is sent of the write comes before the fill, as it does with a slow query.
+  await delay(MESSAGES_MS);
+  held.release();
+  history.note(
+    reader.name,
+    `its read(${item.id}) -> ${await reading}, as it began before the write`,
+  );
+  await writing;
+  return await judged(stage, item);
+}
+
+/**
+ * ```text
+ * 1. reader A: sends its look-up, and Redis answers the old value
+ * 2. writer:   UPDATE, COMMIT, delete; acknowledged
+ * 3. reader B: begins after the acknowledgement
+ * 4. reader A: gets the answer of step 1
+ * ```
+ */
+async function joinedLookUp(stage: Stage): Promise<Verdict> {
+  const { history, actors: [reader, writer] } = stage;
+  const item = stage.item();
+  await stage.store(writer, item);
+  const held = stage.holdRedis(reader, item);
+  const early = stage.begin(reader, item);
+  if (!await inTime(held.given, PATIENCE_MS)) {
+    held.release();
+    history.note(reader.name, `its read(${item.id}) -> ${await early}, from memory`);
+    await stage.write(writer, item);
+    const verdict = await judged(stage, item);
+    return { ...verdict, why: "it was told the value, and looks nothing up" };
+  }
+  history.note("Redis", `answers ${item.old}, which is on its way`);
+  await stage.write(writer, item);
+  const late = stage.begin(reader, item);
+  await stage.turns();
+  held.release();
+  history.note(reader.name, `its first read(${item.id}) -> ${await early}`);
+  const answer = await late;
+  history.note(reader.name, `its second read(${item.id}), after the write, -> ${answer}`);
+  const later = await judged(stage, item);
+  if (!later.kept) return { ...later, why: "and the old value stays" };
+  if (answer === item.new) return later;
+  return { kept: false, outcome: "stale", why: "once: the reads after it are fresh" };
+}
+
+/**
+ * ```text
+ * 1. instance 1: has the row in memory, and loses its feed
+ * 2. instance 2: UPDATE, COMMIT, delete; acknowledged
+ * 3. instance 1: has its feed again
+ * ```
+ */
+async function lostFeed(stage: Stage): Promise<Verdict> {
+  const { history, actors: [deaf, writer] } = stage;
+  const item = stage.item();
+  await stage.fill(item);
+  const hasFeed = deaf.feeds.length > 0;
+  if (hasFeed) await stage.cutFeed(deaf);
+  else history.note(deaf.name, "has no feed that could be cut");
+  await stage.write(writer, item);
+  await stage.read(deaf, item);
+  if (hasFeed) await stage.restoreFeed(deaf);
+  // As long as nobody else asks for the row: a load elsewhere may tell of the new value.
+  const alone = await judged(stage, item, [deaf]);
+  if (!hasFeed) return { ...alone, why: "it has no feed, and nothing in memory" };
+  if (alone.kept || !(await judged(stage, item)).kept) return alone;
+  return { ...alone, why: "until another instance loads the row" };
+}
+
+/**
+ * ```text
+ * 1. instance 1: misses, and queries Postgres
+ * 2. instance 2: misses as well
+ * ```
+ */
+async function missTogether(stage: Stage): Promise<Verdict> {
+  const { history, actors } = stage;
+  const [first, second] = actors;
+  const item = stage.item();
+  const before = actors.map(({ db }) => db.loads);
+  const [one, other] = [stage.holdPostgres(first), stage.holdPostgres(second)];
+  const reading = stage.begin(first, item);
+  await one.answered;
+  history.note(first.name, "queries Postgres");
+  const waiting = stage.begin(second, item);
+  const queried = await inTime(other.answered, PATIENCE_MS);
+  history.note(second.name, queried ? "queries Postgres as well" : "waits");
+  one.release();
+  other.release();
+  const answers = await Promise.all([reading, waiting]);
+  history.note("both", `read(${item.id}) -> ${answers.join(", ")}`);
+  const loads = actors.reduce((sum, { db }, i) => sum + db.loads - (before[i] ?? 0), 0);
+  return { kept: loads === 1, outcome: loads === 1 ? "1 load" : `${loads} loads` };
+}
+
+/**
+ * ```text
+ * 1. both instances: have the row
+ * 2. psql: UPDATE, COMMIT
+ * ```
+ */
+async function writePast(stage: Stage): Promise<Verdict> {
+  const { history, actors } = stage;
+  const item = stage.item();
+  await stage.fill(item);
+  await using psql = new WatchedDatabase(stage.servers.databaseUrl);
+  await psql.update(item.id, item.new);
+  const committedAtMs = performance.now();
+  history.note("psql", `UPDATE of ${item.id} to ${item.new}, COMMIT`);
+  for (;;) {
+    const answers = await Promise.all(actors.map(({ app }) => app.read(item.id)));
+    const tookMs = Math.round(performance.now() - committedAtMs);
+    const isFresh = answers.every((answer) => answer === item.new);
+    if (!isFresh && tookMs < NOTICED_WITHIN_MS) {
+      await delay(1);
+      continue;
+    }
+    history.note("both", `read(${item.id}) -> ${answers.join(", ")} after ${tookMs} ms`);
+    return isFresh ? await judged(stage, item) : { kept: false, outcome: "stale" };
+  }
+}
+
+/**
+ * ```text
+ * 1. Redis:      saves its file, with the row in it
+ * 2. instance 2: UPDATE, COMMIT, delete; acknowledged
+ * 3. Redis:      killed, and started from the file
+ * ```
+ */
+async function oldFile(stage: Stage): Promise<Verdict> {
+  const { actors } = stage;
+  const item = stage.item();
+  await stage.fill(item);
+  await stage.saveRedis();
+  await stage.write(actors[1], item);
+  await stage.restartRedis();
+  const later = await stage.openInstance("instance 3");
+  return await judged(stage, item, [...actors, later]);
+}
+
+/** Whether the new value is what all later reads get, once messages had the time to arrive. */
+async function judged(
+  stage: Stage,
+  item: Item,
+  actors: readonly Actor[] = stage.actors,
+): Promise<Verdict> {
+  const kept = await stage.laterReads(item, actors);
+  return { kept, outcome: kept ? "fresh" : "stale" };
+}

@@ -1,0 +1,353 @@
+/**
+ * Two instances of an application with one cache library, the servers that they share, and what can be
+ * done to them.
+ *
+ * @module
+ */
+import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { createTestDatabase } from "../../tests/support/test_database.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import type { PostgresServer } from "../../tools/servers/postgres_server.ts";
+import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
+import {
+  type HeldAnswer,
+  type ProxyObserver,
+  startTcpProxy,
+  type TcpProxy,
+} from "../../tools/servers/tcp_proxy.ts";
+import type { RaceAdapter, RaceInstance } from "./adapter.ts";
+import { inTime } from "./in_time.ts";
+import { type HeldLoad, WatchedDatabase } from "./database.ts";
+import { History } from "./history.ts";
+
+/** Numbers of as many digits, so that no value is part of another: two for each race. */
+const ITEM_IDS = Array.from({ length: 20 }, (_, at) => 101 + at);
+/** How long instances may take to be up: to answer from the cache, and to follow each other. */
+const UP_WITHIN_MS = 5_000;
+/** How long an old answer may be given after a write: messages are on their way. */
+const CORRECTED_WITHIN_MS = 1_000;
+/** How long a connection may take to come back. */
+const RECONNECTED_WITHIN_MS = 8_000;
+/** How long an instance may take to close. */
+const CLOSED_WITHIN_MS = 1_000;
+/** Later reads that are compared: a fill that comes late would come up. */
+const ROUNDS = 15;
+const ROUND_MS = 5;
+/** Turns of the event loop after which a read has done all that it can without an answer. */
+const TURNS = 50;
+
+/** An instance, and what is between it and its servers. */
+export interface Actor {
+  /** How it is called in histories. */
+  readonly name: string;
+  /** The application. */
+  readonly app: RaceInstance;
+  /** Its way to Postgres. */
+  readonly db: WatchedDatabase;
+  /** Its way to Redis. */
+  readonly proxy: TcpProxy;
+  /** Whether it has sent this text to Redis. */
+  hasSent(text: string): boolean;
+  /** Its connections on which Redis tells it of changes, as they were at the start. */
+  readonly feeds: readonly string[];
+}
+
+/** An item that no other race uses. */
+export interface Item {
+  readonly id: number;
+  /** Its value before the write of the race. */
+  readonly old: string;
+  /** Its value after it. */
+  readonly new: string;
+}
+
+/** The servers of one library, for all of its races. */
+export class Servers implements AsyncDisposable {
+  readonly redis: RedisServer;
+  /** A connection to Redis that is part of no race. */
+  readonly admin: Redis;
+  readonly databaseUrl: string;
+  readonly #stack: AsyncDisposableStack;
+  readonly #items: Item[];
+
+  private constructor(redis: RedisServer, databaseUrl: string, stack: AsyncDisposableStack) {
+    this.redis = redis;
+    this.admin = new Redis(redis.url);
+    this.admin.on("error", () => undefined); // Redis is killed in a race
+    stack.defer(() => this.admin.disconnect());
+    this.databaseUrl = databaseUrl;
+    this.#stack = stack;
+    this.#items = ITEM_IDS.map((id) => ({ id, old: `old-${id}`, new: `new-${id}` }));
+  }
+
+  /** Starts a Redis, and makes a database with all items: that they are inserted is part of no race. */
+  static async start(postgres: PostgresServer): Promise<Servers> {
+    await using stack = new AsyncDisposableStack();
+    const redis = stack.use(await startRedis({ serviceUser: false }));
+    const database = stack.use(await createTestDatabase(postgres.url));
+    await WatchedDatabase.create(database.url);
+    const servers = new Servers(redis, database.url, stack.move());
+    await using db = new WatchedDatabase(database.url);
+    for (const { id, old } of servers.#items) await db.insert(id, old);
+    return servers;
+  }
+
+  /** An item that nobody has used. */
+  nextItem(): Item {
+    const item = this.#items.shift();
+    if (item === undefined) throw new Error("Cannot go on: there are no more items");
+    return item;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+/** Where one race takes place. */
+export class Stage implements AsyncDisposable {
+  readonly history: History = new History();
+  readonly servers: Servers;
+  readonly #stack = new AsyncDisposableStack();
+  readonly #adapter: RaceAdapter;
+  #actors: readonly [Actor, Actor] | undefined;
+  #probe: Item | undefined;
+
+  private constructor(adapter: RaceAdapter, servers: Servers) {
+    this.#adapter = adapter;
+    this.servers = servers;
+  }
+
+  /** Opens two instances, and waits until each follows the other. */
+  static async open(adapter: RaceAdapter, servers: Servers): Promise<Stage> {
+    const stage = new Stage(adapter, servers);
+    try {
+      const first = await stage.openInstance("instance 1");
+      stage.#actors = [first, await stage.openInstance("instance 2")];
+      await stage.#follow();
+      return stage;
+    } catch (error) {
+      await stage[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** The instances. */
+  get actors(): readonly [Actor, Actor] {
+    if (this.#actors === undefined) throw new Error("Cannot use the instances: they are not open");
+    return this.#actors;
+  }
+
+  /** Opens another instance. */
+  async openInstance(name: string): Promise<Actor> {
+    const { redis, admin, databaseUrl } = this.servers;
+    const before = await feedsOf(admin);
+    const sent: string[] = [];
+    const proxy = this.#stack.use(startTcpProxy(redis.port, { observe: () => noting(sent) }));
+    const db = this.#stack.use(new WatchedDatabase(databaseUrl));
+    const app = await this.#adapter.open({
+      redisUrl: `redis://127.0.0.1:${proxy.port}`,
+      redis: { host: "127.0.0.1", port: proxy.port },
+      db,
+    });
+    // Some clients wait for servers that are gone before they close.
+    this.#stack.defer(async () => void await inTime(app.close(), CLOSED_WITHIN_MS));
+    await this.#inUse({ app, db });
+    // A library may subscribe when it first has something to tell.
+    await eventually(async () => {
+      if (await pendingSubscriptions(admin)) throw new Error("Cannot go on: not subscribed yet");
+    });
+    const feeds = (await feedsOf(admin)).filter((id) => !before.includes(id));
+    const hasSent = (text: string) => sent.some((each) => each.includes(text));
+    return { name, app, db, proxy, hasSent, feeds };
+  }
+
+  /** An item that no race has used. */
+  item(): Item {
+    return this.servers.nextItem();
+  }
+
+  /** Reads an item, and notes what came. */
+  async read({ name, app }: Actor, { id }: Item): Promise<string | undefined> {
+    const value = await app.read(id);
+    this.history.note(name, `read(${id}) -> ${value}`);
+    return value;
+  }
+
+  /** Begins a read that is awaited later. */
+  begin({ name, app }: Actor, { id }: Item): Promise<string | undefined> {
+    this.history.note(name, `read(${id}) begins`);
+    const reading = app.read(id);
+    reading.catch(() => undefined); // whoever awaits it is told
+    return reading;
+  }
+
+  /** Writes the new value of an item and waits for the acknowledgement. */
+  async write({ name, app }: Actor, item: Item): Promise<void> {
+    await app.write(item.id, item.new);
+    this.history.note(name, `write(${item.id}, ${item.new}) is committed and acknowledged`);
+  }
+
+  /** Reads an item on both instances until it is kept wherever the library keeps it. */
+  async fill(item: Item): Promise<void> {
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const { app } of this.actors) await app.read(item.id);
+      await delay(ROUND_MS);
+    }
+    this.history.note("both", `read(${item.id}) -> ${item.old}, until it is cached`);
+  }
+
+  /** Has an instance put an item into Redis, as far as its library does that. */
+  async store({ app, hasSent }: Actor, item: Item): Promise<void> {
+    await app.read(item.id);
+    await within(UP_WITHIN_MS, () => hasSent(item.old));
+    await this.servers.admin.ping(); // Redis has read what was sent before
+  }
+
+  /**
+   * Reads an item over and over on each instance: until the new value comes, and then for some rounds in
+   * which an old value that is stored late would come up. Answers whether nothing but the new one came.
+   */
+  async laterReads(item: Item, actors: readonly Actor[] = this.actors): Promise<boolean> {
+    const answers = () => Promise.all(actors.map(({ app }) => app.read(item.id)));
+    const areNew = async () => (await answers()).every((answer) => answer === item.new);
+    let kept = await within(CORRECTED_WITHIN_MS, areNew);
+    for (let round = 0; kept && round < ROUNDS; round++) {
+      kept = await areNew();
+      await delay(ROUND_MS);
+    }
+    const last = await answers();
+    const when = kept ? `${ROUNDS} times` : `also after ${CORRECTED_WITHIN_MS} ms`;
+    for (const [at, { name }] of actors.entries()) {
+      this.history.note(name, `read(${item.id}) -> ${last[at]}, ${when}`);
+    }
+    return kept;
+  }
+
+  /** Holds back the next answer of Redis to an instance that has the value of an item in it. */
+  holdRedis({ proxy }: Actor, item: Item): HeldAnswer {
+    const decoder = new TextDecoder();
+    return proxy.holdAnswer((chunk) => decoder.decode(chunk).includes(item.old));
+  }
+
+  /** Holds back the next answer of Postgres to a read of an item. */
+  holdPostgres({ db }: Actor): HeldLoad {
+    return db.holdNext();
+  }
+
+  /** Lets reads that have begun do all that they can before they are answered. */
+  async turns(): Promise<void> {
+    for (let i = 0; i < TURNS; i++) await turn();
+  }
+
+  /** Ends the connections on which an instance is told of changes. New ones are refused. */
+  async cutFeed(actor: Actor): Promise<void> {
+    actor.proxy.refuseNew();
+    for (const id of actor.feeds) await this.servers.admin.client("KILL", "ID", id);
+    this.history.note("network", `the feed of ${actor.name} is cut, and cannot reconnect`);
+  }
+
+  /** Lets an instance connect again, and waits until it is told of changes. */
+  async restoreFeed(actor: Actor): Promise<void> {
+    const wanted = this.actors.flatMap(({ feeds }) => feeds).length;
+    actor.proxy.pass();
+    await this.#back(async () => (await feedsOf(this.servers.admin)).length >= wanted);
+    this.history.note("network", `${actor.name} may connect again, and has its feed`);
+  }
+
+  /** Keeps what Redis holds now in its file. */
+  async saveRedis(): Promise<void> {
+    await this.servers.admin.save();
+    this.history.note("Redis", "saves its file");
+  }
+
+  /** Kills Redis, starts it from the file that was saved, and waits until the instances are connected. */
+  async restartRedis(): Promise<void> {
+    const { redis, admin } = this.servers;
+    const connected = async () => (await clients(admin)).length;
+    const before = await connected();
+    await redis.kill();
+    await redis.start();
+    this.history.note("Redis", "is killed, and starts from that file");
+    await this.#back(async () => await connected() >= before);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+
+  async #back(isBack: () => Promise<boolean>): Promise<void> {
+    if (await within(RECONNECTED_WITHIN_MS, isBack)) return;
+    this.history.note("network", `not every connection is back after ${RECONNECTED_WITHIN_MS} ms`);
+  }
+
+  /** Waits until an instance answers from its cache. */
+  async #inUse({ app, db }: Pick<Actor, "app" | "db">): Promise<void> {
+    const id = this.#probeId;
+    await within(UP_WITHIN_MS, async () => {
+      const before = db.loads;
+      await app.read(id);
+      return db.loads === before;
+    });
+  }
+
+  /** Waits until each instance sees what the other writes. */
+  async #follow(): Promise<void> {
+    const [first, second] = this.actors;
+    const id = this.#probeId;
+    for (const [writer, reader] of [[first, second], [second, first]] as const) {
+      const value = `probe-${crypto.randomUUID().slice(0, 8)}`;
+      await writer.app.write(id, value);
+      const follows = async () => await reader.app.read(id) === value;
+      if (await within(UP_WITHIN_MS, follows)) continue;
+      this.history.note(reader.name, `does not follow ${writer.name}`);
+    }
+  }
+
+  get #probeId(): number {
+    return (this.#probe ??= this.item()).id;
+  }
+}
+
+/** The ids of connections that Redis tells of changes: subscribed ones, and those of client tracking. */
+async function feedsOf(redis: Redis): Promise<string[]> {
+  return (await clients(redis)).filter((line) => isFeed(line)).map((line) =>
+    /^id=(\d+) /.exec(line)?.[1] ?? ""
+  );
+}
+
+/** Whether a connection is about to subscribe. */
+async function pendingSubscriptions(redis: Redis): Promise<boolean> {
+  return (await clients(redis)).some((line) =>
+    / cmd=(subscribe|psubscribe)\b/.test(line) && !isFeed(line)
+  );
+}
+
+async function clients(redis: Redis): Promise<string[]> {
+  return String(await redis.client("LIST")).trim().split("\n");
+}
+
+function isFeed(line: string): boolean {
+  return / flags=\w*[BP]/.test(line) || / p?sub=[1-9]/.test(line);
+}
+
+/** Asks until the answer is yes. Answers whether it was, in time. */
+async function within(deadlineMs: number, ask: () => boolean | Promise<boolean>): Promise<boolean> {
+  const endsAtMs = performance.now() + deadlineMs;
+  while (!await ask()) {
+    if (performance.now() >= endsAtMs) return false;
+    await delay(ROUND_MS);
+  }
+  return true;
+}
+
+/** Keeps what a connection sends, as text. */
+function noting(sent: string[]): ProxyObserver {
+  const decoder = new TextDecoder();
+  return {
+    sent: (chunk) => void sent.push(decoder.decode(chunk)),
+    received: () => undefined,
+    closed: () => undefined,
+  };
+}

@@ -1,0 +1,72 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { fileURLToPath } from "node:url";
+import { adaptersOf } from "../../proof/races/adapters.ts";
+import { historiesOf } from "../../proof/races/report.ts";
+import { type RaceResult, runRaces } from "../../proof/races/run.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What the recipe answers; a library that also keeps values in memory is stale in two races more. */
+const RECIPE = {
+  "a delete falls into a load": "stale",
+  "the same, by another instance": "stale",
+  "a reader joins an older look-up": "fresh",
+  "the feed is lost around a delete": "fresh",
+  "two processes miss together": "2 loads",
+  "a write past the application": "stale",
+  "Redis restarts from an old file": "stale",
+};
+
+describe("runRaces()", () => {
+  it("finds the recipe and a library stale where they are, and Lookaside never", async () => {
+    const results = await runRaces(await adaptersOf(["recipe", "layered-loader", "lookaside"]));
+    const told = historiesOf(results);
+    assertEquals(outcomesOf(results, "the recipe"), RECIPE, told);
+    assertEquals(outcomesOf(results, "layered-loader"), {
+      ...RECIPE,
+      "a reader joins an older look-up": "stale",
+      "the feed is lost around a delete": "stale",
+    }, told);
+    const ours = results.filter(({ library }) => library === "Lookaside");
+    assertEquals(ours.length, Object.keys(RECIPE).length);
+    assertEquals(ours.filter(({ kept }) => !kept), [], told);
+    assertEquals(outcomesOf(ours, "Lookaside")["two processes miss together"], "1 load");
+    assertMatch(told, /1\. instance 1: read\(\d+\) begins/);
+  });
+});
+
+describe("deno task races --adapter", () => {
+  it("takes the file of docs/how-to/race-your-cache.md", async () => {
+    const page = await Deno.readTextFile(`${root}docs/how-to/race-your-cache.md`);
+    const program = /^```ts ignore\n([\s\S]+?)^```$/m.exec(page)?.[1];
+    assert(program !== undefined);
+    const folder = await Deno.makeTempDir({ prefix: "lookaside_races_" });
+    try {
+      await Deno.writeTextFile(`${folder}/mine.ts`, program);
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "-A",
+          "--no-check",
+          "proof/races/main.ts",
+          "--adapter",
+          `${folder}/mine.ts`,
+          "--json",
+        ],
+        cwd: root,
+      }).output();
+      assertEquals(code, 1, new TextDecoder().decode(stderr));
+      const { results } = JSON.parse(new TextDecoder().decode(stdout));
+      assertEquals(outcomesOf(results, "mine"), RECIPE);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+});
+
+function outcomesOf(results: readonly RaceResult[], name: string): Record<string, string> {
+  return Object.fromEntries(
+    results.filter(({ library }) => library === name).map(({ race, outcome }) => [race, outcome]),
+  );
+}
