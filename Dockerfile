@@ -13,6 +13,7 @@ COPY server/ server/
 COPY web/ web/
 COPY tools/command_line.ts tools/healthcheck.ts tools/
 # Members of the workspace, of which nothing else is in the image.
+COPY adapters/drizzle/deno.json adapters/drizzle/
 COPY proof/deno.json proof/
 COPY tests/deno.json tests/
 COPY tools/deno.json tools/

@@ -114,7 +114,7 @@ export interface TableUse {
   readonly schema: string;
   /** Its name. */
   readonly name: string;
-  /** The columns of its key, in the order in which rows are named. */
+  /** The columns of its key, in the order in which rows are named; none: no row is. */
   readonly key: readonly string[];
   /** The columns whose values tell its lists apart. */
   readonly columns: readonly string[];

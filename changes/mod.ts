@@ -51,4 +51,5 @@ export {
   type TableCache,
   type TableOptions,
 } from "./table.ts";
+export { tableTags } from "./table_tags.ts";
 export { watchTable } from "./watched_tables.ts";

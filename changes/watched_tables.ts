@@ -74,6 +74,9 @@ export class WatchedTables {
     const watch = isEnough(found, use) ? found.watch : await this.#watch(use);
     if (watch === null) throw new TypeError(`${cannot(use)}: it is not watched`);
     assertKey(use, watch.key);
+    if (use.key.length === 0 && watch.matter !== null) {
+      throw new TypeError(`${cannot(use)} whole: changes of some of its columns count for nothing`);
+    }
     const told = watch.matter === null
       ? undefined
       : [...watch.key, ...watch.columns, ...watch.matter];
@@ -97,7 +100,7 @@ export class WatchedTables {
         await query(
           `SELECT lookaside.watch(format('%I.%I', $1::text, $2::text)::regclass,
              ARRAY(SELECT json_array_elements_text($3::text::json)),
-             ARRAY(SELECT json_array_elements_text($4::text::json)),
+             CASE WHEN $4::text <> '[]' THEN ARRAY(SELECT json_array_elements_text($4::text::json)) END,
              CASE WHEN $5::text IS NOT NULL THEN ARRAY(SELECT json_array_elements_text($5::text::json)) END)`,
           [
             ...[use.schema, use.name, JSON.stringify(columns)],
@@ -158,8 +161,10 @@ export async function watchTable(
 
 /** The statement that watches a table as a program uses it. */
 export function watchStatement({ schema, name, key, columns }: TableUse): string {
-  const options = `columns => ${textArray(columns)}, key => ${textArray(key)}`;
-  return `SELECT lookaside.watch(${qualifiedName([schema, name])}, ${options})`;
+  const ofKey = key.length === 0 ? "" : `, key => ${textArray(key)}`;
+  return `SELECT lookaside.watch(${qualifiedName([schema, name])}, columns => ${
+    textArray(columns)
+  }${ofKey})`;
 }
 
 /** The columns of a table with a type for those of whose values equal ones have the same text. */
@@ -190,7 +195,9 @@ function isEnough({ watch }: Found, { columns }: TableUse): boolean {
   return watch !== null && columns.every((name) => watch.columns.includes(name));
 }
 
+/** Rows that nobody names may be told by any key. */
 function assertKey(use: TableUse, key: readonly string[]): void {
+  if (use.key.length === 0) return;
   if (key.length === use.key.length && key.every((name, i) => name === use.key[i])) return;
   throw new TypeError(
     `${cannot(use)} by the key (${use.key.join(", ")}): it is watched by (${key.join(", ")})`,

@@ -28,6 +28,13 @@ without running the service. Every step runs, also after one has failed.`,
   options: {},
 } as const;
 
+/** The folders of the packages, and their entrances. */
+const PACKAGES = {
+  "cache": "cache/mod.ts",
+  "changes": "changes/mod.ts",
+  "adapters/drizzle": "adapters/drizzle/mod.ts",
+};
+
 /** How Deno says that JSR does not answer. */
 const jsrUnreachable = /JSR package manifest for .* failed to load/;
 
@@ -66,17 +73,12 @@ async function steps(): Promise<Step[]> {
       args: ["check", "--quiet", "--no-lock", "--import-map", "import_map.jsr.json", ...code],
       impossible: jsrUnreachable,
     },
-    { name: "docs", args: ["doc", "--lint", "cache/mod.ts", "changes/mod.ts"] },
-    {
-      name: "package",
+    { name: "docs", args: ["doc", "--lint", ...Object.values(PACKAGES)] },
+    ...Object.keys(PACKAGES).map((cwd) => ({
+      name: `package ${cwd}`,
       args: ["publish", "--dry-run", "--allow-dirty"],
-      cwd: "cache",
-    },
-    {
-      name: "package changes",
-      args: ["publish", "--dry-run", "--allow-dirty"],
-      cwd: "changes",
-    },
+      cwd,
+    })),
     {
       name: "boundaries",
       args: ["test", "--frozen", "--allow-all", "--no-prompt", "tests/architecture_test.ts"],

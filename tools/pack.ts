@@ -33,6 +33,15 @@ const packages: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     bin: { "lookaside-changes": "cli.js" },
     peerDependencies: { "@lookaside/cache": "^0.1.0" },
   },
+  "adapters/drizzle": {
+    description: "Drizzle's queries from a cache that is never stale, whoever writes",
+    keywords: ["drizzle", "drizzle-orm", "cache", "postgres", "redis", "invalidation"],
+    peerDependencies: {
+      "@lookaside/cache": "^0.1.0",
+      "@lookaside/changes": "^0.1.0",
+      "drizzle-orm": ">=0.44 <1",
+    },
+  },
 };
 
 /** What stands in all of them. */

@@ -19,7 +19,7 @@ const LONGEST =
   /^tests\/(cache\/(real|topologies)|tools|integration|server|support|browser|cache\/node)/;
 
 /** The modules whose examples are run. */
-const EXAMPLES = ["cache", "changes"];
+const EXAMPLES = ["adapters", "cache", "changes"];
 
 const HELP = `deno task test [PATH…] [OPTION…]
 

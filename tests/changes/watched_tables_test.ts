@@ -111,6 +111,20 @@ describe("WatchedTables", () => {
     assertEquals({ ...row as object }, { matter: ["status"] });
   });
 
+  it("watches by its primary key a table of which no rows are named, but not a part of it", async () => {
+    const whole: TableUse = { ...orders, key: [] };
+    await new WatchedTables(database).of(whole).table;
+    const [row] = await database.query("SELECT key FROM lookaside.watched");
+    assertEquals({ ...row as object }, { key: ["id"] });
+    await new WatchedTables(database).of(orders).table; // by either
+    await database.query("SELECT lookaside.watch('orders', matter => '{status}')");
+    await assertRejects(() => new WatchedTables(database).of(whole).table, TypeError, "whole");
+    await new WatchedTables(database).of(orders).table;
+    await database.query("SELECT lookaside.forget(label) FROM lookaside.watched");
+    await database.query(watchStatement(whole));
+    await new WatchedTables(database).of(orders).table;
+  });
+
   it("takes names with every character", async () => {
     const use: TableUse = {
       schema: "my sales",

@@ -11,7 +11,7 @@ import type { Module } from "./source_tree.ts";
 /** A rule: what of these files breaks it. */
 export type Rule = (modules: readonly Module[]) => string[];
 
-const library = /^(cache|changes|db|routes|web)\//;
+const library = /^(adapters|cache|changes|db|routes|web)\//;
 const runtime = /^(cache|changes|db)\/runtime\.ts$/;
 const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/|proof\/)/;
 /** Entry points, and what main.ts is composed with. */
@@ -54,6 +54,13 @@ export const rules: Readonly<Record<string, Rule>> = {
           target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
           !cacheEntrances.has(target),
       ),
+  "adapters/ import the packages by their names, as a stranger would": (modules) =>
+    importsThat(
+      modules,
+      (from, _, target = "") =>
+        from.startsWith("adapters/") && target !== "" && !target.startsWith("adapters/") &&
+        !/^(cache|changes)\/mod\.ts$/.test(target),
+    ),
   "db/ imports neither cache/ nor routes/": (modules) =>
     importsThat(
       modules,

@@ -7,6 +7,10 @@ import type { PgPool } from "../../changes/adapters/pg.ts";
 
 /** The default export of `pg`. */
 declare const pg: {
+  readonly Client: new (options: { readonly connectionString: string }) => {
+    connect(): Promise<void>;
+    end(): Promise<void>;
+  };
   readonly Pool: new (options: { readonly connectionString: string; readonly max?: number }) =>
     & PgPool
     & { end(): Promise<void>; on(event: "error", listener: (error: Error) => void): unknown };

@@ -1,0 +1,65 @@
+/**
+ * The tables that a statement reads, told by its text: Drizzle names those of `from()` and of joins, and
+ * leaves out those of subqueries in conditions and of raw SQL.
+ *
+ * @module
+ */
+
+/** A table: its schema, where the statement names it, and its name. */
+export type ReadTable = readonly [schema: string | undefined, name: string];
+
+const QUOTED = /"(?:[^"]|"")*"|'(?:[^']|'')*'/g;
+const IDENTIFIER = String.raw`(?:"(?:[^"]|"")+"|[a-z_][\w$]*)`;
+/** Quotes that only raw SQL has, and comments: where a text ends is not worth finding out. */
+const UNCLEAR = /\be'|u&['"]|\$(?:[a-z_]\w*)?\$|--|\/\*/i;
+/** The word FROM in what reads no table. */
+const OTHER_FROM = /\bdistinct\s+from\b|\b(?:extract|substring|trim|overlay)\s*\([^()]*\bfrom\b/gi;
+const READS = new RegExp(
+  String
+    .raw`\b(?:from|join)\s+(?:only\s+)?(?:lateral\s*)?(?:(\()|(${IDENTIFIER})(?:\s*\.\s*(${IDENTIFIER}))?(\s*\(|(?:\s+(?:as\s+)?${IDENTIFIER})?\s*,)?)?`,
+  "gi",
+);
+const NAMED_QUERY = new RegExp(
+  String
+    .raw`(?:\bwith(?:\s+recursive)?|,)\s*(${IDENTIFIER})\s*(?:\([^()]*\)\s*)?as\s*(?:(?:not\s+)?materialized\s*)?\(`,
+  "gi",
+);
+
+/** The tables that a SELECT reads. `undefined`: its text does not tell. */
+export function tablesRead(sql: string): ReadTable[] | undefined {
+  const text = sql.replace(QUOTED, (quoted) => quoted.startsWith('"') ? quoted : "''");
+  if (UNCLEAR.test(text.replace(QUOTED, "''"))) return undefined;
+  const named = namedQueries(text);
+  const tables = new Map<string, ReadTable>();
+  const reads = text.replace(OTHER_FROM, (found) => " ".repeat(found.length)).matchAll(READS);
+  for (const { index, 1: subquery, 2: first, 3: second, 4: unclear } of reads) {
+    if (subquery !== undefined) continue; // what it reads is found by itself
+    if (first === undefined || unclear !== undefined) return undefined;
+    const [schema, name] = second === undefined ? [undefined, first] : [first, second];
+    const isNamed = schema === undefined &&
+      named.some((query) => query.name === plain(name) && index >= query.end);
+    const table: ReadTable = [schema && plain(schema), plain(name)];
+    if (!isNamed) tables.set(JSON.stringify(table), table);
+  }
+  return tables.size === 0 ? undefined : [...tables.values()];
+}
+
+/** The queries of WITH, and where each ends: what has its name before is a table. */
+function namedQueries(text: string): { readonly name: string; readonly end: number }[] {
+  const bare = text.replace(QUOTED, (quoted) => "_".repeat(quoted.length));
+  return [...text.matchAll(NAMED_QUERY)].map(({ 0: head, 1: name = "", index }) => {
+    let end = index + head.length;
+    for (let depth = 1; depth > 0 && end < bare.length; end++) {
+      if (bare[end] === "(") depth++;
+      if (bare[end] === ")") depth--;
+    }
+    return { name: plain(name), end };
+  });
+}
+
+/** An identifier as Postgres stores it. */
+function plain(identifier: string): string {
+  return identifier.startsWith('"')
+    ? identifier.slice(1, -1).replaceAll('""', '"')
+    : identifier.toLowerCase();
+}
