@@ -25,6 +25,7 @@ import {
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
+import { type FormOptions, hasForm, Reading, valueIn } from "./reading.ts";
 import { type Runtime, systemRuntime, within } from "./runtime.ts";
 import { type Slot, slotOf } from "./slot.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
@@ -157,13 +158,19 @@ export class Cache implements AsyncDisposable {
    * assert.equal((await cache.get<{ name: string }>("user:1"))?.value()?.name, "Ada");
    * ```
    */
-  async get<T>(key: string): Promise<Lookup<Jsonify<T>> | undefined> {
+  async get<T, V = Jsonify<T>>(
+    key: string,
+    options: Pick<EntryOptions<T, V>, "codec" | "schema"> = {},
+  ): Promise<Lookup<NoInfer<V>> | undefined> {
     this.#assertOpen();
     assertKey(key);
     const startedAtMs = this.#startedAtMs();
-    const found = await this.#engineOf(key).reader.peek(key) as Lookup<Jsonify<T>> | undefined;
-    if (found !== undefined) this.#observe(key, found, startedAtMs);
-    return found;
+    const found = await this.#engineOf(key).reader.peek(key) as Lookup<V> | undefined;
+    if (found === undefined) return undefined;
+    const reading = this.#readingOf(key, options);
+    if (reading?.accepts(found.text) === false) return undefined;
+    this.#observe(key, found, startedAtMs);
+    return reading === undefined ? found : reading.lookup(found) as Lookup<V>;
   }
 
   /**
@@ -208,14 +215,14 @@ export class Cache implements AsyncDisposable {
    * assert.equal(second.value()?.queries, 1);
    * ```
    */
-  getOrLoad<T>(
+  getOrLoad<T, V = Jsonify<T>>(
     key: string,
     load: Loader<T>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>> {
-    if (options?.refresh === true) return this.#readOrLoad(key, load, options);
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>> {
+    if (options !== undefined && isApart(options)) return this.#readOrLoad(key, load, options);
     const held = this.#held(key);
-    if (held !== undefined) return held.answer as Promise<Lookup<Jsonify<T>>>;
+    if (held !== undefined) return held.answer as Promise<Lookup<V>>;
     return this.#readOrLoad(key, load, options);
   }
 
@@ -236,22 +243,22 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual(found.map((lookup) => lookup.value()), ["Ada", "Grace"]);
    * ```
    */
-  async getOrLoadMany<T>(
+  async getOrLoadMany<T, V = Jsonify<T>>(
     keys: readonly string[],
     loadMissing: BatchLoader<T>,
-    options: EntryOptions<T> = {},
-  ): Promise<Lookup<Jsonify<T>>[]> {
+    options: EntryOptions<T, V> = {},
+  ): Promise<Lookup<NoInfer<V>>[]> {
     const unique = [...new Set(keys)];
     const wiring = { limit: this.#limit, clock: this.#runtime.clock };
     const batch = new LoadBatch<T>(wiring, loadMissing, unique);
-    const lookups = new Map<string, Lookup<Jsonify<T>>>();
+    const lookups = new Map<string, Lookup<V>>();
     await Promise.all(unique.map(async (key) => {
       try {
         const plan = { load: () => batch.load(key), options };
         lookups.set(
           key,
-          (options.refresh ? undefined : this.#held(key)?.lookup as Lookup<Jsonify<T>>) ??
-            await this.#read<T>(key, plan),
+          (isApart(options) ? undefined : this.#held(key)?.lookup as Lookup<V>) ??
+            await this.#read<T, V>(key, plan),
         );
       } finally {
         batch.decided(key);
@@ -280,11 +287,11 @@ export class Cache implements AsyncDisposable {
    * assert.equal((await findUser(42))?.name, "Grace");
    * ```
    */
-  wrap<A extends readonly unknown[], T>(
+  wrap<A extends readonly unknown[], T, V = Jsonify<T>>(
     name: string,
     call: (...args: A) => Promise<T | null | undefined>,
-    options: EntryOptions<T> = {},
-  ): Wrapped<A, T> {
+    options: EntryOptions<T, V> = {},
+  ): Wrapped<A, T, NoInfer<V>> {
     return wrapped(this, name, call, options);
   }
 
@@ -307,7 +314,10 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual((await cache.begin<string[]>("names")).value(), ["Ada"]);
    * ```
    */
-  async begin<T>(key: string, options: EntryOptions<T> = {}): Promise<Slot<T>> {
+  async begin<T, V = Jsonify<T>>(
+    key: string,
+    options: EntryOptions<T, V> = {},
+  ): Promise<Slot<T, NoInfer<V>>> {
     this.#assertOpen();
     assertKey(key);
     assertEntryOptions(options);
@@ -315,10 +325,14 @@ export class Cache implements AsyncDisposable {
     const { clock } = this.#runtime;
     const startedAtMs = clock.monotonicNow();
     const { reader, loads } = this.#engineOf(key);
-    const { found, lease, versions } = await reader.begin(key, options);
+    const reading = this.#readingOf(key, options);
+    const form = reading === undefined ? {} : { accepts: reading.accepts };
+    const { found, lease, versions } = await reader.begin(key, { options, ...form });
     if (found !== undefined) this.#observe(key, found, startedAtMs);
-    if (lease === undefined || versions === undefined) return slotOf<T>(found, undefined);
-    return slotOf<T>(undefined, {
+    if (lease === undefined || versions === undefined) {
+      return slotOf(found && reading !== undefined ? reading.lookup(found) : found, undefined);
+    }
+    return slotOf(undefined, {
       fill: (value) => {
         const costMs = clock.monotonicNow() - startedAtMs;
         return loads.fill(key, lease, { ...loads.entryOf(value, options, costMs), tags: versions });
@@ -341,7 +355,11 @@ export class Cache implements AsyncDisposable {
    * assert.equal(await cache.set("motd", "Hello", { ttlMs: 1_000 }), "applied");
    * ```
    */
-  async set<T>(key: string, value: T, options: EntryOptions<T> = {}): Promise<Invalidation> {
+  async set<T>(
+    key: string,
+    value: T,
+    options: EntryOptions<T, unknown> = {},
+  ): Promise<Invalidation> {
     this.#assertOpen();
     assertKey(key);
     assertEntryOptions(options);
@@ -619,36 +637,53 @@ export class Cache implements AsyncDisposable {
   }
 
   /** Apart from the hot path, so that a hit does not pay for the closure. */
-  #readOrLoad<T>(
+  #readOrLoad<T, V>(
     key: string,
     load: Loader<T>,
-    options: EntryOptions<T> = {},
-  ): Promise<Lookup<Jsonify<T>>> {
+    options: EntryOptions<T, V> = {},
+  ): Promise<Lookup<V>> {
     const run = (stale?: Entry) =>
       this.#limit.run(({ signal }) =>
         load({
           signal,
           get stale(): unknown {
-            return typeof stale?.text === "string" ? JSON.parse(stale.text) : undefined;
+            return typeof stale?.text === "string" ? valueIn(stale.text, options) : undefined;
           },
         })
       );
     return this.#read(key, { load: run, options });
   }
 
-  async #read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup<Jsonify<T>>> {
+  async #read<T, V>(key: string, asked: LoadPlan<T>): Promise<Lookup<V>> {
+    const reading = this.#readingOf(key, asked.options);
+    const plan = reading === undefined ? asked : { ...asked, accepts: reading.accepts };
     this.#assertOpen();
     assertKey(key);
     assertEntryOptions(plan.options);
     assertTags(plan.options.tags);
     const startedAtMs = this.#startedAtMs();
-    const { popularity, loads, reader } = this.#engineOf(key);
+    const { popularity, loads, reader, memory } = this.#engineOf(key);
     popularity.note(key);
-    const lookup = await this.#limit.whileAway(() =>
-      this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
-    ) as Lookup<Jsonify<T>>;
+    const held = reading === undefined || plan.options.refresh ? undefined : memory.hit(key);
+    const found = held !== undefined && reading?.accepts(held.lookup.text)
+      ? held.lookup
+      : undefined;
+    const lookup = found ??
+      await this.#limit.whileAway(() =>
+        this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
+      );
     this.#observe(key, lookup, startedAtMs);
-    return lookup;
+    return (reading === undefined ? lookup : reading.lookup(lookup)) as Lookup<V>;
+  }
+
+  /** `undefined`: values are plain JSON, of which nothing has to be read before it is asked for. */
+  #readingOf(key: string, options: FormOptions): Reading | undefined {
+    if (!hasForm(options)) return undefined;
+    return new Reading(options, (error) => {
+      this.#counters.unreadable++;
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#call(this.#options.onEvent, { type: "unreadable", key, reason });
+    });
   }
 
   async #writeTo(
@@ -696,6 +731,11 @@ export class Cache implements AsyncDisposable {
   #assertOpen(): void {
     if (this.#closed) throw new CacheClosedError("Cannot use the cache: it is closed");
   }
+}
+
+/** A read that cannot be answered with what memory holds as it is. */
+function isApart(options: EntryOptions<never, unknown>): boolean {
+  return options.refresh === true || hasForm(options);
 }
 
 function worstOf(outcomes: readonly Invalidation[]): Invalidation {

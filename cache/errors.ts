@@ -58,3 +58,22 @@ export class CacheClosedError extends Error {
   /** Names the class in logs. */
   override readonly name = "CacheClosedError";
 }
+
+/**
+ * A value that was loaded or set does not fit the schema of its options. The message says why.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache, SchemaError } from "@lookaside/cache";
+ * import { z } from "zod";
+ *
+ * await using cache = new Cache();
+ * const read = cache.getOrLoad("a", () => Promise.resolve("1"), { schema: z.number() });
+ * await assert.rejects(read, SchemaError);
+ * ```
+ */
+export class SchemaError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "SchemaError";
+}

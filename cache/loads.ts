@@ -5,6 +5,7 @@ import { leaseOf, unstorableMark } from "./lease.ts";
 import { Lookup } from "./lookup.ts";
 import { durationMs, type EntryOptions } from "./options.ts";
 import type { EngineParts } from "./parts.ts";
+import { valueIn } from "./reading.ts";
 import { record } from "./stats.ts";
 import type { Successor } from "./store.ts";
 import { tagNames } from "./tags.ts";
@@ -21,7 +22,9 @@ export interface LoadPlan<T> {
   /** Loads, bounded in number and time. */
   readonly load: (stale?: Entry) => Promise<T | null | undefined>;
   /** Options of the read. */
-  readonly options: EntryOptions<T>;
+  readonly options: EntryOptions<T, unknown>;
+  /** Tells whether the text of an entry can be read; undefined: any JSON can. */
+  readonly accepts?: (text: string | null) => boolean;
 }
 
 /** A load that has the right to fill. */
@@ -127,13 +130,19 @@ export class Loads {
    * Makes the entry of a value, still without its tags.
    *
    * @throws {TypeError} The value has no JSON form.
+   * @throws {SchemaError} The value does not fit its schema.
    * @throws {RangeError} A duration is not a number.
    */
-  entryOf<T>(value: T | null | undefined, options: EntryOptions<T>, costMs: number): Entry {
+  entryOf<T>(
+    value: T | null | undefined,
+    options: EntryOptions<T, unknown>,
+    costMs: number,
+  ): Entry {
     const { runtime, settings } = this.#parts;
     const exists = value !== null && value !== undefined;
-    const text = exists ? textOf(value) : null;
+    const text = exists ? textOf(value, options) : null;
     if (text === undefined) throw new TypeError("Cannot store value: it has no JSON form");
+    if (options.schema !== undefined && text !== null) valueIn(text, options);
     const { ttlMs, graceMs, negativeTtlMs } = options;
     const freshMs = exists
       ? durationMs("ttlMs", (typeof ttlMs === "function" ? ttlMs(value) : ttlMs) ?? settings.ttlMs)
@@ -222,6 +231,7 @@ function answerOf(entry: Entry): Lookup {
 }
 
 /** `undefined`: the value has no JSON form. */
-function textOf(value: unknown): string | undefined {
+function textOf<T>(value: T, { codec }: EntryOptions<T, unknown>): string | undefined {
+  if (codec !== undefined) return codec.stringify(value);
   return value instanceof JsonText ? value.text : JSON.stringify(value);
 }

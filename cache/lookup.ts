@@ -42,7 +42,7 @@ export type Jsonify<T> = unknown extends T ? T
 export class Lookup<T = unknown> {
   /** The origin of the answer. */
   readonly source: Source;
-  /** The value as JSON, or `null` for a value that is known not to exist (a negative entry). */
+  /** The value as JSON, or as its codec wrote it; `null`: a value that is known not to exist (a negative entry). */
   readonly text: string | null;
   /** Wall time in milliseconds until which the value counts as fresh; 0 if it was not stored. */
   readonly freshUntilMs: number;
@@ -72,5 +72,33 @@ export class Lookup<T = unknown> {
    */
   value(): T | undefined {
     return this.text === null ? undefined : JSON.parse(this.text);
+  }
+}
+
+/** The fields of a lookup. */
+type Found = Pick<Lookup, "source" | "text" | "freshUntilMs" | "stale">;
+
+/** A lookup whose value has a form of its own. It is of one caller, who has had it parsed once. */
+export class FormedLookup<T> extends Lookup<T> {
+  readonly #read: (text: string) => T;
+  #first: { readonly value: T } | undefined;
+
+  /** @param first The value, which the first call of `value()` answers. */
+  constructor(
+    { source, text, freshUntilMs, stale }: Found,
+    first: T,
+    read: (text: string) => T,
+  ) {
+    super(source, text, freshUntilMs, stale);
+    this.#read = read;
+    this.#first = { value: first };
+  }
+
+  /** Parses the value, as the base does. */
+  override value(): T | undefined {
+    if (this.text === null) return undefined;
+    const first = this.#first;
+    this.#first = undefined;
+    return first === undefined ? this.#read(this.text) : first.value;
   }
 }

@@ -35,7 +35,7 @@ export type {
   TableUse,
   WatchedTable,
 } from "./changes.ts";
-export { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "./errors.ts";
+export { CacheClosedError, LoadRejectedError, LoadTimeoutError, SchemaError } from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
 export type { HeldEntry, Inspection } from "./operations/inspection.ts";
 export type { StoreInfo } from "./operations/server_info.ts";
@@ -44,6 +44,7 @@ export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./load_limit.ts";
 export { type Jsonify, Lookup, type Source } from "./lookup.ts";
 export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
+export type { Codec, Schema, SchemaResult } from "./reading.ts";
 export type { Slot } from "./slot.ts";
 export type { Wrapped } from "./wrapped.ts";
 export { type Clock, type Runtime, systemRuntime, type Timer } from "./runtime.ts";

@@ -1,15 +1,29 @@
 import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
+import type { Jsonify } from "./lookup.ts";
+import type { Codec, Schema } from "./reading.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** Options of one call. Each defaults to the cache's own. */
-export interface EntryOptions<T = unknown> {
+/**
+ * Options of one call. Each defaults to the cache's own.
+ *
+ * @typeParam T The value, as it is loaded or set.
+ * @typeParam V The value, as it comes back.
+ */
+export interface EntryOptions<T = unknown, V = Jsonify<T>> {
   /** Fresh life, or a function that reads it off the value. 0: do not store. */
   readonly ttlMs?: number | ((value: T) => number | undefined);
   /** How long past the fresh life the value may be served stale. */
   readonly graceMs?: number;
   /** Fresh life of "does not exist". */
   readonly negativeTtlMs?: number;
+  /** The form of values in the cache. Default: JSON. All who read a key need the same. */
+  readonly codec?: Codec<T, V>;
+  /**
+   * The schema that values have to fit, and whose output comes back. An entry that does not fit counts as missing;
+   * a value that does not is not stored, and rejects with {@linkcode SchemaError}.
+   */
+  readonly schema?: Schema<V>;
   /** `true`: load anew, whatever is stored, and store that. */
   readonly refresh?: boolean;
   /** Names under which the entry can be invalidated together with others. At most 16. */
@@ -17,7 +31,7 @@ export interface EntryOptions<T = unknown> {
 }
 
 /** Options of {@linkcode Cache.warm}. */
-export interface WarmOptions<T = unknown> extends EntryOptions<T> {
+export interface WarmOptions<T = unknown> extends EntryOptions<T, unknown> {
   /** How many keys to warm. Default 100, at most 1,000. */
   readonly count?: number;
   /** Only keys that begin with this: those that the loader can load. Default: all. */
@@ -156,7 +170,7 @@ export function durationMs(name: string, value: unknown): number {
 }
 
 /** @throws {RangeError} A duration that does not depend on the value is not a number from 0. */
-export function assertEntryOptions(options: EntryOptions<never>): void {
+export function assertEntryOptions(options: EntryOptions<never, unknown>): void {
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
     const value = options[name];
     if (value === undefined || typeof value === "function") continue;

@@ -3,7 +3,6 @@ import { isUnstorable, leaseOf } from "./lease.ts";
 import type { LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
 import type { EngineParts } from "./parts.ts";
-import type { EntryOptions } from "./options.ts";
 import { SingleFlight } from "./single_flight.ts";
 import { record } from "./stats.ts";
 import type { Stored } from "./store.ts";
@@ -91,16 +90,19 @@ export class Reader {
    * Reads, or takes the lease for a caller that gets the value by itself. Answers neither where somebody
    * else is loading, or the store cannot be asked: such a caller is on its own.
    */
-  async begin(key: string, options: EntryOptions<never>): Promise<Begun> {
+  async begin(
+    key: string,
+    { options, accepts }: Pick<LoadPlan<never>, "options" | "accepts">,
+  ): Promise<Begun> {
     const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
     const held = memory.hit(key) ?? memory.fresh(key);
-    if (held !== undefined) return { found: held.lookup };
+    if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
     const trust = coherence.storeTrust();
     if (trust === undefined) return {};
     let lease = "";
     try {
       const names = tagNames(options);
-      const { entry, stored: old, epoch } = await this.#find(key, names);
+      const { entry, stored: old, epoch } = readable(await this.#find(key, names), accepts);
       const fresh = entry !== undefined && runtime.clock.now() < entry.freshUntilMs;
       if (fresh && coherence.storeTrust() === trust) {
         return { found: this.#hit(key, entry, { stale: false, epoch }) };
@@ -121,7 +123,7 @@ export class Reader {
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { memory, runtime, settings, waiters } = this.#parts;
     const held = plan.options.refresh ? undefined : memory.fresh(key);
-    if (held !== undefined) {
+    if (held !== undefined && accepted(held.entry, plan.accepts)) {
       // Past its early-refresh point: refresh once in the background; later hits do not start another.
       held.refreshAtMs = held.freshUntilMs;
       this.#loads.refresh(key, plan, { mark: entryMark(held.entry), entry: held.entry });
@@ -153,7 +155,7 @@ export class Reader {
     const { memory, coherence } = this.#parts;
     // Again: this look-up may have waited behind another one, which has installed the value.
     const held = plan.options.refresh ? undefined : memory.hit(key);
-    if (held !== undefined) return { outcome: held.lookup };
+    if (held !== undefined && accepted(held.entry, plan.accepts)) return { outcome: held.lookup };
     const trust = coherence.storeTrust();
     const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
     // Awaited here: without the store a load is joined, like a look-up, before it is sent.
@@ -173,7 +175,7 @@ export class Reader {
       const blind = this.#hitShare < 0.5 && !plan.options.refresh;
       let found: Found = blind
         ? { entry: undefined, stored: null, epoch: 0 }
-        : await this.#find(key, names);
+        : readable(await this.#find(key, names), plan.accepts);
       // Trust is asked for again whenever a reply is there: meanwhile the server may have restarted with
       // old data, or an invalidation may have come to be owed.
       for (let round = 0; coherence.storeTrust() === trust; round++) {
@@ -199,7 +201,8 @@ export class Reader {
           const own = { lease, plan, versions, stale: found.entry };
           return this.#loadOrJoin(key, acquired.holder, own);
         }
-        found = await this.#judge(key, acquired.stored, { epoch, read: undefined });
+        const judged = await this.#judge(key, acquired.stored, { epoch, read: undefined });
+        found = readable(judged, plan.accepts);
       }
     } catch (_error) {
       // The store may die: the database answers, and nothing is stored.
@@ -292,4 +295,15 @@ export class Reader {
     else memory.install(key, entry, epoch);
     return new Lookup(store.source, entry.text, entry.freshUntilMs, stale);
   }
+}
+
+/** Tells whether the text of an entry can be read in the form that a read wants. */
+function accepted({ text }: Entry, accepts: LoadPlan<never>["accepts"]): boolean {
+  return accepts === undefined || accepts(text);
+}
+
+/** Leaves the entry out that cannot be read: it is replaced as an old one is. */
+function readable(found: Found, accepts: LoadPlan<never>["accepts"]): Found {
+  if (found.entry === undefined || accepted(found.entry, accepts)) return found;
+  return { ...found, entry: undefined };
 }

@@ -4,11 +4,11 @@ import type { Jsonify, Lookup } from "./lookup.ts";
  * A read of a caller that gets and puts apart, as an ORM's cache does: {@linkcode Cache.begin} makes it. An
  * invalidation between its beginning and {@linkcode Slot.fill} refuses the value, as it does for a loader.
  */
-export interface Slot<T> extends AsyncDisposable {
+export interface Slot<T, V = Jsonify<T>> extends AsyncDisposable {
   /** True if a fresh value is cached: answer {@linkcode Slot.value}. */
   readonly hit: boolean;
   /** The cached value. `undefined` without one, and if it is known not to exist. */
-  value(): Jsonify<T> | undefined;
+  value(): V | undefined;
   /**
    * Caches the value that the caller has got since. Answers `false` if it is not stored: the key or a tag
    * was invalidated meanwhile, somebody else is loading it, the lease is over, or Redis is away.
@@ -25,7 +25,10 @@ export interface Right<T> {
 }
 
 /** Makes a slot of what a look-up found, or of the right to fill. */
-export function slotOf<T>(found: Lookup | undefined, right: Right<T> | undefined): Slot<T> {
+export function slotOf<T, V>(
+  found: Lookup | undefined,
+  right: Right<T> | undefined,
+): Slot<T, V> {
   let open = right;
   const take = (): Right<T> | undefined => {
     const taken = open;
@@ -35,7 +38,7 @@ export function slotOf<T>(found: Lookup | undefined, right: Right<T> | undefined
   const release = async (): Promise<void> => await take()?.release();
   return {
     hit: found !== undefined,
-    value: () => found?.value() as Jsonify<T> | undefined,
+    value: () => found?.value() as V | undefined,
     fill: async (value) => await take()?.fill(value) ?? false,
     release,
     [Symbol.asyncDispose]: release,

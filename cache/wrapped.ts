@@ -5,13 +5,13 @@ import type { Jsonify, Lookup } from "./lookup.ts";
 import type { EntryOptions } from "./options.ts";
 
 /** A function whose answers are cached: {@linkcode Cache.wrap} makes it. */
-export interface Wrapped<A extends readonly unknown[], T> {
+export interface Wrapped<A extends readonly unknown[], T, V = Jsonify<T>> {
   /** Answers what is cached for these arguments, else calls the function. `undefined`: it does not exist. */
-  (...args: A): Promise<Jsonify<T> | undefined>;
+  (...args: A): Promise<V | undefined>;
   /** Answers as a {@linkcode Lookup}: with its source, and as JSON. */
-  lookup(...args: A): Promise<Lookup<Jsonify<T>>>;
+  lookup(...args: A): Promise<Lookup<V>>;
   /** Calls the function whatever is cached, and caches the answer. */
-  refresh(...args: A): Promise<Lookup<Jsonify<T>>>;
+  refresh(...args: A): Promise<Lookup<V>>;
   /** Invalidates the answer for these arguments. */
   invalidate(...args: A): Promise<Invalidation>;
   /** The key of the answer for these arguments. */
@@ -20,30 +20,29 @@ export interface Wrapped<A extends readonly unknown[], T> {
 
 /** The part of a cache that a wrapped function uses. */
 export interface WrappingCache {
-  getOrLoad<T>(
+  getOrLoad<T, V = Jsonify<T>>(
     key: string,
     load: () => Promise<T | null | undefined>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>>;
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>>;
   delete(...keys: string[]): Promise<Invalidation>;
 }
 
 /** Makes a function whose answers a cache keeps. */
-export function wrapped<A extends readonly unknown[], T>(
+export function wrapped<A extends readonly unknown[], T, V>(
   cache: WrappingCache,
   name: string,
   call: (...args: A) => Promise<T | null | undefined>,
-  options: EntryOptions<T>,
-): Wrapped<A, T> {
+  options: EntryOptions<T, V>,
+): Wrapped<A, T, V> {
   assertKey(name);
   const keyOf = (...args: A): string => keyOfCall(name, args);
-  const lookup = (...args: A): Promise<Lookup<Jsonify<T>>> =>
+  const lookup = (...args: A): Promise<Lookup<V>> =>
     cache.getOrLoad(keyOf(...args), () => call(...args), options);
-  const refresh = (...args: A): Promise<Lookup<Jsonify<T>>> =>
+  const refresh = (...args: A): Promise<Lookup<V>> =>
     cache.getOrLoad(keyOf(...args), () => call(...args), { ...options, refresh: true });
   const invalidate = (...args: A): Promise<Invalidation> => cache.delete(keyOf(...args));
-  const answer = async (...args: A): Promise<Jsonify<T> | undefined> =>
-    (await lookup(...args)).value();
+  const answer = async (...args: A): Promise<V | undefined> => (await lookup(...args)).value();
   return Object.assign(answer, { lookup, refresh, invalidate, keyOf });
 }
 

@@ -32,7 +32,7 @@ export class Writer {
    * @throws {TypeError} The value has no JSON form.
    * @throws {RangeError} The value is too large, or a duration is not a number.
    */
-  async set<T>(key: string, value: T, options: EntryOptions<T>): Promise<Invalidation> {
+  async set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
     const { store, tags, pending } = this.#parts;
     const untagged = this.#loads.entryOf(value, options, 0);
     if (isTooLarge(untagged)) {

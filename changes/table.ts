@@ -32,7 +32,7 @@ export type Key = Value | readonly Value[];
 export type Filter<Row> = { readonly [Column in keyof Row]?: Value | null };
 
 /** Options of {@linkcode table}, and of every entry of the table. */
-export interface TableOptions extends Omit<EntryOptions<never>, "ttlMs" | "tags"> {
+export interface TableOptions extends Pick<EntryOptions, "graceMs" | "negativeTtlMs" | "refresh"> {
   /** Fresh life of its entries. */
   readonly ttlMs?: number;
   /** The columns of its key, in their order. Default `["id"]`. */
@@ -42,7 +42,7 @@ export interface TableOptions extends Omit<EntryOptions<never>, "ttlMs" | "tags"
 }
 
 /** Options of a list of rows. */
-export interface ListOptions<T> extends EntryOptions<T> {
+export interface ListOptions<T, V = Jsonify<T>> extends EntryOptions<T, V> {
   /** Tells several queries for the same values apart: `count`, `page 2`. */
   readonly as?: string;
 }
@@ -91,7 +91,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   /** The beginning of all its names. */
   readonly label: string;
   readonly #cache: TableCache;
-  readonly #options: EntryOptions<never>;
+  readonly #options: Omit<TableOptions, "key" | "columns">;
   #use: TableUse;
   #known: WatchedTable | undefined;
   /** Uses that were refused, by their columns. */
@@ -114,11 +114,11 @@ export class Table<Row extends object = Record<string, Value | null>> {
    *
    * @throws {TypeError} The table is not watched, or the key cannot be one of its keys.
    */
-  async row<T = Row>(
+  async row<T = Row, V = Jsonify<T>>(
     key: Key,
     load: Loader<T>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>> {
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>> {
     const values = Array.isArray(key) ? key as readonly Value[] : [key as Value];
     this.#assertKey(values);
     const check = () => this.#assertKey(values);
@@ -132,11 +132,11 @@ export class Table<Row extends object = Record<string, Value | null>> {
    *
    * @throws {TypeError} The table is not watched, has no such column, or its values have several texts.
    */
-  async where<T = Row[]>(
+  async where<T = Row[], V = Jsonify<T>>(
     filter: Filter<Row>,
     load: Loader<T>,
-    { as = "", ...options }: ListOptions<T> = {},
-  ): Promise<Lookup<Jsonify<T>>> {
+    { as = "", ...options }: ListOptions<T, V> = {},
+  ): Promise<Lookup<NoInfer<V>>> {
     const named = Object.entries(filter) as [string, Value | null][];
     const tags = this.#tagsOf(named);
     const values = named.map(([column, value]) => valueOf(column, value));
@@ -147,11 +147,11 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /** Answers what depends on the whole table from the cache, or loads it: until any row changes. */
-  async any<T>(
+  async any<T, V = Jsonify<T>>(
     name: string,
     load: Loader<T>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>> {
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>> {
     return await this.#getOrLoad(anyKey(this.label, name), [anyTag(this.label)], { load, options });
   }
 
@@ -197,23 +197,23 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /** A hit does not wait for Postgres; a load does not begin before it is known that it may be kept. */
-  #getOrLoad<T>(
+  #getOrLoad<T, V>(
     key: string,
     tags: readonly string[],
     { load, options, check, use = this.#use }: {
       readonly load: Loader<T>;
-      readonly options: EntryOptions<T> | undefined;
+      readonly options: EntryOptions<T, V> | undefined;
       readonly check?: () => void;
       readonly use?: TableUse;
     },
-  ): Promise<Lookup<Jsonify<T>>> {
+  ): Promise<Lookup<V>> {
     const checked: Loader<T> = async (context) => {
       await this.#check(use);
       check?.();
       return await load(context);
     };
     return this.#cache.getOrLoad(key, checked, {
-      ...this.#options as EntryOptions<T>,
+      ...this.#options,
       ...options,
       tags: [...new Set([...options?.tags ?? [], ...tags, tableTag(this.label)])],
     });

@@ -20,11 +20,11 @@ const tracer = trace.getTracer("lookaside");
 
 /** A cache whose look-ups and loads are spans. A load belongs to the look-up that began it. */
 export class TracedCache extends Cache {
-  override getOrLoad<T>(
+  override getOrLoad<T, V = Jsonify<T>>(
     key: string,
     load: Loader<T>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>> {
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>> {
     const traced: Loader<T> = (...args) =>
       spanned("load", { attributes: { "lookaside.key": key } }, () => load(...args));
     return spanned("look-up", { attributes: { "lookaside.key": key } }, async (span) => {
@@ -34,11 +34,11 @@ export class TracedCache extends Cache {
     });
   }
 
-  override getOrLoadMany<T>(
+  override getOrLoadMany<T, V = Jsonify<T>>(
     keys: readonly string[],
     loadMissing: BatchLoader<T>,
-    options?: EntryOptions<T>,
-  ): Promise<Lookup<Jsonify<T>>[]> {
+    options?: EntryOptions<T, V>,
+  ): Promise<Lookup<NoInfer<V>>[]> {
     const traced: BatchLoader<T> = (missing, ...rest) =>
       spanned(
         "load",

@@ -74,6 +74,19 @@ describe("table()", () => {
     await cache.close();
   });
 
+  it("answers values in the form that they are to have", async () => {
+    const { cache } = openCache();
+    const orders = table<Order>(cache, "orders");
+    const codec = {
+      stringify: (at: Date) => `${at.getTime()}`,
+      parse: (text: string) => new Date(Number(text)),
+    };
+    const at = () => orders.any("first", load(new Date(5)), { codec });
+    const values: (Date | undefined)[] = [(await at()).value(), (await at()).value()];
+    assertEquals(values, [new Date(5), new Date(5)]);
+    await cache.close();
+  });
+
   it("where() answers from the cache until a row enters, leaves or changes in it", async () => {
     const { cache, change } = openCache();
     const orders = table<Order>(cache, "orders");

@@ -129,20 +129,22 @@ export class WatchedCache {
     this.#cache = cache;
   }
 
-  getOrLoad: Cache["getOrLoad"] = <T>(...args: Parameters<typeof Cache.prototype.getOrLoad<T>>) => {
+  getOrLoad: Cache["getOrLoad"] = <T, V = Jsonify<T>>(
+    ...args: Parameters<typeof Cache.prototype.getOrLoad<T, V>>
+  ) => {
     this.calls.push(`getOrLoad ${args[0]}`);
     if (this.lookup !== undefined) {
       const { source, text, freshUntilMs, stale } = this.lookup;
-      return Promise.resolve(new Lookup<Jsonify<T>>(source, text, freshUntilMs, stale));
+      return Promise.resolve(new Lookup<NoInfer<V>>(source, text, freshUntilMs, stale));
     }
-    return this.#cache.getOrLoad<T>(...args);
+    return this.#cache.getOrLoad<T, V>(...args);
   };
 
-  getOrLoadMany: Cache["getOrLoadMany"] = <T>(
-    ...args: Parameters<typeof Cache.prototype.getOrLoadMany<T>>
+  getOrLoadMany: Cache["getOrLoadMany"] = <T, V = Jsonify<T>>(
+    ...args: Parameters<typeof Cache.prototype.getOrLoadMany<T, V>>
   ) => {
     this.calls.push(`getOrLoadMany ${args[0].join(" ")}`);
-    return this.#cache.getOrLoadMany<T>(...args);
+    return this.#cache.getOrLoadMany<T, V>(...args);
   };
 
   delete = (...keys: string[]): Promise<Invalidation> =>
