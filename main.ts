@@ -13,6 +13,7 @@ import { createApp } from "./routes/app.ts";
 import { resources as declared } from "./routes/resources.ts";
 import { openTables, warmTables } from "./routes/table.ts";
 import { accessOf } from "./server/access.ts";
+import { breakItIn } from "./server/break_it.ts";
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError } from "./server/config.ts";
 import { requestErrorLogger } from "./server/event_logging.ts";
@@ -106,6 +107,7 @@ async function compose(
   const ready = readiness(tables, { stopping, settled });
   const warm = (count: number) => warmTables(cache, tables, count);
   const { listTtlMs, corsOrigins, corsWriteOrigins, trustedProxies } = config.http;
+  const breakIt = breakItIn(Deno.args);
   const app = createApp({
     ...{ listTtlMs, corsOrigins, corsWriteOrigins },
     ...{ cache, tables, database, changes, invalidations, stopping, ready },
@@ -113,6 +115,7 @@ async function compose(
     access: accessOf(config, logger),
     limits: limits.of(config.http, forwardedLogger(trustedProxies, logger)),
     ...(audit === undefined ? {} : { audit }),
+    ...(breakIt === undefined ? {} : { breakIt }),
     warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger, systemRuntime.clock),
   });

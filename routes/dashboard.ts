@@ -6,6 +6,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { Asset } from "../web/assets.ts";
+import { addBreakItRoutes, type PassOn, withPanel } from "./_break_it.ts";
 import { type SampleParts, Sampler } from "./_dashboard_sample.ts";
 import {
   away,
@@ -29,7 +30,11 @@ import { protectPage } from "./_page_protection.ts";
 export interface DashboardDependencies extends Omit<SampleParts, "latencies"> {
   /** Ends the streams of those who look on. */
   readonly stopping: AbortSignal;
+  /** Passes requests on to the panel of `deno task dev`. Default: there is none. */
+  readonly breakIt?: PassOn;
 }
+
+export type { PassOn } from "./_break_it.ts";
 
 /** The page loads nothing but its own files, and a text can never become markup or script. */
 const POLICY = [
@@ -60,15 +65,20 @@ export function addDashboardRoutes(
   dependencies: DashboardDependencies & SampleParts,
   guard: MiddlewareHandler,
 ): void {
-  const { clock, stopping } = dependencies;
+  const { clock, stopping, breakIt } = dependencies;
   const sampler = new Sampler(dependencies);
   const feed = new LiveFeed({ sample: () => sampler.take(), clock, stopping });
 
   app.get(
     "/",
     protectPage(),
-    async ({ req }) => serve(await assetOf(PAGE), req.header("if-none-match")),
+    async ({ req }) => {
+      const page = await assetOf(PAGE);
+      const shown = page !== undefined && breakIt !== undefined ? withPanel(page) : page;
+      return serve(shown, req.header("if-none-match"));
+    },
   );
+  if (breakIt !== undefined) addBreakItRoutes(app, breakIt, guard);
 
   app.get("/dashboard/:file", async ({ req }) => {
     const name = req.param("file");

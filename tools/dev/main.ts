@@ -11,6 +11,7 @@
 import { connect } from "@db/driver";
 import { readCa } from "../../server/certificates.ts";
 import { readOptions } from "../command_line.ts";
+import { BREAK_IT } from "../../server/break_it.ts";
 import { messageOf } from "../../server/message_of.ts";
 import { type Config, ConfigError, isLoopback, parseConfig } from "../../server/config.ts";
 import { loadConfig } from "../../server/secrets.ts";
@@ -28,6 +29,7 @@ import {
   devEnvFile,
   type Environment,
 } from "../environment.ts";
+import { freePort } from "../servers/free_port.ts";
 import { Machine } from "./machine.ts";
 import { misspelt } from "../misspelt.ts";
 import { permissionFlags } from "../permissions.ts";
@@ -124,9 +126,10 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   const announced = await announcedNodes(config, (line) => console.log(line));
   console.log(welcome(config, servers, inserted));
 
-  const flags = permissionFlags(config, announced);
+  await using panel = startPanel(servers);
+  const flags = permissionFlags(config, [...announced, addressOf(panel)]);
   await using service = ChildProcess.deno(
-    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), ...serviceArgs(flags)],
+    ["run", "--allow-all", "tools/supervised.ts", Deno.execPath(), ...serviceArgs(flags, panel)],
     { env: definedOnly(chosen) },
   );
   const untilStopped = Promise.withResolvers<number>();
@@ -144,8 +147,32 @@ function isSet(env: Environment, name: "REDIS_URL" | "DATABASE_URL"): boolean {
   return Boolean(env[name] || env[`${name}_FILE`]);
 }
 
-function serviceArgs(flags: readonly string[]): string[] {
-  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts", WITH_PARENT];
+function serviceArgs(flags: readonly string[], { url }: Panel): string[] {
+  const args = [`${BREAK_IT}${url}`, WITH_PARENT];
+  return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts", ...args];
+}
+
+/** The program behind the dashboard's panel, and where it listens. */
+interface Panel extends AsyncDisposable {
+  readonly url: URL;
+}
+
+/** Starts the program, which starts nothing itself before its button is pressed. */
+function startPanel({ redis, postgres }: BackingServers): Panel {
+  const url = new URL(`http://127.0.0.1:${freePort()}/${crypto.randomUUID()}/`);
+  const program = ChildProcess.deno(["run", "--allow-all", "proof/break_it/main.ts"], {
+    env: {
+      PANEL_URL: url.href,
+      REDIS_URL: redis.url,
+      // PGlite has one session: the panel's load would make the service wait.
+      DATABASE_URL: postgres.origin === "embedded" ? "" : postgres.url,
+    },
+  });
+  return { url, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
+}
+
+function addressOf({ url: { hostname, port } }: Panel): { host: string; port: number } {
+  return { host: hostname, port: Number(port) };
 }
 
 /** The default user with its password, then the user of this session, whom local servers often trust. */

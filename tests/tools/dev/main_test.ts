@@ -9,14 +9,13 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { parseTopology } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
+import { startDev as startDevProcess } from "../../../tools/servers/dev_process.ts";
 import { freePort } from "../../../tools/servers/free_port.ts";
 import { redisCli } from "../../../tools/servers/redis_cli.ts";
-import { ServerProcess } from "../../../tools/servers/server_process.ts";
 import { createTestDatabase, requiredEnv } from "../../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../../support/process_tree.ts";
 
 const dev = fileURLToPath(new URL("../../../tools/dev/main.ts", import.meta.url));
-const START_MS_MAX = 60_000;
 
 describe("deno task dev", () => {
   let folder: string;
@@ -110,7 +109,7 @@ describe("deno task dev", () => {
     await using service = await startDev({}, ["--embedded"]);
     const commands = await Promise.all((await descendantsOf(service.pid)).map(commandOf));
     const main = commands.find((command) =>
-      / main\.ts( --with-parent)?$/.test(command) && !/supervis/.test(command)
+      / main\.ts( --break-it=\S+ --with-parent)?$/.test(command) && !/supervis/.test(command)
     );
     assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
     assertMatch(main ?? "", / --ignore-env /);
@@ -168,14 +167,8 @@ describe("deno task dev", () => {
     }
   });
 
-  async function startDev(
-    env: Readonly<Record<string, string>>,
-    args: readonly string[] = [],
-  ): Promise<DevProcess> {
-    const service = new DevProcess(freePort(), env, ["--data", folder, ...args]);
-    await service.start();
-    return service;
-  }
+  const startDev = (env: Readonly<Record<string, string>>, args: readonly string[] = []) =>
+    startDevProcess(env, ["--data", folder, ...args]);
 
   async function runDev(
     env: Readonly<Record<string, string>>,
@@ -189,28 +182,6 @@ describe("deno task dev", () => {
     return { code, stderr: new TextDecoder().decode(stderr) };
   }
 });
-
-/** `deno task dev` on a free port, ready once it answers a read of a user. */
-class DevProcess extends ServerProcess {
-  readonly port: number;
-
-  constructor(port: number, env: Readonly<Record<string, string>>, args: readonly string[]) {
-    super({
-      command: Deno.execPath(),
-      args: ["run", "--allow-all", dev, ...args],
-      env: { ...env, PORT: String(port) },
-      ready: async () => {
-        await eventually(async () => {
-          const response = await fetch(`http://127.0.0.1:${port}/readyz`);
-          await response.body?.cancel();
-          assertEquals(response.status, 200);
-        }, { deadlineMs: START_MS_MAX });
-      },
-      readyWithinMs: START_MS_MAX,
-    });
-    this.port = port;
-  }
-}
 
 async function sourcesOfTwoReads(port: number): Promise<string[]> {
   const sources: string[] = [];

@@ -1,0 +1,174 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Contender, Load } from "./contenders.ts";
+import { ROWS_COUNT, type Table } from "./table.ts";
+
+/** Every so often some readers ask for the same row at once. */
+const READS_EVERY_MS = 25;
+const READERS = 4;
+/** Every so often the application writes a row. */
+const WRITES_EVERY_MS = 250;
+/** How long an answer of the database is on its way. */
+const QUERY_MS = 15;
+/** How long a write past the application may go unnoticed before an answer counts as stale. */
+const NOTICED_WITHIN_MS = 1_000;
+/** Reads of one cache that wait at once; past it, readers give up. */
+const READS_MAX = 64;
+
+/** What has come of the load so far. */
+export interface Counts {
+  /** Answers. */
+  reads: number;
+  /** Answers older than a write that the reader could know of. */
+  stale: number;
+  /** Queries that the database was asked. */
+  queries: number;
+  /** Reads that failed, or were not tried as too many waited. */
+  failed: number;
+  /** When the last stale answer came, by `performance.now()`. */
+  lastStaleAtMs: number | undefined;
+}
+
+/** A cache under load. */
+interface Runner {
+  readonly counts: Counts;
+  readonly contender: Contender;
+  /** By row: the last version whose write was acknowledged. */
+  readonly acknowledged: Map<number, number>;
+  waiting: number;
+}
+
+/**
+ * The same small load on several caches: the same readers ask for the same rows at the same time, and
+ * every write is made once and told to each.
+ */
+export class Workload implements AsyncDisposable {
+  readonly #table: Table;
+  readonly #runners = new Map<string, Runner>();
+  readonly #ended = new AbortController();
+  #version = 0;
+  #past = { version: 0, atMs: 0 };
+  #writing: Promise<void> = Promise.resolve();
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(table: Table) {
+    this.#table = table;
+  }
+
+  /** Adds a cache, given what it asks the database with. */
+  async add(name: string, open: (load: Load) => Contender | Promise<Contender>): Promise<void> {
+    const counts = newCounts();
+    const contender = await open(async (id) => {
+      counts.queries++;
+      const version = await this.#table.find(id);
+      await delay(QUERY_MS);
+      return version;
+    });
+    this.#runners.set(name, { counts, contender, acknowledged: new Map(), waiting: 0 });
+  }
+
+  /** What has come of it, by cache. */
+  counts(): ReadonlyMap<string, Readonly<Counts>> {
+    return new Map([...this.#runners].map(([name, { counts }]) => [name, counts]));
+  }
+
+  /** Begins to count anew. */
+  reset(): void {
+    for (const { counts } of this.#runners.values()) Object.assign(counts, newCounts());
+  }
+
+  /** Begins to read and to write. */
+  start(): void {
+    this.#running = Promise.all([
+      this.#every(READS_EVERY_MS, () => this.#readAll()),
+      this.#every(WRITES_EVERY_MS, () => void this.#writeAny()),
+    ]);
+  }
+
+  /** Writes a row as the application does: commits, and tells each cache. */
+  async write(id: number): Promise<void> {
+    const version = await this.#inTurn((version) => this.#table.update(id, version));
+    await Promise.all([...this.#runners.values()].map(async ({ contender, acknowledged }) => {
+      await contender.wrote(id).catch(() => undefined); // what is committed is acknowledged
+      acknowledged.set(id, Math.max(version, acknowledged.get(id) ?? 0));
+    }));
+  }
+
+  /** Writes all rows as psql does: tells no cache. */
+  async writePast(): Promise<void> {
+    const version = await this.#inTurn((version) => this.#table.updateAll(version));
+    this.#past = { version, atMs: performance.now() };
+  }
+
+  /** Ends the load, and closes the caches. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort();
+    await this.#running;
+    await Promise.all(
+      [...this.#runners.values()].map(({ contender }) => contender[Symbol.asyncDispose]()),
+    );
+  }
+
+  async #writeAny(): Promise<void> {
+    try {
+      await this.write(1 + this.#random(ROWS_COUNT));
+    } catch {
+      // Nothing was committed, so no answer is older for it.
+    }
+  }
+
+  #readAll(): void {
+    const id = 1 + this.#random(ROWS_COUNT);
+    for (const runner of this.#runners.values()) {
+      for (let i = 0; i < READERS; i++) void this.#read(runner, id);
+    }
+  }
+
+  async #read(runner: Runner, id: number): Promise<void> {
+    const { counts, contender, acknowledged } = runner;
+    if (runner.waiting >= READS_MAX) return void counts.failed++;
+    runner.waiting++;
+    const oldest = Math.max(acknowledged.get(id) ?? 0, this.#knownPast());
+    try {
+      const version = await contender.read(id);
+      counts.reads++;
+      if (version >= oldest) return;
+      counts.stale++;
+      counts.lastStaleAtMs = performance.now();
+    } catch {
+      counts.failed++;
+    } finally {
+      runner.waiting--;
+    }
+  }
+
+  /** Writes the next version after those before it, so that the highest is the one that stands. */
+  async #inTurn(update: (version: number) => Promise<void>): Promise<number> {
+    const version = ++this.#version;
+    const before = this.#writing;
+    const writing = before.then(() => update(version));
+    this.#writing = writing.catch(() => undefined); // this write's caller is told
+    await writing;
+    return version;
+  }
+
+  #knownPast(): number {
+    const { version, atMs } = this.#past;
+    return performance.now() - atMs >= NOTICED_WITHIN_MS ? version : 0;
+  }
+
+  #random(below: number): number {
+    return Math.floor(Math.random() * below);
+  }
+
+  async #every(periodMs: number, work: () => void): Promise<void> {
+    const { signal } = this.#ended;
+    while (!signal.aborted) {
+      work();
+      await delay(periodMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+function newCounts(): Counts {
+  return { reads: 0, stale: 0, queries: 0, failed: 0, lastStaleAtMs: undefined };
+}

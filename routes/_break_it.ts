@@ -1,0 +1,46 @@
+/**
+ * The panel of `deno task dev`, which that program serves: the recipe beside Lookaside, and buttons that
+ * break what both stand on.
+ *
+ * @module
+ */
+import type { Hono, MiddlewareHandler } from "hono";
+import type { Asset } from "../web/assets.ts";
+
+/** Passes a request on to the program that serves the panel. */
+export type PassOn = (name: string, method: "GET" | "POST") => Promise<Response>;
+
+const HEAD_END = "</head>";
+const PANEL = `<link rel="stylesheet" href="/break-it/panel.css">
+    <script src="/break-it/panel.js" type="module"></script>
+  ${HEAD_END}`;
+
+/** The page with the panel. */
+export function withPanel(page: Asset): Asset {
+  return { ...page, text: page.text.replace(HEAD_END, PANEL) };
+}
+
+/** Adds the routes of the panel. Its files are for anyone; what it tells and does stands behind `guard`. */
+export function addBreakItRoutes(app: Hono, passOn: PassOn, guard: MiddlewareHandler): void {
+  for (const file of ["panel.js", "panel.css"]) {
+    app.get(`/break-it/${file}`, async () => unstored(await passOn(file, "GET")));
+  }
+  app.get("/break-it/state", guard, async () => unstored(await passOn("state", "GET")));
+  app.post(
+    "/break-it/:deed",
+    guard,
+    async ({ req }) => unstored(await passOn(req.param("deed"), "POST")),
+  );
+}
+
+/** The answer with its type alone: whose it was is nobody's affair. */
+function unstored({ body, status, headers }: Response): Response {
+  return new Response(body, {
+    status,
+    headers: {
+      "cache-control": "no-store",
+      "content-type": headers.get("content-type") ?? "text/plain",
+      "x-content-type-options": "nosniff",
+    },
+  });
+}

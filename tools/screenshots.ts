@@ -1,0 +1,199 @@
+// deno-lint-ignore-file no-console -- a command talks to its terminal
+
+/**
+ * `deno task screenshots`: the pictures of docs/images/, of a service of its own under a load whose chance is
+ * seeded.
+ *
+ * @module
+ */
+import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Browser, Page } from "playwright-core";
+import { readOptions } from "./command_line.ts";
+import { ROOT } from "./child_process.ts";
+import { startChromium } from "./servers/chromium.ts";
+import { startDev } from "./servers/dev_process.ts";
+import { startPostgres } from "./servers/postgres_server.ts";
+import { startRedis } from "./servers/redis_server.ts";
+import { type Service, startService } from "./servers/service.ts";
+
+const COMMAND = {
+  name: "deno task screenshots",
+  help: `deno task screenshots [--out DIRECTORY]
+
+Takes the pictures of the documentation, in two minutes. Needs redis-server, Postgres and Chromium.
+
+  --out DIRECTORY  where they go (docs/images)`,
+  options: { out: { type: "string", default: resolve(ROOT, "docs/images") } },
+} as const;
+
+/** A picture: what is done before it is taken, and what is in it. */
+interface Picture {
+  readonly name: string;
+  /** The element that it shows; none: what a window of that height does. */
+  readonly of?: string;
+  readonly height: number;
+  readonly colorScheme: "light" | "dark";
+  /** Whether it is of `deno task dev`, and not of the service by itself. */
+  readonly ofDev: boolean;
+  prepare(page: Page): Promise<void>;
+}
+
+/** How long a page shows figures before it is worth a picture. */
+const WARM_MS = 40_000;
+/** How long both caches are under load before something is broken. */
+const LOAD_MS = 8_000;
+/** What a picture of a README may weigh. */
+const BYTES_MAX = 300_000;
+const SEED = 7;
+const WIDTH = 1_200;
+
+const service = { colorScheme: "light", ofDev: false } as const;
+
+const PICTURES: readonly Picture[] = [
+  { ...service, name: "dashboard.png", height: 1_057, prepare: runFiveSteps },
+  {
+    ...service,
+    name: "inspector.png",
+    of: ".columns",
+    height: 900,
+    colorScheme: "dark",
+    prepare: inspect,
+  },
+  {
+    ...service,
+    name: "break-it.png",
+    of: "#break-it",
+    height: 900,
+    ofDev: true,
+    prepare: breakBoth,
+  },
+];
+
+/** Takes all pictures into a folder. Answers their paths. */
+export async function takeScreenshots(folder: string): Promise<string[]> {
+  await using stack = new AsyncDisposableStack();
+  const data = await Deno.makeTempDir({ prefix: "lookaside_screenshots_" });
+  stack.defer(() => Deno.remove(data, { recursive: true }));
+  const redis = stack.use(await startRedis());
+  const postgres = stack.use(await startPostgres());
+  const env = { REDIS_URL: redis.url, DATABASE_URL: postgres.urlOf("testdb") };
+  const dev = stack.use(await startDev(env, ["--data", data]));
+  const service = stack.use(await startService({ env }));
+  stack.use(new Load(service)).start();
+  const browser = stack.use(await startChromium());
+  const paths: string[] = [];
+  for (const picture of PICTURES) {
+    const { port } = picture.ofDev ? dev : service;
+    paths.push(await take(browser, { picture, port, folder }));
+  }
+  return paths;
+}
+
+async function take(
+  browser: Browser,
+  { picture, port, folder }: {
+    readonly picture: Picture;
+    readonly port: number;
+    readonly folder: string;
+  },
+): Promise<string> {
+  const { name, of, height, colorScheme, prepare } = picture;
+  const context = await browser.newContext({
+    viewport: { width: WIDTH, height },
+    colorScheme,
+    locale: "en-GB",
+  });
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${port}/`);
+  await page.getByRole("status").filter({ hasText: /^Live$/ }).waitFor();
+  await prepare(page);
+  await page.evaluate("document.activeElement?.blur()");
+  const path = resolve(folder, name);
+  await (of === undefined ? page : page.locator(of)).screenshot({ path });
+  await context.close();
+  const { size } = await Deno.stat(path);
+  if (size > BYTES_MAX) throw new Error(`Cannot use ${path}: ${size} bytes are too many`);
+  return path;
+}
+
+/** Everything that can be broken, one after the other. */
+async function breakBoth(page: Page): Promise<void> {
+  const events = page.getByRole("list", { name: "What was done" });
+  const press = async (name: string, told: string) => {
+    await page.locator(`#break-it button:not([aria-disabled])`, { hasText: name }).click();
+    await events.locator("li").first().filter({ hasText: told }).waitFor();
+  };
+  await press("Start the load", "Both caches");
+  await delay(LOAD_MS);
+  await press("Kill the feed", "Killed");
+  await press("Restart Redis from an old file", "Redis was killed");
+  await delay(2_000);
+  await press("UPDATE by psql", "psql has updated");
+  await delay(3_000);
+}
+
+/** The five steps, and charts that have something to show. */
+async function runFiveSteps(page: Page): Promise<void> {
+  await delay(WARM_MS);
+  await page.getByLabel("User").fill("950");
+  await page.getByRole("button", { name: "Run the five steps" }).click();
+  await page.getByText("Done. The bio is as it was.").waitFor();
+}
+
+async function inspect(page: Page): Promise<void> {
+  await page.getByLabel("Key", { exact: true }).fill("users:1");
+  await page.getByRole("button", { name: "Look", exact: true }).click();
+  await page.locator("#inspected").getByText("Memory").waitFor();
+}
+
+/** Reads of a few users, most of them of the first, and writes now and then. */
+class Load implements AsyncDisposable {
+  readonly #service: Service;
+  readonly #ended = new AbortController();
+  #state = SEED;
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(service: Service) {
+    this.#service = service;
+  }
+
+  /** Begins, with four readers. */
+  start(): void {
+    this.#running = Promise.all([0, 1, 2, 3].map(() => this.#run()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#ended.signal.aborted) {
+      const id = 1 + Math.floor(900 * this.#random() ** 3);
+      const isWrite = this.#random() < 0.02;
+      const init = isWrite
+        ? {
+          method: "PATCH",
+          body: JSON.stringify({ bio: `Version ${id}` }),
+          headers: { "content-type": "application/json" },
+        }
+        : {};
+      const response = await this.#service.fetch(`/users/${id}`, init);
+      await response.body?.cancel();
+      await delay(8);
+    }
+  }
+
+  /** The minimal standard generator: the same numbers in every run. */
+  #random(): number {
+    this.#state = this.#state * 48_271 % 2_147_483_647;
+    return this.#state / 2_147_483_647;
+  }
+}
+
+if (import.meta.main) {
+  const { out } = readOptions(COMMAND);
+  for (const path of await takeScreenshots(out)) console.log(path);
+  Deno.exit(0);
+}

@@ -1,0 +1,42 @@
+import { fileURLToPath } from "node:url";
+import { eventually } from "./eventually.ts";
+import { freePort } from "./free_port.ts";
+import { ServerProcess } from "./server_process.ts";
+
+const START_MS_MAX = 60_000;
+
+const program = fileURLToPath(new URL("../dev/main.ts", import.meta.url));
+
+/** `deno task dev` on a free port, ready once its service is. */
+export class DevProcess extends ServerProcess {
+  /** The port of its service. */
+  readonly port: number;
+
+  /** Use {@linkcode startDev}. */
+  constructor(port: number, env: Readonly<Record<string, string>>, args: readonly string[]) {
+    super({
+      command: Deno.execPath(),
+      args: ["run", "--allow-all", program, ...args],
+      env: { ...env, PORT: String(port) },
+      ready: async (_, signal) => {
+        await eventually(async () => {
+          const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal });
+          await response.body?.cancel();
+          if (!response.ok) throw new Error(`Cannot use the service: ${response.status}`);
+        }, { deadlineMs: START_MS_MAX, signal });
+      },
+      readyWithinMs: START_MS_MAX,
+    });
+    this.port = port;
+  }
+}
+
+/** Starts `deno task dev` with some environment and arguments, and waits until its service is ready. */
+export async function startDev(
+  env: Readonly<Record<string, string>>,
+  args: readonly string[] = [],
+): Promise<DevProcess> {
+  const dev = new DevProcess(freePort(), env, args);
+  await dev.start();
+  return dev;
+}
