@@ -47,10 +47,15 @@ describe("deno task dev", () => {
     await service.stop();
   });
 
-  it("leaves no process behind when it is killed", async () => {
+  it("leaves no process behind when it is killed, nor what its panel has started", async () => {
     await using service = await startDev({}, ["--embedded"]);
+    const start = `http://127.0.0.1:${service.port}/break-it/start`;
+    const { text } = await (await fetch(start, { method: "POST" })).json();
+    assertMatch(text, /^Both caches answer/);
     const children = await descendantsOf(service.pid);
-    assertGreater(children.length, 2);
+    const commands = (await Promise.all(children.map(commandOf))).join("\n");
+    assertMatch(commands, /redis-server/);
+    assertEquals(commands.split("embedded_postgres").length - 1, 2, commands);
     await service.kill();
     await assertAllEnd(children);
   });
