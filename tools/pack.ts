@@ -21,11 +21,20 @@ Makes the packages for npm.
 
 const root = resolve(import.meta.dirname ?? ".", "..");
 
-/** The packages, by folder: what stands in their package.json beside what \`deno pack\` writes. */
-const packages: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+/** The part of a package.json that `deno pack` does not write. */
+interface Manifest {
+  readonly [field: string]: unknown;
+  /** The packages that a program has a version of its own of. */
+  readonly peerDependencies: Readonly<Record<string, string>>;
+}
+
+/** The packages, by folder. */
+const packages: Readonly<Record<string, Manifest>> = {
   cache: {
     description: "A cache over memory and Redis that is never stale: fenced, coherent, tagged",
     keywords: ["cache", "redis", "cache-aside", "invalidation", "stampede", "tags"],
+    peerDependencies: { hono: ">=4", ioredis: ">=5.5 <7" },
+    peerDependenciesMeta: { hono: { optional: true } },
   },
   changes: {
     description: "Postgres tells your cache what changed, whoever wrote it",
@@ -45,7 +54,7 @@ const packages: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 };
 
 /** What stands in all of them. */
-const common = { engines: { node: ">=22" } };
+const common = { engines: { node: ">=22.15" } };
 
 if (import.meta.main) {
   const { out = "." } = readOptions(COMMAND, Deno.args);
@@ -62,9 +71,13 @@ export async function pack(folder: string, out: string): Promise<string> {
     await run("tar", ["-xzf", raw], work);
     const path = resolve(work, "package/package.json");
     const written = JSON.parse(await Deno.readTextFile(path));
-    const whole = { ...written, ...common, ...packages[folder] };
+    const own = packages[folder];
+    if (own === undefined) throw new TypeError(`Cannot pack ${folder}: it is no package`);
+    for (const peer of Object.keys(own.peerDependencies)) delete written.dependencies?.[peer];
+    const whole = { ...written, ...common, ...own };
     await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
-    const tarball = resolve(out, `lookaside-${folder}-${written.version}.tgz`);
+    const name = written.name.replace("@", "").replace("/", "-");
+    const tarball = resolve(out, `${name}-${written.version}.tgz`);
     await run("tar", ["-czf", tarball, "package"], work);
     return tarball;
   } finally {

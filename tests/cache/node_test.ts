@@ -5,8 +5,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { countTests } from "../../tools/junit.ts";
 import { NODE_MIN, nodeProgram } from "../support/node_program.ts";
+import { pack } from "../../tools/pack.ts";
 import { requiredEnv } from "../support/test_database.ts";
 
+const { version } = JSON.parse(
+  await Deno.readTextFile(new URL("../../cache/deno.json", import.meta.url)),
+);
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** A program that takes longer than this hangs. */
 const PROGRAM_MS_MAX = 120_000;
@@ -24,39 +28,45 @@ const text: string = (await cache.getOrLoad("a", load)).value()?.total;
 console.log(text);
 `;
 
+/** The oldest ioredis that the package promises to run on, beside that of the suite. */
+const IOREDIS_MIN = "5.5.0";
+
 /** The file names of the package that leave the package's own folder, or are sources. */
 const STRAY = /^(?!package\/[a-z_/]+\.(js|d\.ts)$|package\/(package\.json|README\.md|LICENSE)$)/;
 
 describe("the package for Node", () => {
   let folder = "";
   let node = "";
+  let oldest = "";
 
   beforeAll(async () => {
     folder = await Deno.makeTempDir({ prefix: "lookaside_node_" });
+    oldest = join(folder, "oldest");
+    await Deno.mkdir(oldest);
     node = await nodeProgram(folder);
-    await install(folder);
+    const tarball = await pack("cache", folder);
+    await install(folder, tarball);
+    await install(oldest, tarball, { ioredis: IOREDIS_MIN });
   });
 
   afterAll(() => Deno.remove(folder, { recursive: true }));
 
   it("holds the compiled cache with its types, README and licence, and nothing else", async () => {
-    const files = (await run("tar", ["-tzf", "cache.tgz"], folder)).trim().split("\n");
+    const tarball = `lookaside-cache-${version}.tgz`;
+    const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
+      .filter((file) => !file.endsWith("/"));
     assertEquals(files.filter((file) => STRAY.test(file)), []);
     for (const name of ["mod.js", "mod.d.ts", "README.md", "LICENSE"]) {
       assert(files.includes(`package/${name}`), name);
     }
   });
 
-  it("asks for the versions of its packages that the suite runs on", async () => {
+  it("asks for the packages that the suite runs on, and for the program's own ioredis", async () => {
     const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
     const installed = join(folder, "node_modules/@lookaside/cache/package.json");
-    const { dependencies } = JSON.parse(await Deno.readTextFile(installed));
-    assertEquals(
-      dependencies,
-      Object.fromEntries(
-        ["ioredis", "lru-cache"].map((name) => [name, imports[name].replace(/^.*@/, "^")]),
-      ),
-    );
+    const { dependencies, peerDependencies } = JSON.parse(await Deno.readTextFile(installed));
+    assertEquals(dependencies, { "lru-cache": imports["lru-cache"].replace(/^.*@/, "^") });
+    assertEquals(peerDependencies.ioredis.split(" ")[0], `>=${IOREDIS_MIN.replace(/\.0$/, "")}`);
   });
 
   it("exports what cache/mod.ts does", async () => {
@@ -70,34 +80,36 @@ describe("the package for Node", () => {
     await run(Deno.execPath(), ["check", "--no-lock", "consumer.ts"], folder);
   });
 
-  it("keeps every promise of the cache, against Redis and without", async () => {
-    await bundleSuite(join(folder, "suite.mjs"));
-    const report = await run(
-      node,
-      ["--test", "--test-reporter=junit", "--test-timeout=100000", "suite.mjs"],
-      folder,
-    );
-    const { passed, failed, skipped } = countTests(report);
-    assertEquals({ failed, skipped }, { failed: 0, skipped: 0 }, report);
-    assertGreater(passed, 50, report);
+  it("keeps every promise of the cache, against Redis and without, with either ioredis", async () => {
+    for (const place of [folder, oldest]) {
+      await bundleSuite(join(place, "suite.mjs"));
+      const report = await run(
+        node,
+        ["--test", "--test-reporter=junit", "--test-timeout=100000", "suite.mjs"],
+        place,
+      );
+      const { passed, failed, skipped } = countTests(report);
+      assertEquals({ failed, skipped }, { failed: 0, skipped: 0 }, report);
+      assertGreater(passed, 50, report);
+    }
   });
 });
 
 /** Installs the package as npm would, from what Deno holds of npm's packages. */
-async function install(folder: string): Promise<void> {
+async function install(
+  folder: string,
+  tarball: string,
+  versions: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
   const dependencies = Object.fromEntries(
-    ["ioredis", "lru-cache"].map((name) => [name, imports[name].replace(/^.*@/, "")]),
+    ["ioredis", "lru-cache"].map((
+      name,
+    ) => [name, versions[name] ?? imports[name].replace(/^.*@/, "")]),
   );
   await Deno.writeTextFile(join(folder, "package.json"), JSON.stringify({ dependencies }));
   await Deno.writeTextFile(join(folder, "deno.json"), '{ "nodeModulesDir": "manual" }');
   await run(Deno.execPath(), ["install", "--quiet", "--node-modules-linker=hoisted"], folder);
-  const tarball = join(folder, "cache.tgz");
-  await run(
-    Deno.execPath(),
-    ["pack", "--quiet", "--allow-dirty", "--no-source-maps", "--output", tarball],
-    join(root, "cache"),
-  );
   const target = join(folder, "node_modules/@lookaside/cache");
   await Deno.mkdir(target, { recursive: true });
   await run("tar", ["-xzf", tarball, "--strip-components=1"], target);
