@@ -110,6 +110,17 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
+   * Resolves to the table once its changes are known to be told. Before, {@linkcode Table.tags} may be
+   * given to what nobody would invalidate; the other reads wait by themselves.
+   *
+   * @throws {TypeError} The table is not watched.
+   */
+  async watched(): Promise<this> {
+    await this.#check(this.#use);
+    return this;
+  }
+
+  /**
    * Answers a row from the cache, or loads it: until the row with this key changes.
    *
    * @throws {TypeError} The table is not watched, or the key cannot be one of its keys.

@@ -74,6 +74,22 @@ describe("table()", () => {
     await cache.close();
   });
 
+  it("watched() waits until its changes are told, or rejects", async () => {
+    const watching = Promise.withResolvers<WatchedTable>();
+    const { cache } = openCache(() => watching.promise);
+    const orders = table<Order>(cache, "orders");
+    let waited = false;
+    const watched = orders.watched().finally(() => waited = true);
+    await Promise.resolve();
+    assertEquals(waited, false);
+    watching.resolve(known);
+    assertEquals((await watched).tags({ customer_id: 7 }), ["orders:customer_id=7", "orders:*"]);
+    await cache.close();
+    const refused = openCache(() => Promise.reject(new TypeError("not watched")));
+    await assertRejects(() => table(refused.cache, "orders").watched(), TypeError, "not watched");
+    await refused.cache.close();
+  });
+
   it("answers values in the form that they are to have", async () => {
     const { cache } = openCache();
     const orders = table<Order>(cache, "orders");

@@ -4,52 +4,18 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
-import { pack } from "../../tools/pack.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
 import { createTestDatabase } from "../support/test_database.ts";
+import { installExample, runtimeProgram } from "../support/installed.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** How many updates are timed. */
 const UPDATES = 100;
 
 let folder = "";
-
-/** Runs a command. Answers what it printed. */
-async function run(command: string, args: string[], cwd: string): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args, cwd }).output();
-  const decoder = new TextDecoder();
-  if (!success) throw new Error(`Cannot run ${command}: ${decoder.decode(stderr)}`);
-  return decoder.decode(stdout);
-}
-
-/** Installs the example as its README says, with the packages of this tree. */
-async function install(): Promise<void> {
-  const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
-  const { dependencies } = JSON.parse(
-    await Deno.readTextFile(join(root, "examples/express/package.json")),
-  );
-  for (const name of ["ioredis", "lru-cache"]) {
-    dependencies[name] = imports[name].replace(/^.*@/, "");
-  }
-  for (const name of Object.keys(dependencies)) {
-    if (name.startsWith("@lookaside/")) delete dependencies[name];
-  }
-  await Deno.writeTextFile(
-    join(folder, "package.json"),
-    JSON.stringify({ dependencies, type: "module" }),
-  );
-  await Deno.writeTextFile(join(folder, "deno.json"), '{ "nodeModulesDir": "manual" }');
-  await run(Deno.execPath(), ["install", "--quiet", "--node-modules-linker=hoisted"], folder);
-  await Promise.all(["cache", "changes"].map(async (name) => {
-    const target = join(folder, "node_modules/@lookaside", name);
-    await Deno.mkdir(target, { recursive: true });
-    await run("tar", ["-xzf", await pack(name, folder), "--strip-components=1"], target);
-  }));
-  await Deno.copyFile(join(root, "examples/express/main.js"), join(folder, "main.js"));
-}
 
 /** The program in a process of its own. */
 async function startExample(node: string, env: Readonly<Record<string, string>>) {
@@ -77,8 +43,7 @@ async function startExample(node: string, env: Readonly<Record<string, string>>)
 
 describe("examples/express", () => {
   beforeAll(async () => {
-    folder = await Deno.makeTempDir({ prefix: "lookaside_express_" });
-    await install();
+    folder = await installExample("express");
   });
   afterAll(async () => {
     await Deno.remove(folder, { recursive: true });
@@ -91,8 +56,7 @@ describe("examples/express", () => {
 
   for (const version of [22, 24]) {
     it(`sees what others write, in two processes on Node ${version}`, async () => {
-      const node = (await run("npx", ["-y", "-p", `node@${version}`, "which", "node"], folder))
-        .trim();
+      const node = await runtimeProgram(`node@${version}`, folder);
       await using database = await createTestDatabase();
       await using redis = await startRedis({ appendOnly: true });
       const sql = postgres(database.url, { max: 1, onnotice: () => undefined });

@@ -1,0 +1,102 @@
+/**
+ * The packages as a program of a user has them: with its compiler, and by `import` and `require`.
+ */
+import { assertEquals, assertMatch } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { join } from "node:path";
+import { install, run, runtimeProgram, RUNTIMES } from "../support/installed.ts";
+
+/** A program with types that hold, and mistakes that the types must see. */
+const PROGRAM = `
+import { Cache, type Codec, type Loader, SchemaError } from "@lookaside/cache";
+import { cached } from "@lookaside/cache/hono";
+import { postgresChanges, table } from "@lookaside/changes";
+import { withCache } from "@lookaside/drizzle";
+import { drizzle } from "drizzle-orm/node-postgres";
+import { integer, pgTable } from "drizzle-orm/pg-core";
+import { Hono } from "hono";
+import pg from "pg";
+
+const pool = new pg.Pool({ max: 1 });
+const cache = new Cache({ url: "memory:" });
+export const changed = (): Cache => new Cache({ changes: postgresChanges(pool) });
+const load: Loader<{ at: Date }> = () => Promise.resolve({ at: new Date(5) });
+const at: string | undefined = (await cache.getOrLoad("a", load)).value()?.at;
+const codec: Codec<{ at: Date }> = {
+  stringify: ({ at }) => String(at.getTime()),
+  parse: (text) => ({ at: new Date(Number(text)) }),
+};
+const date: Date | undefined = (await cache.getOrLoad("b", load, { codec })).value()?.at;
+// @ts-expect-error JSON has no dates.
+const wrong: Date | undefined = (await cache.getOrLoad("a", load)).value()?.at;
+const orders = pgTable("orders", { id: integer().primaryKey() });
+const db = withCache(drizzle({ client: pool }), cache, { ttlMs: 1 });
+export const ids = async (): Promise<number[]> =>
+  (await db.select().from(orders).$withCache()).map(({ id }) => id);
+// @ts-expect-error Rows are typed.
+export const names = async () => (await db.select().from(orders)).map(({ name }) => name);
+const app = new Hono().get("/", cached(cache), (context) => context.json(1));
+const { status } = await app.request("/");
+console.log("import", at, date?.getTime(), typeof wrong, typeof table, status, new SchemaError().name);
+await cache.close();
+`;
+
+const REQUIRED = `
+const { Cache } = require("@lookaside/cache");
+const { cached } = require("@lookaside/cache/hono");
+const { table } = require("@lookaside/changes");
+const { withCache } = require("@lookaside/drizzle");
+const cache = new Cache();
+cache.getOrLoad("a", () => Promise.resolve(1)).then(async (found) => {
+  console.log("require", found.value(), typeof cached, typeof table, typeof withCache);
+  await cache.close();
+});
+`;
+
+const COMPILER_OPTIONS = {
+  ...{ strict: true, module: "nodenext", target: "es2024", types: ["node"] },
+  ...{ lib: ["es2024", "esnext.disposable", "dom"], skipLibCheck: false },
+  ...{ exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+};
+
+describe("the packages", () => {
+  let folder = "";
+  beforeAll(async () => {
+    folder = await install({
+      ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "@lookaside/drizzle": "*" },
+      ...{ "drizzle-orm": "^0.45.0", "hono": "^4.13.0", "pg": "^8.16.0" },
+      ...{ "typescript": "^7.0.2", "@types/node": "^22.0.0", "@types/pg": "^8.16.0" },
+    });
+    await Deno.writeTextFile(join(folder, "program.mts"), PROGRAM);
+    await Deno.writeTextFile(join(folder, "program.cjs"), REQUIRED);
+    const config = { compilerOptions: COMPILER_OPTIONS, files: ["program.mts"] };
+    await Deno.writeTextFile(join(folder, "tsconfig.json"), JSON.stringify(config));
+  });
+  afterAll(() => Deno.remove(folder, { recursive: true }));
+
+  it("have types that TypeScript finds nothing wrong with", async () => {
+    const node = await runtimeProgram("node@22", folder);
+    const { stdout } = await new Deno.Command(node, {
+      args: ["node_modules/typescript/bin/tsc", "--pretty", "false"],
+      cwd: folder,
+    }).output();
+    const lines = new TextDecoder().decode(stdout).split("\n").filter((line) => /^\S/.test(line));
+    // Drizzle's own types are not meant to be looked at.
+    assertEquals(lines.filter((line) => !line.startsWith("node_modules/drizzle-orm/")), []);
+    assertMatch(await Deno.readTextFile(join(folder, "program.mjs")), /getOrLoad/);
+  });
+
+  for (const runtime of RUNTIMES) {
+    it(`are imported and required by ${runtime}`, async () => {
+      const program = await runtimeProgram(runtime, folder);
+      assertEquals(
+        await run(program, ["program.mjs"], { cwd: folder }),
+        "import 1970-01-01T00:00:00.005Z 5 string function 200 SchemaError\n",
+      );
+      assertEquals(
+        await run(program, ["program.cjs"], { cwd: folder }),
+        "require 1 function function function\n",
+      );
+    });
+  }
+});
