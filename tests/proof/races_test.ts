@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { adaptersOf } from "../../proof/races/adapters.ts";
@@ -32,6 +32,12 @@ describe("runRaces()", () => {
     assertEquals(ours.length, Object.keys(RECIPE).length);
     assertEquals(ours.filter(({ kept }) => !kept), [], told);
     assertEquals(outcomesOf(ours, "Lookaside")["two processes miss together"], "1 load");
+    const page = await Deno.readTextFile(`${root}docs/tutorial/from-cache-js.md`);
+    const shown = [...page.matchAll(/^```text\n([\s\S]+?)^```$/gm)].map(([, text = ""]) => text);
+    assertEquals(shown.length, 3);
+    for (const history of shown) {
+      assertStringIncludes(withoutNumbers(told), withoutNumbers(history));
+    }
     assertMatch(told, /1\. instance 1: read\(\d+\) begins/);
   });
 });
@@ -64,6 +70,11 @@ describe("deno task races --adapter", () => {
     }
   });
 });
+
+/** A history whose items and times are those of any run. */
+function withoutNumbers(history: string): string {
+  return history.replaceAll(/\d+/g, "N").replaceAll(/^ +/gm, "").trim();
+}
 
 function outcomesOf(results: readonly RaceResult[], name: string): Record<string, string> {
   return Object.fromEntries(
