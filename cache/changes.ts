@@ -73,6 +73,40 @@ export interface Changes extends AsyncDisposable {
   watched(table: TableUse): Promise<WatchedTable>;
   /** Counts what was applied, and looks at what is left to apply. */
   stats(): Promise<ChangesStats>;
+  /** Lets memory stand in for servers that are away. Absent: reads go to the source meanwhile. */
+  readonly follower?: ChangeFollower;
+}
+
+/**
+ * A source of changes that can tell one process what changes without its servers, which may be away. Part of
+ * {@linkcode Changes} where it can.
+ */
+export interface ChangeFollower {
+  /** Whether it tells of every change that entries with exactly these tags depend on. */
+  covers(tags: readonly string[]): boolean;
+  /**
+   * Tells from now on what changes, until it is disposed of, and first what was not applied to the server
+   * `sinceMs` ago; that everything may have changed, if it does not know.
+   */
+  follow(server: string, listener: ChangeListener, options: FollowOptions): AsyncDisposable;
+}
+
+/** Bounds of {@linkcode ChangeFollower.follow}. */
+export interface FollowOptions {
+  /** For how long nothing has been announced. `Infinity`: nothing ever was. */
+  readonly sinceMs: number;
+  /** How often to ask. */
+  readonly everyMs: number;
+}
+
+/** The sink of a {@linkcode ChangeFollower}. */
+export interface ChangeListener {
+  /** Entries with these keys and tags have changed. */
+  changed(names: { readonly keys: readonly string[]; readonly tags: readonly string[] }): void;
+  /** Everything may have changed. */
+  flushed(): void;
+  /** All that was committed up to `sentAtMs` (monotonic) has been told. */
+  alive(sentAtMs: number): void;
 }
 
 /** Names that a write has invalidated. */

@@ -42,6 +42,8 @@ export class Coherence {
   #storeUntilMs = Infinity;
   #trustedUntilMs: number;
   #open = false;
+  #standsIn = false;
+  #aliveAtMs = -Infinity;
   #owed = false;
   #behind = false;
   #doubts = 0;
@@ -68,7 +70,7 @@ export class Coherence {
 
   /** Whether an answer that is asked for now may be kept: memory is trusted, and the store is owed nothing. */
   mayKeep(): boolean {
-    return !this.#owed && this.trusted();
+    return (this.#standsIn || !this.#owed) && this.trusted();
   }
 
   /**
@@ -76,7 +78,32 @@ export class Coherence {
    * store must not be read.
    */
   storeTrust(): number | undefined {
-    return this.#owed || this.#behind || !this.stands() ? undefined : this.#doubts;
+    const mayBeRead = this.#standsIn ? this.trusted() : this.storeIsRight();
+    return mayBeRead ? this.#doubts : undefined;
+  }
+
+  /** Whether the servers are owed nothing, have been caught up with, and are known to stand. */
+  storeIsRight(): boolean {
+    return !this.#owed && !this.#behind && this.stands();
+  }
+
+  /** Whether the feed is open. */
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** For how long no feed of the store is known to have told all; `Infinity`: none ever did. */
+  silentMs(): number {
+    return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);
+  }
+
+  /** Memory stands in for the servers from now on, or no longer: nothing is believed that was asked before. */
+  standIn(standsIn: boolean): void {
+    this.#standsIn = standsIn;
+    this.#open = standsIn;
+    this.#doubts++;
+    this.#generation++;
+    this.#trust(-Infinity);
   }
 
   /** Whether the store is known not to have been replaced. */
@@ -87,7 +114,7 @@ export class Coherence {
   /** The store is known to stand until then (monotonic). */
   stand(untilMs: number): void {
     this.#storeUntilMs = untilMs;
-    this.#trustedUntilMs = Math.min(this.#feedUntilMs, untilMs);
+    this.#trust(this.#feedUntilMs);
   }
 
   /** The store is owed an invalidation: what it answers, now or to a command under way, is neither believed nor kept. */
@@ -145,6 +172,7 @@ export class Coherence {
 
   /** The feed was alive for a question asked at `sentAtMs`. */
   alive(sentAtMs: number): void {
+    this.#aliveAtMs = sentAtMs;
     if (this.#open) this.#trust(sentAtMs + this.#memoryLeaseMs);
     this.#proves(sentAtMs);
   }
@@ -162,7 +190,7 @@ export class Coherence {
 
   #trust(untilMs: number): void {
     this.#feedUntilMs = untilMs;
-    this.#trustedUntilMs = Math.min(untilMs, this.#storeUntilMs);
+    this.#trustedUntilMs = this.#standsIn ? untilMs : Math.min(untilMs, this.#storeUntilMs);
   }
 
   #proves(untilMs: number): void {

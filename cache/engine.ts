@@ -1,6 +1,7 @@
 import { CatchUp } from "./catch_up.ts";
-import type { CacheServer, CatchUpRequest, Invalidation } from "./changes.ts";
+import type { CacheServer, CatchUpRequest, ChangeFollower, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
+import { Fallback } from "./fallback.ts";
 import type { Keyspace } from "./keys.ts";
 import { Loads } from "./loads.ts";
 import { LocalStore } from "./local_store.ts";
@@ -23,6 +24,8 @@ export interface CacheWiring extends CacheParts {
   readonly keyspace: Keyspace;
   /** Catches up with what changed; `undefined`: nobody tells. */
   readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
+  /** Tells what changes while the servers are away; `undefined`: nobody does. */
+  readonly follower: () => ChangeFollower | undefined;
 }
 
 /**
@@ -42,6 +45,7 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #wiring: CacheWiring;
   readonly #parts: EngineParts;
   readonly #catchUp: CatchUp | undefined;
+  readonly #fallback: Fallback | undefined;
   #coherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
@@ -62,16 +66,22 @@ export class Engine implements CacheServer, EngineFigures {
     const held = new HeldTags(coherence);
     const parts = { settings, runtime, coherence, held, counters };
     this.memory = new MemoryTier(parts);
-    const store = shared ?? new LocalStore(parts, this.memory);
+    const local = new LocalStore(parts, this.memory);
+    this.#fallback = shared && wiring.catchUp && this.#fallbackOf(shared, local);
+    const store = this.#fallback ?? shared ?? local;
     this.#parts = {
       ...wiring,
       ...parts,
       server: this.name,
       memory: this.memory,
       store,
+      keeps: (tags) => this.#fallback?.keeps(tags) ?? true,
       stored: shared === undefined ? new TierCounters() : counters.redis,
       tags: new Tags(store, held, { coherence, newVersion: newNonce }),
-      pending: new PendingInvalidations(store, coherence, { runtime, newVersion: newNonce }),
+      pending: new PendingInvalidations(shared ?? local, coherence, {
+        runtime,
+        newVersion: newNonce,
+      }),
       waiters: new Waiters(runtime.clock),
     };
     this.loads = new Loads(this.#parts);
@@ -101,6 +111,11 @@ export class Engine implements CacheServer, EngineFigures {
   /** False from the loss of the connection, or the first that failed, until there is one. */
   get reachable(): boolean {
     return this.#reachable;
+  }
+
+  /** True while memory stands in for its servers. */
+  get fallback(): boolean {
+    return this.#fallback?.active ?? false;
   }
 
   /** Invalidations that its servers have not taken yet. */
@@ -162,6 +177,7 @@ export class Engine implements CacheServer, EngineFigures {
         if (connections === 0) this.#reachable = false;
         onError("connect", error);
         redis.attempted();
+        this.#fallback?.check(this.#parts);
       },
       onConnection: (connected) => {
         this.#reachable = connected;
@@ -169,9 +185,9 @@ export class Engine implements CacheServer, EngineFigures {
         if (connected) redis.attempted();
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.followAnew();
-        if (this.#catchUp === undefined) return;
-        if (connected) track(this.#catchUp.begin());
-        else this.#catchUp.lost();
+        if (connected) track(this.#catchUp?.begin() ?? Promise.resolve());
+        else this.#catchUp?.lost();
+        this.#fallback?.check(this.#parts);
       },
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());
@@ -185,6 +201,7 @@ export class Engine implements CacheServer, EngineFigures {
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
+        this.#fallback?.check(this.#parts);
       },
     });
     return redis;
@@ -211,21 +228,38 @@ export class Engine implements CacheServer, EngineFigures {
     });
   }
 
+  #fallbackOf(shared: Store, local: LocalStore): Fallback {
+    const { follower } = this.#wiring;
+    return new Fallback(shared, local, {
+      server: this.name,
+      follower,
+      isAway: () => this.redis !== undefined && this.breaker !== "closed",
+      followAnew: () => this.redis?.followAnew(),
+      drop: (keys) => this.writer.drop(keys),
+      dropAll: () => this.#dropAll(),
+    });
+  }
+
+  /** Drops what this process holds. */
+  #dropAll(): void {
+    this.writer.dropAll();
+    this.#parts.held.forgetAll();
+  }
+
   /** Applies what the feed announces to this process. */
   #listener(): FeedListener {
-    const { server, coherence, held, counters, emit, waiters } = this.#parts;
-    const dropAll = () => {
-      this.writer.dropAll();
-      held.forgetAll();
-    };
+    const { server, coherence, counters, emit, waiters } = this.#parts;
     return {
       opened: () => {
-        dropAll();
+        this.#dropAll();
         coherence.open();
       },
       closed: (reason) => {
         coherence.close();
-        dropAll();
+        // What memory holds may have to stand in. It is not believed from here on, and goes when the feed opens.
+        if (this.#fallback === undefined) this.#dropAll();
+        else this.loads.detachAll();
+        this.#fallback?.check(this.#parts);
         if (!this.#coherent) return;
         this.#coherent = false;
         counters.feedDrops++;
@@ -239,7 +273,7 @@ export class Engine implements CacheServer, EngineFigures {
       },
       changed: (redisKey) => this.#changed(redisKey),
       flushed: () => {
-        dropAll();
+        this.#dropAll();
         waiters.wakeAll();
       },
     };

@@ -35,6 +35,7 @@ export type CacheEvent =
     readonly server: string;
     readonly state: "closed" | "open" | "half-open";
   }
+  | { readonly type: "fallback"; readonly server: string; readonly active: boolean }
   | { readonly type: "connection"; readonly server: string; readonly connected: boolean }
   | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }
   | { readonly type: "caught-up"; readonly server: string; readonly replayed: boolean };

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Entry } from "./entry.ts";
+import type { Entry, TagVersion } from "./entry.ts";
 import { stampOf } from "./lease.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
@@ -97,6 +97,13 @@ export class LocalStore implements Store {
   writeTags(names: readonly string[], version: string): Promise<void> {
     for (const name of names) this.#tags.set(name, version);
     return Promise.resolve();
+  }
+
+  /** Goes by the versions that another store has given to tags. */
+  adopt(tags: readonly TagVersion[]): void {
+    this.#tags.clear();
+    this.#leases.clear();
+    for (const { name, version } of tags) this.#tags.set(name, version);
   }
 
   /** Announces nothing: every change is made by this process, which has applied it already. */

@@ -185,6 +185,13 @@ export class MemoryTier {
     }
   }
 
+  /** Drops the entries that are not to be kept. */
+  dropUnless(keeps: (entry: Entry) => boolean): void {
+    for (const [key, { entry }] of [...this.#entries.entries()]) {
+      if (!keeps(entry)) this.drop([key]);
+    }
+  }
+
   /** Drops everything, also for whoever is reading it. */
   dropAll(): void {
     this.#parts.coherence.bumpAll();

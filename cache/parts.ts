@@ -24,6 +24,8 @@ export interface EngineParts extends CacheParts, MemoryParts {
   readonly server: string;
   readonly memory: MemoryTier;
   readonly store: Store;
+  /** Whether the store may keep an entry with these tags. */
+  readonly keeps: (tags: readonly string[]) => boolean;
   /** Counts what the store answers; not seen by anybody where memory is the store. */
   readonly stored: TierCounters;
   readonly tags: Tags;

@@ -97,7 +97,7 @@ export class Reader {
     const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
     const held = memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
-    const trust = coherence.storeTrust();
+    const trust = this.#trust(options);
     if (trust === undefined) return {};
     let lease = "";
     try {
@@ -152,14 +152,20 @@ export class Reader {
 
   /** The part of a read that is sent: the store's value, or the right to load. */
   async #lookUp<T>(key: string, plan: LoadPlan<T>): Promise<Answer> {
-    const { memory, coherence } = this.#parts;
+    const { memory } = this.#parts;
     // Again: this look-up may have waited behind another one, which has installed the value.
     const held = plan.options.refresh ? undefined : memory.hit(key);
     if (held !== undefined && accepted(held.entry, plan.accepts)) return { outcome: held.lookup };
-    const trust = coherence.storeTrust();
+    const trust = this.#trust(plan.options);
     const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
     // Awaited here: without the store a load is joined, like a look-up, before it is sent.
     return answer ?? { outcome: await this.#loads.unfenced(key, plan) };
+  }
+
+  /** {@linkcode Coherence.storeTrust}, for an entry that the store may keep. */
+  #trust({ tags = [] }: EntryOptions<never>): number | undefined {
+    const { coherence, keeps } = this.#parts;
+    return keeps(tags) ? coherence.storeTrust() : undefined;
   }
 
   /** Asks the store for the value or the lease. `undefined`: it cannot tell in time, or not be believed. */

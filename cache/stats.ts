@@ -72,6 +72,8 @@ export interface CacheStats {
   readonly feedDrops: number;
   /** False while a server of Redis cannot be reached. */
   readonly reachable: boolean;
+  /** True while memory stands in for a server of Redis that is away. */
+  readonly fallback: boolean;
   /** The circuit breaker in front of Redis, which is open while that cannot be reached. */
   readonly breaker: "closed" | "open" | "half-open";
   /** Durations of look-ups in Redis. */
@@ -120,6 +122,7 @@ export interface EngineFigures {
   readonly pendingInvalidations: number;
   readonly coherent: boolean;
   readonly reachable: boolean;
+  readonly fallback: boolean;
   readonly breaker: CacheStats["breaker"];
 }
 
@@ -149,6 +152,7 @@ export function statsOf(
     pendingInvalidations: sum((engine) => engine.pendingInvalidations),
     coherent: engines.every(({ coherent }) => coherent),
     reachable: engines.every(({ reachable }) => reachable),
+    fallback: engines.some(({ fallback }) => fallback),
     breaker: BREAKER_STATES.find((state) => engines.some(({ breaker }) => breaker === state)) ??
       "closed",
     redisLatency: latencyStats(redis.latency),

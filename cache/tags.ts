@@ -110,6 +110,11 @@ export class HeldTags {
     return unknown ? undefined : true;
   }
 
+  /** Every held version. */
+  all(): readonly TagVersion[] {
+    return [...this.#carried.values(), ...this.#spare.values()];
+  }
+
   /** Holds a version that was read. */
   hold(name: string, version: string): void {
     const held = this.#find(name);
@@ -129,7 +134,7 @@ export class HeldTags {
 
   /** Forgets every version. */
   forgetAll(): void {
-    for (const held of [...this.#carried.values(), ...this.#spare.values()]) this.#drop(held);
+    for (const held of this.all() as CountedTag[]) this.#drop(held);
   }
 
   /** An entry that carries these tags, all current, comes into memory. Answers the objects to share. */

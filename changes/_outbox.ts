@@ -17,17 +17,21 @@ const BACKLOG_MAX = 10_000;
 const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
   || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`;
 
-/** A row that the triggers wrote. */
-export interface OutboxRow {
-  /** The transaction that wrote the row. */
-  readonly xid: string;
-  readonly id: string;
+/** The change that a row tells of. */
+export interface ChangedRow {
   /** The label of the table. */
   readonly label: string;
   /** A JSON array, or `null`: the whole table. */
   readonly keys: string | null;
   /** A JSON array, or `null`: none. */
   readonly values: string | null;
+}
+
+/** A row that the triggers wrote. */
+export interface OutboxRow extends ChangedRow {
+  /** The transaction that wrote the row. */
+  readonly xid: string;
+  readonly id: string;
   /** The mark of the writer. */
   readonly writer: string | null;
   /** The names that this writer has said to have invalidated, as JSON; `null`: it has not said. */
@@ -45,7 +49,7 @@ export interface Settled {
 }
 
 /** The change that a row tells of. */
-export function changeOf({ label, keys, values }: OutboxRow): Change {
+export function changeOf({ label, keys, values }: ChangedRow): Change {
   const list = (text: string | null) => JSON.parse(text ?? "[]") as string[];
   return keys === null
     ? { table: label, keys: undefined, values: [] }
@@ -344,6 +348,42 @@ export class Outbox {
     });
   }
 
+  /** The snapshot of the last look that was noted `ms` ago or before; `undefined`: there is none. */
+  async seenBefore(ms: number): Promise<string | undefined> {
+    const rows = await this.#query<{ seen: string }>(
+      `SELECT l.seen::TEXT AS seen FROM lookaside.caches c JOIN lookaside.looks l ON l.cache = c.id
+       WHERE c.name = $1::TEXT AND l.at < clock_timestamp() - $2::TEXT::INTERVAL
+       ORDER BY l.look DESC LIMIT 1`,
+      [this.#cache, `${Math.ceil(ms)} ms`],
+    );
+    return rows[0]?.seen;
+  }
+
+  /**
+   * Answers the first rows that a snapshot has not seen, whoever has applied them, and what can be seen now;
+   * `undefined`: the cache is not registered, and rows are not kept for it.
+   */
+  async since(
+    seen: string,
+    rowsMax: number,
+  ): Promise<{ readonly now: string; readonly rows: readonly ChangedRow[] } | undefined> {
+    const rows = openRows({
+      seen: "$2::TEXT::PG_SNAPSHOT",
+      behind: "'0'::XID8, 0",
+      within: "TRUE",
+      limit: "$3::TEXT::INTEGER",
+    });
+    type Found = { readonly now: string } & (ChangedRow | Record<keyof ChangedRow, null>);
+    const found = await this.#query<Found>(
+      `SELECT pg_current_snapshot()::TEXT AS now, o.label, array_to_json(o.keys)::TEXT AS keys,
+         array_to_json(o.column_values)::TEXT AS values
+       FROM lookaside.caches c LEFT JOIN LATERAL (${rows}) o ON TRUE WHERE c.name = $1::TEXT`,
+      [this.#cache, seen, rowsMax],
+    );
+    const [first] = found;
+    return first && { now: first.now, rows: found.filter((row) => row.label !== null) };
+  }
+
   /** How many rows are open, at most 10,000, the age of the oldest, and what the outbox takes. */
   async backlog(): Promise<
     { readonly count: number; readonly lagMs: number; readonly bytes: number }
@@ -400,4 +440,18 @@ function only<Row>(rows: readonly Row[]): Row {
   const [row] = rows;
   if (row === undefined) throw new Error("Cannot relay changes: Postgres answered no row");
   return row;
+}
+
+/** One change per table: what changed twice is invalidated once. */
+export function merged(rows: readonly ChangedRow[]): Change[] {
+  return [...Map.groupBy(rows.map(changeOf), ({ table }) => table)].map(([table, ofTable]) => {
+    if (ofTable.some(({ keys }) => keys === undefined)) {
+      return { table, keys: undefined, values: [] };
+    }
+    return {
+      table,
+      keys: [...new Set(ofTable.flatMap(({ keys = [] }) => keys))],
+      values: [...new Set(ofTable.flatMap(({ values }) => values))],
+    };
+  });
 }

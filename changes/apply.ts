@@ -47,6 +47,21 @@ export function namesOf(change: Change, invalidates: Invalidates = {}): Invalida
   return (own ?? invalidatedBy)(change);
 }
 
+/** What changes invalidate, each name once. */
+export function invalidatedNames(
+  changes: readonly Change[],
+  invalidates: Invalidates = {},
+): Invalidated {
+  const keys = new Set<string>();
+  const tags = new Set<string>();
+  for (const change of changes) {
+    const invalidated = namesOf(change, invalidates);
+    for (const key of invalidated.keys) keys.add(key);
+    for (const tag of invalidated.tags) tags.add(tag);
+  }
+  return { keys: [...keys], tags: [...tags] };
+}
+
 /**
  * Applies changes to a server of a cache, and answers what they invalidated.
  *
@@ -57,14 +72,7 @@ export async function applyChanges(
   changes: readonly Change[],
   invalidates: Invalidates = {},
 ): Promise<Invalidated> {
-  const keys = new Set<string>();
-  const tags = new Set<string>();
-  for (const change of changes) {
-    const invalidated = namesOf(change, invalidates);
-    for (const key of invalidated.keys) keys.add(key);
-    for (const tag of invalidated.tags) tags.add(tag);
-  }
-  const names = { keys: [...keys], tags: [...tags] };
+  const names = invalidatedNames(changes, invalidates);
   for (const batch of batches(names.keys)) assertApplied(await server.delete(...batch));
   // Behind the keys: a list that is loaded in between carries the old version of its tag.
   for (const batch of batches(names.tags)) assertApplied(await server.invalidateTags(...batch));

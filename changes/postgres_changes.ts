@@ -2,6 +2,7 @@ import type {
   CacheServer,
   CatchUpRequest,
   ChangedCache,
+  ChangeFollower,
   Changes,
   ChangeSource,
   ChangesStats,
@@ -12,6 +13,7 @@ import type {
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import { applyChanges, type Invalidated, type Invalidates, namesOf, resetServer } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
+import { Follower } from "./follower.ts";
 import { installChanges } from "./install.ts";
 import { labelOf } from "./names.ts";
 import { ChangeFeed } from "./relay.ts";
@@ -41,6 +43,12 @@ export interface PostgresChangesOptions {
   readonly replayWindowMs?: number;
   /** By table: what a change of it invalidates. Default: what `table()` has stored. */
   readonly invalidates?: Invalidates;
+  /**
+   * Whether the memory of a process stands in for Redis while that is away: each process then asks Postgres
+   * what has changed, four times in each `memoryLeaseMs` of the cache. Default true; `false`: all reads go to
+   * Postgres.
+   */
+  readonly fallback?: boolean;
   /** Called with what was invalidated on a server, once it is. */
   readonly onInvalidated?: (
     names: Partial<Invalidated> & { readonly everything?: boolean },
@@ -94,6 +102,7 @@ class PostgresChanges implements Changes {
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
   readonly #tables: WatchedTables;
   readonly #installed: () => Promise<void>;
+  readonly follower?: ChangeFollower;
   readonly #onError: (error: unknown) => void;
   #recheck: { cancel(): void } | undefined;
   #rechecking: Promise<unknown> = Promise.resolve();
@@ -104,11 +113,15 @@ class PostgresChanges implements Changes {
     options: Omit<PostgresChangesOptions, "listen">,
     cache: ChangedCache,
   ) {
-    const { cacheName, install = true, invalidates, onInvalidated, ...feedOptions } = options;
+    const { cacheName, install = true, fallback = true, ...others } = options;
+    const { invalidates, onInvalidated, ...feedOptions } = others;
     this.#cache = cache;
     this.#tables = new WatchedTables(database);
     this.#onError = options.onError ?? (() => undefined);
-    this.#installed = install ? once(() => this.#install(database)) : () => Promise.resolve();
+    this.#installed = once(async () => {
+      if (install) await this.#install(database);
+      await this.#tables.learn().catch(this.#onError);
+    });
     const feedOf = (server: CacheServer) =>
       new ChangeFeed(database, {
         ...feedOptions,
@@ -126,6 +139,17 @@ class PostgresChanges implements Changes {
           onInvalidated?.({ everything: true });
         },
       });
+    if (fallback) {
+      this.follower = {
+        covers: (tags) => this.#tables.cover(tags),
+        follow: (name, listener, follow) =>
+          new Follower(database, listener, {
+            ...follow,
+            ...{ invalidates, clock: cache.clock, onError: this.#onError },
+            cacheName: nameIn(cache, { name }, cacheName),
+          }),
+      };
+    }
     this.#feeds = new Map(cache.servers.map((server) => [server.name, feedOf(server)]));
     // A feed that finds no schema tries again: somebody may install it meanwhile.
     const start = () => this.#feeds.forEach((feed) => feed.start());
@@ -240,7 +264,11 @@ function listeningOn(
  * The name of a server of a cache in the database: the same in every process that uses it, in a ring of
  * whatever others. Without the key version, for an invalidation covers the neighbouring ones.
  */
-function nameIn({ kind, prefix }: ChangedCache, server: CacheServer, cacheName?: string): string {
+function nameIn(
+  { kind, prefix }: ChangedCache,
+  server: Pick<CacheServer, "name">,
+  cacheName?: string,
+): string {
   if (kind === "process") return `process:${crypto.randomUUID()}`;
   if (cacheName === undefined) return `redis:${server.name}/${prefix}`;
   return kind === "ring" ? `${cacheName}/${server.name}` : cacheName;

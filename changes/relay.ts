@@ -13,7 +13,7 @@ import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { Chores } from "./_chores.ts";
 import { Marks } from "./_marks.ts";
-import { changeOf, GRACE_MS, Outbox, type OutboxRow } from "./_outbox.ts";
+import { GRACE_MS, merged, Outbox, type OutboxRow } from "./_outbox.ts";
 import { OwnWrites } from "./_own_writes.ts";
 import { Registration } from "./_registration.ts";
 import { parseSnapshot, without } from "./_snapshot.ts";
@@ -450,18 +450,4 @@ function last(rows: readonly OutboxRow[]): OutboxRow {
   const row = rows.at(-1);
   if (row === undefined) throw new Error("Cannot relay changes: a batch has no row");
   return row;
-}
-
-/** One change per table: what changed twice is invalidated once. */
-function merged(rows: readonly OutboxRow[]): Change[] {
-  return [...Map.groupBy(rows.map(changeOf), ({ table }) => table)].map(([table, ofTable]) => {
-    if (ofTable.some(({ keys }) => keys === undefined)) {
-      return { table, keys: undefined, values: [] };
-    }
-    return {
-      table,
-      keys: [...new Set(ofTable.flatMap(({ keys = [] }) => keys))],
-      values: [...new Set(ofTable.flatMap(({ values }) => values))],
-    };
-  });
 }

@@ -24,6 +24,7 @@ export class WatchedTables {
   readonly #database: ChangesDatabase;
   readonly #known = new Map<string, Promise<WatchedTable>>();
   readonly #uses = new Map<string, TableUse>();
+  #labels = new Set<string>();
 
   /** Asks nothing yet. */
   constructor(database: ChangesDatabase) {
@@ -45,8 +46,24 @@ export class WatchedTables {
     return { table: asked, isNew: true };
   }
 
+  /** Whether all tags are names of tables that are watched, and there is one. */
+  cover(tags: readonly string[]): boolean {
+    const labels = [...this.#labels];
+    return tags.length > 0 &&
+      tags.every((tag) => labels.some((label) => tag.startsWith(`${label}:`)));
+  }
+
+  /** Learns which tables are watched, by whomever. */
+  async learn(): Promise<void> {
+    const rows = await this.#database.query<{ label: string }>(
+      "SELECT label FROM lookaside.watched",
+    );
+    this.#labels = new Set(rows.map(({ label }) => label));
+  }
+
   /** Looks at every table again. Answers those that are not watched any more, or still not, and why. */
   async recheck(): Promise<{ readonly use: TableUse; readonly error: unknown }[]> {
+    await this.learn();
     const lost: { use: TableUse; error: unknown }[] = [];
     for (const [name, use] of this.#uses) {
       try {
@@ -80,6 +97,7 @@ export class WatchedTables {
     const told = watch.matter === null
       ? undefined
       : [...watch.key, ...watch.columns, ...watch.matter];
+    this.#labels.add(labelOf([use.schema, use.name]));
     const types = Object.entries(found.types).filter(([name]) => told?.includes(name) ?? true);
     return { columns: watch.columns, types: new Map(types) };
   }

@@ -114,6 +114,7 @@ const CacheStatsAnswer: z.ZodType<
   coherent: z.boolean().meta({ description: "Whether the memory tier may be trusted now" }),
   feedDrops: Count,
   reachable: z.boolean().meta({ description: "Whether Redis can be reached now" }),
+  fallback: z.boolean().meta({ description: "Whether memory stands in for a Redis that is away" }),
   breaker: z.enum(["closed", "open", "half-open"]),
   redisLatency: Latency,
   loadLatency: Latency,

@@ -58,7 +58,15 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
 
 type RedisEvent = Extract<
   CacheEvent,
-  { readonly type: "breaker" | "connection" | "caught-up" | "catch-up-error" | "redis-error" }
+  {
+    readonly type:
+      | "breaker"
+      | "connection"
+      | "fallback"
+      | "caught-up"
+      | "catch-up-error"
+      | "redis-error";
+  }
 >;
 
 /**
@@ -90,6 +98,10 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
           ? logger.info("connected to Redis", pick(event))
           : logger.warn("Redis cannot be reached: answering without it", pick(event));
       }
+      case "fallback":
+        return event.active
+          ? logger.info("memory stands in for Redis, kept right by Postgres", pick(event))
+          : logger.info("Redis is in use again", pick(event));
       case "caught-up":
         said.delete(`${server} is behind`);
         return logger.info("caught up with the changes made while Redis was away", pick(event));

@@ -1,0 +1,200 @@
+import type { ChangeFollower, ChangeListener } from "./changes.ts";
+import type { Entry } from "./entry.ts";
+import type { LocalStore } from "./local_store.ts";
+import type { EngineParts } from "./parts.ts";
+import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
+import { ROOT_TAG } from "./tags.ts";
+
+/** The parts that a {@linkcode Fallback} works with. */
+export interface FallbackOptions {
+  /** Tells what changes without the servers; `undefined`: nobody does. */
+  readonly follower: () => ChangeFollower | undefined;
+  /** The name of the server that is away. */
+  readonly server: string;
+  /** Whether the server, or the way there, is gone. */
+  readonly isAway: () => boolean;
+  /** Begins the feed of the server anew. */
+  readonly followAnew: () => void;
+  /** Drops keys here, also for whoever is reading them. */
+  readonly drop: (keys: readonly string[]) => void;
+  /** Drops everything here. */
+  readonly dropAll: () => void;
+}
+
+/**
+ * Memory in place of a server that is away: this process keeps what it loads, and the source of the changes
+ * itself, which is asked four times in each memory lease, keeps it right.
+ *
+ * What memory held before stays, for what was applied to the server when the feed was last heard of had been
+ * announced by it, and all that was committed since is told by the source:
+ *
+ * ```text
+ * 1. feed:   alive at t0                      -> all that was applied to the server before t0 is dropped here
+ * 2. server: dies
+ * 3. source: tells what was not applied at t0 -> that is dropped, and the rest may be believed
+ * ```
+ *
+ * Only entries whose tags the source tells of are kept: of others, another process's invalidation would come
+ * by the server alone. When the server is back and may be believed, everything is dropped: it does not
+ * announce the change of a key that it does not have.
+ */
+export class Fallback implements Store {
+  readonly #shared: Store;
+  readonly #local: LocalStore;
+  readonly #options: FallbackOptions;
+  #following: AsyncDisposable | undefined;
+  #closing: Promise<void> = Promise.resolve();
+
+  constructor(shared: Store, local: LocalStore, options: FallbackOptions) {
+    this.#shared = shared;
+    this.#local = local;
+    this.#options = options;
+  }
+
+  get source(): "redis" | "memory" {
+    return this.#store.source;
+  }
+
+  /** Whether memory stands in now. */
+  get active(): boolean {
+    return this.#following !== undefined;
+  }
+
+  /** Begins or ends, when it is time to. `parts` are those of the engine, which are made of this store. */
+  check(parts: EngineParts): void {
+    const { coherence } = parts;
+    if (!this.active && !coherence.isOpen && this.#options.isAway()) this.#begin(parts);
+    else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end(parts);
+  }
+
+  /** Whether an entry with these tags may be kept here now. */
+  keeps(tags: readonly string[]): boolean {
+    return !this.active || this.#covers(tags);
+  }
+
+  get(key: string): Promise<Stored | null> {
+    return this.#store.get(key);
+  }
+
+  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
+    return this.#store.acquire(key, lease, options);
+  }
+
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+    return this.#store.fill(key, lease, entry);
+  }
+
+  release(key: string, lease: string, successor?: Successor): Promise<void> {
+    return this.#store.release(key, lease, successor);
+  }
+
+  readTags(names: readonly string[]): Promise<(string | null)[]> {
+    return this.#store.readTags(names);
+  }
+
+  createTags(names: readonly string[], version: string): Promise<string[]> {
+    return this.#store.createTags(names, version);
+  }
+
+  async set(key: string, entry: Entry): Promise<void> {
+    if (this.active && this.#covers(entry.tags.map(({ name }) => name))) {
+      await this.#local.set(key, entry);
+    }
+    await this.#shared.set(key, entry);
+  }
+
+  async invalidate(keys: readonly string[]): Promise<void> {
+    if (this.active) await this.#local.invalidate(keys);
+    await this.#shared.invalidate(keys);
+  }
+
+  async expire(keys: readonly string[]): Promise<void> {
+    if (this.active) await this.#local.expire(keys);
+    await this.#shared.expire(keys);
+  }
+
+  async writeTags(names: readonly string[], version: string): Promise<void> {
+    if (this.active) await this.#local.writeTags(names, version);
+    await this.#shared.writeTags(names, version);
+  }
+
+  /** Passes on what the server announces, while it is the store. */
+  follow(listener: FeedListener): void {
+    const unlessActive =
+      <Args extends unknown[]>(tell: (...args: Args) => void) => (...args: Args) => {
+        if (!this.active) tell(...args);
+      };
+    this.#shared.follow({
+      opened: unlessActive(listener.opened),
+      closed: unlessActive(listener.closed),
+      alive: unlessActive(listener.alive),
+      changed: unlessActive(listener.changed),
+      flushed: unlessActive(listener.flushed),
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#stop();
+    await this.#closing;
+    await this.#shared.close();
+  }
+
+  get #store(): Store {
+    return this.active ? this.#local : this.#shared;
+  }
+
+  #covers(tags: readonly string[]): boolean {
+    const named = tags.filter((name) => name !== ROOT_TAG);
+    return this.#options.follower()?.covers(named) ?? false;
+  }
+
+  #begin(parts: EngineParts): void {
+    const { coherence, memory, held, settings, emit } = parts;
+    const { server } = this.#options;
+    const follower = this.#options.follower();
+    if (follower === undefined) return;
+    memory.dropUnless(({ tags }) => this.#covers(tags.map(({ name }) => name)));
+    this.#local.adopt(held.all());
+    const sinceMs = coherence.silentMs();
+    coherence.standIn(true);
+    this.#following = follower.follow(server, this.#listener(parts), {
+      sinceMs,
+      everyMs: settings.heartbeatMs,
+    });
+    emit({ type: "fallback", server, active: true });
+  }
+
+  #end({ coherence, emit }: EngineParts): void {
+    this.#stop();
+    coherence.standIn(false);
+    this.#options.dropAll();
+    this.#options.followAnew();
+    emit({ type: "fallback", server: this.#options.server, active: false });
+  }
+
+  #stop(): void {
+    const following = this.#following;
+    this.#following = undefined;
+    if (following !== undefined) this.#closing = Promise.resolve(following[Symbol.asyncDispose]());
+  }
+
+  #listener(parts: EngineParts): ChangeListener {
+    const { coherence, held, newNonce } = parts;
+    return {
+      changed: ({ keys, tags }) => {
+        this.#options.drop(keys);
+        held.forget(tags);
+        void this.#local.invalidate(keys);
+        void this.#local.writeTags(tags, newNonce());
+      },
+      flushed: () => {
+        this.#options.dropAll();
+        this.#local.adopt([]); // no load that began before may fill
+      },
+      alive: (sentAtMs) => {
+        coherence.alive(sentAtMs);
+        this.check(parts);
+      },
+    };
+  }
+}
