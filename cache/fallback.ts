@@ -43,6 +43,7 @@ export class Fallback implements Store {
   readonly #local: LocalStore;
   readonly #options: FallbackOptions;
   #following: AsyncDisposable | undefined;
+  #closed = false;
   #closing: Promise<void> = Promise.resolve();
 
   constructor(shared: Store, local: LocalStore, options: FallbackOptions) {
@@ -63,6 +64,7 @@ export class Fallback implements Store {
   /** Begins or ends, when it is time to. `parts` are those of the engine, which are made of this store. */
   check(parts: EngineParts): void {
     const { coherence } = parts;
+    if (this.#closed) return;
     if (!this.active && !coherence.isOpen && this.#options.isAway()) this.#begin(parts);
     else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end(parts);
   }
@@ -134,6 +136,7 @@ export class Fallback implements Store {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#stop();
     await this.#closing;
     await this.#shared.close();
