@@ -255,7 +255,9 @@ export class ChangeFeed implements AsyncDisposable {
         this.#options.onError?.(error);
         await this.#pause(Math.min(++failures * 50, RETRY_MS_MAX));
         // The server that comes back may be another one.
-        if (!this.#closed) await this.#registration.renew().catch((error) => this.#options.onError?.(error));
+        if (!this.#closed) {
+          await this.#registration.renew().catch((error) => this.#options.onError?.(error));
+        }
       }
     }
   }

@@ -113,6 +113,12 @@ function collectStore(to: Registry, stats: () => CacheStats): void {
   );
   gauge(to, "coherent", "1 if memory may be trusted now", () => stats().coherent ? 1 : 0);
   ofCache("feed_drops_total", "Times memory was dropped as the feed was lost", "feedDrops");
+  gauge(
+    to,
+    "fallback",
+    "1 while memory stands in for a Redis that is away",
+    () => stats().fallback ? 1 : 0,
+  );
   gauge(to, "redis_up", "1 if Redis can be reached", () => stats().reachable ? 1 : 0);
   const states = () => ({ closed: 0, open: 0, "half-open": 0, [stats().breaker]: 1 });
   gauge(

@@ -103,6 +103,8 @@ export interface CacheConfig {
 
 /** What the change feed takes. Durations in milliseconds. */
 export interface ChangesConfig {
+  /** Whether memory stands in for a Redis that is away. */
+  readonly fallback: boolean;
   /** How often the outbox is looked at without a wake-up. */
   readonly pollMs: number;
   /**
@@ -217,6 +219,7 @@ const VARIABLES = {
   CACHE_JITTER_RATIO: ratio().default(0.1),
   CACHE_MEMORY_BYTES: integer(0, MEMORY_BYTES_MAX).default(64 * 1024 ** 2),
   CACHE_MEMORY_LEASE_MS: integer(10, MINUTE_MS).default(1_000),
+  CACHE_FALLBACK: oneOf(["on", "off"]).default("on"),
   CACHE_AUDIT_RATIO: ratio().default(0),
   CACHE_WARM: integer(0, WARM_MAX).default(0),
   CHANGES_POLL_MS: integer(10, MINUTE_MS).default(1_000),
@@ -295,6 +298,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       pollMs: values.CHANGES_POLL_MS,
       replayWindowMs: Math.max(values.CHANGES_REPLAY_WINDOW_MS, entryLifeMsMax(values)),
       listen: values.CHANGES_LISTEN === "on",
+      fallback: values.CACHE_FALLBACK === "on",
       ...(values.CHANGES_DATABASE_URL === undefined
         ? {}
         : { databaseUrl: values.CHANGES_DATABASE_URL }),

@@ -96,6 +96,7 @@ export async function startWorld<B extends Backend>(options: WorldOptions<B>): P
     CREATE ROLE ${APP_USER} LOGIN;
     GRANT ALL ON ALL TABLES IN SCHEMA public TO ${APP_USER};
     GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ${APP_USER};
+    SELECT lookaside.admit('${APP_USER}');
   `);
   const url = new URL(database.url);
   url.port = String(postgresProxy.port);

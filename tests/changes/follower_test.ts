@@ -1,0 +1,112 @@
+import { assert, assertEquals } from "@std/assert";
+import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
+import { systemRuntime } from "../../cache/mod.ts";
+import { Follower } from "../../changes/follower.ts";
+import { Outbox } from "../../changes/_outbox.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+
+/** What a follower has told: names, `flushed`, `alive`. */
+type Told = readonly string[];
+
+describe("Follower", () => {
+  let fixture: ChangesFixture;
+  let outbox: Outbox;
+  let stack: AsyncDisposableStack;
+
+  beforeEach(async () => {
+    stack = new AsyncDisposableStack();
+    fixture = stack.use(await createChangesDatabase());
+    await fixture.owner.unsafe(
+      "CREATE TABLE orders (id INT PRIMARY KEY); SELECT lookaside.watch('orders')",
+    );
+    outbox = new Outbox(fixture.service, "cache");
+    const { cache } = await outbox.register(60_000);
+    await outbox.noteReset(cache);
+  });
+  afterEach(() => stack.disposeAsync());
+
+  /** Notes what can be seen now as applied. */
+  async function noteAll(): Promise<void> {
+    const look = await outbox.look(100);
+    assert(look !== undefined);
+    assert(await outbox.note(look, { seen: look.now, feed: "test", wakes: false }));
+  }
+
+  function follow(sinceMs: number, cacheName = "cache"): { readonly told: Told } {
+    const told: string[] = [];
+    stack.use(
+      new Follower(fixture.service, {
+        changed: ({ keys }) => void told.push(...keys),
+        flushed: () => void told.push("flushed"),
+        alive: () => {
+          if (told.at(-1) !== "alive") told.push("alive");
+        },
+      }, {
+        ...{ cacheName, sinceMs, everyMs: 20, clock: systemRuntime.clock },
+        onError: (error) => void told.push(String(error)),
+      }),
+    );
+    return { told };
+  }
+
+  const insert = (id: number) => fixture.owner`INSERT INTO orders VALUES (${id})`;
+
+  it("tells first what had not been applied then, and each change once", async () => {
+    await insert(1);
+    await noteAll();
+    const appliedAtMs = performance.now();
+    await insert(2);
+    const { told } = follow(performance.now() - appliedAtMs);
+    await eventually(() => assertEquals(told, ["orders:2", "alive"]));
+    await insert(3);
+    await eventually(() => assertEquals(told, ["orders:2", "alive", "orders:3", "alive"]));
+  });
+
+  it("tells what was applied since, as nobody may have announced it", async () => {
+    await noteAll();
+    const heardAtMs = performance.now();
+    await insert(1);
+    await noteAll();
+    const { told } = follow(performance.now() - heardAtMs);
+    await eventually(() => assertEquals(told, ["orders:1", "alive"]));
+  });
+
+  it("tells what a transaction wrote that ends later", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise: written, resolve: wrote } = Promise.withResolvers<void>();
+    const writing = fixture.owner.begin(async (sql) => {
+      await sql`INSERT INTO orders VALUES (1)`;
+      wrote();
+      await promise;
+    });
+    await written;
+    await noteAll();
+    const { told } = follow(0);
+    await eventually(() => assertEquals(told, ["alive"]));
+    await insert(2);
+    await eventually(() => assertEquals(told, ["alive", "orders:2", "alive"]));
+    resolve();
+    await writing;
+    await eventually(() => assertEquals(told.slice(3), ["orders:1", "alive"]));
+  });
+
+  it("says that everything may have changed where it cannot know, and where it is too much", async () => {
+    const { told } = follow(Infinity);
+    await eventually(() => assertEquals(told, ["flushed", "alive"]));
+    const before = performance.now();
+    await fixture.owner.begin(async (sql) => {
+      for (let id = 0; id < 1_000; id++) await sql`INSERT INTO orders VALUES (${id})`;
+    });
+    await eventually(() => assertEquals(told.slice(2), ["flushed", "alive"]));
+    const other = follow(performance.now() - before + 86_400_000);
+    await eventually(() => assertEquals(other.told, ["flushed", "alive"]));
+  });
+
+  it("tells nothing of a cache for which nothing is kept", async () => {
+    const { told } = follow(0, "another");
+    await insert(1);
+    await outbox.snapshot();
+    assertEquals(told, []);
+  });
+});
