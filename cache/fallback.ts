@@ -13,7 +13,7 @@ export interface FallbackOptions {
   readonly server: string;
   /** Whether the server, or the way there, is gone. */
   readonly isAway: () => boolean;
-  /** Begins the feed of the server anew. */
+  /** Begins the feed of the server anew, with nothing in memory. */
   readonly followAnew: () => void;
   /** Drops keys here, also for whoever is reading them. */
   readonly drop: (keys: readonly string[]) => void;
@@ -35,8 +35,8 @@ export interface FallbackOptions {
  * ```
  *
  * Only entries whose tags the source tells of are kept: of others, another process's invalidation would come
- * by the server alone. When the server is back and may be believed, everything is dropped: it does not
- * announce the change of a key that it does not have.
+ * by the server alone. When the server is back and may be believed, its feed begins anew, which drops
+ * everything: a server does not announce the change of a key that it does not have.
  */
 export class Fallback implements Store {
   readonly #shared: Store;
@@ -170,7 +170,6 @@ export class Fallback implements Store {
   #end({ coherence, emit }: EngineParts): void {
     this.#stop();
     coherence.standIn(false);
-    this.#options.dropAll();
     this.#options.followAnew();
     emit({ type: "fallback", server: this.#options.server, active: false });
   }
