@@ -21,11 +21,7 @@ class Instance implements AsyncDisposable {
   /** What loads of a user wait for before they answer. */
   readonly gates = new Map<number, Promise<void>>();
 
-  constructor(
-    redisUrl: string,
-    databaseUrl: string,
-    options: { readonly fallback?: boolean } = {},
-  ) {
+  constructor(redisUrl: string, databaseUrl: string) {
     this.#database = connect({ url: databaseUrl, poolMax: 4, statementTimeoutMs: 1_000 });
     this.cache = new Cache({
       url: redisUrl,
