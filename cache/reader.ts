@@ -163,7 +163,7 @@ export class Reader {
   }
 
   /** {@linkcode Coherence.storeTrust}, for an entry that the store may keep. */
-  #trust({ tags = [] }: EntryOptions<never>): number | undefined {
+  #trust({ tags = [] }: { readonly tags?: readonly string[] }): number | undefined {
     const { coherence, keeps } = this.#parts;
     return keeps(tags) ? coherence.storeTrust() : undefined;
   }
