@@ -47,7 +47,7 @@ export function namesOf(change: Change, invalidates: Invalidates = {}): Invalida
   return (own ?? invalidatedBy)(change);
 }
 
-/** What changes invalidate, each name once. */
+/** The names of all that changes invalidate, each once. */
 export function invalidatedNames(
   changes: readonly Change[],
   invalidates: Invalidates = {},

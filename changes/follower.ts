@@ -13,7 +13,7 @@ const NOTHING = "1:1:";
 export interface FollowerOptions extends FollowOptions {
   /** The cache, by the name that its relays use. */
   readonly cacheName: string;
-  /** What a change invalidates, where that is named otherwise than by `table()`. */
+  /** Names of what a change invalidates, by table, where they are not those of `table()`. */
   readonly invalidates?: Invalidates | undefined;
   /** Time. */
   readonly clock: Clock;
@@ -32,7 +32,7 @@ export class Follower implements AsyncDisposable {
   readonly #following: Promise<void>;
   #closed = false;
   #wake: (() => void) | undefined;
-  /** What the last look has seen; `undefined`: not known, so everything may have changed. */
+  /** The snapshot of the last look; `undefined`: none, so everything may have changed. */
   #seen: string | undefined;
 
   constructor(database: ChangesDatabase, listener: ChangeListener, options: FollowerOptions) {

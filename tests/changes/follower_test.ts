@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { systemRuntime } from "../../cache/mod.ts";
 import { Follower } from "../../changes/follower.ts";
-import { Outbox } from "../../changes/_outbox.ts";
+import { ChangeFeed } from "../../changes/relay.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
 
@@ -11,7 +11,7 @@ type Told = readonly string[];
 
 describe("Follower", () => {
   let fixture: ChangesFixture;
-  let outbox: Outbox;
+  let feed: ChangeFeed;
   let stack: AsyncDisposableStack;
 
   beforeEach(async () => {
@@ -20,18 +20,15 @@ describe("Follower", () => {
     await fixture.owner.unsafe(
       "CREATE TABLE orders (id INT PRIMARY KEY); SELECT lookaside.watch('orders')",
     );
-    outbox = new Outbox(fixture.service, "cache");
-    const { cache } = await outbox.register(60_000);
-    await outbox.noteReset(cache);
+    feed = new ChangeFeed(fixture.service, {
+      cacheName: "cache",
+      apply: () => Promise.resolve(),
+      reset: () => Promise.resolve(),
+      namesOf: () => ({ keys: [], tags: [] }),
+    });
+    await feed.catchUp({ replay: false });
   });
   afterEach(() => stack.disposeAsync());
-
-  /** Notes what can be seen now as applied. */
-  async function noteAll(): Promise<void> {
-    const look = await outbox.look(100);
-    assert(look !== undefined);
-    assert(await outbox.note(look, { seen: look.now, feed: "test", wakes: false }));
-  }
 
   function follow(sinceMs: number, cacheName = "cache"): { readonly told: Told } {
     const told: string[] = [];
@@ -54,7 +51,7 @@ describe("Follower", () => {
 
   it("tells first what had not been applied then, and each change once", async () => {
     await insert(1);
-    await noteAll();
+    await feed.catchUp({ replay: false });
     const appliedAtMs = performance.now();
     await insert(2);
     const { told } = follow(performance.now() - appliedAtMs);
@@ -64,10 +61,10 @@ describe("Follower", () => {
   });
 
   it("tells what was applied since, as nobody may have announced it", async () => {
-    await noteAll();
+    await feed.catchUp({ replay: false });
     const heardAtMs = performance.now();
     await insert(1);
-    await noteAll();
+    await feed.catchUp({ replay: false });
     const { told } = follow(performance.now() - heardAtMs);
     await eventually(() => assertEquals(told, ["orders:1", "alive"]));
   });
@@ -81,7 +78,7 @@ describe("Follower", () => {
       await promise;
     });
     await written;
-    await noteAll();
+    await feed.catchUp({ replay: false });
     const { told } = follow(0);
     await eventually(() => assertEquals(told, ["alive"]));
     await insert(2);
@@ -106,7 +103,7 @@ describe("Follower", () => {
   it("tells nothing of a cache for which nothing is kept", async () => {
     const { told } = follow(0, "another");
     await insert(1);
-    await outbox.snapshot();
+    await feed.stats();
     assertEquals(told, []);
   });
 });

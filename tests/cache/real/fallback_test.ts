@@ -1,18 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { NO_CHANGES } from "../../cache/changes.ts";
-import type { ChangeListener, FollowOptions } from "../../cache/mod.ts";
-import { eventually } from "../../tools/servers/eventually.ts";
-import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
-import {
-  coherent,
-  freshPrefix,
-  holdInMemory,
-  later,
-  type Node,
-  openNode,
-  Row,
-} from "./real/_nodes.ts";
+import { NO_CHANGES } from "../../../cache/changes.ts";
+import type { ChangeListener, FollowOptions } from "../../../cache/mod.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
+import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./_nodes.ts";
 
 /** Whoever is told what changes, while the servers are away. */
 interface Follow extends ChangeListener {
