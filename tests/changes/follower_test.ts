@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { systemRuntime } from "../../cache/mod.ts";
 import { Follower } from "../../changes/follower.ts";
