@@ -55,6 +55,7 @@ describe("GET /metrics", () => {
       invalidations_total: stats.invalidations,
       pending_invalidations: stats.pendingInvalidations,
       coherent: 1,
+      fallback: 0,
       feed_drops_total: stats.feedDrops,
       'breaker_state{state="closed"}': 0,
       'breaker_state{state="open"}': 1,
@@ -243,6 +244,7 @@ function watchStats(api: Api): void {
     reachable: true,
     breaker: "open" as const,
     coherent: true,
+    fallback: false,
     redisLatency: latency(2_000),
     loadLatency: latency(3_000),
   };
