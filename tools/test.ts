@@ -16,7 +16,7 @@ import { ROOT, runSuite, type Suite, sumOf } from "./suite.ts";
 
 /** Folders with the files that take longest, which begin first. */
 const LONGEST =
-  /^tests\/(examples|cache\/(real|topologies)|tools|integration|server|support|browser|cache\/node)/;
+  /^tests\/(examples|docs\/recipes|cache\/(real|topologies)|tools|integration|server|support|browser|cache\/node)/;
 
 /** The modules whose examples are run. */
 const EXAMPLES = ["adapters", "cache", "changes"];
