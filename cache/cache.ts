@@ -336,7 +336,8 @@ export class Cache implements AsyncDisposable {
     return slotOf(undefined, {
       fill: (value) => {
         const costMs = clock.monotonicNow() - startedAtMs;
-        return loads.fill(key, lease, { ...loads.entryOf(value, options, costMs), tags: versions });
+        const entry = loads.loadedEntry(key, value, { options, versions, costMs });
+        return loads.fill(key, lease, entry);
       },
       release: () => loads.release(key, lease),
     });

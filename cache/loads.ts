@@ -1,4 +1,5 @@
-import { type Entry, jitteredTtlMs, type TagVersion } from "./entry.ts";
+import { LRUCache } from "lru-cache";
+import { type Entry, jitteredTtlMs, TAGS_MAX, type TagVersion } from "./entry.ts";
 import { LoadRejectedError } from "./errors.ts";
 import { JsonText } from "./json_text.ts";
 import { leaseOf, unstorableMark } from "./lease.ts";
@@ -8,7 +9,7 @@ import type { EngineParts } from "./parts.ts";
 import { valueIn } from "./reading.ts";
 import { record } from "./stats.ts";
 import type { Successor } from "./store.ts";
-import { tagNames } from "./tags.ts";
+import { assertTags, tagNames } from "./tags.ts";
 
 /** A value whose JSON takes more bytes than this is answered, but not stored. */
 export const VALUE_BYTES_MAX = 8_388_608;
@@ -16,6 +17,8 @@ export const VALUE_BYTES_MAX = 8_388_608;
 const REFRESH_COOLDOWN_MS = 1_000;
 /** For this long after a value could not be stored, others load theirs beside each other. */
 const UNSTORABLE_MS = 2_000;
+/** Keys whose tags are remembered that were read off their values. */
+const LEARNED_MAX = 10_000;
 
 /** How a read gets its value when no tier has it. */
 export interface LoadPlan<T> {
@@ -57,6 +60,7 @@ export class Loads {
   readonly #parts: EngineParts;
   readonly #flights = new Map<string, LoadFlight>();
   readonly #refreshing = new Set<string>();
+  readonly #learned = new LRUCache<string, readonly string[]>({ max: LEARNED_MAX });
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
@@ -99,6 +103,49 @@ export class Loads {
   async unfenced<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { text } = await this.#load(key, plan, { versions: [] });
     return new Lookup("load", text, 0, false);
+  }
+
+  /**
+   * The tags that a load is to be fenced by: those of its options, and where others are read off the value,
+   * those that the last value had, or that an entry has which is to be replaced.
+   */
+  namesOf(
+    key: string,
+    options: EntryOptions<never, unknown>,
+    old?: Entry | string,
+  ): readonly string[] {
+    const names = tagNames(options);
+    if (options.tagsOf === undefined) return names;
+    const ofOld = typeof old === "object" ? old.tags.map(({ name }) => name) : [];
+    return [...new Set([...names, ...this.#learned.get(key) ?? [], ...ofOld])].slice(
+      0,
+      1 + TAGS_MAX,
+    );
+  }
+
+  /**
+   * Makes the entry of a value that was loaded under these versions of tags.
+   *
+   * @throws As {@linkcode entryOf}.
+   * @throws {TypeError} A tag that was read off the value cannot be used.
+   */
+  loadedEntry<T>(
+    key: string,
+    value: T | null | undefined,
+    { options, versions, costMs }: {
+      readonly options: EntryOptions<T, unknown>;
+      readonly versions: readonly TagVersion[];
+      readonly costMs: number;
+    },
+  ): Entry {
+    const entry = this.entryOf(value, options, costMs);
+    if (options.tagsOf === undefined) return { ...entry, tags: versions };
+    const names = taggedNames(value, options);
+    this.#learned.set(key, names.slice(1));
+    const tags = versions.filter(({ name }) => names.includes(name));
+    if (tags.length === names.length) return { ...entry, tags };
+    // Whether the others were invalidated since the load began, nobody knows.
+    return { ...entry, freshUntilMs: 0, staleUntilMs: 0 };
   }
 
   /** Loads behind an answer that was already given, unless somebody does. */
@@ -164,7 +211,7 @@ export class Loads {
 
   async #refreshNow<T>(key: string, plan: LoadPlan<T>, old: OldEntry): Promise<void> {
     const { store, tags, newNonce, settings: { leaseMs } } = this.#parts;
-    const versions = await tags.ensure(tagNames(plan.options));
+    const versions = await tags.ensure(this.namesOf(key, plan.options, old.entry));
     const lease = leaseOf(newNonce(), versions);
     const { holder } = await store.acquire(key, lease, { leaseMs, seen: old.mark });
     if (holder !== lease) return;
@@ -184,7 +231,7 @@ export class Loads {
       const value = await plan.load(stale);
       const costMs = runtime.clock.monotonicNow() - startedAtMs;
       record(counters.loadLatency, costMs);
-      return { ...this.entryOf(value, plan.options, costMs), tags: versions };
+      return this.loadedEntry(key, value, { options: plan.options, versions, costMs });
     } catch (error) {
       counters.loadErrors++;
       if (error instanceof LoadRejectedError) counters.rejectedLoads++;
@@ -218,6 +265,17 @@ export class Loads {
       return false;
     }
   }
+}
+
+/** The root tag, the tags of the options, and those that are read off a value. */
+export function taggedNames<T>(
+  value: T | null | undefined,
+  options: EntryOptions<T, unknown>,
+): readonly string[] {
+  const exists = value !== null && value !== undefined;
+  const tags = [...options.tags ?? [], ...exists ? options.tagsOf?.(value) ?? [] : []];
+  assertTags(tags);
+  return [...new Set(tagNames({ tags }))];
 }
 
 /** Whether the value of an entry takes more bytes than may be stored. */

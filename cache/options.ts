@@ -28,6 +28,11 @@ export interface EntryOptions<T = unknown, V = Jsonify<T>> {
   readonly refresh?: boolean;
   /** Names under which the entry can be invalidated together with others. At most 16. */
   readonly tags?: readonly string[];
+  /**
+   * More tags, read off the value. Where a key's are not known before its load, as those of the first one in a
+   * process, the value is answered and not stored: an invalidation meanwhile would have gone unseen.
+   */
+  readonly tagsOf?: (value: T) => readonly string[];
 }
 
 /** Options of {@linkcode Cache.warm}. */

@@ -101,14 +101,14 @@ export class Reader {
     if (trust === undefined) return {};
     let lease = "";
     try {
-      const names = tagNames(options);
+      const names = this.#loads.namesOf(key, options);
       const { entry, stored: old, epoch } = readable(await this.#find(key, names), accepts);
       const fresh = entry !== undefined && runtime.clock.now() < entry.freshUntilMs;
       if (fresh && coherence.storeTrust() === trust) {
         return { found: this.#hit(key, entry, { stale: false, epoch }) };
       }
       stored.misses++;
-      const versions = await tags.ensure(names);
+      const versions = await tags.ensure(this.#loads.namesOf(key, options, old?.entry));
       lease = leaseOf(newNonce(), versions);
       const { leaseMs } = settings;
       const { holder } = await store.acquire(key, lease, { leaseMs, seen: old?.mark });
@@ -172,7 +172,7 @@ export class Reader {
   async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
     const { store, coherence, tags, stored, runtime, settings, newNonce } = this.#parts;
     const { leaseMs } = settings;
-    const names = tagNames(plan.options);
+    const names = this.#loads.namesOf(key, plan.options);
     const untilMs = runtime.clock.monotonicNow() + this.#askMsMax;
     let lease = "";
     try {
@@ -194,7 +194,9 @@ export class Reader {
         if (round === (blind ? 1 : 0)) stored.misses++;
         // A slow store, asked again and again, would take much longer than the database.
         if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
-        const versions = await tags.ensure(names);
+        const versions = await tags.ensure(
+          this.#loads.namesOf(key, plan.options, found.stored?.entry),
+        );
         lease = leaseOf(newNonce(), versions);
         const epoch = coherence.epoch(key);
         const seen = found.stored?.mark;

@@ -1,9 +1,9 @@
 import type { Invalidation } from "./changes.ts";
 import type { Entry } from "./entry.ts";
-import { isTooLarge, type Loads, VALUE_BYTES_MAX } from "./loads.ts";
+import { isTooLarge, type Loads, taggedNames, VALUE_BYTES_MAX } from "./loads.ts";
 import type { EntryOptions } from "./options.ts";
 import type { EngineParts } from "./parts.ts";
-import { ROOT_TAG, tagNames } from "./tags.ts";
+import { ROOT_TAG } from "./tags.ts";
 
 /**
  * The write path of this process.
@@ -42,7 +42,7 @@ export class Writer {
     }
     this.drop([key]);
     try {
-      const entry = { ...untagged, tags: await tags.ensure(tagNames(options)) };
+      const entry = { ...untagged, tags: await tags.ensure(taggedNames(value, options)) };
       if (this.#lives(entry)) await store.set(key, entry);
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);

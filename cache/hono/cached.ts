@@ -18,6 +18,11 @@ export interface CachedOptions {
   readonly key?: (context: Context) => string;
   /** Names under which answers can be invalidated together with others. */
   readonly tags?: readonly string[] | ((context: Context) => readonly string[]);
+  /**
+   * More tags, read off the JSON of an answer. The first answer to a key in a process is not stored: only the
+   * next one is known to have been made under the tags that it has.
+   */
+  readonly tagsOf?: (answer: unknown) => readonly string[];
   /** Fresh life of an answer. Default: that of the cache. */
   readonly ttlMs?: number;
   /**
@@ -74,7 +79,14 @@ export function cached(
   const accepted = new Set(methods.map((method) => method.toUpperCase()));
   const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
   const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;
-  const fixed = typeof tags === "function" ? undefined : { ttlMs: ttlOf, tags };
+  const { tagsOf } = options;
+  const common = {
+    ttlMs: ttlOf,
+    ...(tagsOf === undefined ? {} : {
+      tagsOf: (value: JsonText) => value === OWN ? [] : tagsOf(JSON.parse(value.text)),
+    }),
+  };
+  const fixed = typeof tags === "function" ? undefined : { ...common, tags };
   const isPrivate = ({ headers }: Request) => headers.has("authorization") || headers.has("cookie");
 
   return async function answerFromCache(context, next) {
@@ -87,8 +99,7 @@ export function cached(
       await next();
       return await storableOf(context.res);
     };
-    const entry = fixed ??
-      { ttlMs: ttlOf, tags: typeof tags === "function" ? tags(context) : tags };
+    const entry = fixed ?? { ...common, tags: typeof tags === "function" ? tags(context) : tags };
     const lookup = await cache.getOrLoad<JsonText>(keyOf(context, options), load, entry);
     // Behind a stale answer the handler goes on: what it answers is for those who come later.
     const isHandled = handled && lookup.source === "load";

@@ -181,6 +181,23 @@ describe("cached()", () => {
     assertThrows(() => cached(made.cache, { methods: [] }), TypeError);
   });
 
+  it("invalidates by tags that stand in the answer", async () => {
+    await using made = open((context, run) => context.json({ customer: 7, run }), {
+      tagsOf: (answer) => [`customer:${(answer as { customer: number }).customer}`],
+    });
+    const from = async () => (await made.get("/data/a")).response.headers.get("cache-status") ?? "";
+    assertEquals(await from(), "Lookaside; fwd=uri-miss; detail=database"); // not stored
+    assertEquals(await from(), "Lookaside; fwd=uri-miss; stored; detail=database");
+    assertMatch(await from(), /hit/);
+    await made.cache.invalidateTags("customer:8");
+    assertMatch(await from(), /hit/);
+    await made.cache.invalidateTags("customer:7");
+    assertEquals(await from(), "Lookaside; fwd=uri-miss; stored; detail=database");
+    assertEquals((await made.get("/data/a")).text, '{"customer":7,"run":3}');
+    const missing = await made.get("/data/b");
+    assertEquals(missing.status, 200);
+  });
+
   it("answers stale within grace while the handler runs for the next", async () => {
     await using made = open(counted, { ttlMs: 1_000 }, { graceMs: 60_000 });
     await made.get("/data/a");
