@@ -34,6 +34,7 @@
  * | the feed's message, lost, noticed, back | `cache/redis/feed.ts`, `Coherence` |
  * | the last state that reaches the disk, restarts | a restart or a failover: all later is lost |
  * | connected again, no row from before is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
+ * | memory stands in, in its own steps in `fallback.ts` | `Fallback`, `Follower` |
  *
  * **What is abstracted away.** Time: whatever has a deadline may end at any moment (leases, values,
  * the memory lease, waiting), and nothing is assumed to end in time. Several messages under way to
@@ -58,6 +59,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { CASES } from "./configurations.ts";
+import { fallback } from "./fallback.ts";
 import { lookaside } from "./lookaside.ts";
 import { memoryOnly } from "./memory_only.ts";
 import { relaying, type RelayingMechanism, type RelayingOptions } from "./relaying.ts";
@@ -124,6 +126,21 @@ for (const [how, name, needs] of RELAYING) {
     }
   });
 }
+
+describe("memory that stands in for Redis, a writer of its own and two past it", () => {
+  it("is never believed without what was told", () => holds("fallback", fallback("nothing")));
+  for (
+    const without of [
+      "first what was not applied",
+      "applied before the last sign of life",
+      "a change ends the lease",
+      "an own write ends the lease",
+      "dropped on the return",
+    ] as const
+  ) {
+    it(`is without: ${without}`, () => breaks(`without: ${without}`, fallback(without)));
+  }
+});
 
 describe("the protocol in memory-only mode, three readers and two writers", () => {
   it("never breaks a promise", () => holds("memory only", memoryOnly("nothing")));
