@@ -7,7 +7,7 @@
  * @module
  */
 import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
-import { failOverBehind } from "../../tests/cache/real/lagging.ts";
+import { failOverBehind } from "../topologies/lagging.ts";
 
 const count = Number(Deno.args[0] ?? 200);
 const stale: string[] = [];

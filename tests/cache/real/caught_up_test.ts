@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { changesThat, openNode } from "./_nodes.ts";
+import { changesThat, openNode } from "./nodes.ts";
 
 /** An instance, and for each time that it caught up whether it applied again what had been applied. */
 function openFollower(url: string) {

@@ -18,7 +18,7 @@ import {
   openNode,
   openNodes,
   Row,
-} from "./_nodes.ts";
+} from "./nodes.ts";
 
 const MEMORY_LEASE_MS = 1_500;
 /** Late, so that what ends the trust is the lease and not the next heartbeat. */

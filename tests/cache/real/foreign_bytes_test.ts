@@ -5,7 +5,7 @@ import { Redis } from "ioredis";
 import { encodeEntry } from "../../../cache/entry.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { closeAll, coherent, freshPrefix, type Node, openNode, openNodes, Row } from "./_nodes.ts";
+import { closeAll, coherent, freshPrefix, type Node, openNode, openNodes, Row } from "./nodes.ts";
 
 /** An entry as it is stored, to be damaged. */
 function storedEntry(): Buffer {

@@ -5,7 +5,7 @@ import { CacheClosedError } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
-import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./_nodes.ts";
+import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./nodes.ts";
 
 const COMMAND_TIMEOUT_MS = 250;
 /** As an instance has them by default. */

@@ -1,4 +1,4 @@
-import { describeRaces } from "./_races.ts";
-import { standalone } from "./_stage.ts";
+import { describeRaces } from "./races.ts";
+import { standalone } from "./stage.ts";
 
 describeRaces("one Redis", standalone);

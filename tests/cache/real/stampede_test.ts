@@ -6,9 +6,9 @@ import { usersRows } from "../../support/users_rows.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../../support/seeded_database.ts";
-import { closeAll, openNodes } from "./_nodes.ts";
-import { describeStampede } from "./_stampede.ts";
-import { standalone } from "./_stage.ts";
+import { closeAll, openNodes } from "./nodes.ts";
+import { describeStampede } from "./stampede.ts";
+import { standalone } from "./stage.ts";
 
 describeStampede("one Redis", standalone);
 

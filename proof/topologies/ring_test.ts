@@ -1,9 +1,15 @@
 import { assert, assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import { type RedisRing, startRedisRing } from "../../../tools/servers/redis_ring.ts";
-import type { RedisServer } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, type Node, openNode } from "./_nodes.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type RedisRing, startRedisRing } from "../../tools/servers/redis_ring.ts";
+import type { RedisServer } from "../../tools/servers/redis_server.ts";
+import {
+  coherent,
+  freshPrefix,
+  holdInMemory,
+  type Node,
+  openNode,
+} from "../../tests/cache/real/nodes.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
 const KEYS = Array.from({ length: 60 }, (_, at) => `user:${at}`);

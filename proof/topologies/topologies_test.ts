@@ -2,11 +2,11 @@
  * What a cache promises on one Redis it promises on several: the same suites on every arrangement.
  */
 import { afterAll, beforeAll, describe } from "@std/testing/bdd";
-import { describeCacheOn } from "../conformance.ts";
-import { freshPrefix } from "./_nodes.ts";
-import { describeRaces } from "./_races.ts";
-import { SEVERAL_SERVERS, type Stage } from "./_stage.ts";
-import { describeStampede } from "./_stampede.ts";
+import { describeCacheOn } from "../../tests/cache/conformance.ts";
+import { freshPrefix } from "../../tests/cache/real/nodes.ts";
+import { describeRaces } from "../../tests/cache/real/races.ts";
+import { SEVERAL_SERVERS, type Stage } from "../../tests/cache/real/stage.ts";
+import { describeStampede } from "../../tests/cache/real/stampede.ts";
 
 for (const [name, start] of Object.entries(SEVERAL_SERVERS)) {
   describe(`What holds on one Redis also holds on ${name}`, () => {

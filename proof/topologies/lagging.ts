@@ -6,9 +6,9 @@
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import type { RedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
-import { coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import type { RedisSentinel } from "../../tools/servers/redis_sentinel.ts";
+import { coherent, freshPrefix, type Node, openNode } from "../../tests/cache/real/nodes.ts";
 
 /** How long readers are asked after the Sentinel has gone on: longer than others need to correct it. */
 const READ_MS = 5_000;

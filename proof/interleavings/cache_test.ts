@@ -7,9 +7,9 @@ import { assert } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import fc from "fast-check";
 import { Cache, type CacheOptions, type Invalidation, type Lookup } from "../../cache/mod.ts";
-import { type Fault, FaultStore } from "../support/fault_store.ts";
-import { FakeRuntime, settle } from "../support/fake_runtime.ts";
-import { SimulatedServer, type SimulatedStore } from "../support/simulated_store.ts";
+import { type Fault, FaultStore } from "../../tests/support/fault_store.ts";
+import { FakeRuntime, settle } from "../../tests/support/fake_runtime.ts";
+import { SimulatedServer, type SimulatedStore } from "../../tests/support/simulated_store.ts";
 
 const KEY = "user:1";
 const TAG = "users";

@@ -20,8 +20,8 @@ import {
   openNode,
   openNodes,
   Row,
-} from "./_nodes.ts";
-import { holderOf, type Stage, type StartStage } from "./_stage.ts";
+} from "./nodes.ts";
+import { holderOf, type Stage, type StartStage } from "./stage.ts";
 
 /** Reads often enough that a value installed late, on any tier, would come up. */
 async function assertOnly(nodes: readonly Node[], key: string, row: Row): Promise<void> {

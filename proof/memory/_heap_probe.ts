@@ -9,7 +9,7 @@
  */
 import { assert } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
-import { Cache } from "../../../cache/mod.ts";
+import { Cache } from "../../cache/mod.ts";
 
 const TEXTS: Readonly<Record<string, { readonly name: string; readonly bio: string }>> = {
   latin: {

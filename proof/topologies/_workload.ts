@@ -5,9 +5,15 @@
  */
 import { assertEquals, assertGreater } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Cache, ChangeSource } from "../../../cache/mod.ts";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import { changesThat, coherent, freshPrefix, type Node, openNode } from "./_nodes.ts";
+import type { Cache, ChangeSource } from "../../cache/mod.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import {
+  changesThat,
+  coherent,
+  freshPrefix,
+  type Node,
+  openNode,
+} from "../../tests/cache/real/nodes.ts";
 
 /** How long memory is trusted without a sign of life of what keeps it right. */
 const MEMORY_LEASE_MS = 1_000;

@@ -1,10 +1,17 @@
 import { assert, assertEquals, assertGreater, assertMatch, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { ClusterBus } from "../../../tools/servers/cluster_bus.ts";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import { type RedisCluster, startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
-import type { RedisServer } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./_nodes.ts";
+import { ClusterBus } from "../../tools/servers/cluster_bus.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type RedisCluster, startRedisCluster } from "../../tools/servers/redis_cluster.ts";
+import type { RedisServer } from "../../tools/servers/redis_server.ts";
+import {
+  coherent,
+  freshPrefix,
+  holdInMemory,
+  type Node,
+  openNode,
+  Row,
+} from "../../tests/cache/real/nodes.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import type { CacheOptions } from "../../../cache/mod.ts";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import { freePort } from "../../../tools/servers/free_port.ts";
-import { startRedis } from "../../../tools/servers/redis_server.ts";
-import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
-import { changesThat, openNode } from "./_nodes.ts";
+import type { CacheOptions } from "../../cache/mod.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
+import { changesThat, openNode } from "../../tests/cache/real/nodes.ts";
 
 describe("Cache behind an address that is given to another server", () => {
   const cases: Readonly<Record<string, CacheOptions>> = {

@@ -4,8 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import type { RedisServer } from "../../../tools/servers/redis_server.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import type { RedisServer } from "../../tools/servers/redis_server.ts";
 import {
   changesThat,
   coherent,
@@ -14,7 +14,7 @@ import {
   type Node,
   openNode,
   Row,
-} from "./_nodes.ts";
+} from "../../tests/cache/real/nodes.ts";
 
 /** Servers of which one can take another's place. */
 export interface Takeover {

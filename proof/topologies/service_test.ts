@@ -2,13 +2,13 @@ import { assert, assertEquals, assertGreater, assertNotEquals } from "@std/asser
 import { afterAll, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { read } from "../support/load.ts";
+import { read } from "../../tests/support/load.ts";
 import { startRedisCluster } from "../../tools/servers/redis_cluster.ts";
 import { startRedisRing } from "../../tools/servers/redis_ring.ts";
 import { startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
+import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import type { TestDatabase } from "../support/test_database.ts";
+import type { TestDatabase } from "../../tests/support/test_database.ts";
 
 const USERS = 40;
 const IDS = Array.from({ length: USERS }, (_, at) => at + 1);

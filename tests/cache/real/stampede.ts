@@ -10,8 +10,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startLoaderProcess } from "../../support/loader_process.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { closeAll, coherent, freshPrefix, later, openNode, openNodes, Row } from "./_nodes.ts";
-import { exists, type Stage, type StartStage } from "./_stage.ts";
+import { closeAll, coherent, freshPrefix, later, openNode, openNodes, Row } from "./nodes.ts";
+import { exists, type Stage, type StartStage } from "./stage.ts";
 
 const PROCESSES = 4;
 const CALLERS = 250;

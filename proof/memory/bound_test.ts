@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertGreater, assertLessOrEqual } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache } from "../../../cache/mod.ts";
-import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { Cache } from "../../cache/mod.ts";
+import { startRedis } from "../../tools/servers/redis_server.ts";
 
 const MIB = 1024 * 1024;
 

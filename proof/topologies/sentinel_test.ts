@@ -1,8 +1,14 @@
 import { assertEquals, assertGreater, assertNotEquals } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { eventually } from "../../../tools/servers/eventually.ts";
-import { type RedisSentinel, startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
-import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./_nodes.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type RedisSentinel, startRedisSentinel } from "../../tools/servers/redis_sentinel.ts";
+import {
+  coherent,
+  freshPrefix,
+  holdInMemory,
+  openNode,
+  Row,
+} from "../../tests/cache/real/nodes.ts";
 import { failOverBehind, type LaggingRound } from "./lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
