@@ -15,8 +15,7 @@ import { sourceFiles } from "./source_files.ts";
 import { ROOT, runSuite, type Suite, sumOf } from "./suite.ts";
 
 /** Folders with the files that take longest, which begin first. */
-const LONGEST =
-  /^tests\/(examples|docs\/recipes|cache\/(real|topologies)|tools|integration|server|support|browser|cache\/node)/;
+const LONGEST = /^tests\/(tools|examples|browser|docs|integration|server|cache\/(behaviour|node))/;
 
 /** The modules whose examples are run. */
 const EXAMPLES = ["adapters", "cache", "changes"];
