@@ -4,13 +4,15 @@ import { adaptersOf, libraries } from "./adapters.ts";
 import { tableOf } from "./report.ts";
 import { runRaces } from "./run.ts";
 
-const PAGE = new URL("../../docs/explanation/races.md", import.meta.url);
+const PAGES = ["README.md", "docs/explanation/races.md"];
 
 describe("deno task races", () => {
-  it("prints the table that stands in docs/explanation/races.md", async () => {
-    const page = await Deno.readTextFile(PAGE);
-    const [table] = page.match(/^\| race .*\n(\|.*\n)+/m) ?? [];
+  it("prints the table that stands in the pages", async () => {
     const adapters = await adaptersOf(libraries);
-    assertEquals(`${tableOf(adapters, await runRaces(adapters))}\n`, table);
+    const table = `${tableOf(adapters, await runRaces(adapters))}\n`;
+    for (const path of PAGES) {
+      const page = await Deno.readTextFile(new URL(`../../${path}`, import.meta.url));
+      assertEquals(table, /^\| race .*\n(\|.*\n)+/m.exec(page)?.[0], path);
+    }
   });
 });

@@ -18,6 +18,12 @@ describe("the version", () => {
     assertEquals(images[0].newTag, version);
   });
 
+  it("is the same of every package", async () => {
+    for (const folder of ["changes", "adapters/drizzle"]) {
+      assertEquals(JSON.parse(await read(`${folder}/deno.json`)).version, version, folder);
+    }
+  });
+
   it("is that of the newest release in CHANGELOG.md, if there was one", async () => {
     const changelog = await read("CHANGELOG.md");
     assertMatch(changelog, /^## Unreleased$/m);
