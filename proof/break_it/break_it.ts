@@ -129,9 +129,9 @@ export class BreakIt implements AsyncDisposable {
     const { unavailable, deeds } = await this.state();
     const refused = unavailable ?? deeds.find((deed) => deed.id === id)?.refused;
     if (refused !== undefined) return refused;
-    const [busy, act] = this.#actOf(id);
-    this.#busy = busy;
     try {
+      const [busy, act] = this.#actOf(id);
+      this.#busy = busy;
       this.#note(await act());
     } catch (error) {
       this.#note(`Failed: ${error instanceof Error ? error.message : error}`);

@@ -1,3 +1,4 @@
+import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { assertEquals } from "@std/assert";
 import { startChromium } from "../../tools/servers/chromium.ts";
@@ -101,4 +102,12 @@ export async function assertFits(page: Page): Promise<void> {
     "[document.documentElement.scrollWidth, innerWidth]",
   );
   assertEquals(needed <= given, true, `${needed} px in ${given} px`);
+}
+
+/** What axe finds wrong, with where. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  return await page.evaluate<string[]>(`axe.run().then(({ violations }) =>
+    violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => id + ": " + html + " " + failureSummary)))`);
 }

@@ -1,9 +1,15 @@
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
-import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
 import type { Service } from "../../tools/servers/service.ts";
-import { assertFits, becomesLive, focused, openDashboard, startStage } from "./_dashboard_page.ts";
+import {
+  assertFits,
+  becomesLive,
+  focused,
+  openDashboard,
+  startStage,
+  violations,
+} from "./_dashboard_page.ts";
 
 const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
 
@@ -113,14 +119,6 @@ describe("the pages of the service", () => {
     await page.getByRole("table").getByRole("columnheader", { name: "Cause" }).waitFor();
   });
 });
-
-/** What axe finds wrong, with where. */
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  return await page.evaluate<string[]>(`axe.run().then(({ violations }) =>
-    violations.flatMap(({ id, nodes }) =>
-      nodes.map(({ html, failureSummary }) => id + ": " + html + " " + failureSummary)))`);
-}
 
 /** Of the page's background, 0 to 255. */
 async function brightness(page: Page): Promise<number> {

@@ -5,7 +5,7 @@ import { startChromium } from "../../tools/servers/chromium.ts";
 import { type DevProcess, startDev } from "../../tools/servers/dev_process.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase } from "../support/test_database.ts";
-import { assertFits, openDashboard } from "./_dashboard_page.ts";
+import { assertFits, openDashboard, violations } from "./_dashboard_page.ts";
 
 const RECIPE = "The tutorials' recipe";
 /** Starting Redis and a database, and being away for five seconds, on a busy machine. */
@@ -50,7 +50,11 @@ describe("the panel of deno task dev", () => {
     assertGreater(await figure(page, RECIPE, "queries"), queries);
     assertEquals(await figure(page, "Lookaside", "stale"), 0);
     await page.getByText("never stale").waitFor();
+    assertEquals(await violations(page), []);
+    await page.setViewportSize({ width: 320, height: 640 });
     await assertFits(page);
+    await page.emulateMedia({ colorScheme: "dark" });
+    assertEquals(await violations(page), []);
 
     await press(page, "Stop the load", /^Stopped$/);
     assertEquals(await figure(page, "Lookaside", "reads") >= reads, true, "the figures stay");

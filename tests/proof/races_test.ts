@@ -42,6 +42,20 @@ describe("runRaces()", () => {
   });
 });
 
+describe("docs/explanation/races.md", () => {
+  it("names the versions that are raced, and the page that each is set up by", async () => {
+    const page = await Deno.readTextFile(`${root}docs/explanation/races.md`);
+    const { imports } = JSON.parse(await Deno.readTextFile(`${root}proof/deno.json`));
+    const raced = await adaptersOf(["bentocache", "cacheable", "layered-loader", "drizzle"]);
+    const packages = ["bentocache", "cacheable", "layered-loader", "drizzle-orm"];
+    for (const [at, { name, version, docs }] of raced.entries()) {
+      assertEquals(imports[packages[at] ?? ""], `npm:${packages[at]}@${version}`, name);
+      assertStringIncludes(page, `${packages[at]} ${version}`);
+      assertStringIncludes(page, docs ?? "no page");
+    }
+  });
+});
+
 describe("deno task races --adapter", () => {
   it("takes the file of docs/how-to/race-your-cache.md", async () => {
     const page = await Deno.readTextFile(`${root}docs/how-to/race-your-cache.md`);
