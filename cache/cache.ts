@@ -89,10 +89,10 @@ export class Cache implements AsyncDisposable {
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
     const settings = settingsOf(options);
-    const { url = "memory:", ca, enabled } = options;
+    const { url = "memory:", enabled } = options;
     const [first, ...others] = enabled === false || store !== undefined
       ? []
-      : backendsOf(parseTopology(url), ca);
+      : backendsOf(parseTopology(url), options);
     this.#limit = new LoadLimit(this.#runtime.clock, settings);
     const memoryBytes = options.enabled === false ? 0 : settings.memoryBytes / (1 + others.length);
     const instance = crypto.randomUUID();

@@ -46,7 +46,7 @@ export { JsonText } from "./json_text.ts";
 export type { BatchLoader } from "./load_batch.ts";
 export type { LoadContext } from "./load_limit.ts";
 export { type Jsonify, Lookup, type Source } from "./lookup.ts";
-export type { CacheOptions, EntryOptions, WarmOptions } from "./options.ts";
+export type { CacheOptions, EntryOptions, RedisAccess, WarmOptions } from "./options.ts";
 export type { Codec, Schema, SchemaResult } from "./reading.ts";
 export type { Slot } from "./slot.ts";
 export type { Wrapped } from "./wrapped.ts";

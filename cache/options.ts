@@ -43,6 +43,20 @@ export interface WarmOptions<T = unknown> extends EntryOptions<T, unknown> {
   readonly keyPrefix?: string;
 }
 
+/** The part of a connection to Redis that need not be the same for ever, or has no place in a URL. */
+export interface RedisAccess {
+  /** The user. Default: that of the URL. */
+  readonly username?: string;
+  /** Its password, or a token in place of one. Default: that of the URL. */
+  readonly password?: string;
+  /** The user of the Sentinels, where they ask for one. */
+  readonly sentinelUsername?: string;
+  /** The password of the Sentinels. */
+  readonly sentinelPassword?: string;
+  /** Options of Node's `tls.connect()` beside `ca`, such as a certificate of the client. Used with `rediss:` alone. */
+  readonly tls?: Readonly<Record<string, unknown>>;
+}
+
 /** Options of a {@linkcode Cache}. Durations are milliseconds. */
 export interface CacheOptions {
   /**
@@ -52,6 +66,11 @@ export interface CacheOptions {
   readonly url?: string;
   /** The certificates to trust with TLS, as PEM. Default: the system's. */
   readonly ca?: string;
+  /**
+   * Called before each attempt to connect: for tokens that expire, passwords that change, and the credentials of
+   * Sentinels. It must answer at once, so whatever takes time has to be done ahead.
+   */
+  readonly connect?: () => RedisAccess;
   /** `false`: every read loads, nothing is stored. For measuring what the cache is worth. */
   readonly enabled?: boolean;
   /** First part of every key. Default `la`. */

@@ -75,6 +75,8 @@ export interface Access {
   readonly db?: number;
   /** How to encrypt: `ca` is PEM of the certificates to trust, instead of the system's. */
   readonly tls?: { readonly ca?: string };
+  /** The same for Sentinels, which have users of their own. */
+  readonly ofSentinels?: Pick<Access, "username" | "password">;
   readonly connectTimeout: number;
   readonly disconnectTimeout: number;
 }
@@ -87,6 +89,26 @@ export const PATIENCE: Pick<Access, "connectTimeout" | "disconnectTimeout"> = {
 
 /** How to connect, in the words of ioredis. */
 export type ConnectOptions = Omit<RedisOptions, "replyMapping">;
+
+/** Puts settings together without asking for them: those of a getter are asked for when they are used. */
+export function together<A extends object, B extends object>(some: A, others: B): A & B {
+  const all = {
+    ...Object.getOwnPropertyDescriptors(some),
+    ...Object.getOwnPropertyDescriptors(others),
+  };
+  return Object.defineProperties({}, all) as A & B;
+}
+
+/** Has a client ask for its credentials each time that it connects, or is duplicated. */
+export function askForCredentials(
+  client: Redis,
+  access: Pick<ConnectOptions, "username" | "password">,
+): void {
+  for (const name of ["username", "password"] as const) {
+    const property = { get: () => access[name], enumerable: true, configurable: true };
+    Object.defineProperty(client.options, name, property);
+  }
+}
 
 /** Says how commands are sent: none is sent twice, and none waits in the client for a connection. */
 export function commandOptions(

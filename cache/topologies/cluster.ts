@@ -3,6 +3,7 @@ import { ClusterFeed } from "./cluster_feed.ts";
 import { idOf, newestOwners, slotRangesOf } from "./cluster_view.ts";
 import {
   type Access,
+  askForCredentials,
   commandOptions,
   type Connection,
   type ConnectionOptions,
@@ -55,6 +56,7 @@ export class ClusterConnection implements Connection {
       // By name, as permissions list servers and certificates are made out.
       dnsLookup: (address, callback) => callback(null, address),
     });
+    this.client.on("+node", (node: Redis) => askForCredentials(node, access));
     this.#listen();
   }
 

@@ -5,6 +5,7 @@ import {
   DISCONNECT_MS,
   type FeedOptions,
   type Following,
+  together,
 } from "../redis/connection.ts";
 import { Feed, type FeedWiring } from "../redis/feed.ts";
 import { type Timer, within } from "../runtime.ts";
@@ -151,7 +152,7 @@ export class ClusterFeed implements Following {
     for (const [key, { options: { host, port } }] of nodes) {
       if (this.#members.has(key)) continue;
       this.#lost("a server joined");
-      const connect = { ...this.#connect, ...(host && port ? { host, port } : {}) };
+      const connect = together(this.#connect, host && port ? { host, port } : {});
       const { options, clock } = this.#wiring;
       const feed = new Feed(connect, options, { listener: this.#listener(key), clock });
       this.#members.set(key, { feed, aliveMs: undefined });

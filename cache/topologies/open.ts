@@ -9,7 +9,9 @@ import {
   type Connection,
   type ConnectionOptions,
   PATIENCE,
+  together,
 } from "../redis/connection.ts";
+import type { CacheOptions } from "../options.ts";
 import { systemRuntime, within } from "../runtime.ts";
 import { SentinelConnection } from "./sentinel.ts";
 import { StandaloneConnection } from "./standalone.ts";
@@ -30,12 +32,15 @@ export interface Backend {
 /**
  * Lists the backends of a cache: one, but none for `memory:` and several for a ring.
  *
- * @param ca Certificates to trust with TLS, as PEM, instead of the system's.
+ * @param options `ca`: certificates to trust with TLS, as PEM, instead of the system's; `connect`: what changes.
  */
-export function backendsOf(topology: Topology, ca?: string): readonly Backend[] {
+export function backendsOf(
+  topology: Topology,
+  options: Pick<CacheOptions, "ca" | "connect"> = {},
+): readonly Backend[] {
   if (topology.kind === "memory") return [];
   const { kind, servers, credentials } = topology;
-  const access = accessOf(credentials, ca);
+  const access = accessOf(credentials, options);
   const database = `/${credentials.db ?? 0}`;
   const seeds = servers.map(addressText).toSorted().join(",");
   switch (kind) {
@@ -58,7 +63,7 @@ export function backendsOf(topology: Topology, ca?: string): readonly Backend[] 
         name: addressText(server) + database,
         failsOver: false,
         leased: false,
-        connect: (options) => new StandaloneConnection({ ...access, ...server }, options),
+        connect: (options) => new StandaloneConnection(together(access, server), options),
       }));
   }
 }
@@ -81,7 +86,7 @@ export async function connectRedis(
 ): Promise<Connection | undefined> {
   const { promise: attempted, resolve } = Promise.withResolvers<void>();
   const { clock } = systemRuntime;
-  const connection = backendsOf(topology, ca)[0]?.connect({
+  const connection = backendsOf(topology, ca === undefined ? {} : { ca })[0]?.connect({
     commandTimeoutMs,
     boundsCommands: true,
     clock,
@@ -95,12 +100,31 @@ export async function connectRedis(
   return connection;
 }
 
-function accessOf({ username, password, db, tls }: Credentials, ca: string | undefined): Access {
-  return {
+function accessOf(
+  { username, password, db, tls }: Credentials,
+  { ca, connect }: Pick<CacheOptions, "ca" | "connect">,
+): Access {
+  const fixed: Access = {
     ...PATIENCE,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
     ...(db === undefined ? {} : { db }),
     ...(tls ? { tls: ca === undefined ? {} : { ca } } : {}),
   };
+  if (connect === undefined) return fixed;
+  return together(fixed, {
+    get username() {
+      return connect().username ?? fixed.username;
+    },
+    get password() {
+      return connect().password ?? fixed.password;
+    },
+    get ofSentinels() {
+      const { sentinelUsername: username, sentinelPassword: password } = connect();
+      return { ...(username && { username }), ...(password && { password }) };
+    },
+    get tls() {
+      return fixed.tls && { ...fixed.tls, ...connect().tls };
+    },
+  }) as Access;
 }

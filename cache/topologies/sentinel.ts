@@ -2,7 +2,12 @@ import { AbstractConnector, type Redis } from "ioredis";
 import { createConnection } from "node:net";
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { type Access, type ConnectionOptions, reconnectDelayMs } from "../redis/connection.ts";
+import {
+  type Access,
+  type ConnectionOptions,
+  reconnectDelayMs,
+  together,
+} from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
 import {
   ASK_MS,
@@ -69,7 +74,10 @@ export class SentinelConnection extends StandaloneConnection {
     const sentinels = new Sentinels(named, access);
     const sockets = new WeakMap<Socket, Named>();
     const { clock } = options;
-    super({ ...access, Connector: connectorOf({ sentinels, access, clock, sockets }) }, options);
+    super(
+      together(access, { Connector: connectorOf({ sentinels, access, clock, sockets }) }),
+      options,
+    );
     this.#sentinels = sentinels;
     this.#named = sockets;
     this.#options = options;

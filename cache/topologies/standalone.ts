@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import {
+  askForCredentials,
   commandOptions,
   type Connection,
   type ConnectionOptions,
@@ -32,6 +33,7 @@ export class StandaloneConnection implements Connection {
       // Only a replica says so: the server that we wrote to has been demoted.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
     });
+    askForCredentials(this.client, connect);
     this.client.on("error", options.onError);
     this.client.on("ready", () => options.onConnection(true));
     this.client.on("close", () => options.onConnection(false));
