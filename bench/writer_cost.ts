@@ -1,95 +1,223 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task bench:writer`: what the change feed costs a writer. The same UPDATEs on a table that is
- * watched and on one that is not, in turn; every round's ratio, and their median.
+ * `deno task bench:writer`: what the change feed costs writers, and what it costs besides.
+ *
+ * Writers update the watched table and an unwatched copy of it in turn: every round's ratio, and their
+ * median. Then the service relays at several rates, and it is measured how long a commit takes to be
+ * invalidated, and what a change costs. Starts a Postgres and a Redis of its own.
  *
  * @module
  */
+import { parseArgs } from "node:util";
+import { Redis } from "ioredis";
 import postgres from "postgres";
+import { connect } from "../db/drivers/postgres_js.ts";
+import { seed } from "../seed.ts";
+import { startPostgres } from "../tools/servers/postgres_server.ts";
+import { startRedis } from "../tools/servers/redis_server.ts";
+import { cacheInUse, type Service, startService } from "../tools/servers/service.ts";
+import { processorMs, processorMsOf } from "./_processor_time.ts";
+import { ROWS, updatesPerSecond } from "./_writer_load.ts";
+import { interleave, ratioOf } from "./rounds.ts";
 
-const ROUNDS = 7;
-const SINGLE_UPDATES = 1_000;
-const MANY_ROUNDS = 3;
+const SLICE_SECONDS = 2;
+const ROUNDS = 5;
 const MANY_ROWS = 1_000_000;
-const DATABASE = "lookaside_bench_writer";
+const MANY_ROUNDS = 3;
+const RATES = [0, 1, 100, 1_000, 3_000];
+const RATE_SECONDS = 4;
+/** The rows that only the probe writes. */
+const PROBES = 50;
+const PROBE_REST_MS = 20;
+/** Statistics of Postgres are that late. */
+const STATISTICS_MS = 1_500;
 
-const serverUrl = new URL(
-  Deno.env.get("DATABASE_URL") ?? "postgres://postgres@127.0.0.1:5432/postgres",
-);
-const admin = postgres(serverUrl.href, { max: 1, onnotice: () => undefined });
-await admin.unsafe(`DROP DATABASE IF EXISTS ${DATABASE}`);
-await admin.unsafe(`CREATE DATABASE ${DATABASE}`);
-serverUrl.pathname = `/${DATABASE}`;
-const sql = postgres(serverUrl.href, { max: 1, onnotice: () => undefined });
+const { values: only } = parseArgs({
+  options: {
+    writers: { type: "boolean" },
+    many: { type: "boolean" },
+    rates: { type: "boolean" },
+  },
+});
+const all = !only.writers && !only.many && !only.rates;
+
+// As a server that may not lose what it has committed.
+const settings = { fsync: "on", synchronous_commit: "on", full_page_writes: "on" };
+await using server = await startPostgres({ settings: { ...settings, shared_buffers: "256MB" } });
+await using redis = await startRedis();
+const databaseUrl = server.urlOf("bench");
+const admin = postgres(server.url, { max: 1, onnotice: () => undefined });
+await admin`CREATE DATABASE bench`;
+await admin.end();
+await prepare();
+const sql = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
 
 try {
-  await migrate();
-  await sql`CREATE TABLE unwatched (LIKE users INCLUDING ALL)`;
-  for (const table of ["users", "unwatched"]) {
-    await sql.unsafe(
-      `INSERT INTO ${table} (name, email, bio)
-       SELECT 'User ' || i, 'user' || i || '@example.com', 'This is the bio for user ' || i
-       FROM generate_series(1, ${SINGLE_UPDATES}) AS i`,
-    );
+  console.log(`load average ${Deno.loadavg().map((each) => each.toFixed(1)).join(" ")}`);
+  if (all || only.many) await measureMany();
+  if (all || only.writers) await measureWriters("nobody relays");
+  if (all || only.writers || only.rates) {
+    await using service = await startService({
+      env: { DATABASE_URL: databaseUrl, REDIS_URL: redis.serviceUrl },
+    });
+    await cacheInUse(service);
+    if (all || only.writers) await measureWriters("a service relays");
+    if (all || only.rates) { for (const rate of RATES) await measureRate(service, rate); }
   }
-  await sql.unsafe("ANALYZE");
-  await compare(
-    `UPDATE of one row, ${SINGLE_UPDATES} in a row, per UPDATE`,
-    ROUNDS,
-    async (table) => {
-      for (let id = 1; id <= SINGLE_UPDATES; id++) {
-        await sql.unsafe(`UPDATE ${table} SET name = $2 WHERE id = $1`, [id, "N"], {
-          prepare: true,
-        });
-      }
-    },
-    SINGLE_UPDATES,
-  );
-  for (const table of ["users", "unwatched"]) {
-    await sql.unsafe(
-      `INSERT INTO ${table} (name) SELECT 'x' FROM generate_series(1, ${MANY_ROWS})`,
-    );
-  }
-  await compare(`UPDATE of ${MANY_ROWS} rows in one statement`, MANY_ROUNDS, async (table) => {
-    await sql.unsafe(`UPDATE ${table} SET name = 'y'`);
-    await sql.unsafe(`VACUUM ${table}`);
-  }, 1);
 } finally {
   await sql.end();
-  await admin.unsafe(`DROP DATABASE ${DATABASE} WITH (FORCE)`);
-  await admin.end();
 }
 
-async function migrate(): Promise<void> {
-  const folder = new URL("../db/migrations/", import.meta.url);
-  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-  for (const name of names) await sql.unsafe(await Deno.readTextFile(new URL(name, folder)));
+async function prepare(): Promise<void> {
+  await using database = connect({ url: databaseUrl, poolMax: 1, statementTimeoutMs: 600_000 });
+  await seed(database, { count: ROWS + PROBES });
+  await database.query("CREATE TABLE unwatched (LIKE users INCLUDING ALL)");
+  await database.query("INSERT INTO unwatched SELECT * FROM users");
+  await database.query("VACUUM ANALYZE");
 }
 
-async function compare(
-  title: string,
-  rounds: number,
-  write: (table: string) => Promise<void>,
-  per: number,
-): Promise<void> {
-  const times: Record<string, number[]> = { users: [], unwatched: [] };
-  for (let round = 0; round < rounds; round++) {
-    const tables = round % 2 === 0 ? ["users", "unwatched"] : ["unwatched", "users"];
-    for (const table of tables) {
-      const startedAtMs = performance.now();
-      await write(table);
-      times[table]?.push((performance.now() - startedAtMs) / per);
-    }
+/** Prints how much of their throughput writers keep. */
+async function measureWriters(relaying: string): Promise<void> {
+  for (const clients of [16, 1]) {
+    const contender = (table: string) => ({
+      name: table,
+      measure: () => updatesPerSecond(databaseUrl, { table, clients, seconds: SLICE_SECONDS }),
+    });
+    const scores = await interleave([contender("users"), contender("unwatched")], ROUNDS);
+    const [watched, unwatched] = scores;
+    if (watched === undefined || unwatched === undefined) throw new Error("Cannot compare");
+    const ratios = watched.rounds.map((each, i) => each / (unwatched.rounds[i] ?? NaN));
+    console.log(
+      `${clients} writers, ${relaying}: ${watched.median.toFixed(0)} updates/s watched, ` +
+        `${unwatched.median.toFixed(0)} unwatched, ratio ${
+          ratioOf(watched, unwatched).toFixed(2)
+        } ` +
+        `(${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)})`,
+    );
   }
-  const { users = [], unwatched = [] } = times;
-  const ratios = users.map((time, i) => time / (unwatched[i] ?? NaN));
+}
+
+/** Prints how much longer a statement takes that changes many rows. */
+async function measureMany(): Promise<void> {
+  for (const table of ["many", "many_unwatched"]) {
+    await sql.unsafe(`CREATE TABLE ${table} (id INT PRIMARY KEY, name TEXT)`);
+    await sql.unsafe(`INSERT INTO ${table} SELECT i, 'x' FROM generate_series(1, ${MANY_ROWS}) i`);
+  }
+  await sql`SELECT lookaside.watch('many')`;
+  const contender = (table: string) => ({
+    name: table,
+    measure: async () => {
+      await sql.unsafe(`VACUUM ${table}`);
+      await sql`CHECKPOINT`;
+      const startedAtMs = performance.now();
+      await sql.unsafe(`UPDATE ${table} SET name = 'y'`);
+      return performance.now() - startedAtMs;
+    },
+  });
+  const scores = await interleave([contender("many"), contender("many_unwatched")], MANY_ROUNDS);
+  const [watched, unwatched] = scores;
+  if (watched === undefined || unwatched === undefined) throw new Error("Cannot compare");
+  await sql`DROP TABLE many, many_unwatched`;
   console.log(
-    `${title}: ${median(users).toFixed(3)} ms watched, ${median(unwatched).toFixed(3)} ms not, ` +
-      `ratio ${median(ratios).toFixed(2)}`,
+    `${MANY_ROWS} rows in one statement: ${watched.median.toFixed(0)} ms watched, ` +
+      `${unwatched.median.toFixed(0)} unwatched, ${ratioOf(watched, unwatched).toFixed(2)} times`,
   );
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+/** Figures that are counted from one moment to another. */
+interface Counts {
+  readonly transactions: number;
+  readonly relay: number;
+  readonly service: number;
+  readonly redis: number;
+}
+
+async function counted(service: Service): Promise<Counts> {
+  const [counts] = await sql<{ transactions: number; pids: number[] }[]>`
+    SELECT (xact_commit + xact_rollback)::FLOAT8 AS transactions, (
+      SELECT array_agg(pid) FROM pg_stat_activity
+      WHERE application_name = 'lookaside' AND datname = current_database()
+    ) AS pids FROM pg_stat_database WHERE datname = current_database()`;
+  return {
+    transactions: counts?.transactions ?? NaN,
+    relay: processorMsOf(counts?.pids ?? []),
+    service: processorMs(service.pid),
+    redis: processorMs(redis.pid),
+  };
+}
+
+/** Prints what a change costs at a rate, and how late it is invalidated. */
+async function measureRate(service: Service, rate: number): Promise<void> {
+  await delay(STATISTICS_MS);
+  const before = await counted(service);
+  const changes = Math.round(await written(rate) * RATE_SECONDS);
+  const after = await counted(service);
+  await delay(STATISTICS_MS);
+  const { transactions } = await counted(service);
+  const statements = transactions - before.transactions - changes - 2;
+  const [per, unit] = changes === 0 ? [RATE_SECONDS, "second"] : [changes, "change"];
+  const micros = (what: "relay" | "service" | "redis") =>
+    ((after[what] - before[what]) * 1_000 / per).toFixed(0);
+  console.log(
+    `${rate} changes/s (${(changes / RATE_SECONDS).toFixed(0)} reached), each ${unit}: ` +
+      `${(statements / per).toFixed(2)} statements, processor µs of Postgres for the relay ` +
+      `${micros("relay")}, service ${micros("service")}, Redis ${micros("redis")}`,
+  );
+  if (rate === 0) return;
+  const ended = new AbortController();
+  const probing = probe(service, rate === 1 ? 200 : PROBE_REST_MS, ended.signal);
+  await written(rate === 1 ? 0 : rate);
+  ended.abort();
+  const latenciesMs = (await probing).toSorted((a, b) => a - b);
+  const at = (share: number) =>
+    (latenciesMs[Math.min(Math.floor(latenciesMs.length * share), latenciesMs.length - 1)] ?? NaN)
+      .toFixed(0);
+  console.log(
+    `  invalidated after ${at(0.5)} ms, p99 ${at(0.99)}, worst ${at(1)} of ${latenciesMs.length}`,
+  );
+}
+
+/** Writes at a rate for a while. Answers the rate that was reached. */
+async function written(rate: number): Promise<number> {
+  if (rate > 0) {
+    const clients = Math.min(rate, 16);
+    return await updatesPerSecond(databaseUrl, {
+      ...{ table: "users", clients, seconds: RATE_SECONDS, rate },
+    });
+  }
+  await delay(RATE_SECONDS * 1_000);
+  return 0;
+}
+
+/** Writes rows that are cached, and answers how long each takes from the commit to be cached no more. */
+async function probe(service: Service, restMs: number, signal: AbortSignal): Promise<number[]> {
+  await using stack = new AsyncDisposableStack();
+  const writer = stack.adopt(postgres(databaseUrl, { max: 1 }), (each) => each.end());
+  const store = stack.adopt(new Redis(redis.url), (each) => each.quit().then(() => undefined));
+  const latenciesMs: number[] = [];
+  for (let round = 0; !signal.aborted; round++) {
+    const id = ROWS + 1 + round % PROBES;
+    const cached = await filled(service, store, id);
+    await writer`UPDATE users SET name = ${`Round ${round}`} WHERE id = ${id}`;
+    const startedAtMs = performance.now();
+    while (await store.exists(cached) > 0) await delay(1);
+    latenciesMs.push(performance.now() - startedAtMs);
+    await delay(restMs * (0.5 + Math.random()));
+  }
+  return latenciesMs;
+}
+
+/** Has a user cached, and answers the name of the entry in Redis. */
+async function filled(service: Service, store: Redis, id: number): Promise<string> {
+  for (;;) {
+    await (await service.fetch(`/users/${id}`)).body?.cancel();
+    const [name] = await store.keys(`*{users:${id}}`);
+    if (name !== undefined) return name;
+    await delay(1);
+  }
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
