@@ -104,23 +104,12 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
-    const { client, anySlot } = this.#connection;
     const keyspace = this.#keyspace;
-    const size = anySlot ? UNLINK_MAX : 1;
-    const batches = Array.from(
-      { length: Math.ceil(keys.length / size) },
-      (_, at) => keys.slice(at * size, (at + 1) * size),
-    );
-    await Promise.all(
-      batches.map((batch) =>
-        this.#pipeline.send("invalidate", () =>
-          client.unlink(batch.flatMap((key) => [
-            ...this.#keysOf(key),
-            ...keyspace.ofNeighbours(key, ""),
-            ...keyspace.ofNeighbours(key, ":lease"),
-          ])))
-      ),
-    );
+    await this.#unlink(keys, (key) => [
+      ...this.#keysOf(key),
+      ...keyspace.ofNeighbours(key, ""),
+      ...keyspace.ofNeighbours(key, ":lease"),
+    ]);
     this.#taken();
   }
 
@@ -154,16 +143,16 @@ export class RedisStore implements Store, SharedCounts {
 
   /** A tag that is missing counts as changed, so removing one is enough, and one that nobody uses costs nothing. */
   async writeTags(names: readonly string[], version: string): Promise<void> {
-    const { client } = this.#connection;
-    await Promise.all(names.map(async (name) => {
-      const key = this.#keyspace.of(name, ":tag");
-      const neighbours = this.#keyspace.ofNeighbours(name, ":tag");
-      if (name !== ROOT_TAG) neighbours.push(key);
-      await Promise.all([
-        name === ROOT_TAG && this.#pipeline.send("set", () => client.set(key, version)),
-        this.#pipeline.send("invalidate", () => client.unlink(...neighbours)),
-      ]);
-    }));
+    const root = this.#keyspace.of(ROOT_TAG, ":tag");
+    const isRoot = (name: string): boolean => name === ROOT_TAG;
+    await Promise.all([
+      names.some(isRoot) &&
+      this.#pipeline.send("set", () => this.#connection.client.set(root, version)),
+      this.#unlink(names, (name) => [
+        ...this.#keyspace.ofNeighbours(name, ":tag"),
+        ...isRoot(name) ? [] : [this.#keyspace.of(name, ":tag")],
+      ]),
+    ]);
     this.#taken();
   }
 
@@ -252,6 +241,18 @@ export class RedisStore implements Store, SharedCounts {
 
   #ttlMs({ staleUntilMs }: Entry): number {
     return Math.max(1, Math.ceil(staleUntilMs - this.#options.runtime.clock.now()));
+  }
+
+  /** Removes the keys of names, many at once where one command may. */
+  async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
+    const { client, anySlot } = this.#connection;
+    const size = anySlot ? UNLINK_MAX : 1;
+    const commands: Promise<unknown>[] = [];
+    for (let at = 0; at < names.length; at += size) {
+      const keys = names.slice(at, at + size).flatMap(keysOf);
+      commands.push(this.#pipeline.send("invalidate", () => client.unlink(keys)));
+    }
+    await Promise.all(commands);
   }
 
   #keysOf(key: string): [value: string, lease: string] {
