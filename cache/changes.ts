@@ -175,6 +175,10 @@ export interface ChangesStats {
   readonly backlog: number;
   /** Age of the oldest of them in milliseconds, 0 without one. */
   readonly lagMs: number;
+  /** How long a write has been seen to be neither committed nor rolled back, in milliseconds. */
+  readonly heldMs: number;
+  /** Size of what is kept of changes, those that are applied among them. */
+  readonly bytes: number;
 }
 
 /** A write that nobody asks for. */
@@ -193,6 +197,7 @@ export const NO_CHANGES: Changes = {
     Promise.reject(
       new TypeError(`Cannot watch ${name}: the cache was made without \`changes\`, or is off`),
     ),
-  stats: () => Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0 }),
+  stats: () =>
+    Promise.resolve({ applied: 0, replayed: 0, backlog: 0, lagMs: 0, heldMs: 0, bytes: 0 }),
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };

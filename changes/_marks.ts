@@ -1,5 +1,5 @@
 import type { Change, Invalidated } from "./apply.ts";
-import { changeOf, type OutboxRow, type Settled } from "./_outbox.ts";
+import { changeOf, GRACE_MS, type OutboxRow, type Settled } from "./_outbox.ts";
 
 /** Marks that are remembered at the most: those of a second, and some. */
 const MARKS_MAX = 5_000;
@@ -69,16 +69,15 @@ export class Marks {
     return { due, held };
   }
 
-  #isHeld({ writer, isYoung, isKnown, settled }: OutboxRow): boolean {
-    if (writer === null || !isYoung) return false;
+  #isHeld({ writer, openMs, isKnown, settled }: OutboxRow): boolean {
+    if (writer === null || openMs >= GRACE_MS) return false;
     return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
   }
 
   #isDone(row: OutboxRow): boolean {
     if (row.writer === null) return false;
-    const names = this.#settled.get(row.writer) ??
-      (row.settled === null ? undefined : JSON.parse(row.settled) as Invalidated);
-    if (names === undefined) return false;
+    const names = this.#settled.get(row.writer) ?? row.settled;
+    if (names === null) return false;
     const { keys, tags } = this.#namesOf(changeOf(row));
     return isSubset(keys, names.keys) && isSubset(tags, names.tags);
   }

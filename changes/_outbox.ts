@@ -17,14 +17,20 @@ const BACKLOG_MAX = 10_000;
 const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
   || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`;
 
+/** The time of the server in milliseconds, and not a fraction of one later. */
+const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000)::BIGINT";
+
+/** Has a statement not wait for the disk. */
+const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
+
 /** The change that a row tells of. */
 export interface ChangedRow {
   /** The label of the table. */
   readonly label: string;
-  /** A JSON array, or `null`: the whole table. */
-  readonly keys: string | null;
-  /** A JSON array, or `null`: none. */
-  readonly values: string | null;
+  /** `null`: the whole table. */
+  readonly keys: readonly string[] | null;
+  /** `null`: none. */
+  readonly values: readonly string[] | null;
 }
 
 /** A row that the triggers wrote. */
@@ -34,12 +40,12 @@ export interface OutboxRow extends ChangedRow {
   readonly id: string;
   /** The mark of the writer. */
   readonly writer: string | null;
-  /** The names that this writer has said to have invalidated, as JSON; `null`: it has not said. */
-  readonly settled: string | null;
-  /** Whether that writer still has time to. */
-  readonly isYoung: boolean;
-  /** Whether it is one of this cache. */
+  /** The names that this writer has said to have invalidated; `null`: it has not said. */
+  readonly settled: Invalidated | null;
+  /** Whether that writer is one of this cache. */
   readonly isKnown: boolean;
+  /** How long ago it was written, in milliseconds. */
+  readonly openMs: number;
 }
 
 /** The end of a write: what its process invalidated. None: the write failed, or the invalidation did. */
@@ -50,10 +56,9 @@ export interface Settled {
 
 /** The change that a row tells of. */
 export function changeOf({ label, keys, values }: ChangedRow): Change {
-  const list = (text: string | null) => JSON.parse(text ?? "[]") as string[];
   return keys === null
     ? { table: label, keys: undefined, values: [] }
-    : { table: label, keys: list(keys), values: list(values) };
+    : { table: label, keys, values: values ?? [] };
 }
 
 /** A cache as it stands. */
@@ -68,7 +73,11 @@ export interface Standing {
   readonly pass: string | null;
   /** Snapshot of this look. */
   readonly now: string;
-  /** Whether the cache has not been noted as seen for a while. */
+  /** The time of the server then, in milliseconds. */
+  readonly nowMs: number;
+  /** How long ago the last look was noted, in milliseconds. */
+  readonly agoMs: number;
+  /** Whether that is so long ago that the cache may seem to be gone. */
   readonly unseen: boolean;
   /** Whether there are other caches. */
   readonly others: boolean;
@@ -127,6 +136,17 @@ const OPEN_ROWS = openRows({
   within: "(l.pass IS NULL OR pg_visible_in_snapshot(o.xid, l.pass))",
   limit: "$2::TEXT::INTEGER",
 });
+
+/** The names that the writer of row `o` has invalidated, as JSON. */
+const SETTLED = `CASE WHEN o.writer IS NOT NULL THEN (
+  SELECT d.names::JSON FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
+) END`;
+
+/** Whether the writer of row `o` is one of this cache. */
+const IS_KNOWN = `o.writer IS NOT NULL AND EXISTS (
+  SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
+    AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
+)`;
 
 /** The look before which nothing has to be applied again, of cache `c`. */
 const REPLAY_FROM = `CROSS JOIN LATERAL (
@@ -218,26 +238,27 @@ export class Outbox {
 
   /** Answers where the cache stands, and its first open rows; `undefined`: it is not registered and reset. */
   async look(rowsMax: number): Promise<Look | undefined> {
-    type Found = Standing & (OutboxRow | Record<keyof OutboxRow, null>);
-    const found = await this.#query<Found>(
+    // The rows are one text: drivers take long over many columns.
+    const [found] = await this.#query<
+      Omit<Standing, "openMs" | "unseen"> & { readonly rows: string | null }
+    >(
       `SELECT c.id::TEXT AS cache, l.look::TEXT AS look, l.seen::TEXT AS seen, l.pass::TEXT AS pass,
-         pg_current_snapshot()::TEXT AS now, l.at < clock_timestamp() - INTERVAL '${SEEN_MS} ms' AS unseen,
-         (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed,
-         (date_part('epoch', clock_timestamp() - o.created_at) * 1000)::FLOAT8 AS "openMs",
-         o.xid::TEXT AS xid, o.id::TEXT AS id, o.label, array_to_json(o.keys)::TEXT AS keys,
-         array_to_json(o.column_values)::TEXT AS values, o.writer, CASE WHEN o.writer IS NOT NULL THEN (
-           SELECT d.names FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
-         ) END AS settled, o.created_at > clock_timestamp() - INTERVAL '${GRACE_MS} ms' AS "isYoung",
-         o.writer IS NOT NULL AND EXISTS (
-           SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
-             AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
-         ) AS "isKnown"
-       FROM lookaside.caches c ${LAST_LOOK} LEFT JOIN LATERAL (${OPEN_ROWS}) o ON TRUE
-       WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL ORDER BY o.xid, o.id`,
+         pg_current_snapshot()::TEXT AS now, ${NOW_MS}::FLOAT8 AS "nowMs",
+         (date_part('epoch', clock_timestamp() - l.at) * 1000)::FLOAT8 AS "agoMs",
+         (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed, (
+           SELECT json_agg(json_build_object(
+             'xid', o.xid::TEXT, 'id', o.id::TEXT, 'label', o.label, 'keys', o.keys,
+             'values', o.column_values, 'writer', o.writer, 'settled', ${SETTLED}, 'isKnown', ${IS_KNOWN},
+             'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000
+           ) ORDER BY o.xid, o.id)::TEXT FROM (${OPEN_ROWS}) o
+         ) AS rows
+       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
       [this.#cache, rowsMax],
     );
-    const [first] = found;
-    return first && { ...first, rows: found.filter((row) => row.id !== null) };
+    if (found === undefined) return undefined;
+    const rows = JSON.parse(found.rows ?? "[]") as OutboxRow[];
+    const unseen = found.agoMs > SEEN_MS;
+    return { ...found, unseen, rows, openMs: rows[0]?.openMs ?? null };
   }
 
   /**
@@ -254,7 +275,7 @@ export class Outbox {
        WHERE c.id = $1::TEXT::BIGINT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
        ON CONFLICT DO NOTHING
        RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
-           setval('lookaside.doorbell', (date_part('epoch', clock_timestamp()) * 1000)::BIGINT + $8::TEXT::BIGINT)
+           setval('lookaside.doorbell', ${NOW_MS} + $8::TEXT::BIGINT)
          END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
       [
         cache,
@@ -276,12 +297,16 @@ export class Outbox {
    * who may have relied on it: they draw theirs before they look whether to ring.
    */
   async takeBackPromise(): Promise<bigint> {
-    const unsynced = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
-    await this.#query(`SELECT setval('lookaside.doorbell', 0)::TEXT AS bell ${unsynced}`);
+    await this.askToRing();
     const rows = await this.#query<{ xid: string }>(
-      `SELECT pg_current_xact_id()::TEXT AS xid ${unsynced}`,
+      `SELECT pg_current_xact_id()::TEXT AS xid ${UNSYNCED}`,
     );
     return BigInt(only(rows).xid);
+  }
+
+  /** Has writers ring from now on, for a while. Ask again before it is over. */
+  async askToRing(): Promise<void> {
+    await this.#query(`SELECT setval('lookaside.doorbell', ${NOW_MS})::TEXT AS bell ${UNSYNCED}`);
   }
 
   /** Answers what can be seen now. */
@@ -373,15 +398,14 @@ export class Outbox {
       within: "TRUE",
       limit: "$3::TEXT::INTEGER",
     });
-    type Found = { readonly now: string } & (ChangedRow | Record<keyof ChangedRow, null>);
-    const found = await this.#query<Found>(
-      `SELECT pg_current_snapshot()::TEXT AS now, o.label, array_to_json(o.keys)::TEXT AS keys,
-         array_to_json(o.column_values)::TEXT AS values
-       FROM lookaside.caches c LEFT JOIN LATERAL (${rows}) o ON TRUE WHERE c.name = $1::TEXT`,
+    const [found] = await this.#query<{ readonly now: string; readonly rows: string | null }>(
+      `SELECT pg_current_snapshot()::TEXT AS now, (
+         SELECT json_agg(json_build_object('label', o.label, 'keys', o.keys, 'values', o.column_values))::TEXT
+         FROM (${rows}) o
+       ) AS rows FROM lookaside.caches c WHERE c.name = $1::TEXT`,
       [this.#cache, seen, rowsMax],
     );
-    const [first] = found;
-    return first && { now: first.now, rows: found.filter((row) => row.label !== null) };
+    return found && { now: found.now, rows: JSON.parse(found.rows ?? "[]") as ChangedRow[] };
   }
 
   /** How many rows are open, at most 10,000, the age of the oldest, and what the outbox takes. */

@@ -15,8 +15,9 @@ export const tablesSql: readonly string[] = [
 )`,
   // Writers draw several at a time: they would queue for the page of the sequence otherwise.
   `CREATE SEQUENCE IF NOT EXISTS lookaside.outbox_id CACHE 16`,
-  // Until when, in milliseconds, a relay has promised to look by itself: writers do not ring before. A
-  // sequence, for that is read and written past all snapshots.
+  // Until when, in milliseconds, a relay has promised to look by itself: writers do not ring before. They do for a
+  // while from then on, and not for good, as the relay may have gone. A sequence, for that is read and written
+  // past all snapshots.
   `CREATE SEQUENCE IF NOT EXISTS lookaside.doorbell MINVALUE 0 START 0`,
   `CREATE TABLE IF NOT EXISTS lookaside.outbox (
   -- The writer's transaction: what tells rows that may still appear from those that cannot.

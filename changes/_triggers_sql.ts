@@ -1,6 +1,9 @@
 /** Rows of one statement that are listed at the most; more count as the whole table. */
 const ROWS_MAX = 1_000;
 
+/** How long writers ring after a relay has asked for it, or has promised to look by itself no longer. */
+const RUNG_MS = 30_000;
+
 /** The type of a column that is not there: no watched column may have it. */
 const IS_MISSING = `OPERATOR(pg_catalog.=) ''pg_catalog.txid_snapshot''::pg_catalog.regtype`;
 
@@ -173,8 +176,8 @@ BEGIN
     ), lookaside.lists_sql(event, relation, key, columns, matter),
     CASE WHEN event = 'update' AND matter IS NOT NULL THEN ${2 * ROWS_MAX} ELSE ${ROWS_MAX} END);
 END $$`,
-  // The body of a trigger function. Nobody is rung while a relay has promised to look: NOTIFY takes a lock of
-  // the whole server until the commit is on disk. It also keeps a transaction from being prepared, so where
+  // The body of a trigger function. Nobody is rung while a relay has promised to look, nor where none has asked
+  // for it lately: NOTIFY takes a lock of the whole server until the commit is on disk. It also keeps a transaction from being prepared, so where
   // that is possible nobody is rung unless it is asked for.
   `CREATE OR REPLACE FUNCTION lookaside.body_sql(row_sql TEXT) RETURNS TEXT
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -182,8 +185,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
   INSERT INTO lookaside.outbox (label, keys, column_values, writer) %s;
-  IF FOUND AND (pg_catalog.pg_sequence_last_value('lookaside.doorbell'::pg_catalog.regclass) OPERATOR(pg_catalog.<)
-      (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)) IS NOT FALSE
+  IF FOUND AND pg_catalog.floor(((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)
+      OPERATOR(pg_catalog.-) pg_catalog.pg_sequence_last_value('lookaside.doorbell'::pg_catalog.regclass))
+      OPERATOR(pg_catalog./) ${RUNG_MS}) OPERATOR(pg_catalog.=) 0
       AND (CASE pg_catalog.current_setting('lookaside.notify', TRUE) WHEN 'on' THEN TRUE WHEN 'off' THEN FALSE
       ELSE pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0' END)
       AND pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5 THEN

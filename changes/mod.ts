@@ -41,7 +41,11 @@ export { checkWatched, installChanges, type InstallOptions, type WatchProblem } 
 export type { Clock, Timer } from "./runtime.ts";
 export { changesSql, changesVersion } from "./schema.ts";
 export type { TableName, Value } from "./names.ts";
-export { postgresChanges, type PostgresChangesOptions } from "./postgres_changes.ts";
+export {
+  type ChangesProblem,
+  postgresChanges,
+  type PostgresChangesOptions,
+} from "./postgres_changes.ts";
 export {
   type Filter,
   type Key,

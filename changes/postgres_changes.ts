@@ -55,6 +55,19 @@ export interface PostgresChangesOptions {
   ) => void;
   /** Called when Postgres fails, or Redis to take an invalidation. Both are tried again. */
   readonly onError?: (error: unknown) => void;
+  /**
+   * Called, each minute while it lasts, with whatever a person has to put right: a table that is not watched as it
+   * should be, a relay that lags, an outbox that grows, a transaction that is never ended. Default: `onError`.
+   */
+  readonly onProblem?: (problem: ChangesProblem) => void;
+}
+
+/** Something for a person to put right. */
+export interface ChangesProblem {
+  /** The fault. */
+  readonly problem: string;
+  /** The statement, or the deed, that puts it right. */
+  readonly remedy: string;
 }
 
 /**
@@ -104,6 +117,7 @@ class PostgresChanges implements Changes {
   readonly #installed: () => Promise<void>;
   readonly follower?: ChangeFollower;
   readonly #onError: (error: unknown) => void;
+  readonly #onProblem: (problem: ChangesProblem) => void;
   #recheck: { cancel(): void } | undefined;
   #rechecking: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -114,10 +128,12 @@ class PostgresChanges implements Changes {
     cache: ChangedCache,
   ) {
     const { cacheName, install = true, fallback = true, ...others } = options;
-    const { invalidates, onInvalidated, ...feedOptions } = others;
+    const { invalidates, onInvalidated, onProblem, ...feedOptions } = others;
     this.#cache = cache;
     this.#tables = new WatchedTables(database);
     this.#onError = options.onError ?? (() => undefined);
+    this.#onProblem = onProblem ??
+      (({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`)));
     this.#installed = once(async () => {
       if (install) await this.#install(database);
       await this.#tables.learn().catch(this.#onError);
@@ -126,7 +142,7 @@ class PostgresChanges implements Changes {
       new ChangeFeed(database, {
         ...feedOptions,
         clock: cache.clock,
-        onProblem: ({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`)),
+        onProblem: this.#onProblem,
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
         namesOf: (change) => namesOf(change, invalidates),
@@ -189,6 +205,8 @@ class PostgresChanges implements Changes {
       replayed: sum.replayed + one.replayed,
       backlog: sum.backlog + one.backlog,
       lagMs: Math.max(sum.lagMs, one.lagMs),
+      heldMs: Math.max(sum.heldMs, one.heldMs),
+      bytes: Math.max(sum.bytes, one.bytes),
     }));
   }
 
@@ -203,9 +221,7 @@ class PostgresChanges implements Changes {
   /** A role that may not install is right where somebody else has. */
   async #install(database: ChangesDatabase): Promise<void> {
     try {
-      for (const { problem, remedy } of await installChanges(database)) {
-        this.#onError(new Error(`${problem}. ${remedy}`));
-      }
+      (await installChanges(database)).forEach(this.#onProblem);
     } catch (error) {
       if (sqlStateOf(error) !== "42501") throw error;
     }

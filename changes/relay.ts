@@ -12,8 +12,9 @@ import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { Chores } from "./_chores.ts";
+import { Horizon, LIMITS, type Limits, problemsOf, type RelayProblem } from "./health.ts";
 import { Marks } from "./_marks.ts";
-import { GRACE_MS, merged, Outbox, type OutboxRow } from "./_outbox.ts";
+import { GRACE_MS, type Look, merged, Outbox, type OutboxRow } from "./_outbox.ts";
 import { OwnWrites } from "./_own_writes.ts";
 import { Registration } from "./_registration.ts";
 import { parseSnapshot, without } from "./_snapshot.ts";
@@ -23,14 +24,19 @@ import { Turn } from "./_turn.ts";
 const CHANNEL = "lookaside_changes";
 /** Rows that are applied at once: with at most 1,000 keys a row, a bound on what is held in memory. */
 const BATCH_MAX = 100;
-/** Rows from which on a look is followed by another one so soon that writers need not ring. */
+/** Rows of one look from which on the next look follows so soon that writers need not ring. */
 const BUSY_ROWS_MIN = 3;
-/** When to look again while there is much to relay. */
-const BUSY_POLL_MS = 10;
-/** Looks that find little before a feed rests. */
+/** Rows that follow one another within so much, so many times, have the same effect. */
+const FOLLOW_MS = 50;
+const FOLLOWS_MIN = 3;
+/** When to look again while there is much to relay: the later, the more one look takes. */
+const BUSY_POLL_MS = 20;
+/** Looks that find nothing before a feed rests. */
 const QUIET_LOOKS_MAX = 4;
-/** For how long a busy feed promises to look by itself: longer than it takes to. */
-const PROMISE_MS = 40;
+/** For how long a busy feed promises to look by itself: longer than it takes to where all are busy. */
+const PROMISE_MS = 200;
+/** How often a feed that listens asks to be rung. */
+const RING_MS = 10_000;
 /** When to look again while writers may be left that were promised a look, and when to leave that. */
 const DRAIN_POLL_MS = 20;
 const DRAIN_MS_MAX = 1_000;
@@ -71,8 +77,10 @@ export interface ChangeFeedOptions {
   readonly namesOf?: (change: Change) => Invalidated;
   /** Called when Postgres or `apply` fails. The feed goes on by itself. */
   readonly onError?: (error: unknown) => void;
-  /** Called each minute with what is wrong with a watched table and could not be put right. */
-  readonly onProblem?: (problem: WatchProblem) => void;
+  /** Called each minute with whatever a person has to put right: of a watched table, or of the relaying. */
+  readonly onProblem?: (problem: WatchProblem | RelayProblem) => void;
+  /** When the relaying is a problem. */
+  readonly limits?: Partial<Limits>;
   /** Time. Default: the system's. */
   readonly clock?: Clock;
 }
@@ -87,6 +95,10 @@ export interface ChangeFeedStats {
   readonly backlog: number;
   /** Age of the oldest open row in milliseconds, 0 without one. */
   readonly lagMs: number;
+  /** How long the oldest transaction that has written is open, in milliseconds, as far as the feed has seen. */
+  readonly heldMs: number;
+  /** Size of the outbox. */
+  readonly bytes: number;
 }
 
 /** How many rows a relay found, or why it could not look. */
@@ -129,8 +141,11 @@ export class ChangeFeed implements AsyncDisposable {
   #caughtUp = 0;
   /** Whether this feed has promised to look by itself. */
   #promised = false;
-  /** Looks since one that found much. */
+  /** Looks since one that found something. */
   #quietLooks = 0;
+  /** Looks that found something shortly after another one had. */
+  #follows = 0;
+  readonly #horizon = new Horizon();
   /** The last look, to notice a database that was taken back to an earlier time. */
   #last = { xmin: 0n, xmax: 0n };
 
@@ -231,12 +246,11 @@ export class ChangeFeed implements AsyncDisposable {
 
   /** Counters, and a look at the backlog. */
   async stats(): Promise<ChangeFeedStats> {
-    const { count, lagMs } = await this.#outbox.backlog();
+    const { count, lagMs, bytes } = await this.#outbox.backlog();
+    const { heldMs } = this.#horizon;
     return {
-      applied: this.#applied,
-      replayed: this.#replayed,
-      backlog: count,
-      lagMs,
+      ...{ applied: this.#applied, replayed: this.#replayed },
+      ...{ backlog: count, lagMs, heldMs, bytes },
     };
   }
 
@@ -245,6 +259,7 @@ export class ChangeFeed implements AsyncDisposable {
     for (let failures = 0; !this.#closed;) {
       try {
         await this.#listenWhenDue();
+        await this.#askToRingWhenDue();
         const next = await this.#look();
         failures = 0;
         this.#doChores();
@@ -270,6 +285,7 @@ export class ChangeFeed implements AsyncDisposable {
     if (!woken && !this.#promised || !this.#turn.isOurs || this.#turn.outrun) {
       const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
+      this.#horizon.note(glance.now, glance.nowMs);
       const { openMs, unseen, feed } = glance;
       this.#turn.learn(feed);
       if (!unseen && openMs === null) {
@@ -282,7 +298,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#turn.went(relayed === "outrun");
     if (relayed === "unregistered") return await this.#registerAgain();
     if (relayed === "outrun") return "soon";
-    this.#quietLooks = relayed >= BUSY_ROWS_MIN ? 0 : this.#quietLooks + 1;
+    this.#quietLooks = relayed > 0 ? 0 : this.#quietLooks + 1;
     return this.#promised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
   }
 
@@ -347,6 +363,12 @@ export class ChangeFeed implements AsyncDisposable {
     }
   }
 
+  /** Before the look that finds what was written until then. */
+  async #askToRingWhenDue(): Promise<void> {
+    if (this.#subscription === undefined || this.#promised) return;
+    if (this.#chores.isDue("ring", RING_MS)) await this.#outbox.askToRing();
+  }
+
   /** Relays batch after batch until there is less than one left. */
   async #relayAll(how: { readonly holds: boolean }): Promise<Relayed> {
     let relayed: Relayed;
@@ -369,12 +391,13 @@ export class ChangeFeed implements AsyncDisposable {
       return "unregistered";
     }
     const { rows, unseen, pass, now, feed, others } = look;
+    this.#horizon.note(now, look.nowMs);
     this.#turn.learn(feed); // before a failure, after which the other one is to go
     const isPart = rows.length === BATCH_MAX;
     const { due, held } = holds && !isPart ? this.#marks.split(rows) : { due: rows, held: NONE };
     if (due.length > 0) await this.#options.apply(merged(due));
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
-    const isBusy = rows.length >= BUSY_ROWS_MIN && this.#database.listen !== undefined;
+    const isBusy = this.#isBusy(look);
     const noted = await this.#outbox.note(look, {
       seen: isPart ? look.seen : without(pass ?? now, held),
       pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
@@ -387,6 +410,13 @@ export class ChangeFeed implements AsyncDisposable {
     if (rows.length > 0) this.#turn.learn(this.#turn.feed);
     this.#applied += due.length;
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
+  }
+
+  /** Whether the next rows are so near that they are worth no wake-up. Nobody needs one who is not woken. */
+  #isBusy({ rows: { length: rows }, agoMs }: Look): boolean {
+    if (rows === 0 || this.#subscription === undefined) return false;
+    this.#follows = agoMs < FOLLOW_MS ? this.#follows + 1 : 0;
+    return this.#promised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
   }
 
   /** Looks again by itself at rows that were left to their writers. */
@@ -427,6 +457,11 @@ export class ChangeFeed implements AsyncDisposable {
       if (!this.#turn.isOurs) return;
       await this.#registration.renew();
       for (const problem of await checkWatched(this.#database)) this.#options.onProblem?.(problem);
+      const { heldBy } = this.#horizon;
+      const limits = { ...LIMITS, ...this.#options.limits };
+      for (const problem of problemsOf({ ...await this.stats(), heldBy }, limits)) {
+        this.#options.onProblem?.(problem);
+      }
     });
   }
 

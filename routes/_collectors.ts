@@ -150,6 +150,13 @@ function collectChanges(to: Registry, feed: () => Promise<ChangesStats | undefin
   );
   gauge(to, "relay_backlog", "Open outbox rows, at most 10,000", of("backlog"));
   gauge(to, "relay_lag_seconds", "Age of the oldest open outbox row", of("lagMs", 1_000));
+  gauge(to, "outbox_bytes", "Size of the outbox", of("bytes"));
+  gauge(
+    to,
+    "held_seconds",
+    "How long the oldest transaction that has written has been open",
+    of("heldMs", 1_000),
+  );
 }
 
 function collectProcess(to: Registry, sources: Sources): void {

@@ -80,6 +80,8 @@ const Changes: z.ZodType<ChangesStats> = z.object({
   replayed: Count,
   backlog: Count,
   lagMs: Milliseconds,
+  heldMs: Milliseconds,
+  bytes: Count,
 });
 
 /** The answer of `GET /cache/stats`. */

@@ -6,6 +6,7 @@
  */
 import type { Logger } from "@logtape/logtape";
 import type { CacheEvent, Clock, LookupEvent } from "../cache/mod.ts";
+import type { ChangesProblem } from "../changes/mod.ts";
 import type { ErrorListener } from "../routes/app.ts";
 import { messageOf } from "./message_of.ts";
 import { Repeats } from "./repeats.ts";
@@ -134,6 +135,16 @@ export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknow
   const repeats = new Repeats(clock);
   return (error) =>
     warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
+}
+
+/** Makes the listener to whatever a person has to put right, which is told each minute while it lasts. */
+export function problemLogger(
+  logger: Logger,
+  clock: Ticking,
+): (problem: ChangesProblem) => void {
+  const repeats = new Repeats(clock);
+  return ({ problem, remedy }) =>
+    warnOnce(logger, repeats, "{reason}. {remedy}", { reason: problem, remedy });
 }
 
 /** Makes the subscriber of answered reads. It runs on every hit: subscribe it for debugging only. */

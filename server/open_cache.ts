@@ -11,7 +11,12 @@ import type { Database } from "../db/database.ts";
 import { InvalidationLog } from "../routes/invalidation_log.ts";
 import { loadRow, type Table } from "../routes/table.ts";
 import type { Config } from "./config.ts";
-import { cacheEventLogger, lookupLogger, relayErrorLogger } from "./event_logging.ts";
+import {
+  cacheEventLogger,
+  lookupLogger,
+  problemLogger,
+  relayErrorLogger,
+} from "./event_logging.ts";
 import { messageOf } from "./message_of.ts";
 import { startErrorOf } from "./start_error.ts";
 import { doneWithin } from "./within.ts";
@@ -72,6 +77,7 @@ export function openCache(
         listen: config.changes.listen && changesDatabase(listening ?? database),
         install: false, // `deno task seed` does, as a role that may
         onInvalidated: (names) => invalidations.note("change feed", names),
+        onProblem: problemLogger(logger, systemRuntime.clock),
         onError: (error) => {
           if (startErrorOf(error) !== undefined) relayRefused.resolve(error);
           logRelayError(error);

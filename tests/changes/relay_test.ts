@@ -10,7 +10,7 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
 
 /** The parts of the statement that looks for rows to relay which no other has. */
-const LOOK = 'AS "openMs"';
+const LOOK = "'openMs'";
 const LAST_LOOK = `CROSS JOIN LATERAL (
   SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
 ) l`;
@@ -303,6 +303,39 @@ describe("the change feed", () => {
     assertEquals(applied.length, 3); // 100 + 100 + 50 rows
     assert(applied.every(({ keys }) => keys?.length === 2));
     assertEquals((await feed.stats()).applied, 250);
+  });
+
+  it("counts how long a transaction has been open, and what the outbox takes", async () => {
+    const slow = await openWrite(1);
+    const { feed } = makeFeed();
+    feed.start();
+    await eventually(async () => assert((await feed.stats()).heldMs > 50));
+    assert((await feed.stats()).bytes > 0);
+    await slow.commit();
+    await eventually(async () => assertEquals((await feed.stats()).heldMs, 0));
+  });
+
+  it("tells of whatever is past its limit", async () => {
+    const problemsWith = async (limits: ChangeFeedOptions["limits"]): Promise<number> => {
+      const problems: unknown[] = [];
+      const checked = Promise.withResolvers<void>();
+      const { feed } = makeFeed(
+        {
+          ...(limits === undefined ? {} : { limits }),
+          onProblem: (problem) => void problems.push(problem),
+        },
+        afterEachStatement((text) => {
+          if (text.includes("AS bytes")) checked.resolve();
+          return Promise.resolve();
+        }),
+      );
+      feed.start();
+      await checked.promise;
+      await feed.close();
+      return problems.length;
+    };
+    assertEquals(await problemsWith({ lagMs: -1, bytes: -1, heldMs: -1 }), 3);
+    assertEquals(await problemsWith(undefined), 0);
   });
 
   describe("registration", () => {

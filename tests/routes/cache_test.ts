@@ -27,7 +27,7 @@ describe("GET /cache/stats", () => {
 
 describe("GET /cache/stats of the change feed", () => {
   it("answers what it did, and null while Postgres cannot be asked", async () => {
-    const stats = { applied: 1, replayed: 2, backlog: 3, lagMs: 4 };
+    const stats = { applied: 1, replayed: 2, backlog: 3, lagMs: 4, heldMs: 5, bytes: 6 };
     await using api = createApi({ changes: { stats: () => Promise.resolve(stats) } });
     assertEquals((await (await api.send("/cache/stats")).json()).changes, stats);
     await using cut = createApi({ changes: { stats: () => Promise.reject(new Error("down")) } });

@@ -3,7 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { DatabaseUnavailableError } from "../../db/database.ts";
 import { type Api, createApi, type SendInit } from "./api_fixture.ts";
 
-const relay = { applied: 11, replayed: 12, backlog: 13, lagMs: 14_500 };
+const relay = { applied: 11, replayed: 12, backlog: 13, lagMs: 14_500, heldMs: 15_500, bytes: 16 };
 
 describe("GET /metrics", () => {
   it("answers in Prometheus's text format", async () => {
@@ -73,6 +73,8 @@ describe("GET /metrics", () => {
       relay_replayed_total: 12,
       relay_backlog: 13,
       relay_lag_seconds: 14.5,
+      held_seconds: 15.5,
+      outbox_bytes: 16,
       audits_total: 21,
       audit_stale_total: 22,
       'errors_total{status="500"}': 0,

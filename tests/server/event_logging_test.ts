@@ -4,6 +4,7 @@ import type { CacheEvent } from "../../cache/mod.ts";
 import {
   cacheEventLogger,
   lookupLogger,
+  problemLogger,
   relayErrorLogger,
   requestErrorLogger,
 } from "../../server/event_logging.ts";
@@ -141,6 +142,21 @@ describe("relayErrorLogger()", () => {
     );
     assertEquals(said.map(({ properties }) => properties.unsaid), [undefined, undefined, 119]);
     assertEquals(records.length, 180);
+  });
+});
+
+describe("problemLogger()", () => {
+  it("says each problem once a minute, and what to do", async () => {
+    let atMs = 0;
+    const records = await recorded((logger) => {
+      const log = problemLogger(logger, { monotonicNow: () => atMs });
+      for (; atMs <= 60_000; atMs += 30_000) log({ problem: "It leaks", remedy: "Mend it" });
+    });
+    assertEquals(records.map(({ level, message }) => [level, message.join("")]), [
+      ["warning", "It leaks. Mend it"],
+      ["debug", "It leaks. Mend it"],
+      ["warning", "It leaks. Mend it"],
+    ]);
   });
 });
 
