@@ -301,7 +301,7 @@ describe("Drizzle", () => {
       const cache = await openCache();
       const begin = cache.begin.bind(cache);
       cache.begin = async (...args) => {
-        const slot = await begin<never>(...args as Parameters<typeof begin>);
+        const slot = await begin(...args as Parameters<typeof begin>);
         const release = () => Promise.resolve(void released.push(true));
         return Object.assign(slot, { release }) as never;
       };
