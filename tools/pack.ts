@@ -54,7 +54,7 @@ const packages: Readonly<Record<string, Manifest>> = {
 };
 
 /** What stands in all of them. */
-const common = { engines: { node: ">=22.15" } };
+const common = { engines: { node: ">=22.15" }, publishConfig: { access: "public" } };
 
 if (import.meta.main) {
   const { out = "." } = readOptions(COMMAND, Deno.args);

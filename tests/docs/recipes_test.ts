@@ -43,7 +43,7 @@ async function runPage(page: string, { dependencies, prepare = () => Promise.res
     await sql.unsafe(TABLES);
     await sql.end();
     await writeFiles(page, folder);
-    const node = await runtimeProgram("node@24", folder);
+    const { command: node } = await runtimeProgram("node@24", folder);
     await prepare(folder, node);
     const { password, port, username, hostname } = new URL(requiredEnv("REDIS_URL"));
     const redis = `redis://${username}:${password}@${hostname}:${port}`;

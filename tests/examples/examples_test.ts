@@ -10,7 +10,13 @@ import { freePort } from "../../tools/servers/free_port.ts";
 import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
-import { installExample, run, runtimeProgram, RUNTIMES } from "../support/installed.ts";
+import {
+  installExample,
+  type Program,
+  run,
+  runtimeProgram,
+  RUNTIMES,
+} from "../support/installed.ts";
 
 /** The servers of one run: with nothing of another's in them. */
 interface Servers extends AsyncDisposable {
@@ -38,7 +44,7 @@ async function startServers(): Promise<Servers> {
 function describeExample(
   name: string,
   title: string,
-  test: (place: { readonly program: string; readonly folder: string }) => Promise<void>,
+  test: (place: { readonly program: Program; readonly folder: string }) => Promise<void>,
 ): void {
   describe(`examples/${name}`, () => {
     let folder = "";
@@ -58,8 +64,8 @@ describeExample("hono", "answers from the cache until others write", async (plac
   await using servers = await startServers();
   const port = freePort();
   await using server = new ServerProcess({
-    command: place.program,
-    args: [join(place.folder, "main.js")],
+    command: place.program.command,
+    args: [...place.program.args, join(place.folder, "main.js")],
     env: { ...servers.env, PORT: `${port}` },
     ready: async (process) => {
       await process.lineMatching(/listening/);
@@ -84,7 +90,7 @@ describeExample("hono", "answers from the cache until others write", async (plac
 describeExample("drizzle", "reads what its transaction has written", async (place) => {
   await using servers = await startServers();
   const sold = async () =>
-    await run(place.program, [join(place.folder, "main.js")], {
+    await run(place.program.command, [...place.program.args, join(place.folder, "main.js")], {
       cwd: place.folder,
       env: servers.env,
     });
@@ -101,7 +107,7 @@ describeExample("drizzle", "reads what its transaction has written", async (plac
 describeExample("report", "makes the report again when it is no longer right", async (place) => {
   await using servers = await startServers();
   const read = async () =>
-    await run(place.program, [join(place.folder, "main.js")], {
+    await run(place.program.command, [...place.program.args, join(place.folder, "main.js")], {
       cwd: place.folder,
       env: servers.env,
     });

@@ -56,7 +56,7 @@ describe("examples/express", () => {
 
   for (const version of [22, 24]) {
     it(`sees what others write, in two processes on Node ${version}`, async () => {
-      const node = await runtimeProgram(`node@${version}`, folder);
+      const { command: node } = await runtimeProgram(`node@${version}`, folder);
       await using database = await createTestDatabase();
       await using redis = await startRedis({ appendOnly: true });
       const sql = postgres(database.url, { max: 1, onnotice: () => undefined });

@@ -32,13 +32,31 @@ export async function run(
   return decoder.decode(stdout);
 }
 
-/** The runtimes that the packages promise to run on, as npm has them. */
-export const RUNTIMES = ["node@22", "node@24", "bun@1"] as const;
+/** The runtimes that the packages promise to run on, as npm has them; and this one. */
+export const RUNTIMES = ["node@22", "node@24", "bun@1", "deno"] as const;
+
+/** A runtime, and what its arguments begin with. */
+export interface Program {
+  readonly command: string;
+  readonly args: readonly string[];
+}
 
 /** The program of a runtime. */
-export async function runtimeProgram(runtime: string, cwd: string): Promise<string> {
+export async function runtimeProgram(runtime: string, cwd: string): Promise<Program> {
+  if (runtime === "deno") return { command: Deno.execPath(), args: ["run", "-A", "--quiet"] };
   const name = runtime.replace(/@.*/, "");
-  return (await run("npx", ["-y", "-p", runtime, "which", name], { cwd })).trim();
+  const command = (await run("npx", ["-y", "-p", runtime, "which", name], { cwd })).trim();
+  return { command, args: [] };
+}
+
+/** The tarballs of this tree's packages, by folder: they are made once. */
+const tarballs = new Map<string, Promise<string>>();
+
+async function tarballOf(folder: string): Promise<string> {
+  const made = tarballs.get(folder) ??
+    Deno.makeTempDir({ prefix: "lookaside_packed_" }).then((out) => pack(folder, out));
+  tarballs.set(folder, made);
+  return await made;
 }
 
 /** Installs an example into a folder of its own, which the caller removes. */
@@ -66,7 +84,7 @@ export async function install(dependencies: Readonly<Record<string, string>>): P
   await Promise.all(own.map(async (each) => {
     const target = join(folder, "node_modules", each);
     await Deno.mkdir(target, { recursive: true });
-    const tarball = await pack(FOLDERS[each] ?? "", folder);
+    const tarball = await tarballOf(FOLDERS[each] ?? "");
     await run("tar", ["-xzf", tarball, "--strip-components=1"], { cwd: target });
   }));
   return folder;

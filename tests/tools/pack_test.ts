@@ -75,8 +75,8 @@ describe("the packages", () => {
   afterAll(() => Deno.remove(folder, { recursive: true }));
 
   it("have types that TypeScript finds nothing wrong with", async () => {
-    const node = await runtimeProgram("node@22", folder);
-    const { stdout } = await new Deno.Command(node, {
+    const { command } = await runtimeProgram("node@22", folder);
+    const { stdout } = await new Deno.Command(command, {
       args: ["node_modules/typescript/bin/tsc", "--pretty", "false"],
       cwd: folder,
     }).output();
@@ -88,13 +88,13 @@ describe("the packages", () => {
 
   for (const runtime of RUNTIMES) {
     it(`are imported and required by ${runtime}`, async () => {
-      const program = await runtimeProgram(runtime, folder);
+      const { command, args } = await runtimeProgram(runtime, folder);
       assertEquals(
-        await run(program, ["program.mjs"], { cwd: folder }),
+        await run(command, [...args, "program.mjs"], { cwd: folder }),
         "import 1970-01-01T00:00:00.005Z 5 string function 200 SchemaError\n",
       );
       assertEquals(
-        await run(program, ["program.cjs"], { cwd: folder }),
+        await run(command, [...args, "program.cjs"], { cwd: folder }),
         "require 1 function function function\n",
       );
     });
