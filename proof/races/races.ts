@@ -227,6 +227,8 @@ async function oldFile(stage: Stage): Promise<Verdict> {
   await stage.fill(item);
   await stage.saveRedis();
   await stage.write(actors[1], item);
+  // Long enough that nobody is about to delete the key once more.
+  await delay(MESSAGES_MS);
   await stage.restartRedis();
   const later = await stage.openInstance("instance 3");
   return await judged(stage, item, [...actors, later]);
