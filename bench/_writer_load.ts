@@ -33,7 +33,7 @@ export async function updatesPerSecond(
       `\\set id random(1, ${ROWS})\nUPDATE ${table} SET name = 'N' WHERE id = :id;\n`,
     );
     const jobs = Math.min(clients, 2);
-    const { success, stdout, stderr } = await new Deno.Command(
+    const { code, stdout, stderr } = await new Deno.Command(
       join(await findPostgres(), "pgbench"),
       {
         args: [
@@ -45,8 +45,8 @@ export async function updatesPerSecond(
       },
     ).output();
     const found = /^tps = ([\d.]+)/m.exec(new TextDecoder().decode(stdout));
-    if (success && found !== null) return Number(found[1]);
-    throw new Error(`Cannot write with pgbench: ${new TextDecoder().decode(stderr)}`);
+    if (code === 0 && found !== null) return Number(found[1]);
+    throw new Error(`Cannot write with pgbench: ${code} ${new TextDecoder().decode(stderr)}`);
   } finally {
     await Deno.remove(script);
   }

@@ -9,7 +9,7 @@ import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
 
 /** The version of {@linkcode changesSql}: one more with each change of it. */
-export const changesVersion = 3;
+export const changesVersion = 4;
 
 /**
  * Its statements. Each may run again, in a schema of an earlier version.

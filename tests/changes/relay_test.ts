@@ -8,6 +8,7 @@ import type { Database } from "../../db/database.ts";
 import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { rowsGoneThrough } from "./_rows_gone_through.ts";
 
 /** The parts of the statement that looks for rows to relay which no other has. */
 const LOOK = "'openMs'";
@@ -86,29 +87,6 @@ function afterEachStatement(
     },
     transaction: (run) => fixture.service.transaction(run),
   };
-}
-
-/** A node of a plan, as Postgres explains it. */
-interface PlanNode {
-  readonly "Actual Rows": number;
-  readonly "Actual Loops": number;
-  readonly "Rows Removed by Filter"?: number;
-  readonly "Rows Removed by Join Filter"?: number;
-  readonly Plans?: readonly PlanNode[];
-}
-
-/** How many rows Postgres goes through for a statement, in all steps of its plan. */
-async function rowsGoneThrough(text: string, values: readonly SqlParameter[]): Promise<number> {
-  type Explained = Record<"QUERY PLAN", readonly [{ readonly Plan: PlanNode }]>;
-  const [explained] = await database.query<Explained>(
-    `EXPLAIN (ANALYZE, FORMAT JSON) ${text}`,
-    values,
-  );
-  const sum = (node: PlanNode): number =>
-    node["Actual Loops"] * (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0) +
-        (node["Rows Removed by Join Filter"] ?? 0)) +
-    (node.Plans ?? []).reduce((total, each) => total + sum(each), 0);
-  return explained === undefined ? NaN : sum(explained["QUERY PLAN"][0].Plan);
 }
 
 async function update(...ids: number[]): Promise<void> {
@@ -283,7 +261,7 @@ describe("the change feed", () => {
         {},
         afterEachStatement(async (text, values = []) => {
           if (!text.includes(LOOK)) return;
-          counts.push(await rowsGoneThrough(text, values));
+          counts.push(await rowsGoneThrough((...how) => database.query(...how), text, values));
         }),
       );
       await feed.catchUp({ replay: false });
