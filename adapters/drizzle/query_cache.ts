@@ -29,6 +29,14 @@ export interface Run {
   slot?: Slot<unknown> | undefined;
 }
 
+/** The part of a {@linkcode QueryCache} that is the database's. */
+interface Options {
+  /** Whether all queries are cached, or those alone that ask for it. */
+  readonly global: boolean;
+  /** Tells whether a name without a schema is that of a table in `public`. */
+  readonly isPublic: (name: string) => Promise<boolean>;
+}
+
 /** Values that rows have beside those of JSON, in their own forms. */
 const TO_TEXT = { Buffer: (value: unknown) => Buffer.isBuffer(value) && value.toString("base64") };
 const FROM_TEXT = { Buffer: (text: string) => Buffer.from(text, "base64") };
@@ -45,18 +53,18 @@ export class QueryCache extends DrizzleCache {
   /** The run that is under way in this asynchronous context; `null`: a write or a transaction. */
   readonly runs: AsyncLocalStorage<Run | null> = new AsyncLocalStorage();
   readonly #cache: UsedCache;
-  readonly #global: boolean;
+  readonly #options: Options;
 
-  /** @param global Whether all queries are cached, or those alone that ask for it. */
-  constructor(cache: UsedCache, global: boolean) {
+  /** Caches nothing but what goes in a context of {@linkcode runs}. */
+  constructor(cache: UsedCache, options: Options) {
     super();
     this.#cache = cache;
-    this.#global = global;
+    this.#options = options;
   }
 
   /** Tells Drizzle which queries it asks for. */
   override strategy(): "all" | "explicit" {
-    return this.#global ? "all" : "explicit";
+    return this.#options.global ? "all" : "explicit";
   }
 
   /** Answers the rows of a query; `undefined`: ask the database. */
@@ -112,10 +120,11 @@ export class QueryCache extends DrizzleCache {
   async #tagsOf(sql: string): Promise<string[] | undefined> {
     const tables = tablesRead(sql);
     if (tables === undefined) return undefined;
-    const tags = await Promise.all(
-      tables.map(([schema = "public", name]) => tableTags(this.#cache, [schema, name])),
-    );
-    return tags.flat();
+    const tags = await Promise.all(tables.map(async ([schema, name]) => {
+      if (schema === undefined && !await this.#options.isPublic(name)) return undefined;
+      return await tableTags(this.#cache, [schema ?? "public", name]);
+    }));
+    return tags.includes(undefined) ? undefined : tags.flatMap((each) => each ?? []);
   }
 }
 

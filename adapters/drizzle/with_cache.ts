@@ -1,6 +1,7 @@
 import { systemRuntime } from "@lookaside/cache";
 import type { CacheConfig, WithCacheConfig } from "drizzle-orm/cache/core/types";
 import { entityKind } from "drizzle-orm/entity";
+import { type SQL, sql } from "drizzle-orm/sql";
 import { QueryCache, type Run, type UsedCache } from "./query_cache.ts";
 
 /** Options of {@linkcode withCache}. */
@@ -21,6 +22,7 @@ export interface DrizzleDatabase {
 interface Session {
   cache: QueryCache;
   prepareQuery(query: Statement, ...others: unknown[]): Prepared;
+  execute(query: SQL): Promise<unknown>;
   transaction(run: unknown, config?: { readonly accessMode?: string }): Promise<unknown>;
 }
 
@@ -70,7 +72,8 @@ export function withCache<Database extends DrizzleDatabase>(
   if (typeof session?.prepareQuery !== "function") {
     throw new TypeError("Cannot cache its queries: it is no database of Drizzle for Postgres");
   }
-  const queries = new QueryCache(cache, options.global ?? false);
+  const isPublic = once((name) => readsPublic(session, name));
+  const queries = new QueryCache(cache, { global: options.global ?? false, isPublic });
   session.cache = queries;
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = (query, ...others) => {
@@ -104,6 +107,29 @@ type PrepareArguments = [
   metadata: Metadata | undefined,
   config: WithCacheConfig | undefined,
 ];
+
+/** Asks where a name leads: to the table in `public`, or by the search path to another. `undefined`: nowhere. */
+async function readsPublic(session: Session, name: string): Promise<boolean | undefined> {
+  const quoted = `"${name.replaceAll('"', '""')}"`;
+  const result = await session.execute(
+    sql`SELECT to_regclass(${quoted}) = to_regclass(${`public.${quoted}`}) AS same`,
+  );
+  const [row] = Array.isArray(result) ? result : Reflect.get(Object(result), "rows") ?? [];
+  const same: unknown = row?.same;
+  return typeof same === "boolean" ? same : undefined;
+}
+
+/** Asks once of each name, and again where that had no answer. */
+function once(
+  ask: (name: string) => Promise<boolean | undefined>,
+): (name: string) => Promise<boolean> {
+  const answers = new Map<string, boolean>();
+  return async (name) => {
+    const answer = answers.get(name) ?? await ask(name);
+    if (answer !== undefined) answers.set(name, answer);
+    return answer ?? false;
+  };
+}
 
 /** Runs a query in a context of its own. */
 async function reading(

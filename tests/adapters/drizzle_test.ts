@@ -63,8 +63,8 @@ interface HeldPool {
   readonly hold: <T>(read: () => PromiseLike<T>) => Promise<{ answer: Promise<T>; letGo(): void }>;
 }
 
-function openPool(): HeldPool {
-  const pool = new pg.Pool({ connectionString: database.url, max: 4 });
+function openPool(connectionString: string = database.url): HeldPool {
+  const pool = new pg.Pool({ connectionString, max: 4 });
   pool.on("error", () => undefined);
   stack.defer(() => pool.end());
   const query = pool.query.bind(pool);
@@ -348,6 +348,27 @@ describe("Drizzle", () => {
         })
       );
       assertEquals(await db.select().from(orders), [{ id: 42, total: 0 }]);
+    });
+
+    it("caches nothing of a table that a search path leads to", async () => {
+      await admin.unsafe(
+        `CREATE SCHEMA IF NOT EXISTS app;
+         CREATE TABLE IF NOT EXISTS app.orders (id INT PRIMARY KEY, total INT NOT NULL);
+         TRUNCATE app.orders; INSERT INTO app.orders VALUES (42, 1)`,
+      );
+      const url = `${database.url}?options=-c%20search_path%3Dapp,public`;
+      const elsewhere = openPool(url);
+      const db = withCache(drizzle({ client: client(elsewhere.pool) }), await openCache(), {
+        global: true,
+      });
+      for (const total of [1, 2]) {
+        await admin`UPDATE app.orders SET total = ${total}`;
+        assertEquals(await db.select().from(orders), [{ id: 42, total }]);
+      }
+      assertEquals(elsewhere.queries(), 2);
+      await db.select().from(paid); // in public, as the path says in the end
+      await db.select().from(paid);
+      assertEquals(elsewhere.queries(), 3);
     });
 
     it("works over postgres.js, with the rows of its own", async () => {
