@@ -192,6 +192,10 @@ export class Engine implements CacheServer, EngineFigures {
       onChange: () => {
         if (this.#catchUp !== undefined) track(this.#catchUp.begin());
       },
+      onRefused: (error) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        onError("client tracking", new Error(`memory is not used: ${reason}`, { cause: error }));
+      },
       onStands: (untilMs) => this.#parts.coherence.stand(untilMs),
     });
     const redis = new RedisStore(connection, {

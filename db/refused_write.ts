@@ -38,8 +38,8 @@ const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
   [/^22/, "value"],
 ];
 
-/** Serialization failure, deadlock, lock time-out, and a server that only reads for now. */
-const PASSING = /^(40001|40P01|55P03|25006)$/;
+/** Serialization failure, deadlock, lock time-out. */
+const PASSING = /^(40001|40P01|55P03)$/;
 
 /** The fields of an error of Postgres, which the drivers keep in different places. */
 interface Fields {

@@ -81,6 +81,8 @@ export interface CacheConfig {
   readonly enabled: boolean;
   /** A file of certificates, in PEM, one of which must have signed the servers'. */
   readonly caFile?: string;
+  /** The credentials of the Sentinels. Absent: none, and those of the servers if they want some. */
+  readonly connect?: () => { readonly sentinelPassword: string };
   /** First part of every key. */
   readonly prefix: string;
   /** Key version. */
@@ -161,7 +163,13 @@ export class ConfigError extends Error {
 }
 
 /** Variables whose value may stand in a file, which the variable of that name and `_FILE` names. */
-export const SECRETS = ["ADMIN_TOKEN", "DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL"] as const;
+export const SECRETS = [
+  "ADMIN_TOKEN",
+  "DATABASE_URL",
+  "DATABASE_PASSWORD",
+  "REDIS_URL",
+  "REDIS_SENTINEL_PASSWORD",
+] as const;
 type Secret = typeof SECRETS[number];
 
 const ORIGIN = "https?://(\\[[0-9a-f:.]+\\]|[a-z0-9][a-z0-9._-]*)(:\\d{1,5})?";
@@ -205,6 +213,9 @@ const VARIABLES = {
   DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
   REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
   REDIS_URL_FILE: filePath().optional(),
+  REDIS_SENTINEL_PASSWORD: z.string().max(PASSWORD_LENGTH_MAX, "must be at most 1024 characters")
+    .regex(/^\P{Cc}*$/u, "must be without control characters").optional(),
+  REDIS_SENTINEL_PASSWORD_FILE: filePath().optional(),
   REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
   REDIS_CA_FILE: filePath().optional(),
   REDIS_COMMAND_TIMEOUT_MS: integer(1, TIMEOUT_MS_MAX).default(200),
@@ -284,6 +295,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
       url: values.REDIS_URL,
       enabled: values.CACHE === "on",
       ...(values.REDIS_CA_FILE === undefined ? {} : { caFile: values.REDIS_CA_FILE }),
+      ...connectOf(values.REDIS_SENTINEL_PASSWORD),
       prefix: values.CACHE_PREFIX,
       version: values.CACHE_VERSION,
       ttlMs: values.CACHE_TTL_MS,
@@ -321,6 +333,10 @@ function withPassword(url: string, password: string | undefined): string {
 }
 
 /** What is good by itself and not together. */
+function connectOf(sentinelPassword: string | undefined): Pick<CacheConfig, "connect"> {
+  return sentinelPassword === undefined ? {} : { connect: () => ({ sentinelPassword }) };
+}
+
 function contradictionsOf(values: z.infer<typeof schema>): string[] {
   const problems: string[] = [];
   if (values.ADMIN_OPEN === "on" && values.ADMIN_TOKEN.length > 0) {
@@ -334,6 +350,11 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
   }
   if (values.CORS_WRITE_ORIGINS.length > 0 && values.ADMIN_TOKEN.length === 0) {
     problems.push("CORS_WRITE_ORIGINS: must be absent without ADMIN_TOKEN, which their pages send");
+  }
+  if (
+    values.REDIS_SENTINEL_PASSWORD !== undefined && !/^rediss?-sentinel:/.test(values.REDIS_URL)
+  ) {
+    problems.push("REDIS_SENTINEL_PASSWORD: must be absent unless REDIS_URL names Sentinels");
   }
   // Who names an authority means to be protected, and would not be.
   if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {

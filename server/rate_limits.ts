@@ -23,6 +23,8 @@ export interface RateLimitOptions {
   readonly url: string;
   /** Certificates of those who may vouch for it. */
   readonly ca?: string;
+  /** Credentials of the Sentinels. */
+  readonly connect?: () => { readonly sentinelPassword: string };
   /** First part of every key of the cache. */
   readonly prefix: string;
   /** How long a command may take. */

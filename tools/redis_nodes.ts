@@ -33,9 +33,20 @@ export async function announcedNodes(
   const ask = topology.kind === "sentinel"
     ? (call: Call) => askSentinel(topology.master, call)
     : askCluster;
-  // The user and the password of the URL are those of the servers, not of the Sentinels.
-  const credentials = topology.kind === "sentinel" ? { tls } : topology.credentials;
-  const asked = topology.servers.map((seed) => withServer(seed, credentials, { ...ca, ask }));
+  const { kind, credentials } = topology;
+  // The user and the password of the URL are those of the servers. Sentinels may have the same, or none.
+  const logins = kind === "cluster"
+    ? [credentials]
+    : config.cache.connect === undefined
+    ? [{ tls }, credentials]
+    : [{ tls, password: config.cache.connect().sentinelPassword }];
+  const asked = topology.servers.map(async (seed) => {
+    const [first = credentials, other] = logins;
+    const asking = withServer(seed, first, { ...ca, ask });
+    return other === undefined
+      ? await asking
+      : await asking.catch(() => withServer(seed, other, { ...ca, ask }));
+  });
   const answers = await Promise.allSettled(asked);
   const found = answers.flatMap((answer) => answer.status === "fulfilled" ? [answer.value] : []);
   if (found.length === 0) {
@@ -72,7 +83,10 @@ async function withServer<T>(
   { ca, ask }: { readonly ca?: string; readonly ask: (call: Call) => Promise<T> },
 ): Promise<T> {
   const topology = { kind: "standalone", servers: [server], credentials } as const;
-  const connection = await connectRedis(topology, { ca, commandTimeoutMs: TIMEOUT_MS });
+  const connection = await connectRedis(topology, {
+    ...(ca === undefined ? {} : { ca }),
+    commandTimeoutMs: TIMEOUT_MS,
+  });
   try {
     return await ask(async (...command) => await connection?.client.call(...command));
   } finally {

@@ -57,6 +57,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   /** Called when an attempt to connect fails; another one follows. */
   readonly onError: (error: unknown) => void;
+  /** Called when a server does not let us track keys, so that memory is not used. */
+  readonly onRefused: (error: unknown) => void;
   /** Called when the connection comes or goes. */
   readonly onConnection: (connected: boolean) => void;
   /** Called when one of several servers came, went or took another's place. */

@@ -6,10 +6,17 @@ import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
+/** How long to wait where the server does not let us track keys, which it will not the next moment either. */
+const REFUSED_RETRY_MS = 10_000;
+/** Answers that say so. `LOADING` and the like are over soon. */
+const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
+
 /** The parts of a {@linkcode Feed}. */
 export interface FeedWiring {
   /** Is told what is announced. */
   readonly listener: FeedListener;
+  /** Called when the server does not let us track keys, the first time. */
+  readonly onRefused: (error: unknown) => void;
   /** The source of time. */
   readonly clock: Clock;
 }
@@ -27,6 +34,8 @@ export class Feed implements Following {
   readonly #options: FeedOptions;
   readonly #listener: FeedListener;
   readonly #clock: Clock;
+  readonly #onRefused: (error: unknown) => void;
+  #refused = false;
   #client: Redis | undefined;
   #timer: Timer | undefined;
   /** Resolves when every connection that was lost or replaced is closed. */
@@ -43,6 +52,7 @@ export class Feed implements Following {
     this.#options = options;
     this.#listener = wiring.listener;
     this.#clock = wiring.clock;
+    this.#onRefused = wiring.onRefused;
     void this.#open();
   }
 
@@ -89,11 +99,19 @@ export class Feed implements Following {
       await client.subscribe(CHANNEL);
       if (this.#closed || this.#client !== client) return this.#end(client);
       this.#attempts = 0;
+      this.#refused = false;
       this.#listener.opened();
       await this.#beat(client);
     } catch (error) {
-      this.#lost(client, error instanceof Error ? error.message : String(error));
+      const message = error instanceof Error ? error.message : String(error);
+      if (REFUSED.test(message)) this.#refuse(error);
+      this.#lost(client, message, REFUSED.test(message) ? REFUSED_RETRY_MS : undefined);
     }
+  }
+
+  #refuse(error: unknown): void {
+    if (!this.#refused) this.#onRefused(error);
+    this.#refused = true;
   }
 
   /** Asks for a sign of life, and goes on asking. Rejects when none comes. */
@@ -114,14 +132,14 @@ export class Feed implements Following {
     for (const key of message) this.#listener.changed(String(key));
   }
 
-  #lost(client: Redis, reason: string): void {
+  #lost(client: Redis, reason: string, retryMs?: number): void {
     if (this.#client !== client) return;
     this.#client = undefined;
     this.#timer?.cancel();
     this.#end(client);
     this.#listener.closed(reason);
     if (this.#closed) return;
-    const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
+    const delayMs = retryMs ?? retryDelayMs(++this.#attempts, RETRY_MS_MAX);
     this.#timer = this.#clock.after(delayMs, () => void this.#open());
   }
 

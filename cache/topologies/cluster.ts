@@ -20,6 +20,9 @@ import { addressText, type ServerAddress } from "./url.ts";
 const SLOTS = 16_384;
 /** How often the client asks who owns which slots, besides whenever a server sends it elsewhere. */
 const SLOTS_REFRESH_MS = 1_000;
+/** The client passes over servers that announce no address, as one does that has met no other. */
+const NO_ADDRESS =
+  "the cluster serves no slots, or announces no address of its servers: set cluster-announce-ip";
 /** A slot under migration refuses keys that are on both sides for a moment. */
 const TRY_AGAIN_MS = 20;
 
@@ -103,8 +106,8 @@ export class ClusterConnection implements Connection {
   }
 
   follow(options: FeedOptions, listener: FeedListener): ClusterFeed {
-    const { clock } = this.#options;
-    return new ClusterFeed(this.client, this.#access, { options, listener, clock });
+    const { clock, onRefused } = this.#options;
+    return new ClusterFeed(this.client, this.#access, { options, listener, clock, onRefused });
   }
 
   async close(): Promise<void> {
@@ -137,6 +140,7 @@ export class ClusterConnection implements Connection {
       if (connected) onConnection(connected = false);
     });
     client.on("refresh", () => {
+      if (client.nodes().length === 0) onError(new Error(NO_ADDRESS));
       const now = [...primariesOf(client).keys()].sort().join(" ");
       if (known !== "" && known !== now) changed();
       known = now;

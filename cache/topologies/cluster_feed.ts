@@ -153,8 +153,8 @@ export class ClusterFeed implements Following {
       if (this.#members.has(key)) continue;
       this.#lost("a server joined");
       const connect = together(this.#connect, host && port ? { host, port } : {});
-      const { options, clock } = this.#wiring;
-      const feed = new Feed(connect, options, { listener: this.#listener(key), clock });
+      const { options, clock, onRefused } = this.#wiring;
+      const feed = new Feed(connect, options, { listener: this.#listener(key), clock, onRefused });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
     if (this.#reached(nodes)) this.#report();

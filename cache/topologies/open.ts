@@ -69,9 +69,7 @@ export function backendsOf(
 }
 
 /** Options of {@linkcode connectRedis}. */
-export interface ConnectRedisOptions {
-  /** Certificates to trust with TLS, as PEM, instead of the system's. */
-  readonly ca?: string | undefined;
+export interface ConnectRedisOptions extends Pick<CacheOptions, "ca" | "connect"> {
   /** How long each command may take. */
   readonly commandTimeoutMs: number;
 }
@@ -82,11 +80,11 @@ export interface ConnectRedisOptions {
  */
 export async function connectRedis(
   topology: Topology,
-  { ca, commandTimeoutMs }: ConnectRedisOptions,
+  { commandTimeoutMs, ...trusted }: ConnectRedisOptions,
 ): Promise<Connection | undefined> {
   const { promise: attempted, resolve } = Promise.withResolvers<void>();
   const { clock } = systemRuntime;
-  const connection = backendsOf(topology, ca === undefined ? {} : { ca })[0]?.connect({
+  const connection = backendsOf(topology, trusted)[0]?.connect({
     commandTimeoutMs,
     boundsCommands: true,
     clock,
@@ -94,6 +92,7 @@ export async function connectRedis(
     onConnection: () => resolve(),
     // Only a cache that believes what it reads needs to know.
     onChange: () => undefined,
+    onRefused: () => undefined,
     onStands: () => undefined,
   });
   if (connection !== undefined) await within(clock, commandTimeoutMs, attempted);

@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { type Access, reconnectDelayMs } from "../redis/connection.ts";
+import { isReply } from "../redis/reply_errors.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 /** How often every Sentinel is asked, and how long it may take to answer. */
@@ -36,12 +37,15 @@ export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #access: Access;
   readonly #asked = new Map<string, Redis>();
+  /** What they are asked with: their own credentials, none, or those of the servers if they want some. */
+  #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;
 
   constructor(options: SentinelsOptions, access: Access) {
     this.#options = options;
     this.#access = access;
+    this.#login = access.ofSentinels ?? {};
     for (const server of options.servers) this.#add(server);
   }
 
@@ -58,6 +62,7 @@ export class Sentinels {
     const answers = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (answers.length === 0) {
       const [first] = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
+      if (isReply(first)) this.#logIn();
       throw new UnreachableError(
         `Cannot find the primary: no Sentinel names it (${first?.message})`,
       );
@@ -84,14 +89,27 @@ export class Sentinels {
     for (const sentinel of this.#asked.values()) sentinel.disconnect();
   }
 
+  /** Asks with the credentials of the servers from now on, unless some are in use. */
+  #logIn(): void {
+    const { username, password } = this.#access;
+    if (this.#login.password !== undefined || password === undefined) return;
+    this.#login = { ...(username === undefined ? {} : { username }), password };
+    const servers = [...this.#asked.values()].map(({ options: { host = "", port = 0 } }) => (
+      { host, port }
+    ));
+    this.close();
+    this.#asked.clear();
+    for (const server of servers) this.#add(server);
+  }
+
   #add(server: ServerAddress): void {
     const name = addressText(server);
     const { servers } = this.#options;
     if (this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) return;
-    const { connectTimeout, disconnectTimeout, tls, ofSentinels } = this.#access;
+    const { connectTimeout, disconnectTimeout, tls } = this.#access;
     const sentinel = new Redis({
       ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
-      ...{ ...(tls === undefined ? {} : { tls }), ...ofSentinels },
+      ...{ ...(tls === undefined ? {} : { tls }), ...this.#login },
       // A question waits for the connection; an attempt that fails rejects it.
       ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ASK_MS },
     });

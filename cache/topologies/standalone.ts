@@ -48,7 +48,8 @@ export class StandaloneConnection implements Connection {
   }
 
   follow(options: FeedOptions, listener: FeedListener): Feed {
-    return new Feed(this.#connect, options, { listener, clock: this.#options.clock });
+    const { clock, onRefused } = this.#options;
+    return new Feed(this.#connect, options, { listener, clock, onRefused });
   }
 
   close(): Promise<void> {

@@ -24,7 +24,7 @@ import { type Clock, systemClock } from "../runtime.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
 import { StatementBound } from "./_statement_bound.ts";
-import { isUnavailableState, unavailable } from "./_unavailable.ts";
+import { isUnavailableState, READ_ONLY, unavailable } from "./_unavailable.ts";
 
 const POOL_MAX = 20;
 const QUEUE_MAX = 1_000;
@@ -154,7 +154,9 @@ class DenoPostgresDatabase implements Database {
       return result.rows;
     } catch (error) {
       // Whatever Postgres did not say itself leaves the connection in an unknown state.
-      loan.broken = !(error instanceof PostgresError) || error.fields.severity === "FATAL";
+      // One that takes no writes is no use either: the address may lead to the primary by now.
+      loan.broken = !(error instanceof PostgresError) || error.fields.severity === "FATAL" ||
+        error.fields.code === READ_ONLY;
       throw translate(error);
     }
   }

@@ -22,13 +22,16 @@ import { copyChunks } from "./_copy_text.ts";
 import { Deadline, DeadlineError, withDeadline } from "./_deadline.ts";
 import { Pool, type Sql } from "./_postgres_js_pool.ts";
 import { StatementBound } from "./_statement_bound.ts";
-import { isUnavailableState, unavailable } from "./_unavailable.ts";
+import { isUnavailableState, READ_ONLY, unavailable } from "./_unavailable.ts";
 
 const POOL_MAX = 20;
 const QUEUE_MAX = 1_000;
 
 /** How long running statements may take to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
+
+/** How long connections to a server that takes no writes are kept, for its address may still lead to it. */
+const LEAVE_MS = 500;
 
 /** The connection broke with a statement on it. */
 const LOST_CODES: ReadonlySet<unknown> = new Set([
@@ -269,6 +272,7 @@ class PostgresJsDatabase implements Database {
     } catch (error) {
       const late = error instanceof DeadlineError;
       if (error instanceof postgres.PostgresError) pool.answers++;
+      if (codeOf(error) === READ_ONLY) this.#leave(pool);
       // Late while others were answered: a long queue. Late and nobody was: a dead server.
       else if (late && pool.answers === answersBefore) this.#retire(pool, 0);
       else if (LOST_CODES.has(codeOf(error))) this.#retire(pool, CLOSE_TIMEOUT_MS);
@@ -322,6 +326,11 @@ class PostgresJsDatabase implements Database {
     } finally {
       deadline.stop();
     }
+  }
+
+  /** Replaces the connections to a server that takes no writes, once in a while. */
+  #leave(pool: Pool): void {
+    if (performance.now() - pool.openedAtMs > LEAVE_MS) this.#retire(pool, CLOSE_TIMEOUT_MS);
   }
 
   /** Replaces `pool`, unless that was done already. It gets `timeoutMs` to finish what runs. */

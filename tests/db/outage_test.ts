@@ -82,7 +82,7 @@ describe("@db/driver in an outage", () => {
   it("query() gives up on a server that hangs, and works again when it is back", async () => {
     await using proxy = startTcpProxy(server.port);
     const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
-    await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
+    await using database = connect({ url, connectTimeoutMs, statementTimeoutMs, poolMax: 4 });
     await database.query("SELECT 1");
     proxy.hang();
     const tookMs = await elapsedMs(async () => {
@@ -90,10 +90,41 @@ describe("@db/driver in an outage", () => {
     });
     assertLess(tookMs, limitMs);
     proxy.pass();
+    await eventually(() => database.query("SELECT 1"));
     // Each connection of the pool may be found broken once.
     await eventually(async () => {
       assertEquals(await assertAnswersOrUnavailable(database, 30), 30);
     });
+  });
+
+  it("query() leaves a server that takes no writes any more for the one that its address leads to", async () => {
+    await using next = await startPostgres();
+    await using proxy = startTcpProxy(server.port);
+    const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+    await using database = connect({ url, connectTimeoutMs, poolMax: 4 });
+    const create = "CREATE TABLE written (n INT)";
+    await database.query(create);
+    await using past = connect({ url: next.url, poolMax: 1 });
+    await past.query(create);
+    await using before = connect({ url: server.url, poolMax: 1 });
+    await before.query("ALTER SYSTEM SET default_transaction_read_only = on");
+    await before.query("SELECT pg_reload_conf()");
+    proxy.redirect(next.port);
+    let unavailable = 0;
+    await eventually(async () => {
+      try {
+        await database.query("INSERT INTO written VALUES (1)");
+      } catch (error) {
+        assert(error instanceof DatabaseUnavailableError, String(error));
+        unavailable++;
+        throw error;
+      }
+    });
+    assert(unavailable > 0, "it has left before it was told");
+    assertEquals((await past.query("SELECT n FROM written")).length, 1);
+    await before.query("SET default_transaction_read_only = off");
+    await before.query("ALTER SYSTEM RESET default_transaction_read_only");
+    await before.query("SELECT pg_reload_conf()");
   });
 
   it("query() and transaction() refuse at once what would wait past the bound, until some are done", async () => {

@@ -75,6 +75,8 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   DATABASE_PASSWORD_FILE: ["a,b", "a\nb"],
   ADMIN_TOKEN_FILE: ["a,b", "a\nb"],
   REDIS_URL_FILE: ["a,b", "a\nb"],
+  REDIS_SENTINEL_PASSWORD: ["a\nb", "x".repeat(1_025)],
+  REDIS_SENTINEL_PASSWORD_FILE: ["a,b", "a\nb"],
   DATABASE_POOL_MAX: [...NOT_WHOLE_NUMBERS, "0", "1001"],
   REDIS_URL: [
     "redis:",
@@ -402,6 +404,8 @@ describe(".env.example", () => {
     "DATABASE_CA_FILE",
     "REDIS_CA_FILE",
     "REDIS_NODES",
+    "REDIS_SENTINEL_PASSWORD",
+    "REDIS_SENTINEL_PASSWORD_FILE",
   ]);
   const lines = Deno.readTextFileSync(new URL("../../.env.example", import.meta.url)).split("\n");
   const values = Object.fromEntries(

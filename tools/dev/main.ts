@@ -55,6 +55,8 @@ DATABASE_URL, else those it finds, else starts them with Docker Compose, else br
 /** What the chosen URLs already hold. */
 const RESOLVED = {
   REDIS_URL_FILE: undefined,
+  REDIS_SENTINEL_PASSWORD: undefined,
+  REDIS_SENTINEL_PASSWORD_FILE: undefined,
   DATABASE_URL_FILE: undefined,
   DATABASE_PASSWORD: undefined,
   DATABASE_PASSWORD_FILE: undefined,

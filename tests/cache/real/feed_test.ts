@@ -64,6 +64,7 @@ function connectionTo(url: string): Connection {
     onConnection: () => {},
     onChange: () => {},
     onStands: () => {},
+    onRefused: () => {},
   });
 }
 

@@ -1,0 +1,78 @@
+/**
+ * Servers that are not set up as usual: used all the same, or told what is missing.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { lastingPort } from "../../../tools/servers/free_port.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
+import { freshPrefix, type Node, openNode, Row } from "./nodes.ts";
+
+/** The messages of the errors that a node has told. */
+function told({ events }: Node): string[] {
+  return events.flatMap((event) =>
+    event.type === "redis-error" ? [`${event.command}: ${(event.error as Error).message}`] : []
+  );
+}
+
+async function answersFrom(node: Node, source: string): Promise<void> {
+  const row = new Row("a");
+  await eventually(async () => {
+    assertEquals((await node.cache.getOrLoad("k", row.load)).source, source);
+  });
+}
+
+describe("Cache on a Redis that does not let it track keys", () => {
+  it("is answered from Redis, says once what that costs, and does not ask each second", async () => {
+    await using redis = await startRedis();
+    await redis.cli("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-client|tracking");
+    const url = `redis://app:pw@127.0.0.1:${redis.port}`;
+    await using node = openNode(url, { prefix: freshPrefix(), memoryLeaseMs: 1_000 });
+    await answersFrom(node, "redis");
+    const connections = async () =>
+      Number(/total_connections_received:(\d+)/.exec(await redis.cli("INFO", "stats"))?.[1]);
+    const before = await connections();
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    assertEquals(await connections() - before, 1); // that of the question itself
+    assertEquals(told(node).length, 1);
+    assertMatch(told(node).join(), /^client tracking: memory is not used: .*NOPERM/);
+  });
+});
+
+describe("Cache on a cluster that announces no address", () => {
+  it("says so", async () => {
+    const args = ["--cluster-enabled", "yes", "--cluster-port", String(lastingPort())];
+    await using redis = await startRedis({ port: lastingPort(), args });
+    await redis.cli("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
+    await using node = openNode(`redis-cluster://127.0.0.1:${redis.port}`);
+    await eventually(() => assert(told(node).some((text) => text.includes("cluster-announce-ip"))));
+  });
+});
+
+describe("Cache on Sentinels that want a password", () => {
+  it("logs in with its own, or with that of the servers", async () => {
+    await using topology = await startRedisSentinel();
+    const { username, password } = new URL(topology.serviceUrl.replace(/:\/\/([^,]*).*/, "://$1"));
+    for (const sentinel of topology.sentinels) {
+      await sentinel.cli("ACL", "SETUSER", username, "on", `>${password}`, "&*", "+@all");
+      await sentinel.cli("ACL", "SETUSER", "other", "on", ">own", "&*", "+@all");
+      await sentinel.cli("ACL", "SETUSER", "default", "off");
+    }
+    const prefix = freshPrefix();
+    {
+      await using same = openNode(topology.serviceUrl, { prefix });
+      await answersFrom(same, "memory");
+    }
+    {
+      const connect = () => ({ sentinelUsername: "other", sentinelPassword: "own" });
+      await using own = openNode(topology.serviceUrl, { prefix, connect });
+      await answersFrom(own, "memory");
+    }
+    await using wrong = openNode(topology.serviceUrl, {
+      prefix,
+      connect: () => ({ sentinelPassword: "none" }),
+    });
+    await eventually(() => assert(told(wrong).some((text) => /WRONGPASS|NOAUTH/.test(text))));
+  });
+});
