@@ -37,7 +37,7 @@ export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #access: Access;
   readonly #asked = new Map<string, Redis>();
-  /** What they are asked with: their own credentials, none, or those of the servers if they want some. */
+  /** The credentials that they are asked with: their own, none, or those of the servers if they want some. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;

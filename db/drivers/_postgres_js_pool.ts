@@ -14,8 +14,6 @@ type Types = typeof arrayTypes;
 export class Pool {
   /** The instance. */
   readonly sql: Sql;
-  /** The monotonic time at which it was made. */
-  readonly openedAtMs: number = performance.now();
   /** Grows with every answer, refusals included. */
   answers = 0;
   readonly #clock: Clock;

@@ -30,9 +30,6 @@ const QUEUE_MAX = 1_000;
 /** How long running statements may take to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** How long connections to a server that takes no writes are kept, for its address may still lead to it. */
-const LEAVE_MS = 500;
-
 /** The connection broke with a statement on it. */
 const LOST_CODES: ReadonlySet<unknown> = new Set([
   "CONNECTION_CLOSED",
@@ -328,9 +325,9 @@ class PostgresJsDatabase implements Database {
     }
   }
 
-  /** Replaces the connections to a server that takes no writes, once in a while. */
+  /** Replaces the connections to a server that takes no writes, one pool after the other. */
   #leave(pool: Pool): void {
-    if (performance.now() - pool.openedAtMs > LEAVE_MS) this.#retire(pool, CLOSE_TIMEOUT_MS);
+    if (this.#retired.size === 0) this.#retire(pool, CLOSE_TIMEOUT_MS);
   }
 
   /** Replaces `pool`, unless that was done already. It gets `timeoutMs` to finish what runs. */
