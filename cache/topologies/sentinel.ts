@@ -71,9 +71,9 @@ export class SentinelConnection extends StandaloneConnection {
   #standing = "";
 
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
-    const sentinels = new Sentinels(named, access);
-    const sockets = new WeakMap<Socket, Named>();
     const { clock } = options;
+    const sentinels = new Sentinels(named, access, clock);
+    const sockets = new WeakMap<Socket, Named>();
     super(
       together(access, { Connector: connectorOf({ sentinels, access, clock, sockets }) }),
       options,
@@ -97,10 +97,9 @@ export class SentinelConnection extends StandaloneConnection {
     throw new Error(`Cannot believe ${name} yet: others may believe the primary before it`);
   }
 
-  override close(): Promise<void> {
+  override async close(): Promise<void> {
     this.#timer?.cancel();
-    this.#sentinels.close();
-    return super.close();
+    await Promise.all([this.#sentinels.close(), super.close()]);
   }
 
   /** Asks, and goes on asking. Never rejects. */
@@ -198,6 +197,7 @@ function connectorOf(
           const named = await askFor(sentinels, clock);
           if (this.connecting) return this.#open(named);
         } catch (error) {
+          if (!this.connecting) break;
           emit("error", error instanceof Error ? error : new Error(String(error)));
           await new Promise<void>((resolve) => {
             const timer = clock.after(reconnectDelayMs(attempts), resolve);

@@ -1,6 +1,7 @@
 import { Redis } from "ioredis";
-import { type Access, reconnectDelayMs } from "../redis/connection.ts";
+import { type Access, disconnect, reconnectDelayMs } from "../redis/connection.ts";
 import { isReply } from "../redis/reply_errors.ts";
+import type { Clock } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 /** How often every Sentinel is asked, and how long it may take to answer. */
@@ -37,12 +38,15 @@ export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #access: Access;
   readonly #asked = new Map<string, Redis>();
+  readonly #clock: Clock;
+  #closing: Promise<void> | undefined;
   /** The credentials that they are asked with: their own, none, or those of the servers if they want some. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;
 
-  constructor(options: SentinelsOptions, access: Access) {
+  constructor(options: SentinelsOptions, access: Access, clock: Clock) {
+    this.#clock = clock;
     this.#options = options;
     this.#access = access;
     this.#login = access.ofSentinels ?? {};
@@ -84,9 +88,10 @@ export class Sentinels {
     return { server: found.server, sinceMs: Math.min(...newest.map(({ sinceMs }) => sinceMs)) };
   }
 
-  /** Asks nobody any more. */
-  close(): void {
-    for (const sentinel of this.#asked.values()) sentinel.disconnect();
+  /** Asks nobody any more, and waits until every connection is closed. */
+  async close(): Promise<void> {
+    const closing = [...this.#asked.values()].map((each) => disconnect(each, this.#clock));
+    await Promise.all([this.#closing, ...closing]);
   }
 
   /** Asks with the credentials of the servers from now on, unless some are in use. */
@@ -97,7 +102,7 @@ export class Sentinels {
     const servers = [...this.#asked.values()].map(({ options: { host = "", port = 0 } }) => (
       { host, port }
     ));
-    this.close();
+    this.#closing = this.close();
     this.#asked.clear();
     for (const server of servers) this.#add(server);
   }
