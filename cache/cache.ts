@@ -188,8 +188,11 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual([a?.value(), b], [1, undefined]);
    * ```
    */
-  getMany<T>(keys: readonly string[]): Promise<(Lookup<Jsonify<T>> | undefined)[]> {
-    return Promise.all(keys.map((key) => this.get<T>(key)));
+  getMany<T, V = Jsonify<T>>(
+    keys: readonly string[],
+    options: Pick<EntryOptions<T, V>, "codec" | "schema"> = {},
+  ): Promise<(Lookup<NoInfer<V>> | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get<T, V>(key, options)));
   }
 
   /**

@@ -63,6 +63,8 @@ describe("the option codec", () => {
     );
     assertEquals(many.map((each) => each.value()), [order(), order()]);
     await cache.set("c", order(), { codec });
+    const both = await cache.getMany(["a", "x"], { codec });
+    assertEquals(both.map((each) => each?.value()), [order(), undefined]);
     const slot = await cache.begin<Order, Order>("c", { codec });
     assertEquals([slot.hit, slot.value()], [true, order()]);
     const empty = await cache.begin<Order, Order>("d", { codec });
