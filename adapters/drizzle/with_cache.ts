@@ -31,7 +31,7 @@ interface Statement {
   readonly params: readonly unknown[];
 }
 
-type Prepared = Record<"execute" | "all", (values?: unknown) => Promise<unknown>>;
+type Prepared = Partial<Record<"execute" | "all", (values?: unknown) => Promise<unknown>>>;
 
 /** What Drizzle says of a statement that it has built. */
 interface Metadata {
@@ -78,9 +78,10 @@ export function withCache<Database extends DrizzleDatabase>(
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = (query, ...others) => {
     const prepared = prepareQuery(query, ...others);
-    const [, , , , metadata, config] = others as [..._: unknown[]] as PrepareArguments;
+    const { metadata, config } = told(others);
     for (const name of ["execute", "all"] as const) {
-      const run = prepared[name].bind(prepared);
+      const run = prepared[name]?.bind(prepared);
+      if (run === undefined) continue; // Drizzle 1 has no `all()`
       prepared[name] = async (values) => {
         const start = () => run(values);
         if (queries.runs.getStore() === null) return await start(); // in a transaction
@@ -99,14 +100,14 @@ export function withCache<Database extends DrizzleDatabase>(
   return Object.assign(db, { $cache: { invalidate } });
 }
 
-type PrepareArguments = [
-  fields: unknown,
-  name: unknown,
-  isArrayMode: unknown,
-  mapper: unknown,
-  metadata: Metadata | undefined,
-  config: WithCacheConfig | undefined,
-];
+/** Drizzle's word on a statement, whose place among the arguments differs between 0.44 and 1. */
+function told(
+  args: readonly unknown[],
+): { readonly metadata?: Metadata; readonly config?: WithCacheConfig } {
+  const at = args.findIndex((each) => Array.isArray(Reflect.get(Object(each), "tables")));
+  if (at < 0) return {};
+  return { metadata: args[at] as Metadata, config: args[at + 1] as WithCacheConfig };
+}
 
 /** Asks where a name leads: to the table in `public`, or by the search path to another. `undefined`: nowhere. */
 async function readsPublic(session: Session, name: string): Promise<boolean | undefined> {
