@@ -48,7 +48,7 @@ const packages: Readonly<Record<string, Manifest>> = {
     peerDependencies: {
       "@lookaside/cache": "^0.1.0",
       "@lookaside/changes": "^0.1.0",
-      "drizzle-orm": ">=0.44 <1",
+      "drizzle-orm": ">=0.44 <2",
     },
   },
 };
