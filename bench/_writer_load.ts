@@ -21,11 +21,17 @@ export interface Load {
   readonly rate?: number;
 }
 
-/** Updates rows, and answers how many a second. */
-export async function updatesPerSecond(
+/** Rows that were updated. */
+export interface Updates {
+  readonly count: number;
+  readonly perSecond: number;
+}
+
+/** Updates rows, and answers how many. */
+export async function update(
   url: string,
   { table, clients, seconds, rate }: Load,
-): Promise<number> {
+): Promise<Updates> {
   const script = await Deno.makeTempFile({ prefix: "lookaside_pgbench_" });
   try {
     await Deno.writeTextFile(
@@ -44,8 +50,12 @@ export async function updatesPerSecond(
         env: { LC_ALL: "C" },
       },
     ).output();
-    const found = /^tps = ([\d.]+)/m.exec(new TextDecoder().decode(stdout));
-    if (code === 0 && found !== null) return Number(found[1]);
+    const found = /actually processed: (\d+)[^]*^tps = ([\d.]+)/m.exec(
+      new TextDecoder().decode(stdout),
+    );
+    if (code === 0 && found !== null) {
+      return { count: Number(found[1]), perSecond: Number(found[2]) };
+    }
     throw new Error(`Cannot write with pgbench: ${code} ${new TextDecoder().decode(stderr)}`);
   } finally {
     await Deno.remove(script);

@@ -18,7 +18,7 @@ import { startPostgres } from "../tools/servers/postgres_server.ts";
 import { startRedis } from "../tools/servers/redis_server.ts";
 import { cacheInUse, type Service, startService } from "../tools/servers/service.ts";
 import { processorMs, processorMsOf } from "./_processor_time.ts";
-import { ROWS, updatesPerSecond } from "./_writer_load.ts";
+import { ROWS, update, type Updates } from "./_writer_load.ts";
 import { interleave, ratioOf } from "./rounds.ts";
 
 const SLICE_SECONDS = 2;
@@ -83,7 +83,8 @@ async function measureWriters(relaying: string): Promise<void> {
     const clients = Number(count);
     const contender = (table: string) => ({
       name: table,
-      measure: () => updatesPerSecond(databaseUrl, { table, clients, seconds: SLICE_SECONDS }),
+      measure: async () =>
+        (await update(databaseUrl, { table, clients, seconds: SLICE_SECONDS })).perSecond,
     });
     const scores = await interleave([contender("users"), contender("unwatched")], rounds);
     const [watched, unwatched] = scores;
@@ -152,7 +153,7 @@ async function counted(service: Service): Promise<Counts> {
 async function measureRate(service: Service, rate: number): Promise<void> {
   await delay(STATISTICS_MS);
   const before = await counted(service);
-  const changes = Math.round(await written(rate) * RATE_SECONDS);
+  const { count: changes, perSecond } = await written(rate);
   const after = await counted(service);
   await delay(STATISTICS_MS);
   const { transactions } = await counted(service);
@@ -161,7 +162,7 @@ async function measureRate(service: Service, rate: number): Promise<void> {
   const micros = (what: "relay" | "service" | "redis") =>
     ((after[what] - before[what]) * 1_000 / per).toFixed(0);
   console.log(
-    `${rate} changes/s (${(changes / RATE_SECONDS).toFixed(0)} reached), each ${unit}: ` +
+    `${rate} changes/s (${perSecond.toFixed(0)} reached), each ${unit}: ` +
       `${(statements / per).toFixed(2)} statements, processor µs of Postgres for the relay ` +
       `${micros("relay")}, service ${micros("service")}, Redis ${micros("redis")}`,
   );
@@ -179,16 +180,14 @@ async function measureRate(service: Service, rate: number): Promise<void> {
   );
 }
 
-/** Writes at a rate for a while. Answers the rate that was reached. */
-async function written(rate: number): Promise<number> {
+/** Writes at a rate for a while. */
+async function written(rate: number): Promise<Updates> {
+  const clients = Math.min(rate, 16);
   if (rate > 0) {
-    const clients = Math.min(rate, 16);
-    return await updatesPerSecond(databaseUrl, {
-      ...{ table: "users", clients, seconds: RATE_SECONDS, rate },
-    });
+    return await update(databaseUrl, { table: "users", clients, seconds: RATE_SECONDS, rate });
   }
   await delay(RATE_SECONDS * 1_000);
-  return 0;
+  return { count: 0, perSecond: 0 };
 }
 
 /** Writes rows that are cached, and answers how long each takes from the commit to be cached no more. */

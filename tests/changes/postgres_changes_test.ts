@@ -1,9 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
-import { postgresChanges } from "../../changes/postgres_changes.ts";
+import type { ChangesDatabase } from "../../changes/database.ts";
+import { type ChangesProblem, postgresChanges } from "../../changes/postgres_changes.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
@@ -21,5 +22,37 @@ describe("postgresChanges()", () => {
       await cache.changes.caughtUp();
       assertEquals((await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value(), name);
     }
+  });
+
+  /** A database where a table is not watched as it should be, and nothing else is there. */
+  const ailing: ChangesDatabase = {
+    query: <Row>(sql: string) => {
+      const found = sql.includes("AS there")
+        ? { there: true }
+        : sql.includes("lookaside.installed")
+        ? { version: 9999 }
+        : sql.includes("lookaside.check()")
+        ? { label: "users", problem: "It has no triggers", remedy: "Run this" }
+        : undefined;
+      return found === undefined
+        ? Promise.reject(new Error("down"))
+        : Promise.resolve([found as Row]);
+    },
+    transaction: () => Promise.reject(new Error("down")),
+  };
+
+  it("tells of what a person has to put right: who asks for it, else who hears of errors", async () => {
+    const problems: ChangesProblem[] = [];
+    const errors: unknown[] = [];
+    const onError = (error: unknown) => void errors.push(error instanceof Error && error.message);
+    const onProblem = (problem: ChangesProblem) => void problems.push(problem);
+    for (const options of [{ onError, onProblem }, { onError }]) {
+      await using cache = new Cache({ changes: postgresChanges(ailing, options) });
+      await assertRejects(() => cache.changes.caughtUp());
+    }
+    assertEquals(problems.map(({ problem, remedy }) => `${problem}. ${remedy}`), [
+      "It has no triggers. Run this",
+    ]);
+    assertEquals(errors.filter((each) => each === "It has no triggers. Run this").length, 1);
   });
 });
