@@ -12,7 +12,9 @@ import type { Browser, Page } from "playwright-core";
 import { readOptions } from "./command_line.ts";
 import { ROOT } from "./child_process.ts";
 import { startChromium } from "./servers/chromium.ts";
-import { startDev } from "./servers/dev_process.ts";
+import { animatedPng } from "./animated_png.ts";
+import { type DevProcess, startDev } from "./servers/dev_process.ts";
+import { eventually } from "./servers/eventually.ts";
 import { startPostgres } from "./servers/postgres_server.ts";
 import { startRedis } from "./servers/redis_server.ts";
 import { type Service, startService } from "./servers/service.ts";
@@ -43,8 +45,14 @@ interface Picture {
 const WARM_MS = 40_000;
 /** How long both caches are under load before something is broken. */
 const LOAD_MS = 8_000;
+/** How long the inspector takes to answer. */
+const LOOK_MS = 1_000;
 /** What a picture of a README may weigh. */
 const BYTES_MAX = 300_000;
+/** A film: small, and short. */
+const FILM_BYTES_MAX = 1_000_000;
+const FILM_HEIGHT = 425;
+const FRAME_MS = 700;
 const SEED = 7;
 const WIDTH = 1_200;
 
@@ -87,6 +95,7 @@ export async function takeScreenshots(folder: string): Promise<string[]> {
     const { port } = picture.ofDev ? dev : service;
     paths.push(await take(browser, { picture, port, folder }));
   }
+  paths.push(await film(browser, dev, folder));
   return paths;
 }
 
@@ -117,19 +126,51 @@ async function take(
   return path;
 }
 
+/** The panel while what both caches stand on is broken, frame by frame. */
+async function film(browser: Browser, { port }: DevProcess, folder: string): Promise<string> {
+  const viewport = { width: WIDTH, height: FILM_HEIGHT };
+  const page = await browser.newPage({ viewport, colorScheme: "light", locale: "en-GB" });
+  await page.goto(`http://127.0.0.1:${port}/`);
+  await page.getByRole("status").filter({ hasText: /^Live$/ }).waitFor();
+  const frames: Uint8Array[] = [];
+  const filming = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      await page.evaluate("document.querySelector('#break-it').scrollIntoView()");
+      frames.push(await page.screenshot());
+      await delay(FRAME_MS);
+    }
+  };
+  await press(page, "Count anew", "Counting anew");
+  await filming(2);
+  await press(page, "Restart Redis from an old file", "Redis was killed");
+  await filming(4);
+  await press(page, "UPDATE by psql", "psql has updated");
+  await filming(6);
+  await page.close();
+  const path = resolve(folder, "break-it-live.png");
+  const png = animatedPng(frames, FRAME_MS);
+  if (png.length > FILM_BYTES_MAX) {
+    throw new Error(`Cannot use ${path}: it has ${png.length} bytes`);
+  }
+  await Deno.writeFile(path, png);
+  return path;
+}
+
+/** Presses a button of the panel, and waits until that is told. */
+async function press(page: Page, name: string, told: string): Promise<void> {
+  await page.locator("#break-it button:not([aria-disabled])", { hasText: name }).click();
+  const events = page.getByRole("list", { name: "What was done" });
+  await events.locator("li").first().filter({ hasText: told }).waitFor();
+}
+
 /** Everything that can be broken, one after the other. */
 async function breakBoth(page: Page): Promise<void> {
-  const events = page.getByRole("list", { name: "What was done" });
-  const press = async (name: string, told: string) => {
-    await page.locator(`#break-it button:not([aria-disabled])`, { hasText: name }).click();
-    await events.locator("li").first().filter({ hasText: told }).waitFor();
-  };
-  await press("Start the load", "Both caches");
+  await press(page, "Start the load", "Both caches");
   await delay(LOAD_MS);
-  await press("Kill the feed", "Killed");
-  await press("Restart Redis from an old file", "Redis was killed");
+  await press(page, "Kill the feed", "Killed");
+  await press(page, "Restart Redis from an old file", "Redis was killed");
   await delay(2_000);
-  await press("UPDATE by psql", "psql has updated");
+  await press(page, "UPDATE by psql", "psql has updated");
   await delay(3_000);
 }
 
@@ -141,10 +182,13 @@ async function runFiveSteps(page: Page): Promise<void> {
   await page.getByText("Done. The bio is as it was.").waitFor();
 }
 
+/** The inspector with a key that both tiers hold: a write may just have taken it from them. */
 async function inspect(page: Page): Promise<void> {
   await page.getByLabel("Key", { exact: true }).fill("users:1");
-  await page.getByRole("button", { name: "Look", exact: true }).click();
-  await page.locator("#inspected").getByText("Memory").waitFor();
+  await eventually(async () => {
+    await page.getByRole("button", { name: "Look", exact: true }).click();
+    await page.locator("#inspected").getByText("Memory").waitFor({ timeout: LOOK_MS });
+  });
 }
 
 /** Reads of a few users, most of them of the first, and writes now and then. */
