@@ -106,7 +106,7 @@ export class Cache implements AsyncDisposable {
       limit: this.#limit,
       newNonce: () => `${instance}-${(noncesUsed++).toString(36)}`,
       emit: (event: CacheEvent) => this.#call(this.#options.onEvent, event),
-      follower: () => this.#changes?.follower,
+      changes: () => this.#changes ?? NO_CHANGES,
       catchUp: source && ((request: CatchUpRequest) => this.#changes.catchUp(request)),
       track: (work: Promise<void>) => this.#track(work),
     };

@@ -6,6 +6,8 @@ const RETRY_MS_MAX = 500;
 
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {
+  /** Makes sure that the server is nobody else's. */
+  readonly claim: () => Promise<void>;
   /** Catches up. */
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** Tells one life of the server from the next: differs after a restart or failover. */
@@ -71,6 +73,7 @@ export class CatchUp {
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         const identity = await this.#options.identity();
+        await this.#options.claim();
         const moved = this.#identity !== undefined && identity !== this.#identity;
         const known = moved ? null : this.#identity ?? await this.#options.remembered();
         const replay = known !== identity && (moved || known !== null || this.#options.emptyIsOld);

@@ -73,6 +73,8 @@ export interface Changes extends AsyncDisposable {
   watched(table: TableUse): Promise<WatchedTable>;
   /** Counts what was applied, and looks at what is left to apply. */
   stats(): Promise<ChangesStats>;
+  /** Names the source of truth, as no other one is named. Absent: nobody tells it from another. */
+  source?(): Promise<string>;
   /** Lets memory stand in for servers that are away. Absent: reads go to the source meanwhile. */
   readonly follower?: ChangeFollower;
 }

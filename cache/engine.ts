@@ -1,5 +1,5 @@
 import { CatchUp } from "./catch_up.ts";
-import type { CacheServer, CatchUpRequest, ChangeFollower, Invalidation } from "./changes.ts";
+import type { CacheServer, CatchUpRequest, Changes, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
 import { Fallback } from "./fallback.ts";
 import type { Keyspace } from "./keys.ts";
@@ -12,6 +12,9 @@ import type { CacheParts, EngineParts } from "./parts.ts";
 import { PendingInvalidations } from "./pending.ts";
 import { Reader } from "./reader.ts";
 import { RedisStore } from "./redis/redis_store.ts";
+import type { Timer } from "./runtime.ts";
+import { OtherSourceError } from "./errors.ts";
+import { SAY_SO_MS } from "./source.ts";
 import { type CacheStats, type EngineFigures, TierCounters } from "./stats.ts";
 import type { FeedListener, Store } from "./store.ts";
 import { HeldTags, Tags } from "./tags.ts";
@@ -24,8 +27,8 @@ export interface CacheWiring extends CacheParts {
   readonly keyspace: Keyspace;
   /** Catches up with what changed; `undefined`: nobody tells. */
   readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
-  /** Tells what changes while the servers are away; `undefined`: nobody does. */
-  readonly follower: () => ChangeFollower | undefined;
+  /** The changes that the cache is told of, once it is made. */
+  readonly changes: () => Changes;
 }
 
 /**
@@ -49,6 +52,8 @@ export class Engine implements CacheServer, EngineFigures {
   #coherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
+  #claiming: Timer | undefined;
+  #stopped = false;
 
   /**
    * @param backend Where the shared tier is; without one memory is all there is.
@@ -147,6 +152,8 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** Begins nothing more in the background. */
   stop(): void {
+    this.#stopped = true;
+    this.#claiming?.cancel();
     this.popularity.close();
     this.#catchUp?.close();
   }
@@ -221,6 +228,7 @@ export class Engine implements CacheServer, EngineFigures {
       if (replay && await this.clear() === "pending") throw new Error("Cannot clear the server");
     };
     return new CatchUp(runtime, this.#parts.coherence, {
+      claim: () => this.#claim(),
       emptyIsOld: catchUp !== undefined,
       task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
@@ -233,15 +241,43 @@ export class Engine implements CacheServer, EngineFigures {
   }
 
   #fallbackOf(shared: Store, local: LocalStore): Fallback {
-    const { follower } = this.#wiring;
+    const { changes } = this.#wiring;
     return new Fallback(shared, local, {
       server: this.name,
-      follower,
+      follower: () => changes().follower,
       isAway: () => this.redis !== undefined && this.breaker !== "closed",
       followAnew: () => this.redis?.followAnew(),
       drop: (keys) => this.writer.drop(keys),
       dropAll: () => this.#dropAll(),
     });
+  }
+
+  /** Claims the servers for the source of truth, and says again and again that they are in use. */
+  async #claim(): Promise<void> {
+    const { changes, keyspace } = this.#wiring;
+    const source = await changes().source?.();
+    if (source === undefined || this.redis === undefined) return;
+    const claim = await this.redis.claim(source, false);
+    if (claim.owner === "other") {
+      if (claim.inUse) {
+        throw new OtherSourceError(keyspace.prefix, { own: source, other: claim.name });
+      }
+      // Cleared first: whoever finds the mark of its own source believes what is there.
+      if (await this.clear() === "pending") throw new Error("Cannot clear the server");
+      await this.redis.claim(source, true);
+    }
+    this.#claiming?.cancel();
+    const { clock } = this.#wiring.runtime;
+    this.#claiming = clock.after(SAY_SO_MS, () => this.#wiring.track(this.#claimAgain()));
+  }
+
+  /** Never rejects: who cannot say that the servers are in use has to find out whose they are. */
+  async #claimAgain(): Promise<void> {
+    try {
+      await this.#claim();
+    } catch (_error) {
+      if (!this.#stopped) await this.#catchUp?.begin();
+    }
   }
 
   /** Drops what this process holds. */

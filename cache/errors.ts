@@ -77,3 +77,28 @@ export class SchemaError extends Error {
   /** Names the class in logs. */
   override readonly name = "SchemaError";
 }
+
+/**
+ * The servers hold what was loaded from another source of truth, by a program that runs.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { OtherSourceError } from "@lookaside/cache";
+ *
+ * const error = new OtherSourceError("la:1:", { own: "shop", other: "blog" });
+ * assert.match(error.message, /shop.*la:1:.*blog/);
+ * ```
+ */
+export class OtherSourceError extends Error {
+  /** Names the class in logs. */
+  override readonly name = "OtherSourceError";
+
+  /** Tells the two apart by their names. */
+  constructor(prefix: string, { own, other }: { readonly own: string; readonly other: string }) {
+    super(
+      `Cannot use this Redis for ${own}: under ${prefix} it has what was loaded from ${other}, by a program ` +
+        "that runs. Give each a prefix of its own, or end that one and wait a minute",
+    );
+  }
+}

@@ -10,9 +10,18 @@
 /**
  * The part of an entry or tag that a Redis key holds: the value, its lease, or the version of a tag; and,
  * under the root tag's name, the read counts, the mark of their last decay, the life of the server that was
- * caught up with, and until when tags are needed.
+ * caught up with, until when tags are needed, and what the values were loaded from.
  */
-export type KeyPart = "" | ":lease" | ":tag" | ":popular" | ":decayed" | ":caught-up" | ":tags";
+export type KeyPart =
+  | ""
+  | ":lease"
+  | ":tag"
+  | ":popular"
+  | ":decayed"
+  | ":caught-up"
+  | ":tags"
+  | ":source"
+  | ":source-in-use";
 
 /** The longest logical key or tag, in UTF-16 code units. */
 export const KEY_LENGTH_MAX = 200;

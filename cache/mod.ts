@@ -38,7 +38,13 @@ export type {
   TableUse,
   WatchedTable,
 } from "./changes.ts";
-export { CacheClosedError, LoadRejectedError, LoadTimeoutError, SchemaError } from "./errors.ts";
+export {
+  CacheClosedError,
+  LoadRejectedError,
+  LoadTimeoutError,
+  OtherSourceError,
+  SchemaError,
+} from "./errors.ts";
 export type { CacheEvent, LookupEvent } from "./events.ts";
 export type { HeldEntry, Inspection } from "./operations/inspection.ts";
 export type { StoreInfo } from "./operations/server_info.ts";

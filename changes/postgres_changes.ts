@@ -112,6 +112,7 @@ export function postgresChanges(
  */
 class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
+  readonly #database: ChangesDatabase;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
   readonly #tables: WatchedTables;
   readonly #installed: () => Promise<void>;
@@ -130,6 +131,7 @@ class PostgresChanges implements Changes {
     const { cacheName, install = true, fallback = true, ...others } = options;
     const { invalidates, onInvalidated, onProblem, ...feedOptions } = others;
     this.#cache = cache;
+    this.#database = database;
     this.#tables = new WatchedTables(database);
     this.#onError = options.onError ?? (() => undefined);
     this.#onProblem = onProblem ??
@@ -188,6 +190,14 @@ class PostgresChanges implements Changes {
     const [feed, ...others] = this.#feeds.values();
     // A ring's cache deletes a key where it is now. The other servers, where it may have been, are the relay's.
     return feed === undefined || others.length > 0 ? UNMARKED : await feed.beginWrite();
+  }
+
+  async source(): Promise<string> {
+    const rows = await this.#database.query<{ name: string }>(
+      `SELECT current_database() || ' on the server ' || system_identifier AS name
+       FROM pg_control_system()`,
+    );
+    return rows[0]?.name ?? "";
   }
 
   async watched(use: TableUse): Promise<WatchedTable> {

@@ -87,6 +87,9 @@ export function openCache(
       onEvent: (event) => {
         const refused = event.type === "redis-error" && event.command === "connect";
         if (event.type === "caught-up" || refused) redisTried.resolve();
+        if (event.type === "catch-up-error" && startErrorOf(event.error) !== undefined) {
+          relayRefused.resolve(event.error);
+        }
         if (!resources.disposed) logEvent(event);
       },
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { OtherSourceError } from "../cache/mod.ts";
 import { adviceOn } from "../db/advice.ts";
 import { DeclarationError } from "../db/table_shape.ts";
 import type { Table } from "../routes/table.ts";
@@ -41,7 +42,9 @@ export async function refusalOf(
 
 /** The error that ends the start, where `error` does not pass by itself. */
 export function startErrorOf(error: unknown): StartError | undefined {
-  if (error instanceof DeclarationError) return new StartError(error.message, { cause: error });
+  if (error instanceof DeclarationError || error instanceof OtherSourceError) {
+    return new StartError(error.message, { cause: error });
+  }
   const address = unlistedAddress(error);
   const advice = address === undefined ? adviceOn(error) : unlistedAdvice(address);
   if (advice === undefined) return undefined;

@@ -9,6 +9,7 @@ import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/pop
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { isWrongType } from "./reply_errors.ts";
+import { type Claim, CLAIM_LUA, IN_USE_MS } from "../source.ts";
 import { Script } from "./scripts.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
@@ -22,6 +23,7 @@ const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
 const SET = new Script("set", SET_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
+const CLAIM = new Script("claim", CLAIM_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
@@ -196,6 +198,18 @@ export class RedisStore implements Store, SharedCounts {
     return await this.#pipeline.send("info", async () => {
       return (await Promise.all(primaries.map(lifeOf))).sort().join(" ");
     });
+  }
+
+  /** Claims the servers for a source of truth, unless they are another's; `takeOver`: even then. */
+  async claim(source: string, takeOver: boolean): Promise<Claim> {
+    const keys = [
+      this.#keyspace.of(ROOT_TAG, ":source"),
+      this.#keyspace.of(ROOT_TAG, ":source-in-use"),
+    ];
+    const reply = await CLAIM.run(this.#scripts, keys, [source, IN_USE_MS, takeOver ? 1 : 0]);
+    const [owner, inUse] = Array.isArray(reply) ? reply : [];
+    const name = String(owner);
+    return name === source ? { owner: "self" } : { owner: "other", name, inUse: inUse === 1 };
   }
 
   /** Reads the life that the servers were caught up with in, as they remember it. */
