@@ -12,9 +12,9 @@ export const IN_USE_MS = 60_000;
 /** How often an owner says so. */
 export const SAY_SO_MS = 20_000;
 
-/** Who owns a store, as it was found. */
+/** The owner of a store, as it was found. */
 export type Claim =
-  /** Whoever asked, from now on if nobody did before. */
+  /** The source that asked, from now on if it was nobody's. */
   | { readonly owner: "self" }
   /** Another source, which is in use or not. */
   | { readonly owner: "other"; readonly name: string; readonly inUse: boolean };
