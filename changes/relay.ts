@@ -337,7 +337,9 @@ export class ChangeFeed implements AsyncDisposable {
    * time that the feed is woken: one look is enough for all the rows that were committed meanwhile.
    */
   async #rest(next: "soon" | "idle"): Promise<void> {
-    const { pollMs = POLL_MS } = this.#options;
+    const { pollMs: wishedMs = POLL_MS } = this.#options;
+    // Or nobody would ring any more.
+    const pollMs = this.#subscription === undefined ? wishedMs : Math.min(wishedMs, RING_MS);
     if (next === "idle") {
       await this.#pause(this.#silent ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
       if (!this.#woken || this.#turn.isOurs) return;

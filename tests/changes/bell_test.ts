@@ -6,11 +6,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/t
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { fromPostgresJs } from "../../changes/mod.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
+import { systemClock } from "../../changes/runtime.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { FakeClock } from "../support/fake_runtime.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
 
 /** So long that nothing is found by a poll. */
-const POLL_MS = 600_000;
+const POLL_MS = 2 ** 31 - 1;
 
 /** The parameter of a noted look that is a promise, and how long it lasts. */
 const PROMISE_AT = 7;
@@ -67,6 +69,17 @@ describe("the bell", () => {
     await eventually(() => assertEquals(applied, ["1"]));
   });
 
+  it("is asked for again and again, however seldom that relay polls", async () => {
+    const clock = new FakeClock();
+    await start({ clock });
+    const asked = () => statements.filter(({ text }) => text.includes("AS bell")).length;
+    const before = asked();
+    await eventually(async () => {
+      await clock.advance(1_000);
+      assert(asked() > before + 1);
+    });
+  });
+
   it("is spared while many rows come at once, and asked for again behind them", async () => {
     const applied = await start({ promiseMs: "3600000" });
     await updateAtOnce();
@@ -112,11 +125,13 @@ async function updateAtOnce(): Promise<void> {
 }
 
 /** Starts a feed, and resolves once it rests. Answers the keys that it will have applied. */
-async function start({ listen = true, promiseMs = PROMISE_MS } = {}): Promise<string[]> {
+async function start(
+  { listen = true, promiseMs = PROMISE_MS, clock = systemClock } = {},
+): Promise<string[]> {
   const applied: string[] = [];
   const database = noting(fromPostgresJs(fixture.connect(fixture.urls.service)), promiseMs);
   const feed = new ChangeFeed(database, {
-    ...{ cacheName: "test", listen, pollMs: POLL_MS },
+    ...{ cacheName: "test", listen, pollMs: POLL_MS, clock },
     reset: () => Promise.resolve(),
     apply: (changes) =>
       Promise.resolve(void applied.push(...changes.flatMap(({ keys = [] }) => keys))),
