@@ -92,9 +92,15 @@ function tiles({ withCache, withoutCache }: LoadReport): string {
     ["Requests that failed", failuresOf(withCache), failuresOf(withoutCache), "%"],
   ] as const;
   const tile = ([name, here, there, unit]: typeof figures[number]) =>
-    `<div class="tile"><h2>${name}</h2><p class="figure">${text(here, unit)}</p>` +
+    `<div class="tile"><h2>${name}</h2>` +
+    `<p class="figure${isWorse(here, there) ? " worse" : ""}">${text(here, unit)}</p>` +
     `<p class="soft">${text(there, unit)} without the cache</p></div>`;
   return `<section class="tiles">${figures.map(tile).join("")}</section>`;
+}
+
+/** Of every figure in a report, less is better. */
+function isWorse(withCache = 0, withoutCache = Infinity): boolean {
+  return withCache > withoutCache;
 }
 
 function medianOf({ samples }: Timeline): number | undefined {
@@ -120,13 +126,15 @@ function failuresOf({ samples }: Timeline): number | undefined {
 
 function table(rows: LoadReport["rows"]): string {
   const lines = rows.map(({ name, unit, withCache, withoutCache }) => {
+    const worse = isWorse(withCache, withoutCache) ? " worse" : "";
     const most = Math.max(withCache, withoutCache) || 1;
     const bar = (value: number, kind: string) =>
       `<td><div class="bar ${kind}" style="--share: ${(value / most).toFixed(3)}">` +
       `<i></i><span>${text(value, unit)}</span></div></td>`;
     const ratio = withCache === 0 ? "none left" : `${rounded(withoutCache / withCache)}×`;
-    return `<tr><th scope="row">${escaped(name)}</th>${bar(withCache, "with")}` +
-      `${bar(withoutCache, "without")}<td class="ratio">${ratio}</td></tr>`;
+    const verdict = worse === "" ? ratio : `${ratio}, worse`;
+    return `<tr><th scope="row">${escaped(name)}</th>${bar(withCache, `with${worse}`)}` +
+      `${bar(withoutCache, "without")}<td class="ratio${worse}">${verdict}</td></tr>`;
   });
   return `<div class="wide"><table><thead><tr><td></td><th scope="col">with the cache</th>` +
     `<th scope="col">without</th><th scope="col">ratio</th></tr></thead>` +

@@ -97,10 +97,28 @@
     return best === null || Math.abs(best.atS - atS) > 1 ? null : best.loads;
   }
 
-  /** @param {number | null} value */
+  /** @param {number | null} value @param {string} unit */
+  function text(value, unit) {
+    return value === null ? "–" : `${figure(value)} ${unit}`.trimEnd();
+  }
+
+  /** @param {number} value */
   function figure(value) {
-    if (value === null) return "–";
+    if (value === 0) return "0";
     return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
+  }
+
+  /**
+   * Stands in a legend while nothing is pointed at, which on a phone or on paper is always.
+   *
+   * @param {Chart} chart
+   * @param {Line} line
+   */
+  function summary({ unit, logarithmic = false }, { values }) {
+    const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+    if (known.length === 0) return "nothing measured";
+    const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
+    return text(logarithmic ? known[Math.floor(known.length / 2)] ?? null : mean, unit);
   }
 
   /** The colours of now: they differ between light and dark. */
@@ -186,7 +204,8 @@
       grid: { stroke: colour["--grid"] },
       ticks: { show: false },
     };
-    for (const { title, unit, atS, lines, logarithmic, stacked } of charts()) {
+    for (const chart of charts()) {
+      const { title, unit, atS, lines, logarithmic, stacked } = chart;
       const card = place.appendChild(document.createElement("section"));
       card.appendChild(document.createElement("h2")).textContent = title;
       const shown = stacked ? [...lines].reverse() : lines;
@@ -196,7 +215,13 @@
           width: card.clientWidth - 32,
           height: HEIGHT,
           plugins: [faultPlugin(colour)],
-          legend: { live: true },
+          legend: {
+            live: true,
+            markers: {
+              dash: (_, at) => shown[at - 1]?.dashed ? "dashed" : "solid",
+              fill: () => "none",
+            },
+          },
           cursor: { points: { size: 6 } },
           scales: {
             x: { time: false },
@@ -215,7 +240,13 @@
             },
           ],
           series: [
-            { label: "at", value: (_, at) => at === null ? "–" : `${at.toFixed(1)} s` },
+            {
+              label: "at",
+              value: (_, at) =>
+                at === null
+                  ? `any time (${logarithmic ? "median" : "mean"})`
+                  : `${at.toFixed(1)} s`,
+            },
             ...shown.map((line) => ({
               label: line.label,
               stroke: colour[line.colour],
@@ -224,7 +255,7 @@
               ...(line.dashed ? { dash: [6, 4] } : {}),
               ...(stacked ? { fill: colour[line.colour] } : {}),
               value: (_, __, ___, at) =>
-                at === null ? "–" : `${figure(line.values[at] ?? null)} ${unit}`,
+                at === null ? summary(chart, line) : text(line.values[at] ?? null, unit),
             })),
           ],
         },
