@@ -8,6 +8,7 @@ import uplotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
 import base from "./base.css" with { type: "text" };
 import charts from "./charts.js" with { type: "text" };
 import docs from "./docs.css" with { type: "text" };
+import entityTag from "./entity_tag.js" with { type: "text" };
 import figures from "./figures.css" with { type: "text" };
 import history from "./history.js" with { type: "text" };
 import icon from "./icon.svg" with { type: "text" };
@@ -42,6 +43,7 @@ export const ASSETS: ReadonlyMap<string, Asset> = new Map([
   ["uplot.js", { text: uplotScript, type: SCRIPT }],
   ...Object.entries({
     charts,
+    entity_tag: entityTag,
     history,
     inspector,
     lists,

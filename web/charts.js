@@ -137,9 +137,16 @@ function makeChart(chart) {
       const last = columns[column].at(-1) ?? null;
       values[at]?.replaceChildren(last === null ? "–" : chart.text(last));
     });
-    empty.hidden = chart.lines.some(({ column }) => columns[column].some(Boolean));
+    // A share of 0 % is a figure, and its line is drawn; a rate of 0 says that nothing happened.
+    const isFigure = chart.scale === undefined ? Boolean : isMeasured;
+    empty.hidden = chart.lines.some(({ column }) => columns[column].some(isFigure));
     draw();
   };
+}
+
+/** @param {number | null} value */
+function isMeasured(value) {
+  return value !== null;
 }
 
 /**

@@ -120,4 +120,5 @@ async function show(work) {
     const text = error instanceof Error ? error.message : String(error);
     place.replaceChildren(element("p", { "class": "problem" }, text));
   }
+  place.scrollIntoView({ block: "nearest" });
 }

@@ -34,6 +34,7 @@ await follow({
   onState(/** @type {"live" | "lost"} */ state, /** @type {string} */ reason) {
     byId("access").hidden = true;
     byId("main").toggleAttribute("data-stale", state !== "live");
+    byId("main").inert = false;
     setStatus(state, state === "live" ? "Live" : lostText(reason));
   },
   onAccess: askForToken,
@@ -61,6 +62,7 @@ function lostText(reason) {
  */
 function askForToken({ status, message }) {
   byId("main").toggleAttribute("data-stale", true);
+  byId("main").inert = true; // all of it would be refused as well
   if (status === 403) {
     setStatus("lost", message);
     return new Promise(() => {}); // until the service is started anew, and the page loaded again

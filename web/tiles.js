@@ -69,10 +69,10 @@ function readsTile(cache, rate) {
 function hitsTile({ memory, redis }) {
   /** @param {{ hits: number, misses: number, hitRate: number }} tier */
   const text = ({ hits, misses, hitRate }) =>
-    hits + misses === 0 ? "–" : String(Math.floor(100 * hitRate));
+    hits + misses === 0 ? "–" : `${Math.floor(100 * hitRate)}\u00a0%`;
   return {
-    name: "Hit rate by tier",
-    value: `${text(memory)}\u00a0·\u00a0${text(redis)}\u00a0%`,
+    name: "Hit rate: memory · Redis",
+    value: `${text(memory)}\u00a0· ${text(redis)}`,
     note: `${countText(memory.hits)} in memory, ${countText(redis.hits)} in Redis`,
   };
 }

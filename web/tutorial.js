@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { entityTag } from "./entity_tag.js";
 import { isRefusedCondition, request } from "./service.js";
 import { byId, element } from "./text.js";
 
@@ -74,7 +75,7 @@ async function run(id, steps) {
   let before;
   /** @type {Restore | undefined} */
   let restore;
-  const leave = () => void restore?.(true);
+  const leave = () => void restore?.();
   const actions = [
     async () => {
       const result = await read(path);
@@ -87,14 +88,15 @@ async function run(id, steps) {
       return { ...result, note: result.source === "database" ? missed : "the same, cached" };
     },
     async () => {
+      if (before === undefined) throw new Error("nothing was read before");
+      const { user, tag } = before;
+      // Before the answer, which a tab that is closed no longer gets.
+      restore = restoring(path, user.bio, `${tag}, ${entityTag({ ...user, bio })}`);
       // On condition of what was read: what others write meanwhile is not overwritten.
-      const result = await write(path, { bio, tag: before?.tag });
-      restore = restoring(path, before?.user.bio, undefined);
-      return result;
+      return await write(path, { bio, tag });
     },
     async () => {
       const result = await read(path);
-      restore = result.user.bio === bio ? restoring(path, before?.user.bio, result.tag) : undefined;
       return { ...result, note: `${whichBio(result, bio)}${readNote(result, "")}` };
     },
     async () => {
@@ -122,22 +124,29 @@ async function run(id, steps) {
     : "Done. Somebody else has changed the user meanwhile, which was left as it is.";
 }
 
-/** @typedef {(leaving?: boolean) => Promise<boolean>} Restore */
+/** @typedef {() => Promise<boolean>} Restore */
 
 /**
  * Writes the bio back, unless somebody else has written to the user since.
  *
+ * ```text
+ * 1. the page: writes on the condition of the old tag; the service has begun
+ * 2. the tab is closed: the bio is written back, on the condition of the old tag or the new one
+ * 3. the service: the row still has the old tag, and is locked by the first write
+ * 4. the first write commits; the second looks again, and finds the new tag
+ * ```
+ *
  * @param {string} path
  * @param {string | null} bio
- * @param {string | undefined} tag Of what this page has written; `undefined`: not read back yet.
+ * @param {string} tags Of the user as it was, and as this page writes it.
  * @returns {Restore}
  */
-function restoring(path, bio, tag) {
-  return async (leaving = false) => {
+function restoring(path, bio, tags) {
+  return async () => {
     try {
-      const headers = tag === undefined ? {} : { "if-match": tag };
+      const headers = { "if-match": tags };
       // `keepalive`: a page that is closed sends it still.
-      await request(path, { method: "PATCH", json: { bio }, headers, keepalive: leaving });
+      await request(path, { method: "PATCH", json: { bio }, headers, keepalive: true });
       return true;
     } catch (error) {
       if (isRefusedCondition(error)) return false;
@@ -201,6 +210,7 @@ function makeStep([label = "", expectation = ""]) {
         note.replaceChildren(text);
       } finally {
         delete item.dataset.state;
+        item.scrollIntoView({ block: "nearest" }); // a phone shows little beside the button
       }
     },
   };
@@ -247,7 +257,8 @@ async function write(path, { bio, tag }) {
   const headers = tag === undefined ? {} : { "if-match": tag };
   const response = await request(path, { method: "PATCH", json: { bio }, headers });
   const { message } = await response.json();
-  const duration = `${(performance.now() - startedAtMs).toFixed(1)} ms`;
+  // Reads show the service's own time, which the answer to a write does not tell.
+  const duration = `${(performance.now() - startedAtMs).toFixed(1)} ms round trip`;
   return { source: "", duration, note: message };
 }
 
@@ -257,5 +268,7 @@ function pause() {
 
 /** @param {string} text */
 function say(text) {
-  byId("try-outcome").replaceChildren(text);
+  const place = byId("try-outcome");
+  place.replaceChildren(text);
+  if (text !== "") place.scrollIntoView({ block: "nearest" });
 }

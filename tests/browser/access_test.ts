@@ -17,6 +17,7 @@ describe("the dashboard of a guarded service", () => {
     await field.waitFor();
     assertEquals(await focused(page), "input This service wants its admin token (ADMIN_TOKEN)");
     assertEquals(await page.locator("#tiles").innerText(), "");
+    assertEquals(await page.locator("main[inert]").count(), 1);
 
     for (const [token, status] of [["wrong", 401], ["two words, and 5 €", 400]] as const) {
       const answered = page.waitForResponse((response) => response.url().endsWith("/cache/live"));
@@ -29,6 +30,7 @@ describe("the dashboard of a guarded service", () => {
     await page.getByRole("button", { name: "Connect" }).click();
     await becomesLive(page);
     assertEquals(await field.isVisible(), false);
+    assertEquals(await page.locator("main[inert]").count(), 0);
     assertEquals((await tile(page, "Memory tier")).value, "coherent");
     await page.getByRole("button", { name: "Run the five steps" }).click();
     await page.getByText("Done. The bio is as it was.").waitFor();
@@ -40,5 +42,18 @@ describe("the dashboard of a guarded service", () => {
 
     await using other = await openDashboard(browser, service.url);
     await other.page.getByLabel(/This service wants its admin token/).waitFor();
+  });
+
+  it("lets nothing be pressed that would be refused, where no token would help", async () => {
+    await using stage = await startStage(5, { ADMIN_OPEN: "off" });
+    await using dashboard = await openDashboard(stage.browser, stage.service.url);
+    const { page } = dashboard;
+    await page.locator("#status[data-state=lost]").waitFor();
+    assertEquals(await page.locator("main[inert]").count(), 1);
+    await page.keyboard.press("Tab");
+    for (let at = 0; at < 4; at++) {
+      assertEquals(/^(input|button)/.test(await focused(page)), false);
+      await page.keyboard.press("Tab");
+    }
   });
 });

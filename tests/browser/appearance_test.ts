@@ -62,6 +62,26 @@ describe("the pages of the service", () => {
     assertEquals(await violations(page), []);
   });
 
+  it("bring on a phone what was asked for into view", async () => {
+    await using dashboard = await openDashboard(browser, service.url, phone);
+    const { page } = dashboard;
+    const isInView = (selector: string) =>
+      page.evaluate<boolean>(`(() => {
+        const { top, bottom } = document.querySelector("${selector}").getBoundingClientRect();
+        return top >= 0 && bottom <= innerHeight;
+      })()`);
+    await fill(page);
+    await page.evaluate("scrollTo(0, 0)");
+    await page.getByRole("button", { name: "Run the five steps" }).click();
+    await page.getByText("Done. The bio is as it was.").waitFor();
+    assertEquals(await isInView("#steps li:last-child"), true);
+    assertEquals(await isInView("#try-outcome"), true);
+    await page.locator("#inspected").evaluate("(place) => place.replaceChildren()");
+    await page.locator("#popular button").last().click();
+    await page.locator("#inspected .inspected-head").waitFor();
+    assertEquals(await isInView("#inspected .inspected-head"), true);
+  });
+
   it("are worked by the keyboard alone, in the order in which they are read", async () => {
     await using dashboard = await openDashboard(browser, service.url);
     const { page } = dashboard;

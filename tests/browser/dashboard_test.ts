@@ -51,8 +51,10 @@ describe("the dashboard", () => {
     const named = badges.map((badge) => /^(memory|Redis)$/.test(badge) ? "cache" : badge);
     assertEquals(named, ["database", "cache", "written", "database", "cache"]);
     for (const took of await page.locator("#steps .took").allTextContents()) {
-      assertMatch(took, /^\d+\.\d ms$/);
+      assertMatch(took, /^\d+\.\d ms( round trip)?$/);
     }
+    // The answer to a write tells no time of the service's own.
+    assertEquals(await page.getByText("round trip").count(), 1);
     const notes = await page.locator("#steps .note").allTextContents();
     assertEquals([notes[3], notes[4]?.startsWith("the new bio, cached")], ["the new bio", true]);
     assertEquals((await read("/users/7")).data, before);
@@ -82,9 +84,9 @@ describe("the dashboard", () => {
       const saved = memory.hits + redis.hits + coalesced;
       const { note: since } = await tile(page, "Reads a second");
       assertEquals(since, `${saved + loads} since start`);
-      const hits = await tile(page, "Hit rate by tier");
+      const hits = await tile(page, "Hit rate: memory · Redis");
       const rates = [memory, redis].map(({ hitRate }) => Math.floor(100 * hitRate));
-      assertEquals(hits.value.replace(/\u00a0/g, " "), `${rates[0]} · ${rates[1]} %`);
+      assertEquals(hits.value.replace(/\u00a0/g, " "), `${rates[0]} % · ${rates[1]} %`);
       assertEquals(hits.note, `${memory.hits} in memory, ${redis.hits} in Redis`);
       assertEquals((await tile(page, "Queries saved")).note, `${saved} saved, ${loads} made`);
       const held = await tile(page, "Memory tier");
@@ -98,6 +100,16 @@ describe("the dashboard", () => {
     assertEquals(await page.getByText("No reads since this page was opened").isVisible(), false);
     assertEquals(await page.locator("canvas").count(), 4);
     assertEquals(dashboard.complaints, []);
+  });
+
+  it("takes a hit rate of 0 % for a figure", async () => {
+    await using dashboard = await openDashboard(browser, service.url);
+    const { page } = dashboard;
+    await becomesLive(page);
+    const empty = page.getByText("No tier was asked since this page was opened.");
+    await empty.waitFor();
+    for (let id = 21; id <= 30; id++) assertEquals((await read(`/users/${id}`)).source, "database");
+    await empty.waitFor({ state: "hidden" });
   });
 
   it("shows what holds a key, and at once that nothing does when it is deleted", async () => {
