@@ -12,6 +12,8 @@ const TIMEOUT_MS = 10_000;
 export interface Stage extends AsyncDisposable {
   readonly service: Service;
   readonly browser: Browser;
+  /** What the service reads and writes. */
+  readonly databaseUrl: string;
 }
 
 /** Starts both, the service in memory-only mode unless `env` says otherwise. */
@@ -26,7 +28,12 @@ export async function startStage(
   );
   const browser = stack.use(await startChromium());
   const started = stack.move();
-  return { service, browser, [Symbol.asyncDispose]: () => started.disposeAsync() };
+  return {
+    service,
+    browser,
+    databaseUrl: database.url,
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
+  };
 }
 
 /** A page with the dashboard on it. */

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { connect } from "@db/driver";
 import type { Browser } from "playwright-core";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
@@ -13,13 +14,14 @@ describe("the dashboard", () => {
   const stack = new AsyncDisposableStack();
   let browser: Browser;
   let service: Service;
+  let databaseUrl: string;
 
   beforeAll(async () => {
     const env = {
       REDIS_URL: requiredEnv("REDIS_URL"),
       CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
     };
-    ({ service, browser } = stack.use(await startStage(50, env)));
+    ({ service, browser, databaseUrl } = stack.use(await startStage(50, env)));
   });
   afterAll(() => stack.disposeAsync());
 
@@ -145,7 +147,10 @@ describe("the dashboard", () => {
     await (await service.fetch("/users/41", { method: "PATCH", body, headers })).body?.cancel();
     const rows = page.locator("#invalidations tr").filter({ hasText: "users:41" });
     await rows.filter({ hasText: "API write" }).waitFor();
-    await rows.filter({ hasText: "Change feed" }).waitFor();
+    await using database = connect({ url: databaseUrl, poolMax: 1 });
+    await database.query("UPDATE users SET bio = 'Newer' WHERE id = 42");
+    await page.locator("#invalidations tr").filter({ hasText: "users:42" })
+      .filter({ hasText: "Change feed" }).waitFor();
     assertMatch(await rows.first().innerText(), /^\d\d:\d\d:\d\d\s/);
   });
 
@@ -214,7 +219,7 @@ describe(
   () => {
     it("says that the cache cannot be used, and blames nobody else", async () => {
       await using redis = await startRedis();
-      await using stage = await startStage(5, { REDIS_URL: redis.url });
+      await using stage = await startStage(5, { REDIS_URL: redis.url, CACHE_FALLBACK: "off" });
       const { service, browser } = stage;
       await using dashboard = await openDashboard(browser, service.url);
       const { page } = dashboard;
