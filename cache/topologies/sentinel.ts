@@ -139,8 +139,10 @@ export class SentinelConnection extends StandaloneConnection {
   #confirm({ server, sinceMs, askedAtMs }: Named): void {
     // One that does not say for how long is an old one, and taken at its word.
     if (sinceMs < SETTLED_MS) return;
+    const isNew = this.#standing !== addressText(server);
     this.#standing = addressText(server);
     this.#stand(askedAtMs);
+    if (isNew) this.#options.onChange(); // what waits for it tries again at once
   }
 
   #stand(askedAtMs: number): void {

@@ -172,15 +172,19 @@ async function main(): Promise<void> {
   const options: CacheOptions = JSON.parse(Deno.args[0] ?? "{}");
   const { url, key }: Counter = JSON.parse(Deno.args[1] ?? "{}");
   const coherent = Promise.withResolvers<void>();
+  const caughtUp = Promise.withResolvers<void>();
+  // A server that stands alone is read at once.
+  if (!/-(sentinel|cluster):/.test(options.url ?? "")) caughtUp.resolve();
   const cache = new Cache({
     ...options,
     onEvent: (event) => {
       if (event.type === "coherent" && event.coherent) coherent.resolve();
+      if (event.type === "caught-up") caughtUp.resolve();
     },
   });
   const counter = new Redis(url);
   const count = () => counter.incr(key);
-  await coherent.promise;
+  await Promise.all([coherent.promise, caughtUp.promise]);
   report({ type: "ready" });
   for await (const line of createInterface({ input: Readable.fromWeb(Deno.stdin.readable) })) {
     const command: ReadCommand = JSON.parse(line);

@@ -23,6 +23,8 @@ export interface Node extends AsyncDisposable {
   readonly cache: Cache;
   /** Every event so far. */
   readonly events: readonly CacheEvent[];
+  /** Whether it has to catch up with its servers before it reads from them. */
+  readonly catchesUp: boolean;
   /** How many events of a type there were, narrowed down by `matching`. */
   count(type: CacheEvent["type"], matching?: Readonly<Record<string, unknown>>): number;
 }
@@ -45,6 +47,8 @@ export function openNode(url: string, options: CacheOptions = {}, store?: Store)
   return {
     cache,
     events,
+    catchesUp: url !== "memory:" &&
+      (options.changes !== undefined || /-(sentinel|cluster):/.test(url)),
     count: (type, matching = {}) =>
       events.filter((event) =>
         event.type === type &&
@@ -78,7 +82,9 @@ export function freshPrefix(): string {
 /** Waits until the memory of every node may be trusted and Redis is asked. */
 export async function coherent(...nodes: readonly Node[]): Promise<void> {
   await eventually(() => {
-    for (const { cache } of nodes) {
+    for (const { cache, catchesUp, count } of nodes) {
+      // Until then it is not read. A server that stands alone is, at once.
+      if (catchesUp) assert(count("caught-up") > 0, "the server has not been caught up with");
       const { coherent, breaker, pendingInvalidations } = cache.stats();
       assertEquals({ coherent, breaker, pendingInvalidations }, {
         coherent: true,
