@@ -50,6 +50,7 @@ export async function lookaside(
   const cache = stack.use(
     new Cache({
       url: urls.redis,
+      prefix: "break-it", // the service may have its own rows there
       changes: postgresChanges(sql, { cacheName: "break-it", ...listen }),
     }),
   );

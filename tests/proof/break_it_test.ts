@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { BreakIt, type Surroundings } from "../../proof/break_it/break_it.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
@@ -39,6 +39,10 @@ describe("BreakIt", () => {
       assertMatch(await breakIt.act(id), /^Redis is not this program's own: with redis-server/);
     }
     assertEquals([redis.running, redis.pid], [true, pid]);
+    await eventually(async () => {
+      const [recipe] = (await breakIt.state()).caches;
+      assert((recipe?.reads ?? 0) > 100, "the recipe has cached little yet");
+    });
     assertMatch(await breakIt.act("update-past"), /^psql has updated every row/);
     await eventually(async () => {
       const { caches: [recipe, lookaside] } = await breakIt.state();
