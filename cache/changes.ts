@@ -128,7 +128,7 @@ export interface OwnWrite extends Disposable {
   readonly mark: string;
   /**
    * Notes that the write is committed, and that all of these names were invalidated behind it, in Redis too.
-   * What it changed besides is left to the source, as all of it is where this is not called.
+   * The source is left what it changed besides, and all of it where this is not called.
    */
   invalidated(names: InvalidatedNames): void;
 }

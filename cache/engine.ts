@@ -267,6 +267,7 @@ export class Engine implements CacheServer, EngineFigures {
       await this.redis.claim(source, true);
     }
     this.#claiming?.cancel();
+    if (this.#stopped) return;
     const { clock } = this.#wiring.runtime;
     this.#claiming = clock.after(SAY_SO_MS, () => this.#wiring.track(this.#claimAgain()));
   }

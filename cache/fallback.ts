@@ -25,7 +25,7 @@ export interface FallbackOptions {
  * Memory in place of a server that is away: this process keeps what it loads, and the source of the changes
  * itself, which is asked four times in each memory lease, keeps it right.
  *
- * What memory held before stays, for what was applied to the server when the feed was last heard of had been
+ * Memory keeps what it held before, for what was applied to the server when the feed was last heard of had been
  * announced by it, and all that was committed since is told by the source:
  *
  * ```text
@@ -44,7 +44,7 @@ export class Fallback implements Store {
   readonly #options: FallbackOptions;
   #following: AsyncDisposable | undefined;
   #closed = false;
-  #closing: Promise<void> = Promise.resolve();
+  #closing: Promise<unknown> = Promise.resolve();
 
   constructor(shared: Store, local: LocalStore, options: FallbackOptions) {
     this.#shared = shared;
@@ -82,8 +82,11 @@ export class Fallback implements Store {
     return this.#store.acquire(key, lease, options);
   }
 
-  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    return this.#store.fill(key, lease, entry);
+  /** Tags that were read off the value are known here for the first time. */
+  async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+    if (this.#isKept(entry)) return await this.#store.fill(key, lease, entry);
+    await this.#local.release(key, lease);
+    return false;
   }
 
   release(key: string, lease: string, successor?: Successor): Promise<void> {
@@ -99,9 +102,7 @@ export class Fallback implements Store {
   }
 
   async set(key: string, entry: Entry): Promise<void> {
-    if (this.active && this.#covers(entry.tags.map(({ name }) => name))) {
-      await this.#local.set(key, entry);
-    }
+    if (this.active && this.#isKept(entry)) await this.#local.set(key, entry);
     await this.#shared.set(key, entry);
   }
 
@@ -146,6 +147,10 @@ export class Fallback implements Store {
     return this.active ? this.#local : this.#shared;
   }
 
+  #isKept({ tags }: Entry): boolean {
+    return this.keeps(tags.map(({ name }) => name));
+  }
+
   #covers(tags: readonly string[]): boolean {
     const named = tags.filter((name) => name !== ROOT_TAG);
     return this.#options.follower()?.covers(named) ?? false;
@@ -177,7 +182,8 @@ export class Fallback implements Store {
   #stop(): void {
     const following = this.#following;
     this.#following = undefined;
-    if (following !== undefined) this.#closing = Promise.resolve(following[Symbol.asyncDispose]());
+    if (following === undefined) return;
+    this.#closing = Promise.all([this.#closing, following[Symbol.asyncDispose]()]);
   }
 
   #listener(parts: EngineParts): ChangeListener {

@@ -59,24 +59,24 @@ function addWritesOf(
 ): void {
   const { resource: { name, write, changes }, rows } = table;
   const one = `/${name}/:id`;
+  const changed = (context: Context, key: Key, write: WriteToRow) =>
+    committed(
+      context,
+      table,
+      dependencies,
+      (writer) =>
+        applied(context, table, key, async (mark) => {
+          const written = await write({ mark, writer });
+          return written && { key, ...written };
+        }),
+    );
   const overwrite = (schema: typeof changes, by: Overwrite): Handler => async (context) => {
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
     if (schema === undefined) return notFound(table.resource.title);
     const fields = await parseBody(context, schema);
     if (fields instanceof Response) return fields;
-    const written = await committed(
-      context,
-      table,
-      dependencies,
-      (writer) =>
-        applied(
-          context,
-          table,
-          key,
-          async (mark) => keyed(key, await by(key, fields, { mark, writer })),
-        ),
-    );
+    const written = await changed(context, key, (options) => by(key, fields, options));
     if (written instanceof Response) return written;
     return answered(context, table, { ...written, done: "updated" });
   };
@@ -110,18 +110,7 @@ function addWritesOf(
   app.delete(one, guard, async (context) => {
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
-    const written = await committed(
-      context,
-      table,
-      dependencies,
-      (writer) =>
-        applied(
-          context,
-          table,
-          key,
-          async (mark) => keyed(key, await rows.remove(key, { mark, writer })),
-        ),
-    );
+    const written = await changed(context, key, (options) => rows.remove(key, options));
     if (written instanceof Response) return written;
     context.header(INVALIDATION_HEADER, written.invalidation);
     return context.body(null, 204);
@@ -129,15 +118,14 @@ function addWritesOf(
 }
 
 /** Writes to a row that is there. */
+type WriteToRow = (options: WriteOptions) => Promise<Written | undefined>;
+
+/** The same with new fields. */
 type Overwrite = (key: Key, fields: Row, options: WriteOptions) => Promise<Written | undefined>;
 
 /** A row that was written, and its key. */
 interface KeyedWrite extends Written {
   readonly key: Key;
-}
-
-function keyed(key: Key, written: Written | undefined): KeyedWrite | undefined {
-  return written && { key, ...written };
 }
 
 async function keyOf(context: Context, table: Table): Promise<Key | Response> {

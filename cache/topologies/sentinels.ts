@@ -39,7 +39,8 @@ export class Sentinels {
   readonly #access: Access;
   readonly #asked = new Map<string, Redis>();
   readonly #clock: Clock;
-  #closing: Promise<void> | undefined;
+  #closed = false;
+  #closing: Promise<unknown> = Promise.resolve();
   /** The credentials that they are asked with: their own, none, or those of the servers if they want some. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
@@ -90,20 +91,26 @@ export class Sentinels {
 
   /** Asks nobody any more, and waits until every connection is closed. */
   async close(): Promise<void> {
+    this.#closed = true;
+    this.#disconnect();
+    await this.#closing;
+  }
+
+  #disconnect(): void {
     const closing = [...this.#asked.values()].map((each) => disconnect(each, this.#clock));
-    await Promise.all([this.#closing, ...closing]);
+    this.#closing = Promise.all([this.#closing, ...closing]);
+    this.#asked.clear();
   }
 
   /** Asks with the credentials of the servers from now on, unless some are in use. */
   #logIn(): void {
     const { username, password } = this.#access;
-    if (this.#login.password !== undefined || password === undefined) return;
+    if (this.#closed || this.#login.password !== undefined || password === undefined) return;
     this.#login = { ...(username === undefined ? {} : { username }), password };
     const servers = [...this.#asked.values()].map(({ options: { host = "", port = 0 } }) => (
       { host, port }
     ));
-    this.#closing = this.close();
-    this.#asked.clear();
+    this.#disconnect();
     for (const server of servers) this.#add(server);
   }
 

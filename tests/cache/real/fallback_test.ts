@@ -133,6 +133,15 @@ describe("Fallback", () => {
     }
   });
 
+  it("does not keep a value that has a tag which nobody tells of", async () => {
+    const row = new Row("a");
+    await standIn();
+    for (let times = 0; times < 4; times++) {
+      const options = { ...TAGS, tagsOf: () => ["settings"] };
+      assertEquals((await node.cache.getOrLoad("tagged", row.load, options)).source, "load");
+    }
+  });
+
   it("invalidates here at once, and where the server is back as well", async () => {
     const row = new Row("old");
     await holds("k", row);
