@@ -26,7 +26,12 @@ export class Turn {
 
   /** Whether this feed goes at once. */
   get isOurs(): boolean {
-    return this.#relay === null || this.#relay === this.feed;
+    return this.#relay === null || this.relayedLast;
+  }
+
+  /** Whether this feed is the one that relayed last. Not before it has looked for the first time. */
+  get relayedLast(): boolean {
+    return this.#relay === this.feed;
   }
 
   /** Whether it went last time, and another one had noted a look before it could. */

@@ -167,7 +167,7 @@ export class ChangeFeed implements AsyncDisposable {
       outbox: this.#outbox,
       chores: this.#chores,
       isShared: !options.cacheEnds,
-      isRelay: () => this.#turn.isOurs,
+      isRelay: () => this.#turn.relayedLast,
       onError: (error) => options.onError?.(error),
     });
   }
