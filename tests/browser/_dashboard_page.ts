@@ -2,6 +2,7 @@ import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { assertEquals } from "@std/assert";
 import { startChromium } from "../../tools/servers/chromium.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { type Service, startService } from "../../tools/servers/service.ts";
 
@@ -103,12 +104,14 @@ export async function focused(page: Page): Promise<string> {
   })()`);
 }
 
-/** Fails unless the page does without a scroll to the side. */
+/** Fails unless the page does without a scroll to the side. Charts are drawn anew a moment after a resize. */
 export async function assertFits(page: Page): Promise<void> {
-  const [needed, given] = await page.evaluate<[number, number]>(
-    "[document.documentElement.scrollWidth, innerWidth]",
-  );
-  assertEquals(needed <= given, true, `${needed} px in ${given} px`);
+  await eventually(async () => {
+    const [needed, given] = await page.evaluate<[number, number]>(
+      "[document.documentElement.scrollWidth, innerWidth]",
+    );
+    assertEquals(needed <= given, true, `${needed} px in ${given} px`);
+  }, { deadlineMs: 5_000 });
 }
 
 /** What axe finds wrong, with where. */
