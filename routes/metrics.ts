@@ -61,8 +61,7 @@ async function registryOf(
 ): Promise<Registry> {
   const { collectorsOf } = await import("./_collectors.ts");
   return collectorsOf({
-    cache: () => cache.stats(),
-    changes: () => changes.stats().catch(() => undefined), // without Postgres nobody can tell
+    cache: { stats: () => cache.stats(), changes: { stats: () => changes.stats() } },
     ...(audit === undefined ? {} : { audit: () => audit.stats() }),
     requests: () => requests.all(),
     errors: () => errors.byStatus(),

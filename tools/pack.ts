@@ -33,8 +33,15 @@ const packages: Readonly<Record<string, Manifest>> = {
   cache: {
     description: "A cache over memory and Redis that is never stale: fenced, coherent, tagged",
     keywords: ["cache", "redis", "cache-aside", "invalidation", "stampede", "tags"],
-    peerDependencies: { hono: ">=4", ioredis: ">=5.5 <7" },
-    peerDependenciesMeta: { hono: { optional: true } },
+    peerDependencies: {
+      ...{ "@opentelemetry/api": "^1.9.0", "hono": ">=4", "ioredis": ">=5.5 <7" },
+      "prom-client": "^15.0.0",
+    },
+    peerDependenciesMeta: {
+      "@opentelemetry/api": { optional: true },
+      "hono": { optional: true },
+      "prom-client": { optional: true },
+    },
   },
   changes: {
     description: "Postgres tells your cache what changed, whoever wrote it",

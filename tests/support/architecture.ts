@@ -17,21 +17,27 @@ const entryPoint = /^(main\.ts|seed\.ts|tools\/|tests\/|proof\/)/;
 /** Entry points, and what main.ts is composed with. */
 const composition = /^(main\.ts|server\/|seed\.ts|tools\/|tests\/|proof\/)/;
 const cachePackages = new Set(["ioredis", "lru-cache"]);
+/** The packages that one folder of `cache/` may know, because only programs that have them import it. */
+const cacheFolderPackages: Readonly<Record<string, RegExp | undefined>> = {
+  hono: /^hono$/,
+  opentelemetry: /^@opentelemetry\/api$/,
+  prometheus: /^prom-client$/,
+};
 const cacheRoot = /^cache\/[^/]+$/;
 /** The files that put an engine together, and the list of exports. */
 const cacheAssembly = new Set(["cache/engine.ts", "cache/cache.ts", "cache/mod.ts"]);
-const cacheEntrances = new Set(["cache/mod.ts", "cache/hono/mod.ts", "cache/topologies/open.ts"]);
+const cacheEntrance = /^cache\/((\w+\/)?mod|topologies\/open)\.ts$/;
 
 /** What each rule says, and the rule. */
 export const rules: Readonly<Record<string, Rule>> = {
-  "cache/ imports nothing but itself, ioredis, lru-cache, Node's own modules and, in its folder, hono":
+  "cache/ imports nothing but itself, ioredis, lru-cache, Node's own modules and, in its folder, a peer":
     (modules) =>
       importsThat(
         modules,
         (from, specifier, target) =>
           from.startsWith("cache/") && !(target?.startsWith("cache/") ?? false) &&
           !cachePackages.has(specifier) && !specifier.startsWith("node:") &&
-          !(from.startsWith("cache/hono/") && specifier === "hono"),
+          !cacheFolderPackages[from.split("/")[1] ?? ""]?.test(specifier),
       ),
   "the root of cache/ knows neither ioredis nor, but where an engine is put together, its folders":
     (
@@ -42,18 +48,18 @@ export const rules: Readonly<Record<string, Rule>> = {
         (from, specifier, target = "") =>
           cacheRoot.test(from) &&
           (specifier === "ioredis" ||
-            (/^cache\/\w+\//.test(target) && !cacheAssembly.has(from))),
+            (/^cache\/\w+\//.test(target) && !cacheAssembly.has(from)) ||
+            cacheFolderPackages[target.split("/")[1] ?? ""] !== undefined),
       ),
-  "of cache/ the service imports the two mod.ts, and topologies/open.ts for a connection of its own":
-    (
+  "of cache/ the service imports each mod.ts, and topologies/open.ts for a connection of its own": (
+    modules,
+  ) =>
+    importsThat(
       modules,
-    ) =>
-      importsThat(
-        modules,
-        (from, _, target = "") =>
-          target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
-          !cacheEntrances.has(target),
-      ),
+      (from, _, target = "") =>
+        target.startsWith("cache/") && !/^(cache|tools|tests|proof|bench)\//.test(from) &&
+        !cacheEntrance.test(target),
+    ),
   "adapters/ import the packages by their names, as a stranger would": (modules) =>
     importsThat(
       modules,

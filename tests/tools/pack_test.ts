@@ -10,15 +10,20 @@ import { install, run, runtimeProgram, RUNTIMES } from "../support/installed.ts"
 const PROGRAM = `
 import { Cache, type Codec, type Loader, SchemaError } from "@lookaside/cache";
 import { cached } from "@lookaside/cache/hono";
+import { TracedCache } from "@lookaside/cache/opentelemetry";
+import { collect } from "@lookaside/cache/prometheus";
 import { postgresChanges, table } from "@lookaside/changes";
 import { withCache } from "@lookaside/drizzle";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { integer, pgTable } from "drizzle-orm/pg-core";
 import { Hono } from "hono";
 import pg from "pg";
+import { Registry } from "prom-client";
 
 const pool = new pg.Pool({ max: 1 });
-const cache = new Cache({ url: "memory:" });
+const cache = new TracedCache({ url: "memory:" });
+const registry = new Registry();
+collect(registry, cache);
 export const changed = (): Cache => new Cache({ changes: postgresChanges(pool) });
 const load: Loader<{ at: Date }> = () => Promise.resolve({ at: new Date(5) });
 const at: string | undefined = (await cache.getOrLoad("a", load)).value()?.at;
@@ -38,17 +43,21 @@ export const names = async () => (await db.select().from(orders)).map(({ name })
 const app = new Hono().get("/", cached(cache), (context) => context.json(1));
 const { status } = await app.request("/");
 console.log("import", at, date?.getTime(), typeof wrong, typeof table, status, new SchemaError().name);
+console.log((await registry.metrics()).match(/^lookaside_loads_total .*$/m)?.[0]);
 await cache.close();
 `;
 
 const REQUIRED = `
 const { Cache } = require("@lookaside/cache");
 const { cached } = require("@lookaside/cache/hono");
+const { TracedCache } = require("@lookaside/cache/opentelemetry");
+const { collect } = require("@lookaside/cache/prometheus");
 const { table } = require("@lookaside/changes");
 const { withCache } = require("@lookaside/drizzle");
 const cache = new Cache();
 cache.getOrLoad("a", () => Promise.resolve(1)).then(async (found) => {
   console.log("require", found.value(), typeof cached, typeof table, typeof withCache);
+  console.log(typeof TracedCache, typeof collect);
   await cache.close();
 });
 `;
@@ -65,6 +74,7 @@ describe("the packages", () => {
     folder = await install({
       ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "@lookaside/drizzle": "*" },
       ...{ "drizzle-orm": "^0.45.0", "hono": "^4.13.0", "pg": "^8.16.0" },
+      ...{ "@opentelemetry/api": "^1.9.0", "prom-client": "^15.1.0" },
       ...{ "typescript": "^7.0.2", "@types/node": "^22.0.0", "@types/pg": "^8.16.0" },
     });
     await Deno.writeTextFile(join(folder, "program.mts"), PROGRAM);
@@ -91,11 +101,12 @@ describe("the packages", () => {
       const { command, args } = await runtimeProgram(runtime, folder);
       assertEquals(
         await run(command, [...args, "program.mjs"], { cwd: folder }),
-        "import 1970-01-01T00:00:00.005Z 5 string function 200 SchemaError\n",
+        "import 1970-01-01T00:00:00.005Z 5 string function 200 SchemaError\n" +
+          "lookaside_loads_total 3\n",
       );
       assertEquals(
         await run(command, [...args, "program.cjs"], { cwd: folder }),
-        "require 1 function function function\n",
+        "require 1 function function function\nfunction function\n",
       );
     });
   }
