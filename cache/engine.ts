@@ -168,7 +168,7 @@ export class Engine implements CacheServer, EngineFigures {
   }
 
   #open(backend: Backend): RedisStore {
-    const { settings, counters, keyspace, runtime, emit, track } = this.#wiring;
+    const { settings, counters, keyspace, runtime, newNonce, emit } = this.#wiring;
     const server = this.name;
     let connections = 0;
     const onError = (command: string, error: unknown): void => {
@@ -192,13 +192,11 @@ export class Engine implements CacheServer, EngineFigures {
         if (connected) redis.attempted();
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.followAnew();
-        if (connected) track(this.#catchUp?.begin() ?? Promise.resolve());
+        if (connected) this.#begin();
         else this.#catchUp?.lost();
         this.#fallback?.check(this.#parts);
       },
-      onChange: () => {
-        if (this.#catchUp !== undefined) track(this.#catchUp.begin());
-      },
+      onChange: () => this.#begin(),
       onRefused: (error) => {
         const reason = error instanceof Error ? error.message : String(error);
         onError("client tracking", new Error(`memory is not used: ${reason}`, { cause: error }));
@@ -207,7 +205,7 @@ export class Engine implements CacheServer, EngineFigures {
     });
     const redis = new RedisStore(connection, {
       ...settings,
-      ...{ keyspace, runtime, onError },
+      ...{ keyspace, runtime, newNonce, onError },
       stands: () => this.#parts.coherence.stands(),
       onBreaker: (state) => {
         this.#breaker = state;
@@ -250,6 +248,10 @@ export class Engine implements CacheServer, EngineFigures {
       drop: (keys) => this.writer.drop(keys),
       dropAll: () => this.#dropAll(),
     });
+  }
+
+  #begin(): void {
+    if (this.#catchUp !== undefined) this.#wiring.track(this.#catchUp.begin());
   }
 
   /** Claims the servers for the source of truth, and says again and again that they are in use. */
@@ -316,6 +318,11 @@ export class Engine implements CacheServer, EngineFigures {
       flushed: () => {
         this.#dropAll();
         waiters.wakeAll();
+      },
+      swapped: () => {
+        this.#dropAll();
+        waiters.wakeAll();
+        this.#begin();
       },
     };
   }

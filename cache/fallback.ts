@@ -133,6 +133,7 @@ export class Fallback implements Store {
       alive: unlessActive(listener.alive),
       changed: unlessActive(listener.changed),
       flushed: unlessActive(listener.flushed),
+      swapped: () => listener.swapped(),
     });
   }
 

@@ -10,7 +10,7 @@
 /**
  * The part of an entry or tag that a Redis key holds: the value, its lease, or the version of a tag; and,
  * under the root tag's name, the read counts, the mark of their last decay, the life of the server that was
- * caught up with, until when tags are needed, and what the values were loaded from.
+ * caught up with, until when tags are needed, what the values were loaded from, and the mark of the database.
  */
 export type KeyPart =
   | ""
@@ -21,6 +21,7 @@ export type KeyPart =
   | ":caught-up"
   | ":tags"
   | ":source"
+  | ":database"
   | ":source-in-use";
 
 /** The longest logical key or tag, in UTF-16 code units. */

@@ -84,4 +84,6 @@ export interface FeedListener {
   changed(redisKey: string): void;
   /** Everything was deleted. */
   flushed(): void;
+  /** Another database stands in the place of the one before. */
+  swapped(): void;
 }

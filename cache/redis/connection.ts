@@ -37,6 +37,8 @@ export interface FeedOptions {
   readonly heartbeatMs: number;
   /** Without an answer for this long the connection counts as lost. */
   readonly silenceMsMax: number;
+  /** Looks, with each sign of life, for what the servers do not announce; while it cannot, none counts. */
+  readonly look?: () => Promise<void>;
 }
 
 /** An invalidation feed that is being followed. */

@@ -1,13 +1,15 @@
 import type { Buffer } from "node:buffer";
 import { Redis } from "ioredis";
 import { type ConnectOptions, disconnect, type FeedOptions, type Following } from "./connection.ts";
-import { type Clock, retryDelayMs, type Timer } from "../runtime.ts";
+import { type Clock, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
 /** How long to wait where the server does not let us track keys, which it will not the next moment either. */
 const REFUSED_RETRY_MS = 10_000;
+/** How soon it is looked again where that failed: the connection for commands may be on its way. */
+const LOOK_MS = 100;
 /** Answers that say so. `LOADING` and the like are over soon. */
 const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
 
@@ -117,12 +119,26 @@ export class Feed implements Following {
   /** Asks for a sign of life, and goes on asking. Rejects when none comes. */
   async #beat(client: Redis): Promise<void> {
     const sentAtMs = this.#clock.monotonicNow();
-    await client.ping();
+    const [looked] = await Promise.all([this.#look(), client.ping()]);
     if (this.#closed || this.#client !== client) return;
-    this.#listener.alive(sentAtMs);
-    this.#timer = this.#clock.after(this.#options.heartbeatMs, () => {
+    if (looked) this.#listener.alive(sentAtMs);
+    const { heartbeatMs } = this.#options;
+    this.#timer = this.#clock.after(looked ? heartbeatMs : Math.min(LOOK_MS, heartbeatMs), () => {
       this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
     });
+  }
+
+  /** Answers whether it could look. Never rejects. */
+  async #look(): Promise<boolean> {
+    let looked = false;
+    try {
+      const looking = this.#options.look?.().then(() => looked = true);
+      if (looking === undefined) return true;
+      await within(this.#clock, this.#options.silenceMsMax, looking);
+    } catch {
+      // The next beat looks again; trust ends in its time.
+    }
+    return looked;
   }
 
   /** `null` announces that everything was flushed. */

@@ -39,6 +39,8 @@ export interface RedisStoreOptions extends Omit<PipelineOptions, "probeKey"> {
   readonly memoryLeaseMs: number;
   /** Whether the servers are known not to have been replaced. */
   readonly stands: () => boolean;
+  /** Makes a text that nobody has made before. */
+  readonly newNonce: () => string;
 }
 
 /** Tier 2 on the servers of one connection. */
@@ -52,6 +54,9 @@ export class RedisStore implements Store, SharedCounts {
   readonly #gets: GetBatch | undefined;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
+  #onSwapped: () => void = () => {};
+  /** The mark of the database, once it has been read. */
+  #mark: string | undefined;
 
   constructor(connection: Connection, options: RedisStoreOptions) {
     const { client, anySlot } = connection;
@@ -125,6 +130,7 @@ export class RedisStore implements Store, SharedCounts {
     return Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
       try {
+        if (name === ROOT_TAG && this.#connection.anySlot) return await this.#readRoot();
         return await this.#pipeline.send("get", () => this.#connection.client.get(key));
       } catch (error) {
         if (isWrongType(error)) return null;
@@ -140,6 +146,7 @@ export class RedisStore implements Store, SharedCounts {
       return String(await CREATE_TAG.run(this.#scripts, keys, [version]));
     }));
     await kept;
+    if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.#readRoot();
     return versions;
   }
 
@@ -176,7 +183,45 @@ export class RedisStore implements Store, SharedCounts {
       prefix: this.#keyspace.prefix,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
+      // A cluster has one database.
+      ...(this.#connection.anySlot
+        ? { look: async () => this.#judge(await this.#readMark()) }
+        : {}),
     }, listener);
+    this.#onSwapped = () => listener.swapped();
+  }
+
+  /**
+   * Finds out whether another database stands in the place of the one before: nothing announces `SWAPDB`.
+   *
+   * What is in the other one carries another version of the root tag, so it counts for nothing as long as that
+   * version is held here. Memory goes with the next heartbeat, and the version is read with the mark beside it.
+   */
+  #judge(mark: string): void {
+    const before = this.#mark;
+    this.#mark = mark;
+    if (before === undefined || before === mark) return;
+    this.#onSwapped();
+    throw new Error("Cannot believe Redis: another database stands in the place of the one before");
+  }
+
+  async #readRoot(): Promise<string | null> {
+    const { client } = this.#connection;
+    const keys = [this.#keyspace.of(ROOT_TAG, ":tag"), this.#keyspace.of(ROOT_TAG, ":database")];
+    const [version = null, mark] = await this.#pipeline.send("mget", () => client.mget(keys));
+    // After a flush there is none, and nothing else either.
+    if (typeof mark === "string") this.#judge(mark);
+    return version;
+  }
+
+  /** Reads the mark of the database, which gets one if it has none. */
+  async #readMark(): Promise<string> {
+    const { client } = this.#connection;
+    const key = this.#keyspace.of(ROOT_TAG, ":database");
+    const mark = await client.get(key);
+    if (mark !== null) return mark;
+    await client.set(key, this.#options.newNonce(), "NX");
+    return await client.get(key) ?? "";
   }
 
   /** Sends what waits for the first connection: it is there, or the first attempt has failed. */
@@ -192,11 +237,13 @@ export class RedisStore implements Store, SharedCounts {
     this.#feed?.restart();
   }
 
-  /** Tells one life of the servers from the next: differs after a restart or a failover. */
+  /** Tells one life of the servers from the next: differs after a restart, a failover or `SWAPDB`. */
   async identity(): Promise<string> {
     const primaries = await this.#connection.proved();
+    const mark = await this.#pipeline.send("get", () => this.#readMark());
+    this.#mark ??= mark;
     return await this.#pipeline.send("info", async () => {
-      return (await Promise.all(primaries.map(lifeOf))).sort().join(" ");
+      return [...(await Promise.all(primaries.map(lifeOf))).sort(), mark].join(" ");
     });
   }
 

@@ -191,6 +191,7 @@ export class ClusterFeed implements Following {
       },
       changed: (redisKey) => listener.changed(redisKey),
       flushed: () => listener.flushed(),
+      swapped: () => listener.swapped(),
     };
   }
 

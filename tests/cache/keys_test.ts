@@ -38,7 +38,7 @@ describe("assertKey()", () => {
 });
 
 describe("Keyspace", () => {
-  const parts: readonly KeyPart[] = ["", ":lease", ":tag", ":popular", ":decayed", ":caught-up"];
+  const parts: readonly KeyPart[] = ["", ":lease", ":tag", ":popular", ":caught-up", ":database"];
 
   it("takes apart what it made, for every usable key", () => {
     const keyspace = new Keyspace("la", 3);

@@ -39,6 +39,7 @@ class SplitStore extends RedisStore {
       onError: () => {},
       onBreaker: () => {},
       stands: () => true,
+      newNonce: () => crypto.randomUUID(),
     };
     super(connectionTo(dataUrl), options);
     this.#feed = new RedisStore(connectionTo(feedUrl), options);
@@ -174,7 +175,9 @@ describe("A change in Redis, whoever made it, reaches the memory of every instan
 
   it("redis-cli DEL", () => assertReaches((key) => server.cli("DEL", key)));
 
-  it("FLUSHDB", () => assertReaches(() => server.cli("FLUSHDB")));
+  for (const flush of ["FLUSHDB", "FLUSHALL"]) {
+    it(flush, () => assertReaches(() => server.cli(flush)));
+  }
 
   it("expiry", () =>
     assertReaches(async (key, holdAgain) => {
