@@ -15,6 +15,7 @@ COPY tools/command_line.ts tools/healthcheck.ts tools/
 # Members of the workspace, of which nothing else is in the image.
 COPY adapters/drizzle/deno.json adapters/drizzle/
 COPY proof/deno.json proof/
+COPY proof/races/deno.json proof/races/
 COPY tests/deno.json tests/
 COPY tools/deno.json tools/
 COPY *.ts ./

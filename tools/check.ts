@@ -33,6 +33,7 @@ const PACKAGES = {
   "cache": "cache/mod.ts",
   "changes": "changes/mod.ts",
   "adapters/drizzle": "adapters/drizzle/mod.ts",
+  "proof/races": "proof/races/adapter.ts",
 };
 
 /** How Deno says that JSR does not answer. */

@@ -24,9 +24,14 @@ const root = resolve(import.meta.dirname ?? ".", "..");
 /** The part of a package.json that `deno pack` does not write. */
 interface Manifest {
   readonly [field: string]: unknown;
-  /** The packages that a program has a version of its own of. */
-  readonly peerDependencies: Readonly<Record<string, string>>;
+  /** The packages of which the program has its own version. */
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+  /** Packages that it needs besides those that `deno pack` finds. */
+  readonly dependencies?: Readonly<Record<string, string>>;
 }
+
+/** The package whose dependencies are exactly the versions that it says it has raced. */
+const RACES = "proof/races";
 
 /** The packages, by folder. */
 const packages: Readonly<Record<string, Manifest>> = {
@@ -58,6 +63,17 @@ const packages: Readonly<Record<string, Manifest>> = {
       "drizzle-orm": ">=0.44 <2",
     },
   },
+  [RACES]: {
+    description:
+      "Races caches through the interleavings that make them stale, on a real Redis and Postgres",
+    keywords: ["cache", "redis", "postgres", "stale", "race-condition", "test"],
+    bin: { "lookaside-races": "main.js" },
+    dependencies: {
+      "@lookaside/cache": "^0.1.0",
+      "@lookaside/changes": "^0.1.0",
+      "@upstash/redis": "1.39.0", // Drizzle's cache imports it
+    },
+  },
 };
 
 /** What stands in all of them. */
@@ -80,8 +96,12 @@ export async function pack(folder: string, out: string): Promise<string> {
     const written = JSON.parse(await Deno.readTextFile(path));
     const own = packages[folder];
     if (own === undefined) throw new TypeError(`Cannot pack ${folder}: it is no package`);
-    for (const peer of Object.keys(own.peerDependencies)) delete written.dependencies?.[peer];
-    const whole = { ...written, ...common, ...own };
+    const found = Object.entries<string>(written.dependencies ?? {}).map((
+      [name, range],
+    ) => [name, folder === RACES ? range.replace("^", "") : range]);
+    const dependencies = { ...Object.fromEntries(found), ...own.dependencies };
+    for (const peer of Object.keys(own.peerDependencies ?? {})) delete dependencies[peer];
+    const whole = { ...written, ...common, ...own, dependencies };
     await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
     const name = written.name.replace("@", "").replace("/", "-");
     const tarball = resolve(out, `${name}-${written.version}.tgz`);

@@ -9,7 +9,7 @@
 import { resolve } from "node:path";
 
 const ROOT = resolve(import.meta.dirname ?? ".", "..");
-const PACKAGES = ["cache", "changes", "adapters/drizzle"];
+const PACKAGES = ["cache", "changes", "adapters/drizzle", "proof/races"];
 
 /** What a release is made of. */
 export interface ReleaseParts {

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import type { RaceDatabase } from "./database.ts";
+import type { RaceDatabase, RacePool } from "./database.ts";
+
+export type { RaceDatabase, RacePool };
 
 /** A cache that the races can be run with. */
 export interface RaceAdapter {

@@ -3,19 +3,25 @@
  *
  * @module
  */
-// @ts-types="../../tests/support/pg.d.ts"
+// @ts-types="./pg.d.ts"
 import pg from "pg";
-import type { PgPool } from "../../changes/mod.ts";
+import { using } from "./cleanup.ts";
 
 const CREATE = "CREATE TABLE items (id integer PRIMARY KEY, value text NOT NULL)";
 const CONNECTIONS_MAX = 4;
+
+/** A `Pool` of `pg`, of which its `query()` is typed here. */
+export interface RacePool {
+  /** Runs a statement on any connection. */
+  query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
+}
 
 /** The items, as an instance reaches them. */
 export interface RaceDatabase {
   /** Where the table is. */
   readonly url: string;
   /** A pool of `pg`, for a library that sends its own statements. */
-  readonly pool: PgPool;
+  readonly pool: RacePool;
   /** Reads the value of an item. */
   find(id: number): Promise<string | undefined>;
   /** Changes the value of an item, and commits. */
@@ -33,7 +39,7 @@ export interface HeldLoad {
 /** A {@linkcode RaceDatabase} that can hold back answers, and counts them. */
 export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
   readonly url: string;
-  readonly pool: PgPool & { end(): Promise<void> };
+  readonly pool: RacePool & { end(): Promise<void> };
   /** How often items were read. */
   loads = 0;
   #held: { seen(value: string): void; readonly released: Promise<void> } | undefined;
@@ -51,10 +57,17 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
     this.pool = Object.assign(pool, { query: watched });
   }
 
-  /** Makes the table, with nothing in it. */
-  static async create(url: string): Promise<void> {
-    await using database = new WatchedDatabase(url);
-    await database.pool.query(CREATE);
+  /** Makes a database on a server, with the table and nothing in it. Answers its address. */
+  static async create(serverUrl: string): Promise<string> {
+    const name = `races_${crypto.randomUUID().replaceAll("-", "")}`;
+    await using(
+      new WatchedDatabase(serverUrl),
+      ({ pool }) => pool.query(`CREATE DATABASE ${name}`),
+    );
+    const url = new URL(serverUrl);
+    url.pathname = `/${name}`;
+    await using(new WatchedDatabase(url.href), ({ pool }) => pool.query(CREATE));
+    return url.href;
   }
 
   async find(id: number): Promise<string | undefined> {

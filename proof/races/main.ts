@@ -1,75 +1,92 @@
+#!/usr/bin/env node
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task races [library…]`: what caches answer when something happens between their steps.
+ * `deno task races [library…]`, and `npx @lookaside/races`: what caches answer when something happens
+ * between their steps.
  *
  * @module
  */
 import { resolve } from "node:path";
+import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { misused, readOptions } from "../../tools/command_line.ts";
+import { parseArgs } from "node:util";
 import type { RaceAdapter } from "./adapter.ts";
 import { adaptersOf, libraries } from "./adapters.ts";
 import { historiesOf, remarksOn, tableOf } from "./report.ts";
 import { type RaceResult, runRaces } from "./run.ts";
 
-const COMMAND = {
-  name: "deno task races",
-  help: `deno task races [LIBRARY…] [--adapter FILE] [--json]
+const HELP = `npx @lookaside/races [LIBRARY…] [--adapter FILE] [--json]
 
-What caches answer when something happens between their steps, on a Redis and a Postgres of their own. Prints
-what happened in each race, and a table. Exits with 1 if a read was stale, or a load was made twice, in
---adapter or in Lookaside.
+Drives caches through the same interleavings on a Redis and a Postgres that it starts for them, and prints
+what happened in each race, and a table. Needs redis-server, initdb and postgres on this machine. In a clone
+of Lookaside it is \`deno task races\`.
 
-  LIBRARY         ${libraries.join(", ")} (all)
-  --adapter FILE  your own cache, as docs/how-to/race-your-cache.md describes; with no LIBRARY, it alone
-  --json          print JSON`,
-  options: {
-    adapter: { type: "string" },
-    json: { type: "boolean", default: false },
-  },
-} as const;
+  LIBRARY         ${libraries.join(", ")}; default: all
+  --adapter FILE  your own cache (see docs/how-to/race-your-cache.md); without a LIBRARY, only yours
+  --json          print JSON
 
-const split = Deno.args.findIndex((each) => each.startsWith("-"));
-const names = split < 0 ? Deno.args : Deno.args.slice(0, split);
-const values = readOptions(COMMAND, Deno.args.slice(names.length));
-const unknown = names.find((name) => !libraries.includes(name));
-if (unknown !== undefined) misused(COMMAND, `Cannot race ${unknown}: there is no such library`);
-const own = values.adapter === undefined ? [] : [await importAdapter(values.adapter)];
-const chosen = names.length === 0 && own.length === 0 ? libraries : names;
-const adapters = [...await adaptersOf(chosen), ...own];
-const startedAtMs = performance.now();
-const results = await runRaces(adapters);
-print(results);
-// A peer that loses is the outcome that was asked for.
-const judged = ["Lookaside", ...own.map(({ name }) => name)];
-Deno.exit(results.some(({ library, kept }) => !kept && judged.includes(library)) ? 1 : 0);
+Exits with 1 if your cache or Lookaside answered a stale value or loaded a value twice.`;
+
+/** The exit code of a command that was called wrongly. */
+const MISUSE = 2;
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = error instanceof TypeError ? MISUSE : 1;
+}
+process.exit(); // a library may have left something open
+
+async function main(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      adapter: { type: "string" },
+      json: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const own = values.adapter === undefined ? [] : [await importAdapter(values.adapter)];
+  const chosen = positionals.length === 0 && own.length === 0 ? libraries : positionals;
+  const adapters = [...await adaptersOf(chosen), ...own];
+  const startedAtMs = performance.now();
+  const results = await runRaces(adapters);
+  const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
+  if (values.json) console.log(jsonOf(adapters, results));
+  else console.log(`${textOf(adapters, results)}\n\n${seconds} s`);
+  // A peer that loses is the outcome that was asked for.
+  const judged = ["Lookaside", ...own.map(({ name }) => name)];
+  return results.some(({ library, kept }) => !kept && judged.includes(library)) ? 1 : 0;
+}
 
 async function importAdapter(path: string): Promise<RaceAdapter> {
   const { adapter } = await import(pathToFileURL(resolve(path)).href);
   const isAdapter = typeof adapter?.name === "string" && typeof adapter.open === "function";
-  if (!isAdapter) {
-    misused(COMMAND, `Cannot use ${path}: it exports no adapter with a name and open()`);
-  }
-  return adapter;
+  if (isAdapter) return adapter;
+  throw new TypeError(`Cannot use ${path}: it exports no \`adapter\` with a name and open()`);
 }
 
-function print(results: readonly RaceResult[]): void {
+function jsonOf(adapters: readonly RaceAdapter[], results: readonly RaceResult[]): string {
   const described = adapters.map(({ name, version, docs, note }) => ({
     name,
     version,
     docs,
     note,
   }));
-  if (values.json) {
-    console.log(JSON.stringify({ libraries: described, results }, undefined, 1));
-    return;
-  }
-  const about = described.map(({ name, version, note, docs }) =>
+  return JSON.stringify({ libraries: described, results }, undefined, 1);
+}
+
+function textOf(adapters: readonly RaceAdapter[], results: readonly RaceResult[]): string {
+  const about = adapters.map(({ name, version, note, docs }) =>
     [`${name}${version === undefined ? "" : ` ${version}`}`, note, docs].filter(Boolean).join(", ")
   );
-  const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
-  console.log(historiesOf(results));
-  console.log(`\n${about.join("\n")}\n\n${tableOf(adapters, results)}\n`);
-  console.log(`${remarksOn(results)}\n\n${seconds} s`);
+  const parts = [about.join("\n"), tableOf(adapters, results), remarksOn(results)];
+  return [historiesOf(results), ...parts].join("\n\n");
 }

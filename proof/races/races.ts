@@ -4,6 +4,7 @@
  * @module
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { using } from "./cleanup.ts";
 import { WatchedDatabase } from "./database.ts";
 import { inTime } from "./in_time.ts";
 import type { Actor, Item, Stage } from "./stage.ts";
@@ -199,8 +200,8 @@ async function writePast(stage: Stage): Promise<Verdict> {
   const { history, actors } = stage;
   const item = stage.item();
   await stage.fill(item);
-  await using psql = new WatchedDatabase(stage.servers.databaseUrl);
-  await psql.update(item.id, item.new);
+  const update = (psql: WatchedDatabase) => psql.update(item.id, item.new);
+  await using(new WatchedDatabase(stage.servers.databaseUrl), update);
   const committedAtMs = performance.now();
   history.note("psql", `UPDATE of ${item.id} to ${item.new}, COMMIT`);
   for (;;) {

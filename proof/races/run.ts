@@ -1,7 +1,8 @@
-import { startPostgres } from "../../tools/servers/postgres_server.ts";
 import type { RaceAdapter } from "./adapter.ts";
+import { using } from "./cleanup.ts";
 import type { RaceEvent } from "./history.ts";
 import { type Race, races, type Verdict } from "./races.ts";
+import { startPostgres } from "./servers.ts";
 import { Servers, Stage } from "./stage.ts";
 
 /** What came of one race of one library. */
@@ -16,18 +17,24 @@ export interface RaceResult extends Verdict {
 
 /** Runs all races with each library: the libraries side by side, each on a Redis and a database of its own. */
 export async function runRaces(adapters: readonly RaceAdapter[]): Promise<RaceResult[]> {
-  await using postgres = await startPostgres({ settings: { max_connections: "300" } });
-  const results = await Promise.all(adapters.map(async (adapter) => {
-    await using servers = await Servers.start(postgres);
-    const ofAdapter: RaceResult[] = [];
-    for (const race of races) ofAdapter.push(await runRace(race, adapter, servers));
-    return ofAdapter;
-  }));
-  return results.flat();
+  return await using(await startPostgres(), async ({ port }) => {
+    const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+    const results = await Promise.all(
+      adapters.map(async (adapter) =>
+        await using(await Servers.start(url), async (servers) => {
+          const ofAdapter: RaceResult[] = [];
+          for (const race of races) ofAdapter.push(await runRace(race, adapter, servers));
+          return ofAdapter;
+        })
+      ),
+    );
+    return results.flat();
+  });
 }
 
 async function runRace(race: Race, adapter: RaceAdapter, servers: Servers): Promise<RaceResult> {
-  await using stage = await Stage.open(adapter, servers);
-  const verdict = await race.run(stage);
-  return { library: adapter.name, race: race.name, ...verdict, history: stage.history.events };
+  return await using(await Stage.open(adapter, servers), async (stage) => {
+    const verdict = await race.run(stage);
+    return { library: adapter.name, race: race.name, ...verdict, history: stage.history.events };
+  });
 }

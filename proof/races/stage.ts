@@ -6,20 +6,13 @@
  */
 import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
-import { createTestDatabase } from "../../tests/support/test_database.ts";
-import { eventually } from "../../tools/servers/eventually.ts";
-import type { PostgresServer } from "../../tools/servers/postgres_server.ts";
-import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
-import {
-  type HeldAnswer,
-  type ProxyObserver,
-  startTcpProxy,
-  type TcpProxy,
-} from "../../tools/servers/tcp_proxy.ts";
 import type { RaceAdapter, RaceInstance } from "./adapter.ts";
-import { inTime } from "./in_time.ts";
+import { Cleanup, using } from "./cleanup.ts";
 import { type HeldLoad, WatchedDatabase } from "./database.ts";
 import { History } from "./history.ts";
+import { inTime } from "./in_time.ts";
+import { type HeldAnswer, RedisProxy } from "./proxy.ts";
+import { type OwnServer, startRedis } from "./servers.ts";
 
 /** Numbers of as many digits, so that no value is part of another: two for each race. */
 const ITEM_IDS = Array.from({ length: 20 }, (_, at) => 101 + at);
@@ -46,7 +39,7 @@ export interface Actor {
   /** Its way to Postgres. */
   readonly db: WatchedDatabase;
   /** Its way to Redis. */
-  readonly proxy: TcpProxy;
+  readonly proxy: RedisProxy;
   /** Whether it has sent this text to Redis. */
   hasSent(text: string): boolean;
   /** Its connections on which Redis tells it of changes, as they were at the start. */
@@ -64,33 +57,37 @@ export interface Item {
 
 /** The servers of one library, for all of its races. */
 export class Servers implements AsyncDisposable {
-  readonly redis: RedisServer;
+  readonly redis: OwnServer;
   /** A connection to Redis that is part of no race. */
   readonly admin: Redis;
   readonly databaseUrl: string;
-  readonly #stack: AsyncDisposableStack;
+  readonly #cleanup: Cleanup;
   readonly #items: Item[];
 
-  private constructor(redis: RedisServer, databaseUrl: string, stack: AsyncDisposableStack) {
+  private constructor(redis: OwnServer, databaseUrl: string, cleanup: Cleanup) {
     this.redis = redis;
-    this.admin = new Redis(redis.url);
+    this.admin = new Redis(redis.port);
     this.admin.on("error", () => undefined); // Redis is killed in a race
-    stack.defer(() => this.admin.disconnect());
+    cleanup.defer(() => Promise.resolve(this.admin.disconnect()));
     this.databaseUrl = databaseUrl;
-    this.#stack = stack;
+    this.#cleanup = cleanup;
     this.#items = ITEM_IDS.map((id) => ({ id, old: `old-${id}`, new: `new-${id}` }));
   }
 
   /** Starts a Redis, and makes a database with all items: that they are inserted is part of no race. */
-  static async start(postgres: PostgresServer): Promise<Servers> {
-    await using stack = new AsyncDisposableStack();
-    const redis = stack.use(await startRedis({ serviceUser: false }));
-    const database = stack.use(await createTestDatabase(postgres.url));
-    await WatchedDatabase.create(database.url);
-    const servers = new Servers(redis, database.url, stack.move());
-    await using db = new WatchedDatabase(database.url);
-    for (const { id, old } of servers.#items) await db.insert(id, old);
-    return servers;
+  static async start(postgresUrl: string): Promise<Servers> {
+    const cleanup = new Cleanup();
+    const redis = cleanup.use(await startRedis());
+    try {
+      const servers = new Servers(redis, await WatchedDatabase.create(postgresUrl), cleanup);
+      await using(new WatchedDatabase(servers.databaseUrl), async (db) => {
+        for (const { id, old } of servers.#items) await db.insert(id, old);
+      });
+      return servers;
+    } catch (error) {
+      await cleanup.run();
+      throw error;
+    }
   }
 
   /** An item that nobody has used. */
@@ -101,7 +98,7 @@ export class Servers implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack.disposeAsync();
+    await this.#cleanup.run();
   }
 }
 
@@ -109,7 +106,7 @@ export class Servers implements AsyncDisposable {
 export class Stage implements AsyncDisposable {
   readonly history: History = new History();
   readonly servers: Servers;
-  readonly #stack = new AsyncDisposableStack();
+  readonly #cleanup = new Cleanup();
   readonly #adapter: RaceAdapter;
   #actors: readonly [Actor, Actor] | undefined;
   #probe: Item | undefined;
@@ -144,20 +141,19 @@ export class Stage implements AsyncDisposable {
     const { redis, admin, databaseUrl } = this.servers;
     const before = await feedsOf(admin);
     const sent: string[] = [];
-    const proxy = this.#stack.use(startTcpProxy(redis.port, { observe: () => noting(sent) }));
-    const db = this.#stack.use(new WatchedDatabase(databaseUrl));
+    const note = (chunk: Uint8Array) => void sent.push(new TextDecoder().decode(chunk));
+    const proxy = this.#cleanup.use(await RedisProxy.start(redis.port, note));
+    const db = this.#cleanup.use(new WatchedDatabase(databaseUrl));
     const app = await this.#adapter.open({
       redisUrl: `redis://127.0.0.1:${proxy.port}`,
       redis: { host: "127.0.0.1", port: proxy.port },
       db,
     });
     // Some clients wait for servers that are gone before they close.
-    this.#stack.defer(async () => void await inTime(app.close(), CLOSED_WITHIN_MS));
+    this.#cleanup.defer(() => inTime(app.close(), CLOSED_WITHIN_MS));
     await this.#inUse({ app, db });
     // A library may subscribe when it first has something to tell.
-    await eventually(async () => {
-      if (await pendingSubscriptions(admin)) throw new Error("Cannot go on: not subscribed yet");
-    });
+    await within(UP_WITHIN_MS, async () => !await pendingSubscriptions(admin));
     const feeds = (await feedsOf(admin)).filter((id) => !before.includes(id));
     const hasSent = (text: string) => sent.some((each) => each.includes(text));
     return { name, app, db, proxy, hasSent, feeds };
@@ -251,7 +247,7 @@ export class Stage implements AsyncDisposable {
   /** Lets an instance connect again, and waits until it is told of changes. */
   async restoreFeed(actor: Actor): Promise<void> {
     const wanted = this.actors.flatMap(({ feeds }) => feeds).length;
-    actor.proxy.pass();
+    await actor.proxy.pass();
     await this.#back(async () => (await feedsOf(this.servers.admin)).length >= wanted);
     this.history.note("network", `${actor.name} may connect again, and has its feed`);
   }
@@ -274,7 +270,7 @@ export class Stage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack.disposeAsync();
+    await this.#cleanup.run();
   }
 
   async #back(isBack: () => Promise<boolean>): Promise<void> {
@@ -340,14 +336,4 @@ async function within(deadlineMs: number, ask: () => boolean | Promise<boolean>)
     await delay(ROUND_MS);
   }
   return true;
-}
-
-/** Keeps what a connection sends, as text. */
-function noting(sent: string[]): ProxyObserver {
-  const decoder = new TextDecoder();
-  return {
-    sent: (chunk) => void sent.push(decoder.decode(chunk)),
-    received: () => undefined,
-    closed: () => undefined,
-  };
 }

@@ -19,7 +19,7 @@ describe("the version", () => {
   });
 
   it("is the same of every package", async () => {
-    for (const folder of ["changes", "adapters/drizzle"]) {
+    for (const folder of ["changes", "adapters/drizzle", "proof/races"]) {
       assertEquals(JSON.parse(await read(`${folder}/deno.json`)).version, version, folder);
     }
   });

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { adaptersOf } from "../../proof/races/adapters.ts";
 import { historiesOf } from "../../proof/races/report.ts";
 import { type RaceResult, runRaces } from "../../proof/races/run.ts";
+import { install, runtimeProgram } from "../support/installed.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -44,7 +45,7 @@ describe("runRaces()", () => {
 describe("docs/explanation/races.md", () => {
   it("names the versions that are raced, and the page that each is set up by", async () => {
     const page = await Deno.readTextFile(`${root}docs/explanation/races.md`);
-    const { imports } = JSON.parse(await Deno.readTextFile(`${root}proof/deno.json`));
+    const { imports } = JSON.parse(await Deno.readTextFile(`${root}proof/races/deno.json`));
     const raced = await adaptersOf(["bentocache", "cacheable", "layered-loader", "drizzle"]);
     const packages = ["bentocache", "cacheable", "layered-loader", "drizzle-orm"];
     for (const [at, { name, version, docs }] of raced.entries()) {
@@ -57,32 +58,78 @@ describe("docs/explanation/races.md", () => {
 
 describe("deno task races --adapter", () => {
   it("takes the file of docs/how-to/race-your-cache.md", async () => {
-    const page = await Deno.readTextFile(`${root}docs/how-to/race-your-cache.md`);
-    const program = /^```ts ignore\n([\s\S]+?)^```$/m.exec(page)?.[1];
-    assert(program !== undefined);
     const folder = await Deno.makeTempDir({ prefix: "lookaside_races_" });
     try {
-      await Deno.writeTextFile(`${folder}/mine.ts`, program);
-      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: [
-          "run",
-          "-A",
-          "--no-check",
-          "proof/races/main.ts",
-          "--adapter",
-          `${folder}/mine.ts`,
-          "--json",
-        ],
-        cwd: root,
-      }).output();
-      assertEquals(code, 1, new TextDecoder().decode(stderr));
-      const { results } = JSON.parse(new TextDecoder().decode(stdout));
-      assertEquals(outcomesOf(results, "mine"), RECIPE);
+      const args = ["run", "-A", "--no-check", "proof/races/main.ts"];
+      const program = { command: Deno.execPath(), args, cwd: root };
+      assertEquals(await raceWithPage(program, folder), { mine: RECIPE });
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
   });
 });
+
+describe("npx @lookaside/races", () => {
+  it("races a cache on Node, from the package, and says what it needs", async () => {
+    const folder = await install({
+      ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "@lookaside/races": "*" },
+      "pg": "^8.16.0",
+    });
+    try {
+      const { command } = await runtimeProgram("node@22", folder);
+      const program = { command, args: ["node_modules/@lookaside/races/main.js"], cwd: folder };
+      const outcomes = await raceWithPage({ ...program, libraries: ["lookaside"] }, folder);
+      assertEquals(outcomes.mine, RECIPE);
+      const lookaside = Object.values(outcomes.Lookaside ?? {});
+      assertEquals(lookaside.toSorted(), ["1 load", ...Array(6).fill("fresh")]);
+      const alone = { ...program, env: { PATH: folder } };
+      const { code, stderr } = await run(alone);
+      assertEquals([code, stderr.split("\n").length], [1, 2], stderr);
+      assertMatch(stderr, /^Cannot race: \S.* not on the PATH\. Install \w+/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+});
+
+/** The race kit, as one of its programs. */
+interface Kit {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly cwd: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Races the cache of the page beside some libraries. Answers the outcomes by library. */
+async function raceWithPage(
+  { libraries = [], ...kit }: Kit & { readonly libraries?: readonly string[] },
+  folder: string,
+): Promise<Record<string, Record<string, string>>> {
+  const page = await Deno.readTextFile(`${root}docs/how-to/race-your-cache.md`);
+  const program = /^```ts ignore\n([\s\S]+?)^```$/m.exec(page)?.[1];
+  assert(program !== undefined);
+  assert(program.split("\n").length < 25);
+  await Deno.writeTextFile(`${folder}/mine.ts`, program);
+  const options = ["--adapter", `${folder}/mine.ts`, "--json"];
+  const { code, stdout, stderr } = await run({
+    ...kit,
+    args: [...kit.args, ...libraries, ...options],
+  });
+  assertEquals(code, 1, stderr);
+  const { results } = JSON.parse(stdout);
+  const names = new Set((results as readonly RaceResult[]).map(({ library }) => library));
+  return Object.fromEntries([...names].map((name) => [name, outcomesOf(results, name)]));
+}
+
+async function run({ command, args, ...options }: Kit) {
+  const output = await new Deno.Command(command, { args: [...args], ...options }).output();
+  const decoder = new TextDecoder();
+  return {
+    ...output,
+    stdout: decoder.decode(output.stdout),
+    stderr: decoder.decode(output.stderr),
+  };
+}
 
 /** A history whose items and times are those of any run. */
 function withoutNumbers(history: string): string {

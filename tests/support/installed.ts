@@ -14,10 +14,11 @@ const FOLDERS: Readonly<Record<string, string>> = {
   "@lookaside/cache": "cache",
   "@lookaside/changes": "changes",
   "@lookaside/drizzle": "adapters/drizzle",
+  "@lookaside/races": "proof/races",
 };
 
-/** The packages of npm that those of this tree need. */
-const NEEDED = ["devalue", "ioredis", "lru-cache"];
+/** The packages of npm in the map of the whole tree that its packages need. */
+const NEEDED = ["ioredis", "lru-cache"];
 
 /** Runs a command. Answers what it printed. */
 export async function run(
@@ -95,7 +96,7 @@ async function packagesOf(folder: string): Promise<Record<string, string>> {
   const { imports } = JSON.parse(await Deno.readTextFile(join(root, folder, "deno.json")));
   return Object.fromEntries(
     Object.entries<string>(imports ?? {})
-      .filter(([name]) => NEEDED.includes(name))
+      .filter(([name]) => folder === "" ? NEEDED.includes(name) : !name.endsWith("/"))
       .map(([name, target]) => [name, target.replace(/^.*@/, "")]),
   );
 }

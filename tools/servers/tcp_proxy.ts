@@ -15,14 +15,6 @@ export interface ProxyObserver {
   drops?(): boolean;
 }
 
-/** An answer that is held back. */
-export interface HeldAnswer {
-  /** Resolves once the server has given it. */
-  readonly given: Promise<void>;
-  /** Forwards it, and what its connection has answered since. */
-  release(): void;
-}
-
 /** Options of {@linkcode startTcpProxy}. */
 export interface ProxyOptions {
   /** Called for each connection. Default: nobody looks. */
@@ -46,7 +38,6 @@ export class TcpProxy implements AsyncDisposable {
   #mode: ProxyMode = "pass";
   #delayMs = 0;
   #targetPort: number;
-  #snare: Snare | undefined;
 
   /** Use {@linkcode startTcpProxy}. */
   constructor(targetPort: number, options: ProxyOptions = {}) {
@@ -94,20 +85,6 @@ export class TcpProxy implements AsyncDisposable {
     this.#listener?.close();
     this.#listener = undefined;
     this.#closeConnections();
-  }
-
-  /** Refuses new connections, until `pass()`, and leaves those that are open alone. */
-  refuseNew(): void {
-    this.#listener?.close();
-    this.#listener = undefined;
-  }
-
-  /** Holds back the next answer that `matches`, and what follows it on the same connection. */
-  holdAnswer(matches: (chunk: Uint8Array) => boolean): HeldAnswer {
-    const given = Promise.withResolvers<void>();
-    const released = Promise.withResolvers<void>();
-    this.#snare = { matches, given: given.resolve, released: released.promise };
-    return { given: given.promise, release: released.resolve };
   }
 
   /** Closes every connection. New ones are made to another port of loopback. */
@@ -160,7 +137,7 @@ export class TcpProxy implements AsyncDisposable {
         }),
         this.#forward(target, client, (chunk) => {
           observer?.received(chunk);
-          return observer?.drops?.() === true ? false : this.#unlessHeld(chunk);
+          return observer?.drops?.() !== true;
         }),
       ]);
     } finally {
@@ -170,20 +147,11 @@ export class TcpProxy implements AsyncDisposable {
     }
   }
 
-  /** Whether to forward an answer: at once, or when what holds it lets go. */
-  #unlessHeld(chunk: Uint8Array): true | Promise<true> {
-    const snare = this.#snare;
-    if (snare === undefined || !snare.matches(chunk)) return true;
-    this.#snare = undefined;
-    snare.given();
-    return Promise.race([snare.released, aborted(this.#closing.signal)]).then(() => true);
-  }
-
   /** Forwards what is admitted until the source ends, then ends both sides. */
   async #forward(
     from: Deno.TcpConn,
     to: Deno.TcpConn,
-    admit: (chunk: Uint8Array) => boolean | Promise<boolean>,
+    admit: (chunk: Uint8Array) => boolean,
   ): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
     let delayed = 0;
@@ -195,8 +163,7 @@ export class TcpProxy implements AsyncDisposable {
       if (this.#stranded.has(from)) continue;
       if (this.#delayMs === 0 && delayed === 0) {
         const chunk = buffer.subarray(0, size);
-        const admitted = admit(chunk);
-        if (admitted === true || await admitted) await write(to, chunk);
+        if (admit(chunk)) await write(to, chunk);
         continue;
       }
       // Each is held from its own arrival: those behind it are under way at the same time.
@@ -205,7 +172,7 @@ export class TcpProxy implements AsyncDisposable {
       delayed++;
       const sent = Promise.all([due, sending]).then(async () => {
         await this.#gate.promise;
-        if (await admit(chunk)) await write(to, chunk);
+        if (admit(chunk)) await write(to, chunk);
         delayed--;
       });
       sending = sent;
@@ -234,23 +201,9 @@ export class TcpProxy implements AsyncDisposable {
   }
 }
 
-/** What holds back an answer. */
-interface Snare {
-  readonly matches: (chunk: Uint8Array) => boolean;
-  readonly given: () => void;
-  readonly released: Promise<void>;
-}
-
 /** Starts a proxy in front of a port of loopback. */
 export function startTcpProxy(targetPort: number, options: ProxyOptions = {}): TcpProxy {
   return new TcpProxy(targetPort, options);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) resolve();
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  return promise;
 }
 
 async function write(connection: Deno.TcpConn, chunk: Uint8Array): Promise<void> {

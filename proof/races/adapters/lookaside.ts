@@ -1,7 +1,7 @@
-// @ts-types="../../../tests/support/pg.d.ts"
+// @ts-types="../pg.d.ts"
 import pg from "pg";
-import { Cache } from "../../../cache/mod.ts";
-import { postgresChanges, table } from "../../../changes/mod.ts";
+import { Cache } from "@lookaside/cache";
+import { postgresChanges, table } from "@lookaside/changes";
 import type { RaceAdapter } from "../adapter.ts";
 
 /** The cache with the changes of its table, as the README of `@lookaside/changes` shows. */
