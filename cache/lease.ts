@@ -50,30 +50,51 @@ export function stampOf(lease: string): string {
 }
 
 /**
- * KEYS: value, lease. ARGV: lease, leaseMs, seen (empty, or `=` and the mark of an entry). Answers
- * `[holder, value]`.
+ * KEYS: value and lease of each key. ARGV: leaseMs, then of each key lease and seen (empty, or `=` and the
+ * mark of an entry). Answers holder and value of each key.
  *
  * A value that differs from the one the caller saw is somebody's fill since: it is answered, and no
  * lease taken. `pcall`, because a foreign type under our key must read as "nothing there".
  */
 export const ACQUIRE_LUA = `
-local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'string' and #value > 0 then
-  if ARGV[3] == '' or string.sub(value, 3, 18) ~= string.sub(ARGV[3], 2) then return {'', value} end
+local replies = {}
+for i = 1, #KEYS, 2 do
+  local lease, seen = ARGV[i + 1], ARGV[i + 2]
+  local value = redis.pcall('GET', KEYS[i])
+  local isNew = type(value) == 'string' and #value > 0 and
+    (seen == '' or string.sub(value, 3, 18) ~= string.sub(seen, 2))
+  if isNew then
+    replies[i], replies[i + 1] = '', value
+  else
+    local held = redis.pcall('GET', KEYS[i + 1])
+    local stamp = string.match(lease, ' .*$')
+    if type(held) == 'string' and string.sub(held, -#stamp) == stamp then
+      replies[i], replies[i + 1] = held, false
+    else
+      redis.call('SET', KEYS[i + 1], lease, 'PX', ARGV[1])
+      replies[i], replies[i + 1] = lease, false
+    end
+  end
 end
-local held = redis.pcall('GET', KEYS[2])
-local stamp = string.match(ARGV[1], ' .*$')
-if type(held) == 'string' and string.sub(held, -#stamp) == stamp then return {held, false} end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {ARGV[1], false}
+return replies
 `;
 
-/** KEYS: value, lease. ARGV: lease, bytes, ttlMs. Answers 1 if stored, 0 if refused. */
+/**
+ * KEYS: value and lease of each key. ARGV: lease, bytes and ttlMs of each key. Answers for each key 1 if it
+ * is stored, 0 if refused.
+ */
 export const FILL_LUA = `
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[2])
-return 1
+local replies = {}
+for i = 1, #KEYS / 2 do
+  local value, lease, at = KEYS[2 * i - 1], KEYS[2 * i], 3 * i - 2
+  replies[i] = 0
+  if redis.pcall('GET', lease) == ARGV[at] then
+    redis.call('SET', value, ARGV[at + 1], 'PX', ARGV[at + 2])
+    redis.call('DEL', lease)
+    replies[i] = 1
+  end
+end
+return replies
 `;
 
 /** KEYS: lease. ARGV: lease, its successor, for how many milliseconds (0: none). */

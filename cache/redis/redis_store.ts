@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import type { Redis } from "ioredis";
 import type { Connection, Following } from "./connection.ts";
-import { GetBatch, readKey } from "./get_batch.ts";
+import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
 import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
@@ -10,13 +10,17 @@ import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { isWrongType } from "./reply_errors.ts";
 import { type Claim, CLAIM_LUA, IN_USE_MS } from "../source.ts";
-import { Script } from "./scripts.ts";
+import { Script, type ScriptValue } from "./scripts.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
-/** The most keys of the cache that one command invalidates. */
+/** The most keys of the cache that one command reads, leases or fills, and invalidates. */
+const KEYS_MAX = 256;
+const LEASES_MAX = 64;
 const UNLINK_MAX = 100;
+/** A value from so many bytes on is stored by a command of its own. */
+const LARGE_BYTES = 65_536;
 
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
 const FILL = new Script("fill", FILL_LUA);
@@ -43,6 +47,20 @@ export interface RedisStoreOptions extends Omit<PipelineOptions, "probeKey"> {
   readonly newNonce: () => string;
 }
 
+/** A lease to take. */
+interface Leasing extends AcquireOptions {
+  readonly key: string;
+  readonly lease: string;
+}
+
+/** A value to store under its lease. */
+interface Filling {
+  readonly key: string;
+  readonly lease: string;
+  readonly bytes: Buffer;
+  readonly ttlMs: number;
+}
+
 /** Tier 2 on the servers of one connection. */
 export class RedisStore implements Store, SharedCounts {
   readonly source = "redis";
@@ -51,7 +69,9 @@ export class RedisStore implements Store, SharedCounts {
   readonly #keyspace: Keyspace;
   readonly #pipeline: Pipeline;
   readonly #scripts: Parameters<Script["run"]>[0];
-  readonly #gets: GetBatch | undefined;
+  readonly #gets: Gather<string, Uint8Array | null>;
+  readonly #leases: Gather<Leasing, Acquired>;
+  readonly #fills: Gather<Filling, boolean>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
   #onSwapped: () => void = () => {};
@@ -67,35 +87,37 @@ export class RedisStore implements Store, SharedCounts {
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
     this.#scripts = { client, pipeline: this.#pipeline };
     this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
-    this.#gets = anySlot ? new GetBatch(client, this.#pipeline) : undefined;
+    const most = (itemsMax: number) => ({ itemsMax: anySlot ? itemsMax : 1 });
+    this.#gets = new Gather({ ...most(KEYS_MAX), send: (keys) => this.#read(keys) });
+    this.#leases = new Gather({ ...most(LEASES_MAX), send: (items) => this.#lease(items) });
+    this.#fills = new Gather({
+      ...most(LEASES_MAX),
+      send: (items) => this.#fill(items),
+      waits: true,
+    });
   }
 
   async get(key: string): Promise<Stored | null> {
-    const redisKey = this.#keyspace.of(key, "");
-    const bytes = await (this.#gets?.get(redisKey) ??
-      readKey(this.#connection.client, this.#pipeline, redisKey));
-    return bytes === null ? null : storedOf(bytes);
+    const bytes = await this.#gets.ask(this.#keyspace.of(key, ""));
+    return bytes ? storedOf(bytes) : null;
   }
 
   async acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
-    const seen = options.seen === undefined ? "" : Buffer.concat([Buffer.from("="), options.seen]);
-    const values = [lease, Math.ceil(options.leaseMs), seen];
-    const reply = await ACQUIRE.run(this.#scripts, this.#keysOf(key), values);
-    if (!Array.isArray(reply)) throw new Error("Cannot acquire lease: unexpected reply");
-    const bytes = reply[1];
-    return {
-      holder: String(reply[0]),
-      stored: bytes instanceof Uint8Array ? storedOf(bytes) : null,
-    };
+    const acquired = await this.#leases.ask({ key, lease, ...options });
+    if (acquired === undefined) throw new Error("Cannot acquire lease: unexpected reply");
+    return acquired;
   }
 
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    const values = [lease, this.#encode(entry), this.#ttlMs(entry)];
+    const bytes = this.#encode(entry);
+    const filling = { key, lease, bytes, ttlMs: this.#ttlMs(entry) };
     const [stored] = await Promise.all([
-      FILL.run(this.#scripts, this.#keysOf(key), values),
+      bytes.length < LARGE_BYTES
+        ? this.#fills.ask(filling)
+        : this.#fill([filling]).then(([stored]) => stored),
       this.#keep(entry),
     ]);
-    return stored === 1;
+    return stored ?? false;
   }
 
   async release(key: string, lease: string, successor?: Successor): Promise<void> {
@@ -302,6 +324,52 @@ export class RedisStore implements Store, SharedCounts {
 
   #ttlMs({ staleUntilMs }: Entry): number {
     return Math.max(1, Math.ceil(staleUntilMs - this.#options.runtime.clock.now()));
+  }
+
+  /** Reads the bytes under keys. A foreign type reads as `null` or as empty bytes. */
+  async #read(keys: readonly string[]): Promise<readonly (Uint8Array | null)[]> {
+    const { client } = this.#connection;
+    const [first = ""] = keys;
+    if (keys.length > 1) {
+      return await this.#pipeline.send("mget", () => client.mgetBuffer([...keys]));
+    }
+    try {
+      return [await this.#pipeline.send("get", () => client.getBuffer(first))];
+    } catch (error) {
+      if (isWrongType(error)) return [new Uint8Array(0)];
+      throw error;
+    }
+  }
+
+  /** Takes leases that last equally long. */
+  async #lease(items: readonly Leasing[]): Promise<readonly Acquired[]> {
+    const values = items.flatMap(({ lease, seen }) => [
+      lease,
+      seen === undefined ? "" : Buffer.concat([Buffer.from("="), seen]),
+    ]);
+    const leaseMs = Math.ceil(Math.max(...items.map((each) => each.leaseMs)));
+    const replies = await this.#run(ACQUIRE, items, [leaseMs, ...values]);
+    return items.map((_, at) => {
+      const bytes = replies[2 * at + 1];
+      const stored = bytes instanceof Uint8Array ? storedOf(bytes) : null;
+      return { holder: String(replies[2 * at]), stored };
+    });
+  }
+
+  async #fill(items: readonly Filling[]): Promise<readonly boolean[]> {
+    const values = items.flatMap(({ lease, bytes, ttlMs }) => [lease, bytes, ttlMs]);
+    return (await this.#run(FILL, items, values)).map((stored) => stored === 1);
+  }
+
+  async #run(
+    script: Script,
+    items: readonly { readonly key: string }[],
+    values: readonly ScriptValue[],
+  ): Promise<readonly unknown[]> {
+    const keys = items.flatMap(({ key }) => this.#keysOf(key));
+    const replies = await script.run(this.#scripts, keys, values);
+    if (!Array.isArray(replies)) throw new Error("Cannot run script: unexpected reply");
+    return replies;
   }
 
   /** Removes the keys of names, many at once where one command may. */

@@ -27,8 +27,8 @@ export class StandaloneConnection implements Connection {
       ...connect,
       ...commandOptions(options),
       enableAutoPipelining: true,
-      // `GetBatch` has batched them already: a second queue would add a turn of the event loop.
-      autoPipeliningIgnoredCommands: ["get", "mget"],
+      // `Gather` has batched them already: a second queue would add a turn of the event loop.
+      autoPipeliningIgnoredCommands: ["get", "mget", "evalsha"],
       retryStrategy: reconnectDelayMs,
       // Only a replica says so: the server that we wrote to has been demoted.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),

@@ -18,8 +18,8 @@ export interface Mutation {
 export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> = {
   lease: {
     file: "cache/lease.ts",
-    from: "if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return 0 end\nredis.call('SET'",
-    to: "redis.call('SET'",
+    from: "if redis.pcall('GET', lease) == ARGV[at] then",
+    to: "if true then",
   },
   relay: {
     file: "changes/postgres_changes.ts",
