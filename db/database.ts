@@ -72,7 +72,10 @@ export interface Database extends Queryable, AsyncDisposable {
 
 /** What a driver's `connect` takes. */
 export interface DatabaseOptions {
-  /** `postgres://user:password@host:port/database`. */
+  /**
+   * `postgres://user:password@host:port/database`. Where it names several hosts, `h1:5432,h2:5432`, statements go
+   * to the one that takes writes.
+   */
   readonly url: string;
   /** Asked for the password with each connection, where it may change. Default: that of the URL. */
   readonly password?: () => string;

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Database, type DatabaseOptions, DatabaseUnavailableError } from "./database.ts";
+import { changePostgresUrl, parsePostgresUrl } from "./postgres_url.ts";
 import { quoteIdentifier } from "./quote_identifier.ts";
 
 /** The database every server has, to connect to while the one that is wanted does not exist. */
@@ -20,14 +21,15 @@ export type Connect = (options: DatabaseOptions) => Database;
  * @throws {DatabaseUnavailableError} The server cannot be reached.
  */
 export async function ensureDatabase(connect: Connect, url: string): Promise<boolean> {
-  const name = decodeURIComponent(new URL(url).pathname.slice(1));
+  const name = decodeURIComponent(parsePostgresUrl(url).urls[0].pathname.slice(1));
   if (name === "") throw new TypeError("Cannot create a database: the URL names none");
   const refusal = await refusalOf(connect, url);
   if (refusal === undefined) return false;
 
-  const maintenanceUrl = new URL(url);
-  maintenanceUrl.pathname = `/${MAINTENANCE_DATABASE}`;
-  await using database = connect({ url: maintenanceUrl.href, poolMax: 1 });
+  const maintenanceUrl = changePostgresUrl(url, (maintenance) => {
+    maintenance.pathname = `/${MAINTENANCE_DATABASE}`;
+  });
+  await using database = connect({ url: maintenanceUrl, poolMax: 1 });
   // It exists, so it was refused for another reason: a wrong password, no right to connect.
   if (await exists(database, name)) throw refusal;
   try {

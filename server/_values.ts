@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { parseTopology, type ServerAddress } from "../cache/mod.ts";
+import { ParameterError, parsePostgresUrl } from "../db/postgres_url.ts";
 
 const URL_LENGTH_MAX = 2_048;
 
@@ -63,13 +64,19 @@ export function oneOf<const Names extends readonly [string, ...string[]]>(
   return z.enum(names, `must be one of ${names.join(", ")}`);
 }
 
-/** The URL of a Postgres: `postgres://host/…`. */
+/** The URL of a Postgres: `postgres://host/…`, or `postgres://h1,h2/…`. */
 export function postgresUrl(): z.ZodString {
-  return urlText().refine((text) => {
-    if (!URL.canParse(text)) return false;
-    const { protocol, hostname, port } = new URL(text);
-    return /^postgres(ql)?:$/.test(protocol) && port !== "0" && HOST_IN_URL.test(hostname);
-  }, "must be a URL: postgres://host or postgresql://host");
+  return urlText().superRefine((text, context) => {
+    let message = "must be a URL: postgres://host or postgresql://host, or h1,h2 as the host";
+    try {
+      const { urls } = parsePostgresUrl(text);
+      if (urls.every(({ hostname, port }) => port !== "0" && HOST_IN_URL.test(hostname))) return;
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      if (error instanceof ParameterError) message = error.message;
+    }
+    context.addIssue({ code: "custom", message });
+  });
 }
 
 /** The URL of a Redis in one of its forms: what {@linkcode parseTopology} reads. */

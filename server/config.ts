@@ -17,6 +17,7 @@ import {
   redisUrl,
 } from "./_values.ts";
 import type { ServerAddress } from "../cache/mod.ts";
+import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
 import type { LogLevel } from "./logging.ts";
 
 const MINUTE_MS = 60_000;
@@ -65,7 +66,7 @@ export interface HttpConfig {
 
 /** What the database takes. */
 export interface DatabaseConfig {
-  /** `postgres://user:password@host:port/database`. */
+  /** `postgres://user:password@host:port/database`, with commas between several hosts. */
   readonly url: string;
   /** The most connections open at once. */
   readonly poolMax: number;
@@ -327,9 +328,9 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
 /** A password of its own may have any character: in a URL, some would have to be escaped. */
 function withPassword(url: string, password: string | undefined): string {
   if (password === undefined) return url;
-  const complete = new URL(url);
-  complete.password = encodeURIComponent(password);
-  return complete.href;
+  return changePostgresUrl(url, (complete) => {
+    complete.password = encodeURIComponent(password);
+  });
 }
 
 /** What is good by itself and not together. */
@@ -366,7 +367,7 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
     problems.push("DATABASE_CA_FILE: must be absent where DATABASE_URL has sslmode=disable");
   }
   const hasPassword = values.DATABASE_URL !== DATABASE_URL_DEFAULT &&
-    new URL(values.DATABASE_URL).password !== "";
+    parsePostgresUrl(values.DATABASE_URL).urls[0].password !== "";
   if (values.DATABASE_PASSWORD !== undefined && hasPassword) {
     problems.push("DATABASE_PASSWORD: must be absent where DATABASE_URL has a password");
   }

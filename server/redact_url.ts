@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
 
 /** A URL that names several servers, whose ports make that `URL` does not parse it. */
 const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
@@ -13,11 +14,25 @@ export function redactUrl(url: string): string {
   if (scheme !== undefined) {
     return `${scheme}${user === undefined ? "" : `${user.replace(/:.*/s, ":***")}@`}${servers}`;
   }
+  if (isPostgres(url)) return changePostgresUrl(url, hideSecrets);
   if (!URL.canParse(url)) return "(not a URL)";
   const shown = new URL(url);
+  hideSecrets(shown);
+  return shown.href;
+}
+
+function isPostgres(url: string): boolean {
+  try {
+    parsePostgresUrl(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function hideSecrets(shown: URL): void {
   if (shown.password !== "") shown.password = "***";
   for (const name of new Set(shown.searchParams.keys())) {
     if (/pass|secret|token|key/i.test(name)) shown.searchParams.set(name, "***");
   }
-  return shown.href;
 }

@@ -6,6 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 import { type Config, ConfigError, parseConfig, readEnvironment, SECRETS } from "./config.ts";
 import type { DatabaseOptions } from "../db/database.ts";
+import { parsePostgresUrl } from "../db/postgres_url.ts";
 import { readCa } from "./certificates.ts";
 import { messageOf } from "./message_of.ts";
 
@@ -73,9 +74,15 @@ export async function databaseOptions(
   logger: Pick<Logger, "warn">,
 ): Promise<DatabaseOptions> {
   const options = { ...database, ...await readCa(database.caFile) };
+  const { passedOver } = parsePostgresUrl(database.url);
+  if (passedOver.length > 0) {
+    const message =
+      "DATABASE_URL asks for {parameters}, which this program has no use for: passed over";
+    logger.warn(message, { parameters: passedOver.join(", ") });
+  }
   const path = secretFiles.DATABASE_PASSWORD ?? secretFiles.DATABASE_URL;
   if (path === undefined) return options;
-  const passwordOf = (url: string) => decodeURIComponent(new URL(url).password);
+  const passwordOf = (url: string) => decodeURIComponent(parsePostgresUrl(url).urls[0].password);
   const read = (text: string) =>
     secretFiles.DATABASE_PASSWORD === undefined ? passwordOf(text) : text;
   const password = followSecret(path, passwordOf(database.url), { read, logger });

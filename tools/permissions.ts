@@ -5,6 +5,7 @@
  * @module
  */
 import { parseTopology, type ServerAddress } from "../cache/mod.ts";
+import { parsePostgresUrl } from "../db/postgres_url.ts";
 import { type Config, VARIABLE_NAMES } from "../server/config.ts";
 
 const POSTGRES_PORT = 5432;
@@ -21,10 +22,10 @@ export function netAddresses(config: Config, announced: readonly ServerAddress[]
     ...(topology.kind === "memory" ? [] : topology.servers),
     ...config.redisNodes,
     ...announced,
-    postgresAddress(config.database.url),
+    ...postgresAddresses(config.database.url),
     ...(config.changes.databaseUrl === undefined
       ? []
-      : [postgresAddress(config.changes.databaseUrl)]),
+      : postgresAddresses(config.changes.databaseUrl)),
   ];
   return [...new Set(addresses.map(({ host, port }) => `${bracketed(host)}:${port}`))];
 }
@@ -63,9 +64,11 @@ export function productionFlags(
   return ["--frozen", "--cached-only", ...permissionFlags(config, announced)];
 }
 
-function postgresAddress(url: string): ServerAddress {
-  const { hostname, port } = new URL(url);
-  return { host: hostname, port: port === "" ? POSTGRES_PORT : Number(port) };
+function postgresAddresses(url: string): ServerAddress[] {
+  return parsePostgresUrl(url).urls.map(({ hostname, port }) => ({
+    host: hostname,
+    port: port === "" ? POSTGRES_PORT : Number(port),
+  }));
 }
 
 /** The files of certificates and secrets, where there are any. */

@@ -10,23 +10,38 @@ const END_TIMEOUT_MS = 500;
 export type Sql = ReturnType<typeof postgres<Types>>;
 type Types = typeof arrayTypes;
 
+/** Whether a server says by this parameter that it takes no writes. From Postgres 14 on it tells unasked. */
+export function saysReadOnly(name: string, value: string): boolean {
+  return value === "on" && (name === "in_hot_standby" || name === "default_transaction_read_only");
+}
+
 /** One postgres.js instance, with what runs on it, and how often its server has answered. */
 export class Pool {
   /** The instance. */
   readonly sql: Sql;
   /** Grows with every answer, refusals included. */
   answers = 0;
+  /** Whether its server has said that it takes no writes. */
+  isReadOnly = false;
+  /** The server that it was opened for. */
+  readonly server: URL;
   readonly #clock: Clock;
   #running = 0;
   #drained: PromiseWithResolvers<void> | undefined;
 
   /** Connects with the first statement. */
   constructor(
-    url: string,
+    server: URL,
     options: postgres.Options<Types>,
     clock: Clock,
   ) {
-    this.sql = postgres(url, options);
+    this.server = server;
+    this.sql = postgres(server.href, {
+      ...options,
+      onparameter: (name, value) => {
+        if (saysReadOnly(name, value)) this.isReadOnly = true;
+      },
+    });
     this.#clock = clock;
   }
 

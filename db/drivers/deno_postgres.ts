@@ -19,6 +19,7 @@ import {
   type SqlValue,
   type Subscription,
 } from "../database.ts";
+import { parsePostgresUrl } from "../postgres_url.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
@@ -167,7 +168,9 @@ function clientOptions(
   { url, ca }: DatabaseOptions,
   statementTimeoutMs: number,
 ): ClientOptions {
-  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
+  const { urls } = parsePostgresUrl(url);
+  if (urls.length > 1) throw new TypeError("Cannot use several hosts: @db/postgres knows one");
+  const { hostname, port, username, password, pathname, searchParams } = urls[0];
   const sslMode = ca === undefined ? searchParams.get("sslmode") ?? "disable" : "verify-full";
   return {
     applicationName: "lookaside",

@@ -7,19 +7,23 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import postgres from "postgres";
-import type {
-  Database,
-  DatabaseOptions,
-  PoolStats,
-  Queryable,
-  SqlValue,
-  Subscription,
+import {
+  type Database,
+  type DatabaseOptions,
+  DatabaseUnavailableError,
+  type PoolStats,
+  type Queryable,
+  type SqlValue,
+  type Subscription,
 } from "../database.ts";
+import { parsePostgresUrl } from "../postgres_url.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
 import { type Clock, systemClock } from "../runtime.ts";
 import { arrayText, arrayTypes } from "./_array_text.ts";
 import { copyChunks } from "./_copy_text.ts";
 import { Deadline, DeadlineError, withDeadline } from "./_deadline.ts";
+import { Hosts } from "./_hosts.ts";
+import { Listening } from "./_listening.ts";
 import { Pool, type Sql } from "./_postgres_js_pool.ts";
 import { StatementBound } from "./_statement_bound.ts";
 import { isUnavailableState, READ_ONLY, unavailable } from "./_unavailable.ts";
@@ -63,6 +67,14 @@ const UNREACHABLE_CODES: ReadonlySet<unknown> = new Set([
 
 type TransactionSql = Parameters<Parameters<Sql["begin"]>[1]>[0];
 
+/** A server that takes no writes has answered. */
+class ReadOnlyError extends Error {
+  override readonly name = "ReadOnlyError";
+}
+
+/** Another server has to be asked, and may be: the statement has done nothing. */
+class WrongServerError extends DatabaseUnavailableError {}
+
 /** Where a statement runs: anywhere in the pool, or on the connection of one transaction. */
 interface Target {
   readonly pool: Pool;
@@ -97,18 +109,20 @@ export function connect(options: DatabaseOptions): Database {
  */
 class PostgresJsDatabase implements Database {
   readonly #options: DatabaseOptions;
+  readonly #hosts: Hosts;
   readonly #clock: Clock;
   readonly #poolMax: number;
   readonly #connectTimeoutMs: number;
   readonly #statementTimeoutMs: number;
   readonly #bound: StatementBound;
   readonly #retired = new Set<Promise<void>>();
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #listening = new Set<Listening>();
   #pool: Pool;
   #closed = false;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
+    this.#hosts = new Hosts(parsePostgresUrl(options.url).urls);
     this.#clock = options.clock ?? systemClock;
     this.#poolMax = options.poolMax ?? POOL_MAX;
     this.#connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
@@ -118,10 +132,16 @@ class PostgresJsDatabase implements Database {
   }
 
   query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
-    const pool = this.#pool;
-    return this.#bound.run(() =>
-      pool.track(() => this.#run<Row>({ pool, sql: pool.sql }, text, values))
-    );
+    return this.#bound.run(async () => {
+      for (let others = this.#hosts.count - 1;; others--) {
+        const pool = this.#pool;
+        try {
+          return await pool.track(() => this.#run<Row>({ pool, sql: pool.sql }, text, values));
+        } catch (error) {
+          if (others === 0 || !(error instanceof WrongServerError)) throw error;
+        }
+      }
+    });
   }
 
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
@@ -171,25 +191,24 @@ class PostgresJsDatabase implements Database {
   }
 
   async listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription> {
-    // Its own instance: it must reconnect by itself, and with a delay that grows.
-    const sql = postgres(this.#options.url, {
-      ...this.#settings(),
-      backoff: (attempt) => Math.min(attempt * 0.05, 2),
+    const listening = new Listening({
+      url: this.#hosts.current.href,
+      settings: this.#settings(),
+      begin: (sql) => withDeadline(sql.listen(channel, onNotify), this.#limitMs(), this.#clock),
+      clock: this.#clock,
     });
-    const subscription = {
-      close: async () => {
-        this.#subscriptions.delete(subscription);
-        await sql.end({ timeout: 0 });
-      },
+    const close = async () => {
+      this.#listening.delete(listening);
+      await listening.close();
     };
-    this.#subscriptions.add(subscription);
+    this.#listening.add(listening);
     try {
-      await withDeadline(sql.listen(channel, onNotify), this.#limitMs(), this.#clock);
+      await listening.begun;
     } catch (error) {
-      await subscription.close();
+      await close();
       throw translate(error);
     }
-    return subscription;
+    return { close };
   }
 
   pool(): PoolStats {
@@ -202,7 +221,7 @@ class PostgresJsDatabase implements Database {
     this.#closed = true;
     await Promise.all([
       this.#pool.end(CLOSE_TIMEOUT_MS),
-      ...[...this.#subscriptions].map((subscription) => subscription.close()),
+      ...[...this.#listening].map((listening) => listening.close()),
       ...this.#retired,
     ]);
   }
@@ -212,14 +231,22 @@ class PostgresJsDatabase implements Database {
   }
 
   #settings(): postgres.Options<typeof arrayTypes> {
-    const { url, password, ca } = this.#options;
-    const { hostname, pathname } = new URL(url);
-    const database = decodeURIComponent(pathname.slice(1));
+    const { password, ca } = this.#options;
+    const hosts = this.#hosts;
+    const database = decodeURIComponent(hosts.current.pathname.slice(1));
     return {
+      ...hosts.option,
       ...(database === "" ? {} : { database }),
       ...(password === undefined ? {} : { password }),
       // The host stands for a name where there is none: an address is looked for in the certificate.
-      ...(ca === undefined ? {} : { ssl: { ca, host: hostname } }),
+      ...(ca === undefined ? {} : {
+        ssl: {
+          ca,
+          get host() {
+            return hosts.current.hostname;
+          },
+        },
+      }),
       max: this.#poolMax,
       connect_timeout: this.#connectTimeoutMs / 1_000,
       connection: {
@@ -240,7 +267,7 @@ class PostgresJsDatabase implements Database {
     // By default a statement waits up to 20 s for its turn to reconnect. Callers here would rather
     // hear at once that Postgres is down, and they bound how often they ask.
     const settings = { ...this.#settings(), backoff: () => 0 };
-    return new Pool(this.#options.url, settings, this.#clock);
+    return new Pool(this.#hosts.current, settings, this.#clock);
   }
 
   /** Statements get a connection and an answer within this, or reject. */
@@ -265,16 +292,24 @@ class PostgresJsDatabase implements Database {
         this.#clock,
       );
       pool.answers++;
+      // A standby, or the primary of before: what it answers may be behind.
+      if (pool.isReadOnly) throw new ReadOnlyError("Cannot believe a server that takes no writes");
       return Array.from(rows);
     } catch (error) {
       const late = error instanceof DeadlineError;
       if (error instanceof postgres.PostgresError) pool.answers++;
-      if (codeOf(error) === READ_ONLY) this.#leave(pool);
+      const isRefused = codeOf(error) === READ_ONLY;
+      const isWrong = isRefused || error instanceof ReadOnlyError || this.#isUnreachable(error);
+      if (isWrong) this.#leave(pool);
       // Late while others were answered: a long queue. Late and nobody was: a dead server.
-      else if (late && pool.answers === answersBefore) this.#retire(pool, 0);
+      else if (late && pool.answers === answersBefore) this.#leaveDead(pool);
       else if (LOST_CODES.has(codeOf(error))) this.#retire(pool, CLOSE_TIMEOUT_MS);
       if (late || LOST_CODES.has(codeOf(error))) loss?.report(error);
-      throw translate(error);
+      // A server that took writes until now may have taken this one as well.
+      const isUndone = isRefused || this.#isUnreachable(error) || answersBefore === 0;
+      const told = translate(error);
+      if (!isWrong || !isUndone || !(told instanceof DatabaseUnavailableError)) throw told;
+      throw new WrongServerError(told.message, { cause: told.cause });
     }
   }
 
@@ -314,7 +349,8 @@ class PostgresJsDatabase implements Database {
     try {
       return (await Promise.race([work, loss.promise, deadline.passed])).value;
     } catch (error) {
-      if (error instanceof DeadlineError && pool.answers === answersBefore) this.#retire(pool, 0);
+      if (error instanceof DeadlineError && pool.answers === answersBefore) this.#leaveDead(pool);
+      if (this.#isUnreachable(error)) this.#leave(pool);
       if (LOST_CODES.has(codeOf(error))) {
         loss.report(error);
         this.#retire(pool, CLOSE_TIMEOUT_MS);
@@ -325,8 +361,22 @@ class PostgresJsDatabase implements Database {
     }
   }
 
-  /** Replaces the connections to a server that takes no writes, one pool after the other. */
+  /** Whether there was no connection to begin with, and another server to ask. */
+  #isUnreachable(error: unknown): boolean {
+    return this.#hosts.count > 1 && UNREACHABLE_CODES.has(codeOf(error));
+  }
+
+  /** Leaves a server that does not answer for the next one. */
+  #leaveDead(pool: Pool): void {
+    if (pool === this.#pool) this.#hosts.leave(pool.server);
+    this.#retire(pool, 0);
+  }
+
+  /** Leaves a server that is of no use for the next one, with one pool after the other. */
   #leave(pool: Pool): void {
+    if (pool !== this.#pool) return;
+    this.#hosts.leave(pool.server);
+    for (const listening of this.#listening) listening.beginAnew();
     if (this.#retired.size === 0) this.#retire(pool, CLOSE_TIMEOUT_MS);
   }
 
@@ -359,6 +409,7 @@ function asError(error: unknown): Error {
 /** What callers see of a driver's error: "not now" as one class, anything else unchanged. */
 function translate(error: unknown): unknown {
   if (error instanceof DeadlineError) return unavailable("it does not answer", error);
+  if (error instanceof ReadOnlyError) return unavailable("it takes no writes", error);
   const code = codeOf(error);
   if (LOST_CODES.has(code)) return unavailable("the connection was lost", error);
   if (UNREACHABLE_CODES.has(code)) return unavailable("it cannot be reached", error);

@@ -18,6 +18,8 @@ describe("redactUrl()", () => {
         ["rediss-ring://:p4ss@h1:1,[::1]:2/3", "rediss-ring://:***@h1:1,[::1]:2/3"],
         ["redis-sentinel://me@h1,h2/m", "redis-sentinel://me@h1,h2/m"],
         ["redis-sentinel://:p4:ss@h1,h2/m/0", "redis-sentinel://:***@h1,h2/m/0"],
+        ["postgres://me:p4ss@h1:5432,h2:5433/db", "postgres://me:***@h1:5432,h2:5433/db"],
+        ["postgres://me@h1,h2/db?password=p4ss", "postgres://me@h1,h2/db?password=***"],
       ] as const
     ) assertEquals(redactUrl(url), shown);
     for (

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import type { Logger } from "@logtape/logtape";
 import postgres from "postgres";
 import { ConfigError } from "../../server/config.ts";
-import { loadConfig } from "../../server/secrets.ts";
+import { databaseOptions, loadConfig } from "../../server/secrets.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startService } from "../../tools/servers/service.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
@@ -104,5 +105,18 @@ describe("a service whose secrets are in files", () => {
       await sql.unsafe(`DROP ROLE IF EXISTS ${role}`).catch(() => undefined);
       await sql.end({ timeout: 5 });
     }
+  });
+});
+
+describe("databaseOptions()", () => {
+  it("says in one line which parameters of DATABASE_URL it passes over", async () => {
+    const lines: unknown[] = [];
+    const logger = { warn: (...line: unknown[]) => void lines.push(line) };
+    const DATABASE_URL = "postgres://db/x?channel_binding=require&pgbouncer=true&sslmode=require";
+    await databaseOptions(loadConfig({ DATABASE_URL }), logger as Pick<Logger, "warn">);
+    assertEquals(lines.length, 1);
+    assertStringIncludes(JSON.stringify(lines), "channel_binding, pgbouncer");
+    await databaseOptions(loadConfig({}), logger as Pick<Logger, "warn">);
+    assertEquals(lines.length, 1);
   });
 });

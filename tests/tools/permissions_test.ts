@@ -72,6 +72,11 @@ describe("netAddresses()", () => {
     );
   });
 
+  it("lists every server of Postgres that a URL names", () => {
+    const DATABASE_URL = "postgres://u:p@h1:5433,[::1],h3/x?target_session_attrs=read-write";
+    assertEquals(addressesFor({ DATABASE_URL }).slice(2), ["h1:5433", "[::1]:5432", "h3:5432"]);
+  });
+
   it("lists every server of a URL that names several, and those of REDIS_NODES", () => {
     for (
       const [url, redis] of [

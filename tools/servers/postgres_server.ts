@@ -31,7 +31,7 @@ export class PostgresServer extends ServerProcess {
       env: { LC_ALL: "C" },
       ...serverUser(),
       ready: async (process) => {
-        await process.lineMatching(/database system is ready to accept connections/);
+        await process.lineMatching(/ready to accept (read-only )?connections/);
       },
       // Fast shutdown: SIGTERM would wait for every client to leave.
       stopSignal: "SIGINT",
@@ -72,7 +72,25 @@ export class PostgresServer extends ServerProcess {
  *
  * @throws {Deno.errors.NotFound} Neither the PATH nor /usr/lib/postgresql has `initdb`.
  */
-export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  return startIn((binaries, directory) => initdb(join(binaries, "initdb"), directory), options);
+}
+
+/** Starts a hot standby of `primary`, which `pg_promote()` makes a primary. */
+export function startStandby(primary: PostgresServer): Promise<PostgresServer> {
+  return startIn((binaries, directory) =>
+    runAsServer(join(binaries, "pg_basebackup"), directory, [
+      ...["--pgdata", join(directory, "data"), "--dbname", primary.url],
+      ...["--write-recovery-conf", "--checkpoint", "fast", "--no-sync"],
+    ])
+  );
+}
+
+/** Starts a server with the data that `prepare` puts into its directory. */
+async function startIn(
+  prepare: (binaries: string, directory: string) => Promise<void>,
+  options: PostgresOptions = {},
+): Promise<PostgresServer> {
   const binaries = await findPostgres();
   const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_" });
   const server = new PostgresServer(join(binaries, "postgres"), directory, {
@@ -82,7 +100,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   try {
     const { user } = serverUser();
     if (user) await Deno.chown(directory, user.uid, user.gid);
-    await initdb(join(binaries, "initdb"), directory);
+    await prepare(binaries, directory);
     await server.start();
   } catch (error) {
     await server[Symbol.asyncDispose]();
@@ -124,18 +142,22 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-async function initdb(binary: string, directory: string): Promise<void> {
-  const { user } = serverUser();
+function initdb(binary: string, directory: string): Promise<void> {
+  return runAsServer(binary, directory, [
+    ...["--pgdata", join(directory, "data"), "--username", "postgres", "--auth", "trust"],
+    ...["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"],
+  ]);
+}
+
+/** Runs a program of Postgres that refuses to run as root. */
+async function runAsServer(binary: string, cwd: string, args: readonly string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command(binary, {
-    args: [
-      ...["--pgdata", join(directory, "data"), "--username", "postgres", "--auth", "trust"],
-      ...["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"],
-    ],
-    ...user,
-    cwd: directory,
+    args: [...args],
+    ...serverUser().user,
+    cwd,
     stdout: "null",
   }).output();
-  if (!success) throw new Error(`Cannot run initdb: ${new TextDecoder().decode(stderr)}`);
+  if (!success) throw new Error(`Cannot run ${binary}: ${new TextDecoder().decode(stderr)}`);
 }
 
 /** The user to run a server as that refuses to run as root. */

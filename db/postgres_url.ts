@@ -1,0 +1,95 @@
+/**
+ * The URL of a Postgres, as hosted ones hand it out and as libpq reads it: several servers, and parameters
+ * that are Postgres's, a driver's or a tool's.
+ *
+ * @module
+ */
+
+/** The parts of a URL: everything before the servers, the servers, everything after. */
+const PARTS = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^@/?#]*)(.*)$/s;
+/** As many as a person names. */
+const SERVERS_MAX = 10;
+
+const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/** Whatever it says, the server that takes writes is meant: on any other, nothing works. */
+const SESSIONS = ["any", "read-write", "primary"];
+
+/**
+ * Parameters that say something to another driver or tool, and nothing to this program: what they ask for is
+ * not done, or is done anyway. `channel_binding` is an assurance that no driver here can give.
+ */
+const FOREIGN: ReadonlySet<string> = new Set([
+  "channel_binding",
+  "connection_limit",
+  "gssencmode",
+  "pgbouncer",
+  "pool_timeout",
+  "sslaccept",
+  "sslnegotiation",
+  "socket_timeout",
+  "statement_cache_size",
+  "supa",
+  "uselibpqcompat",
+  "workaround",
+]);
+
+/** A parameter of a URL has a value that makes no sense here. The message says what it must be. */
+export class ParameterError extends TypeError {
+  override readonly name = "ParameterError";
+}
+
+/** A URL that a driver understands, for each of the servers. */
+export interface PostgresServers {
+  /** The URLs, one at least, in the order in which the servers are asked. */
+  readonly urls: readonly [URL, ...URL[]];
+  /** Names of parameters that are passed over. */
+  readonly passedOver: readonly string[];
+}
+
+/**
+ * Reads a URL with one server or several. Of its parameters, those for other programs are left out, and
+ * Prisma's `schema` is Postgres's `search_path`; Postgres itself refuses what it does not know, by name.
+ *
+ * @throws {TypeError} It is not such a URL, or one with a {@linkcode ParameterError}. The message does not repeat it.
+ */
+export function parsePostgresUrl(text: string): PostgresServers {
+  const [, before, servers = "", after = ""] = PARTS.exec(text) ?? [];
+  const hosts = servers.split(",");
+  if (before === undefined || servers === "" || hosts.length > SERVERS_MAX) {
+    throw new TypeError(`Cannot read the URL of a Postgres with 1 to ${SERVERS_MAX} servers`);
+  }
+  const passedOver = new Set<string>();
+  const [first, ...others] = hosts.map((host) => {
+    if (host === "" || !URL.canParse(`${before}${host}${after}`)) {
+      throw new TypeError("Cannot read the address of a Postgres");
+    }
+    const url = new URL(`${before}${host}${after}`);
+    for (const [name, value] of [...url.searchParams]) {
+      if (FOREIGN.has(name)) passedOver.add(name);
+      if (name === "schema") url.searchParams.set("search_path", value);
+      if (FOREIGN.has(name) || name === "schema") url.searchParams.delete(name);
+    }
+    assertOneOf(url, "sslmode", SSL_MODES);
+    assertOneOf(url, "target_session_attrs", SESSIONS);
+    url.searchParams.delete("target_session_attrs");
+    return url;
+  });
+  if (first === undefined) throw new TypeError("Cannot read the URL of a Postgres");
+  return { urls: [first, ...others], passedOver: [...passedOver] };
+}
+
+/** A URL with some part of it changed, the same for all of its servers. */
+export function changePostgresUrl(text: string, change: (url: URL) => void): string {
+  const [, before = "", servers = "", after = ""] = PARTS.exec(text) ?? [];
+  const url = new URL(`${before}servers${after}`);
+  change(url);
+  return url.href.replace(/servers(?=[/?#]|$)/, () => servers);
+}
+
+function assertOneOf({ searchParams }: URL, name: string, known: readonly string[]): void {
+  for (const value of searchParams.getAll(name)) {
+    if (!known.includes(value)) {
+      throw new ParameterError(`must be a URL in which ${name} is one of ${known.join(", ")}`);
+    }
+  }
+}
