@@ -140,11 +140,11 @@ async function film(browser: Browser, { port }: DevProcess, folder: string): Pro
       await delay(FRAME_MS);
     }
   };
-  await press(page, "Count anew", "Counting anew");
+  await press(page, "Reset counters", "Counters reset");
   await filming(2);
   await press(page, "Restart Redis from an old file", "Redis was killed");
   await filming(4);
-  await press(page, "UPDATE by psql", "psql has updated");
+  await press(page, "UPDATE by psql", "psql updated");
   await filming(6);
   await page.close();
   const path = resolve(folder, "break-it-live.png");
@@ -170,7 +170,7 @@ async function breakBoth(page: Page): Promise<void> {
   await press(page, "Kill the feed", "Killed");
   await press(page, "Restart Redis from an old file", "Redis was killed");
   await delay(2_000);
-  await press(page, "UPDATE by psql", "psql has updated");
+  await press(page, "UPDATE by psql", "psql updated");
   await delay(3_000);
 }
 

@@ -76,7 +76,7 @@ interface Running extends AsyncDisposable {
 }
 
 const NOT_OURS =
-  "Redis is not this program's own: with redis-server on the PATH it starts one for itself";
+  "This Redis was not started by the program; with redis-server on the PATH it starts its own";
 const NO_REDIS =
   "There is no Redis to break. Install redis-server (Debian: apt install redis-server)";
 
@@ -151,7 +151,7 @@ export class BreakIt implements AsyncDisposable {
     const running = this.#running;
     if (id === "start") return ["starting", () => this.#start()];
     if (running === undefined) {
-      return ["nothing runs", () => Promise.resolve("Start the load first")];
+      return ["the load is not running", () => Promise.resolve("Start the load first")];
     }
     const { workload, server } = running;
     switch (id) {
@@ -160,7 +160,7 @@ export class BreakIt implements AsyncDisposable {
       case "reset":
         return [
           "counting anew",
-          () => Promise.resolve(workload.reset()).then(() => "Counting anew"),
+          () => Promise.resolve(workload.reset()).then(() => "Counters reset"),
         ];
       case "update-past":
         return ["psql writes", () => this.#writePast(workload)];
@@ -176,7 +176,7 @@ export class BreakIt implements AsyncDisposable {
   }
 
   async #start(): Promise<string> {
-    if (this.#running !== undefined) return "It runs already";
+    if (this.#running !== undefined) return "The load is already running";
     await using stack = new AsyncDisposableStack();
     const server = await this.#hasServer
       ? stack.use(await startRedis({ serviceUser: false }))
@@ -194,7 +194,7 @@ export class BreakIt implements AsyncDisposable {
     workload.start();
     const opened = stack.move();
     this.#running = { workload, redis, server, [Symbol.asyncDispose]: () => opened.disposeAsync() };
-    return "Both caches answer the same readers; four rows a second are written";
+    return "Both caches serve the same reads; four rows are written each second";
   }
 
   async #stop(): Promise<string> {
@@ -205,14 +205,14 @@ export class BreakIt implements AsyncDisposable {
 
   async #writePast(workload: Workload): Promise<string> {
     await workload.writePast();
-    return "psql has updated every row, and told no cache";
+    return "psql updated every row without telling either cache";
   }
 
   async #killFeed({ redis }: Running): Promise<string> {
     const lines = String(await redis.client("LIST")).split("\n");
     const feeds = lines.filter((line) => / flags=\w*B/.test(line));
     for (const line of feeds) await redis.client("KILL", "ID", /^id=(\d+)/.exec(line)?.[1] ?? "");
-    return `Killed ${feeds.length} of Lookaside's connections; the recipe has none of the kind`;
+    return `Killed ${feeds.length} of Lookaside's connections; the recipe has no feed`;
   }
 
   async #stopRedis(server: RedisServer | undefined): Promise<string> {
@@ -221,7 +221,7 @@ export class BreakIt implements AsyncDisposable {
     this.#note("Redis is stopped");
     await delay(AWAY_MS);
     await server?.start();
-    return "Redis is back, with what it held";
+    return "Redis is back, with its data";
   }
 
   async #restartFromOldFile({ server }: Running): Promise<string> {
@@ -229,7 +229,7 @@ export class BreakIt implements AsyncDisposable {
     await delay(AGEING_MS); // rows are written meanwhile, and their keys deleted
     await server?.kill();
     await server?.start();
-    return `Redis was killed, and has what it held ${AGEING_MS / 1_000} s before`;
+    return `Redis was killed and restarted with its data from ${AGEING_MS / 1_000} s earlier`;
   }
 
   #note(text: string): void {

@@ -25,9 +25,9 @@ const FIGURES = [
 const cards = element("div", { class: "break-it-caches" });
 const buttons = element("div", { class: "break-it-buttons" });
 const said = element("p", { class: "hint", role: "status" });
-const events = element("ol", { class: "break-it-events", "aria-label": "What was done" });
+const events = element("ol", { class: "break-it-events", "aria-label": "Log" });
 const toggle = button("start", "Start the load");
-const reset = button("reset", "Count anew");
+const reset = button("reset", "Reset counters");
 const head = element(
   "div",
   { class: "card-head" },
@@ -37,9 +37,9 @@ const head = element(
 const hint = element(
   "p",
   { class: "hint" },
-  "The same readers ask both for the same rows. The recipe: GET, else query and SETEX; DEL after an " +
-    "UPDATE. An answer is stale if it is older than a write that the application had acknowledged, or " +
-    "that psql had committed a second before. Only deno task dev shows this panel.",
+  "Both caches serve the same reads. The recipe: GET; on a miss, query and SETEX; after an UPDATE, DEL. " +
+    "An answer counts as stale if it is older than a write that the application has acknowledged, or " +
+    "that psql committed more than a second ago. This panel exists in deno task dev only.",
 );
 byId("main").insertBefore(
   element(
@@ -79,7 +79,7 @@ async function refresh() {
   toggle.dataset.deed = running ? "stop" : "start";
   toggle.textContent = running ? "Stop the load" : "Start the load";
   allow(toggle, unavailable ?? busy);
-  allow(reset, running ? busy : "nothing runs");
+  allow(reset, running ? busy : "The load is not running");
   for (const { id, label, refused } of deeds) {
     const shown = buttons.querySelector(`[data-deed="${id}"]`) ?? button(id, label);
     if (shown.parentElement === null) buttons.append(shown);

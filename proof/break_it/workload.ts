@@ -9,7 +9,7 @@ const READERS = 4;
 const WRITES_EVERY_MS = 250;
 /** How long an answer of the database is on its way. */
 const QUERY_MS = 15;
-/** How long a write past the application may go unnoticed before an answer counts as stale. */
+/** How long a write bypasses the application may go unnoticed before an answer counts as stale. */
 const NOTICED_WITHIN_MS = 1_000;
 /** Reads of one cache that wait at once; past it, readers give up. */
 const READS_MAX = 64;

@@ -33,14 +33,14 @@ export interface Race {
 const PATIENCE_MS = 1_000;
 /** Within this, messages of a write have arrived. */
 const MESSAGES_MS = 300;
-/** How long a write past the application may go unnoticed. */
+/** How long a write bypasses the application may go unnoticed. */
 const NOTICED_WITHIN_MS = 2_000;
 
 /** All races, in the order of reports. The last leaves Redis with an old file. */
 export const races: readonly Race[] = [
   {
-    name: "a delete falls into a load",
-    story: "an instance loads a row; it is changed and deleted before the load is stored",
+    name: "a delete lands during a load",
+    story: "a row is changed, and its key deleted, before a load of it is stored",
     run: (stage) => deleteInLoad(stage, stage.actors[0]),
   },
   {
@@ -50,27 +50,27 @@ export const races: readonly Race[] = [
   },
   {
     name: "a reader joins an older look-up",
-    story: "Redis has answered a look-up when the row is written; a later read shares that answer",
+    story: "a row is written after Redis answered a look-up; a later read shares that answer",
     run: joinedLookUp,
   },
   {
     name: "the feed is lost around a delete",
-    story: "the message that a row has changed is sent while an instance cannot hear it",
+    story: "an invalidation message is sent while an instance is disconnected",
     run: lostFeed,
   },
   {
     name: "two processes miss together",
-    story: "both find nothing, and there is one row to load",
+    story: "two processes load the same row",
     run: missTogether,
   },
   {
-    name: "a write past the application",
+    name: "a write bypasses the application",
     story: "psql changes the row",
     run: writePast,
   },
   {
     name: "Redis restarts from an old file",
-    story: "what was deleted since the file was saved is back",
+    story: "keys deleted since the file was saved come back",
     run: oldFile,
   },
 ];
@@ -87,7 +87,7 @@ async function deleteInLoad(stage: Stage, writer: Actor): Promise<Verdict> {
   const item = stage.item();
   const held = stage.holdPostgres(reader);
   const reading = stage.begin(reader, item);
-  history.note("Postgres", `answers ${await held.answered}, which is on its way`);
+  history.note("Postgres", `answers ${await held.answered}; the reply is held back`);
   const writing = stage.write(writer, item);
   if (!await inTime(writing, PATIENCE_MS)) {
     history.note(writer.name, "the write waits for the load");
@@ -122,9 +122,9 @@ async function joinedLookUp(stage: Stage): Promise<Verdict> {
     history.note(reader.name, `its read(${item.id}) -> ${await early}, from memory`);
     await stage.write(writer, item);
     const verdict = await judged(stage, item);
-    return { ...verdict, why: "it was told the value, and looks nothing up" };
+    return { ...verdict, why: "it was sent the value, so it looks nothing up" };
   }
-  history.note("Redis", `answers ${item.old}, which is on its way`);
+  history.note("Redis", `answers ${item.old}; the reply is held back`);
   await stage.write(writer, item);
   // The memory of another instance may lag behind a write by what a message takes: that is not this race.
   await delay(MESSAGES_MS);
@@ -159,7 +159,7 @@ async function lostFeed(stage: Stage): Promise<Verdict> {
   if (hasFeed) await stage.restoreFeed(deaf);
   // As long as nobody else asks for the row: a load elsewhere may tell of the new value.
   const alone = await judged(stage, item, [deaf]);
-  if (!hasFeed) return { ...alone, why: "it has no feed, and nothing in memory" };
+  if (!hasFeed) return { ...alone, why: "it has no feed and keeps nothing in memory" };
   if (alone.kept || !(await judged(stage, item)).kept) return alone;
   return { ...alone, why: "until another instance loads the row" };
 }
@@ -181,7 +181,7 @@ async function missTogether(stage: Stage): Promise<Verdict> {
   history.note(first.name, "queries Postgres");
   const waiting = stage.begin(second, item);
   const queried = await inTime(other.answered, PATIENCE_MS);
-  history.note(second.name, queried ? "queries Postgres as well" : "waits");
+  history.note(second.name, queried ? "queries Postgres too" : "waits");
   one.release();
   other.release();
   const answers = await Promise.all([reading, waiting]);

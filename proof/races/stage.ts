@@ -214,7 +214,7 @@ export class Stage implements AsyncDisposable {
       await delay(ROUND_MS);
     }
     const last = await answers();
-    const when = kept ? `${ROUNDS} times` : `also after ${CORRECTED_WITHIN_MS} ms`;
+    const when = kept ? `${ROUNDS} times` : `still after ${CORRECTED_WITHIN_MS} ms`;
     for (const [at, { name }] of actors.entries()) {
       this.history.note(name, `read(${item.id}) -> ${last[at]}, ${when}`);
     }

@@ -36,14 +36,17 @@ describe("BreakIt", () => {
     const { pid } = redis;
     assertMatch(await breakIt.act("start"), /^Both caches answer/);
     for (const id of refused) {
-      assertMatch(await breakIt.act(id), /^Redis is not this program's own: with redis-server/);
+      assertMatch(
+        await breakIt.act(id),
+        /^This Redis was not started by the program; with redis-server/,
+      );
     }
     assertEquals([redis.running, redis.pid], [true, pid]);
     await eventually(async () => {
       const [recipe] = (await breakIt.state()).caches;
       assert((recipe?.reads ?? 0) > 100, "the recipe has cached little yet");
     });
-    assertMatch(await breakIt.act("update-past"), /^psql has updated every row/);
+    assertMatch(await breakIt.act("update-past"), /^psql updated every row/);
     await eventually(async () => {
       const { caches: [recipe, lookaside] } = await breakIt.state();
       assertEquals([(recipe?.stale ?? 0) > 0, lookaside?.stale], [true, 0]);

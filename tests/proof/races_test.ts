@@ -10,12 +10,12 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** What the recipe answers; a library that also keeps values in memory is stale in one race more. */
 const RECIPE = {
-  "a delete falls into a load": "stale",
+  "a delete lands during a load": "stale",
   "the same, by another instance": "stale",
   "a reader joins an older look-up": "fresh",
   "the feed is lost around a delete": "fresh",
   "two processes miss together": "2 loads",
-  "a write past the application": "stale",
+  "a write bypasses the application": "stale",
   "Redis restarts from an old file": "stale",
 };
 
