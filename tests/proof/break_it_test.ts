@@ -34,7 +34,7 @@ describe("BreakIt", () => {
     const refused = deeds.filter((deed) => deed.refused !== undefined).map(({ id }) => id);
     assertEquals(refused, ["stop-redis", "kill-feed", "old-file"]);
     const { pid } = redis;
-    assertMatch(await breakIt.act("start"), /^Both caches answer/);
+    assertMatch(await breakIt.act("start"), /^Both caches serve/);
     for (const id of refused) {
       assertMatch(
         await breakIt.act(id),
