@@ -51,7 +51,7 @@ describe("deno task dev", () => {
     await using service = await startDev({}, ["--embedded"]);
     const start = `http://127.0.0.1:${service.port}/break-it/start`;
     const { text } = await (await fetch(start, { method: "POST" })).json();
-    assertMatch(text, /^Both caches answer/);
+    assertMatch(text, /^Both caches serve/);
     const children = await descendantsOf(service.pid);
     const commands = (await Promise.all(children.map(commandOf))).join("\n");
     assertMatch(commands, /redis-server/);
