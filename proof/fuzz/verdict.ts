@@ -52,15 +52,14 @@ export function isValidChange({ op, id, name, email, bio }: UserChange): boolean
 
 /** Whether a key of Redis is one that valid requests make. */
 export function isKnownKey(prefix: string, key: string): boolean {
-  const [, version, name = "", part = ""] =
-    /^([0-9]+):\{([^{}]*)\}(|:lease|:tag|:popular|:decayed|:caught-up)$/.exec(
-      key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
-    ) ?? [];
+  const [, version, name = "", part = ""] = /^([0-9]+):\{([^{}]*)\}(|:[a-z-]+)$/.exec(
+    key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
+  ) ?? [];
   if (version === undefined) return false;
   if (part === ":tag") {
     return ["*", "users:*", "users:any"].includes(name) || isUserId(name.replace(/^users:/, ""));
   }
-  if ([":popular", ":decayed", ":caught-up"].includes(part)) return name === "*";
+  if (part !== "" && part !== ":lease") return name === "*"; // what the cache notes of itself
   return isKnownName(name);
 }
 
