@@ -10,34 +10,44 @@ import { runSuite, type Suite, sumOf } from "./suite.ts";
 
 const COMMAND = {
   name: "deno task prove",
-  help: `deno task prove
+  help: `deno task prove [OPTION…]
 
-Model, fuzzer, consistency checker and table of faults, on servers of their own, in about ten minutes.
-See proof/README.md.`,
-  options: {},
+Model, fuzzer, consistency checker, topologies and table of faults, on servers of their own, in some 15
+minutes. See proof/README.md.
+
+  --quick  what does not time what it sees, shorter, in some four minutes: what CI runs`,
+  options: { quick: { type: "boolean" } },
 } as const;
 
-/** Run one after the other, for they time what they see. */
-const PROGRAMS = [
-  ["proof/fuzz/main.ts", "--requests", "20000"],
-  ["proof/consistency/main.ts", "--seconds", "60"],
-  ["proof/fault/main.ts", "--seconds", "1", "--promises"],
-];
+/** Tests and programs; programs run one after the other, for they time what they see. */
+const WHOLE = {
+  tests: ["proof"],
+  programs: [
+    ["proof/fuzz/main.ts", "--requests", "20000"],
+    ["proof/consistency/main.ts", "--seconds", "60"],
+    ["proof/fault/main.ts", "--seconds", "1", "--promises"],
+  ],
+};
+
+const QUICK = {
+  tests: ["proof/model", "proof/interleavings", "proof/memory", "proof/fuzz"],
+  programs: [["proof/consistency/main.ts", "--seconds", "30"]],
+};
 
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
-  readOptions(COMMAND);
+  const { tests, programs } = readOptions(COMMAND).quick ? QUICK : WHOLE;
   return await runSuite({
-    ...{ name: "prove", args: Deno.args, paths: ["proof"], minutesMax: 20 },
-    run: prove,
+    ...{ name: "prove", args: Deno.args, paths: tests, minutesMax: 30 },
+    run: (suite) => prove(suite, { tests, programs }),
   });
 }
 
-async function prove(suite: Suite): Promise<TestCounts> {
+async function prove(suite: Suite, { tests, programs }: typeof WHOLE): Promise<TestCounts> {
   const lock = Deno.env.get("CI") === "true" ? ["--frozen"] : [];
-  const counts = [await suite.test([...lock, "proof"])];
-  for (const program of PROGRAMS) {
+  const counts = [await suite.test([...lock, ...tests])];
+  for (const program of programs) {
     counts.push(await suite.program([...lock, ...program]));
   }
   return sumOf(counts);

@@ -43,7 +43,7 @@ export interface Report {
  * How long after the faults are over every instance has to agree with Postgres. The driver of the JSR
  * profile hears of no commit: it polls, at 44 ms a statement.
  */
-export const AGREEMENT_MS_MAX: number = Deno.env.has("TEST_IMPORT_MAP") ? 8_000 : 2_000;
+export const AGREEMENT_MS_MAX: number = Deno.env.has("TEST_IMPORT_MAP") ? 8_000 : 4_000;
 /** Above every version that a run can reach. */
 const LAST_VERSION = 1_000_000_000;
 const AGREEMENT_GIVE_UP_MS = 15_000;
