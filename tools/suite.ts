@@ -95,8 +95,9 @@ export class Suite implements AsyncDisposable {
       REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
       DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,
       TMPDIR: directory,
-      // A file for each processor: with more, tests that time what they see would time each other.
-      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency),
+      // One file more than processors: tests wait half of their time, and with many more those that time what
+      // they see would time each other.
+      DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(1 + navigator.hardwareConcurrency),
     };
     return new Suite(stack.move(), env, { directory, signal });
   }
