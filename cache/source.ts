@@ -24,9 +24,9 @@ export type Claim =
  * Answers the owner before, and whether it is in use.
  */
 export const CLAIM_LUA = `
-local standing = redis.call('GET', KEYS[1])
-if standing and standing ~= ARGV[1] and ARGV[3] ~= '1' then
-  return {standing, redis.call('GET', KEYS[2]) and 1 or 0}
+local standing = redis.pcall('GET', KEYS[1])
+if type(standing) == 'string' and standing ~= ARGV[1] and ARGV[3] ~= '1' then
+  return {standing, redis.pcall('GET', KEYS[2]) and 1 or 0}
 end
 if standing ~= ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])

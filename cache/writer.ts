@@ -42,8 +42,9 @@ export class Writer {
     }
     this.drop([key]);
     try {
-      const entry = { ...untagged, tags: await tags.ensure(taggedNames(value, options)) };
-      if (this.#lives(entry)) await store.set(key, entry);
+      // Without the tags nothing can be stored, and what stands has to go all the same.
+      const versions = await tags.ensure(taggedNames(value, options)).catch(() => undefined);
+      if (versions && this.#lives(untagged)) await store.set(key, { ...untagged, tags: versions });
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);
       return "applied";
@@ -127,7 +128,7 @@ export class Writer {
     }
   }
 
-  #lives({ staleUntilMs }: Entry): boolean {
+  #lives({ staleUntilMs }: Pick<Entry, "staleUntilMs">): boolean {
     return staleUntilMs > this.#parts.runtime.clock.now();
   }
 }

@@ -8,7 +8,7 @@ import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../leas
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
-import { isWrongType } from "./reply_errors.ts";
+import { isReply, isWrongType } from "./reply_errors.ts";
 import { type Claim, CLAIM_LUA, IN_USE_MS } from "../source.ts";
 import { Script, type ScriptValue } from "./scripts.ts";
 import { TagKeeper } from "./tag_keeper.ts";
@@ -128,7 +128,13 @@ export class RedisStore implements Store, SharedCounts {
 
   async set(key: string, entry: Entry): Promise<void> {
     const values = [this.#encode(entry), this.#ttlMs(entry)];
-    await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
+    try {
+      await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
+    } catch (error) {
+      if (!isReply(error)) throw error;
+      // Redis has not taken it, for want of memory or because of what it is; what stands has to go all the same.
+      await this.invalidate([key]);
+    }
     this.#taken();
   }
 
@@ -174,17 +180,26 @@ export class RedisStore implements Store, SharedCounts {
 
   /** A tag that is missing counts as changed, so removing one is enough, and one that nobody uses costs nothing. */
   async writeTags(names: readonly string[], version: string): Promise<void> {
-    const root = this.#keyspace.of(ROOT_TAG, ":tag");
     const isRoot = (name: string): boolean => name === ROOT_TAG;
     await Promise.all([
-      names.some(isRoot) &&
-      this.#pipeline.send("set", () => this.#connection.client.set(root, version)),
+      names.some(isRoot) && this.#writeRoot(version),
       this.#unlink(names, (name) => [
         ...this.#keyspace.ofNeighbours(name, ":tag"),
         ...isRoot(name) ? [] : [this.#keyspace.of(name, ":tag")],
       ]),
     ]);
     this.#taken();
+  }
+
+  async #writeRoot(version: string): Promise<void> {
+    const { client } = this.#connection;
+    const key = this.#keyspace.of(ROOT_TAG, ":tag");
+    try {
+      await this.#pipeline.send("set", () => client.set(key, version));
+    } catch (error) {
+      if (!isReply(error)) throw error;
+      await this.#pipeline.send("invalidate", () => client.unlink(key));
+    }
   }
 
   async addPopular(counts: readonly KeyCount[]): Promise<void> {
@@ -240,10 +255,10 @@ export class RedisStore implements Store, SharedCounts {
   async #readMark(): Promise<string> {
     const { client } = this.#connection;
     const key = this.#keyspace.of(ROOT_TAG, ":database");
-    const mark = await client.get(key);
+    const mark = await this.#readText(key);
     if (mark !== null) return mark;
     await client.set(key, this.#options.newNonce(), "NX");
-    return await client.get(key) ?? "";
+    return await this.#readText(key) ?? "";
   }
 
   /** Sends what waits for the first connection: it is there, or the first attempt has failed. */
@@ -282,9 +297,19 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   /** Reads the life that the servers were caught up with in, as they remember it. */
-  remembered(): Promise<string | null> {
+  async remembered(): Promise<string | null> {
     const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
-    return this.#pipeline.send("get", () => this.#connection.client.get(key));
+    return await this.#pipeline.send("get", () => this.#readText(key));
+  }
+
+  /** Reads a text, `null` as well where something of another type stands. */
+  async #readText(key: string): Promise<string | null> {
+    try {
+      return await this.#connection.client.get(key);
+    } catch (error) {
+      if (isWrongType(error)) return null;
+      throw error;
+    }
   }
 
   /** Has the servers remember that they were caught up with in this life. */
