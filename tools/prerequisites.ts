@@ -28,6 +28,12 @@ export const PREREQUISITES: readonly Prerequisite[] = [
   },
   { package: "postgresql", present: hasPostgres },
   { package: "openssl", present: () => answers("openssl", "version") },
+  { package: "pgbouncer", present: () => answers("pgbouncer", "--version") },
+  {
+    package: "nginx-light",
+    folder: "tests/integration",
+    present: () => answers("nginx", "-v"),
+  },
   { package: "chromium", folder: "tests/browser", present: () => chromiumPath() !== undefined },
 ];
 
@@ -81,7 +87,7 @@ export async function provide(
     return { exitCode: await programs.run("docker", containerArgs(task)) };
   }
   const command = Deno.build.os === "darwin"
-    ? "brew install redis postgresql openssl chromium"
+    ? "brew install redis postgresql openssl pgbouncer nginx chromium"
     : `sudo apt-get ${install.join(" ")}`;
   throw new Error(`Cannot run the suite: ${missing.join(", ")} missing. Run: ${command}`);
 }
