@@ -35,8 +35,8 @@ const COMMAND = {
 Creates the database of DATABASE_URL if it is missing, brings its schema up to date, and makes sure
 that users 1 to --count exist. Running it again changes nothing.
 
-  --count NUMBER  how many users (1000); 0: the schema alone
-  --reset         remove all users first`,
+  --count NUMBER  how many users (1000); 0: only the schema
+  --reset         delete all users first`,
   options: {
     count: { type: "string", default: "1000" },
     reset: { type: "boolean", default: false },

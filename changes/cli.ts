@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * `npx @lookaside/changes`: prints the SQL, watches tables, and tells how things stand.
+ * `npx @lookaside/changes`: prints the SQL, watches tables, and shows their status.
  *
  * @module
  */
@@ -18,15 +18,15 @@ import { qualifiedName, textArray } from "./_sql_text.ts";
 const HELP = `npx @lookaside/changes COMMAND
 
   sql                         prints the SQL of the change feed, for psql or a migration
-  install [--service ROLE]    runs it, and lets a role relay and do nothing else
-  watch TABLE [COLUMN…]       records changes of a table, and values of these columns
-      --key COLUMN,…            of another unique key than the primary one
-      --matter COLUMN,…         an UPDATE of none of key, columns and these counts for nothing
-  unwatch TABLE               records no more of it
-  status                      tells what is watched, what is wrong, and which caches follow
+  install [--service ROLE]    runs it, and grants ROLE what it needs to relay, and nothing more
+  watch TABLE [COLUMN…]       records changes to a table, with the values of these columns
+      --key COLUMN,…            identifies rows by another unique key than the primary key
+      --matter COLUMN,…         ignores an UPDATE that changes none of the key, COLUMN… and these
+  unwatch TABLE               stops recording changes to it
+  status                      shows what is watched, what is wrong, and which caches follow
 
-The database is DATABASE_URL, or --database URL. Without one, watch and unwatch print their statement.
-A driver has to be installed in this project: pg or postgres.
+The database is that of DATABASE_URL, or --database URL. Without either, watch and unwatch print their
+statement. Requires pg or postgres to be installed in this project.
 `;
 
 /** The surroundings of a command. */

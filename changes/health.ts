@@ -34,8 +34,9 @@ export function problemsOf(health: Health, limits: Limits): RelayProblem[] {
   const problems: RelayProblem[] = [];
   if (health.lagMs > limits.lagMs) {
     problems.push({
-      problem: "Changes wait to be applied, and readers may be answered what they have replaced",
-      remedy: "Look for errors of this relay, and whether Redis takes invalidations",
+      problem:
+        "Changes are waiting to be applied, and readers may get values that they have replaced",
+      remedy: "Check this relay for errors, and whether Redis accepts invalidations",
     });
   }
   if (health.bytes > limits.bytes) {

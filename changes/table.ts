@@ -267,7 +267,9 @@ export class Table<Row extends object = Record<string, Value | null>> {
       this.#assertKey(ofKey as Value[]);
       return [rowName(this.label, keyOf(ofKey as Value[]))];
     }
-    if (given.length === 0) throw new TypeError(`Cannot use no column of ${this.label}`);
+    if (given.length === 0) {
+      throw new TypeError(`Cannot filter ${this.label}: name at least one column`);
+    }
     const known = this.#known;
     for (const [column] of given) {
       if (known !== undefined && !known.types.has(column)) {
@@ -313,7 +315,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   #keyIn(row: Filter<Row>): string {
     const values = this.#use.key.map((column) => this.#in(row, column));
     if (values.includes(null)) {
-      throw new TypeError(`Cannot invalidate a row of ${this.label}: no key is null`);
+      throw new TypeError(`Cannot invalidate a row of ${this.label}: a key cannot be null`);
     }
     this.#assertKey(values as Value[]);
     return keyOf(values as Value[]);

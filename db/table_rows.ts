@@ -183,7 +183,9 @@ export class TableRows {
 
   async #load(keys: readonly Key[]): Promise<(Row | undefined)[]> {
     const statements = this.#statements;
-    if (statements === undefined) throw new DatabaseUnavailableError("Cannot read: no shape yet");
+    if (statements === undefined) {
+      throw new DatabaseUnavailableError("Cannot read: the columns of the table are not known yet");
+    }
     const rows = await this.#select(statements, keys);
     const byText = new Map(rows.map((row) => [statements.textOf(row), row]));
     return keys.map((key) => byText.get(keyText(key)));

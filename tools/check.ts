@@ -23,8 +23,8 @@ const COMMAND = {
   name: "deno task check",
   help: `deno task check
 
-Format, lint, types, docs, publishing, import boundaries, and what the pages name: what can be known
-without running the service. Every step runs, also after one has failed.`,
+Checks everything that can be checked without running the service: format, lint, types, docs, publishing,
+import boundaries, and names in the pages. Every step runs, even if an earlier one has failed.`,
   options: {},
 } as const;
 

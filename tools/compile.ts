@@ -21,12 +21,12 @@ const COMMAND = {
   name: "deno task compile",
   help: `deno task compile [--output FILE] [--any-host] [--target SYSTEM]
 
-The service as one file that runs without Deno. It may reach the Redis and the Postgres that the
-environment names now, listen where it says now, and nothing else.
+Builds the service as a single binary that runs without Deno. It may connect to the Redis and the Postgres,
+and listen on the address, that the environment names now, and nothing else.
 
   --output FILE    the binary (dist/lookaside)
-  --any-host       leave the addresses open, for a binary that is configured where it runs
-  --target SYSTEM  for another system, as \`deno compile --target\` names it`,
+  --any-host       allow all addresses, for a binary that is configured where it runs
+  --target SYSTEM  build for another system, named as in \`deno compile --target\` names it`,
   options: {
     output: { type: "string", default: `${ROOT}dist/lookaside` },
     "any-host": { type: "boolean", default: false },

@@ -13,9 +13,9 @@ const COMMAND = {
   name: "deno task pack",
   help: `deno task pack [OPTION…]
 
-Makes the packages for npm.
+Builds the npm packages as tarballs.
 
-  --out DIRECTORY  where the tarballs go; default: the current one`,
+  --out DIRECTORY  where to put the tarballs; default: the current folder`,
   options: { out: { type: "string" } },
 } as const;
 

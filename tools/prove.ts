@@ -12,10 +12,10 @@ const COMMAND = {
   name: "deno task prove",
   help: `deno task prove [OPTION…]
 
-Model, fuzzer, consistency checker, topologies and table of faults, on servers of their own, in some 15
-minutes. See proof/README.md.
+Runs the model, the fuzzer, the consistency checker, the topologies and the table of faults, on servers that
+it starts, in about 15 minutes. See proof/README.md.
 
-  --quick  what does not time what it sees, shorter, in some four minutes: what CI runs`,
+  --quick  only what does not depend on timing, in about four minutes: what CI runs`,
   options: { quick: { type: "boolean" } },
 } as const;
 

@@ -23,7 +23,7 @@ const COMMAND = {
   name: "deno task screenshots",
   help: `deno task screenshots [--out DIRECTORY]
 
-Takes the pictures of the documentation, in two minutes. Needs redis-server, Postgres and Chromium.
+Takes the screenshots for the documentation, in two minutes. Needs redis-server, Postgres and Chromium.
 
   --out DIRECTORY  where they go (docs/images)`,
   options: { out: { type: "string", default: resolve(ROOT, "docs/images") } },

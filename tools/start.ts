@@ -26,10 +26,10 @@ const COMMAND = {
   name: "deno task start",
   help: `deno task start
 
-The service, with the permissions that its configuration calls for and no others. It is configured by
-environment variables alone: see .env.example. Make the database's schema before, with \`deno task seed\`.
-SIGTERM and SIGINT end it once what was asked is answered, and so does SIGHUP. With WORKERS above 1,
-SIGHUP replaces the processes one after the other instead.`,
+Runs the service with exactly the permissions its configuration needs. It is configured by environment
+variables only: see .env.example. Create the database schema first, with \`deno task seed\`. On SIGTERM,
+SIGINT and SIGHUP it answers the requests in progress and exits. With WORKERS above 1, SIGHUP replaces the
+processes one by one instead.`,
   options: {},
 } as const;
 

@@ -22,13 +22,13 @@ const EXAMPLES = ["adapters", "cache", "changes"];
 
 const HELP = `deno task test [PATH…] [OPTION…]
 
-The whole suite, or the tests of those paths, on a Redis and a Postgres of its own, or on those of
-REDIS_URL and DATABASE_URL, which are then written to. Installs the programs that it needs where it may.
+Runs the whole test suite, or the tests in PATH…, on a Redis and a Postgres that it starts, or on those in
+REDIS_URL and DATABASE_URL, which are then written to. Installs missing programs if it may.
 
-  --filter TEXT  the tests whose names contain it
-  --seed NUMBER  of the property tests
+  --filter TEXT  only tests whose names contain TEXT
+  --seed NUMBER  the seed of the property tests
 
-Other options go to \`deno test\`.`;
+Other options are passed to \`deno test\`.`;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 

@@ -239,7 +239,7 @@ export class RedisStore implements Store, SharedCounts {
     this.#mark = mark;
     if (before === undefined || before === mark) return;
     this.#onSwapped();
-    throw new Error("Cannot believe Redis: another database stands in the place of the one before");
+    throw new Error("Cannot trust Redis: its database was swapped for another one");
   }
 
   async #readRoot(): Promise<string | null> {
@@ -335,7 +335,7 @@ export class RedisStore implements Store, SharedCounts {
   /** A write counts only if the server that has taken it is known to be the primary still. */
   #taken(): void {
     if (!this.#options.stands()) {
-      throw new Error("Cannot tell whether the server that has taken it is the primary still");
+      throw new Error("Cannot confirm that the server is still the primary");
     }
   }
 
@@ -425,7 +425,7 @@ async function lifeOf(primary: Redis): Promise<string> {
   ]);
   const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
   // A replica may be behind what its primary has acknowledged.
-  if (!/^role:master/m.test(replication)) throw new Error("Cannot believe Redis: it is a replica");
+  if (!/^role:master/m.test(replication)) throw new Error("Cannot trust Redis: it is a replica");
   // A primary that was a replica for a while has another's data since, and a new one of these.
   const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
   return `${runId}/${history}`;
@@ -436,7 +436,7 @@ function startOf(server: string): string {
   const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
   const startedAt = Math.round(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
   if (Number.isFinite(startedAt)) return `started-${startedAt}`;
-  throw new Error("Cannot tell the server's life: INFO has neither run_id nor a time of its start");
+  throw new Error("Cannot identify the server's process: INFO has neither run_id nor a start time");
 }
 
 async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {

@@ -102,7 +102,7 @@ export class ClusterConnection implements Connection {
     const owners = newestOwners(views.map(({ text }) => text));
     const ids = views.filter(({ node }) => primaries.includes(node)).map(({ text }) => idOf(text));
     if (ids.length === owners.size && ids.every((id) => owners.has(id))) return primaries;
-    throw new Error("Cannot believe the cluster: a newer configuration names other primaries");
+    throw new Error("Cannot trust the cluster: a newer configuration names other primaries");
   }
 
   follow(options: FeedOptions, listener: FeedListener): ClusterFeed {

@@ -94,7 +94,9 @@ export class SentinelConnection extends StandaloneConnection {
   override async proved(): Promise<readonly Redis[]> {
     const name = addressText((await this.#ask()).server);
     if (this.#standing === name) return [this.client];
-    throw new Error(`Cannot believe ${name} yet: others may believe the primary before it`);
+    throw new Error(
+      `Cannot trust ${name} yet: other processes may still trust the previous primary`,
+    );
   }
 
   override async close(): Promise<void> {
@@ -122,7 +124,7 @@ export class SentinelConnection extends StandaloneConnection {
     const named = await askFor(this.#sentinels, this.#options.clock);
     const connected = this.#connected();
     if (connected === undefined) {
-      throw new Error("Cannot believe the server: there is no connection");
+      throw new Error("Cannot trust the server: there is no connection");
     }
     if (addressText(named.server) === addressText(connected.server)) {
       this.#confirm(named);
@@ -131,7 +133,7 @@ export class SentinelConnection extends StandaloneConnection {
     // A client that is connecting asks the Sentinels by itself.
     if (this.client.status === "ready") this.client.disconnect(true);
     throw new Error(
-      `Cannot believe the server: the Sentinels call ${addressText(named.server)} the primary`,
+      `Cannot trust the server: the Sentinels name ${addressText(named.server)} as the primary`,
     );
   }
 

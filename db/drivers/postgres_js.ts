@@ -293,7 +293,7 @@ class PostgresJsDatabase implements Database {
       );
       pool.answers++;
       // A standby, or the primary of before: what it answers may be behind.
-      if (pool.isReadOnly) throw new ReadOnlyError("Cannot believe a server that takes no writes");
+      if (pool.isReadOnly) throw new ReadOnlyError("Cannot use the server: it is read-only");
       return Array.from(rows);
     } catch (error) {
       const late = error instanceof DeadlineError;
@@ -338,7 +338,7 @@ class PostgresJsDatabase implements Database {
     // Of `BEGIN` and of what ends it. Statements in between have deadlines of their own.
     const deadline = new Deadline(this.#limitMs(), this.#clock);
     const work = pool.sql.begin(async (sql) => {
-      if (!deadline.stop()) throw new Error("Cannot begin: nobody waits for it any more");
+      if (!deadline.stop()) throw new Error("Cannot begin: its caller no longer waits");
       try {
         return { value: await run(sql, { pool, sql, loss }) };
       } finally {
@@ -409,7 +409,7 @@ function asError(error: unknown): Error {
 /** What callers see of a driver's error: "not now" as one class, anything else unchanged. */
 function translate(error: unknown): unknown {
   if (error instanceof DeadlineError) return unavailable("it does not answer", error);
-  if (error instanceof ReadOnlyError) return unavailable("it takes no writes", error);
+  if (error instanceof ReadOnlyError) return unavailable("the server is read-only", error);
   const code = codeOf(error);
   if (LOST_CODES.has(code)) return unavailable("the connection was lost", error);
   if (UNREACHABLE_CODES.has(code)) return unavailable("it cannot be reached", error);

@@ -13,11 +13,11 @@ const COMMAND = {
   name: "deno task test:consistency",
   help: `deno task test:consistency [--seconds NUMBER] [--seed NUMBER] [--no-faults]
 
-How fresh three instances stay while everything around them breaks. A violation writes the history of
-its key to a file in the current folder. Exits with 0 if there is none.
+Checks how fresh three instances stay while everything around them breaks. For each violation, it writes
+the key's history to a file in the current folder. Exits with 0 if there is none.
 
   --seconds NUMBER  how long (60)
-  --seed NUMBER     the same again
+  --seed NUMBER     repeat an earlier run
   --no-faults       break nothing`,
   options: {
     seconds: { type: "string", default: "60" },

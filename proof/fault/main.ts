@@ -14,13 +14,13 @@ const COMMAND = {
   name: "deno task test:faults",
   help: `deno task test:faults [--seconds NUMBER] [--only NAME] [--promises] [--json]
 
-What happens when things break, under a steady load, row by row. Exits with 1 if a target was missed.
+Measures what each fault costs under a steady load, row by row. Exits with 1 if a target was missed.
 
   --seconds NUMBER  how long each fault lasts (3)
-  --only NAME       the rows whose names hold this
-  --promises        fails for a broken promise alone, not for a time that was missed: for a machine that
-                    does other work as well
-  --json            every figure
+  --only NAME       only rows whose names contain NAME
+  --promises        fail only for a broken promise, not for a missed time: for a machine that also
+                    does other work
+  --json            print every figure as JSON
 
 The rows:
 ${FAULTS.map(({ name }) => `  ${name}`).join("\n")}`,

@@ -15,10 +15,10 @@ const COMMAND = {
   name: "deno task soak",
   help: `deno task soak [--minutes NUMBER] [--seed NUMBER]
 
-Whether memory and open files stay flat while something breaks every 20 seconds. Exits with 1 if not.
+Injects a fault every 20 seconds, and checks that memory and open files do not grow. Exits with 1 if they do.
 
   --minutes NUMBER  how long, up to a day (30)
-  --seed NUMBER     the same faults again`,
+  --seed NUMBER     repeat the faults of an earlier run`,
   options: {
     minutes: { type: "string", default: "30" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },

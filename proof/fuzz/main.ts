@@ -15,11 +15,11 @@ const COMMAND = {
   name: "deno task test:fuzz",
   help: `deno task test:fuzz [--requests NUMBER] [--seed NUMBER]
 
-Sends whatever there is to a service on servers of its own, and looks at what that leaves behind.
-Exits with 0 if nothing was found.
+Sends invalid requests to a service on servers that it starts, and checks what they leave behind. Exits
+with 0 if nothing was found.
 
   --requests NUMBER  how many (100000)
-  --seed NUMBER      the same again`,
+  --seed NUMBER      repeat an earlier run`,
   options: { requests: { type: "string", default: "100000" }, seed: { type: "string" } },
 } as const;
 

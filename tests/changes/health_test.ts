@@ -31,7 +31,7 @@ describe("problemsOf()", () => {
   });
 
   const cases: [Partial<typeof healthy>, problem: RegExp, remedy: RegExp][] = [
-    [{ lagMs: LIMITS.lagMs + 1 }, /^Changes wait/, /Redis/],
+    [{ lagMs: LIMITS.lagMs + 1 }, /^Changes are waiting/, /Redis/],
     [{ bytes: LIMITS.bytes + 1 }, /^The outbox takes more than 1024 MiB$/, /DELETE FROM lookaside/],
     [{ heldMs: LIMITS.heldMs + 1, heldBy: "7" }, /^Transaction 7 /, /backend_xid = '7'.*PREPARED/],
   ];

@@ -39,12 +39,12 @@ const COMMAND = {
   name: "deno task dev",
   help: `deno task dev [--embedded] [--cluster] [--data FOLDER]
 
-The service on this machine, restarted on every change of its files. Takes the servers of REDIS_URL and
-DATABASE_URL, else those it finds, else starts them with Docker Compose, else brings its own.
+Runs the service locally and restarts it whenever a file changes. Uses the servers in REDIS_URL and
+DATABASE_URL, otherwise those it finds, otherwise Docker Compose, otherwise built-in ones.
 
-  --embedded     bring its own, whatever else there is: PGlite, and a cache in memory
-  --cluster      start a Redis Cluster, and take that
-  --data FOLDER  where the embedded Postgres keeps its data (.data)`,
+  --embedded     use the built-in ones: PGlite, and a cache in memory
+  --cluster      start and use a Redis Cluster
+  --data FOLDER  where the built-in Postgres keeps its data (.data)`,
   options: {
     embedded: { type: "boolean", default: false },
     cluster: { type: "boolean", default: false },

@@ -13,15 +13,15 @@ const COMMAND = {
   name: "deno task load",
   help: `deno task load [--url URL] [--seconds NUMBER] [--json] [--report [FILE] [FAULT]]
 
-What the cache is worth: the same work on a running service, and on one that is started here with
-CACHE=off. Clears the cache on the way. With an ADMIN_TOKEN, set the same one here.
+Measures what the cache is worth: runs the same load on a running service and on one that it starts with
+CACHE=off. Clears the cache. If the service has an ADMIN_TOKEN, set the same one here.
 
   --url URL         the service (http://127.0.0.1:3000)
   --seconds NUMBER  how long the steady load lasts, 1 to 600 (5)
   --json            the table as JSON
-  --report [FILE]   a page with charts of a steady load besides (${REPORT_FILE})
+  --report [FILE]   also write a page with charts of a steady load (${REPORT_FILE})
 
-One fault in the middle of the report's load, for five seconds, on servers started for it:
+Break a server for five seconds during the report's load; the servers are started for it:
   --kill-redis-at 10s
   --hang-redis-at 10s
   --stop-postgres-at 10s`,
