@@ -7,10 +7,11 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "../tools/servers/free_port.ts";
 import { ServerProcess } from "../tools/servers/server_process.ts";
 import { type Service, startService } from "../tools/servers/service.ts";
-import { type LoadGenerator, loadGenerator, type Paths } from "./http_load.ts";
+import { processorMs } from "./_processor_time.ts";
+import { type Load, type LoadGenerator, loadGenerator, type Paths } from "./http_load.ts";
 import type { Contender } from "./rounds.ts";
 import type { Plan } from "./row.ts";
-import { USERS_COUNT } from "./users.ts";
+import { STRANGERS_COUNT, USERS_COUNT } from "./users.ts";
 
 /** Where the service finds its servers, and how long each measurement takes. */
 export interface HttpOptions {
@@ -41,17 +42,23 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
     await warmUp(started);
     return started;
   };
-  const bare = async (file: string): Promise<string> => {
+  const bare = async (file: string, path = ""): Promise<Server> => {
     const port = freePort();
-    starting.use(await startBare(file, port, redisUrl));
-    return `http://127.0.0.1:${port}`;
+    const { pid } = starting.use(await startBare(file, port, redisUrl));
+    return { pid, url: `http://127.0.0.1:${port}${path}` };
   };
-  const memory = (await service({ CACHE_PREFIX: "memory" })).url;
-  const redis = (await service({ CACHE_PREFIX: "redis", CACHE_MEMORY_BYTES: "0" })).url;
-  const off = (await service({ CACHE: "off" })).url;
+  const memory = await service({ CACHE_PREFIX: "memory" });
+  const redis = await service({ CACHE_PREFIX: "redis", CACHE_MEMORY_BYTES: "0" });
+  const off = await service({ CACHE: "off" });
   const constant = await bare("hono_constant.ts");
+  const sameHeaders = { ...constant, url: `${constant.url}/headers` };
   const get = await bare("hono_redis.ts");
-  const contender = contenderWith(generator);
+  const contender = contenderWith(generator, rateOf);
+  const processor = contenderWith(generator, processorUsOf);
+  const strangers = new Strangers().of(generator);
+  const cold = contenderWith(strangers, rateOf);
+  const coldProcessor = contenderWith(strangers, processorUsOf);
+  const uncached: Paths = { behind: USERS_COUNT };
   const plans: Plan[] = [
     {
       title: "HTTP memory hit",
@@ -59,9 +66,38 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
       contenders: [
         contender("lookaside, memory hit", memory, "one user"),
         contender("bare Hono, constant", constant, "one user"),
-        contender("bare Hono, the same headers", `${constant}/headers`, "one user"),
+        contender("bare Hono, the same headers", sameHeaders, "one user"),
       ],
       targets: [{ of: "lookaside, memory hit", against: "bare Hono, constant", atLeast: 0.85 }],
+    },
+    {
+      title: "HTTP memory hit, processor time",
+      unit: "µs",
+      contenders: [
+        processor("lookaside, memory hit", memory, "one user"),
+        processor("bare Hono, the same headers", sameHeaders, "one user"),
+      ],
+      targets: [
+        { of: "lookaside, memory hit", against: "bare Hono, the same headers", atLeast: 0.95 },
+      ],
+    },
+    {
+      title: "HTTP cold miss",
+      unit: "req/s",
+      contenders: [
+        cold("lookaside, cold miss", memory, uncached),
+        contender("lookaside, CACHE=off", off, uncached),
+      ],
+      targets: [{ of: "lookaside, cold miss", against: "lookaside, CACHE=off", atLeast: 0.75 }],
+    },
+    {
+      title: "HTTP cold miss, processor time",
+      unit: "µs",
+      contenders: [
+        coldProcessor("lookaside, cold miss", memory, uncached),
+        processor("lookaside, CACHE=off", off, uncached),
+      ],
+      targets: [{ of: "lookaside, cold miss", against: "lookaside, CACHE=off", atLeast: 1 / 1.4 }],
     },
     {
       title: "HTTP Redis hit",
@@ -90,10 +126,48 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
   };
 }
 
+/** A server that is measured. */
+interface Server {
+  readonly pid: number;
+  readonly url: string;
+}
+
+/** What a measurement makes of a load. */
+type Figure = (load: Load, processorMs: number) => number;
+
+const rateOf: Figure = ({ requests, seconds }) => requests / seconds;
+const processorUsOf: Figure = ({ requests }, processorMs) => 1_000 * processorMs / requests;
+
 function contenderWith(
   generator: LoadGenerator,
-): (name: string, origin: string, paths: Paths) => Contender {
-  return (name, origin, paths) => ({ name, measure: () => generator.run(origin, paths) });
+  figureOf: Figure,
+): (name: string, server: Server, paths: Paths) => Contender {
+  return (name, server, paths) => ({
+    name,
+    measure: async () => {
+      const before = processorMs(server.pid);
+      const load = await generator.run(server.url, paths);
+      return figureOf(load, processorMs(server.pid) - before);
+    },
+  });
+}
+
+/** Asks for each user once, over all measurements of a server. */
+class Strangers {
+  #behind = USERS_COUNT;
+
+  /** Behind those that were asked for last time, with some that were under way at its end. */
+  of(generator: LoadGenerator): LoadGenerator {
+    return {
+      name: generator.name,
+      run: async (origin) => {
+        const load = await generator.run(origin, { behind: this.#behind });
+        this.#behind += load.requests + 1_000;
+        if (this.#behind > STRANGERS_COUNT) throw new Error("Cannot measure: no user is left");
+        return load;
+      },
+    };
+  }
 }
 
 /** Loads every user, stores it in Redis, and takes it to memory: each is asked for three times. */

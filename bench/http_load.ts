@@ -8,17 +8,24 @@ import autocannon from "autocannon";
 import { USERS_COUNT } from "./users.ts";
 
 const CONNECTIONS = 32;
-const rotation = fileURLToPath(new URL("servers/rotate.lua", import.meta.url));
+const scriptOf = (name: string): string =>
+  fileURLToPath(new URL(`servers/${name}.lua`, import.meta.url));
 
-/** What is asked for: one user over and over, or all of them in turn. */
-export type Paths = "one user" | "all users";
+/** What is asked for: one user over and over, all in turn, or those behind an id, each once. */
+export type Paths = "one user" | "all users" | { readonly behind: number };
+
+/** What was answered. */
+export interface Load {
+  readonly requests: number;
+  readonly seconds: number;
+}
 
 /** Makes the load. */
 export interface LoadGenerator {
   /** Which program it is. */
   readonly name: string;
-  /** Requests per second that `origin` answers over some seconds. */
-  readonly run: (origin: string, paths: Paths) => Promise<number>;
+  /** Loads `origin` for some seconds. */
+  readonly run: (origin: string, paths: Paths) => Promise<Load>;
 }
 
 /** The generator of this machine. */
@@ -39,29 +46,33 @@ async function hasWrk(): Promise<boolean> {
   }
 }
 
-async function wrk(origin: string, paths: Paths, seconds: number): Promise<number> {
+async function wrk(origin: string, paths: Paths, seconds: number): Promise<Load> {
+  const script = paths === "one user"
+    ? []
+    : ["-s", scriptOf(paths === "all users" ? "rotate" : "each_once")];
   const { stdout } = await new Deno.Command("wrk", {
     args: [
-      ...["-t1", `-c${CONNECTIONS}`, `-d${seconds}s`],
-      ...(paths === "all users" ? ["-s", rotation] : []),
-      `${origin}/users/1`,
+      ...["-t1", `-c${CONNECTIONS}`, `-d${seconds}s`, ...script, `${origin}/users/1`],
+      ...(typeof paths === "object" ? ["--", String(paths.behind)] : []),
     ],
   }).output();
   const text = new TextDecoder().decode(stdout);
-  const rate = Number(/^Requests\/sec:\s+([\d.]+)/m.exec(text)?.[1]);
+  const [, requests, took] = /(\d+) requests in ([\d.]+)s/.exec(text) ?? [];
   const failed = /Non-2xx|Socket errors/.test(text);
-  if (failed || !(rate > 0)) throw new Error(`Cannot measure ${origin}:\n${text}`);
-  return rate;
+  if (failed || !(Number(requests) > 0)) throw new Error(`Cannot measure ${origin}:\n${text}`);
+  return { requests: Number(requests), seconds: Number(took) };
 }
 
-async function cannon(origin: string, paths: Paths, seconds: number): Promise<number> {
-  const ids = paths === "one user" ? [1] : Array.from({ length: USERS_COUNT }, (_, at) => at + 1);
+async function cannon(origin: string, paths: Paths, seconds: number): Promise<Load> {
+  const { count, behind } = typeof paths === "object"
+    ? { count: 100_000, behind: paths.behind }
+    : { count: paths === "one user" ? 1 : USERS_COUNT, behind: 0 };
   const result = await autocannon({
     url: origin,
     connections: CONNECTIONS,
     duration: seconds,
-    requests: ids.map((id) => ({ path: `/users/${id}` })),
+    requests: Array.from({ length: count }, (_, at) => ({ path: `/users/${behind + at + 1}` })),
   });
   if (result.non2xx + result.errors > 0) throw new Error(`Cannot measure ${origin}: it fails`);
-  return result.requests.average;
+  return { requests: result["2xx"], seconds: result.duration };
 }

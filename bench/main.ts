@@ -21,6 +21,7 @@ import { memoryHitPlan, type OpenPlan, primaryKeyPlan } from "./memory_hit.ts";
 import { redisHitPlan } from "./redis_hit.ts";
 import { measure, type Row } from "./row.ts";
 import { type TraceResult, traceResults } from "./trace.ts";
+import { STRANGERS_COUNT, USERS_COUNT } from "./users.ts";
 
 /** How much is measured. */
 interface Effort {
@@ -119,7 +120,7 @@ async function seededDatabase(): Promise<TestDatabase> {
   const server = Deno.env.get("DATABASE_URL") ?? "postgres://postgres@127.0.0.1:5432/postgres";
   const database = await createTestDatabase(server);
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", "seed"],
+    args: ["task", "seed", "--count", String(USERS_COUNT + STRANGERS_COUNT)],
     cwd: fileURLToPath(new URL("../", import.meta.url)),
     env: { DATABASE_URL: database.url },
   }).output();

@@ -7,6 +7,9 @@
 /** How many users there are. */
 export const USERS_COUNT = 1_000;
 
+/** How many more there are, whom nobody has asked for. */
+export const STRANGERS_COUNT = 1_000_000;
+
 /** A user as the API answers it. */
 export interface User {
   /** The primary key. */

@@ -18,7 +18,6 @@ import {
 } from "./_values.ts";
 import type { ServerAddress } from "../cache/mod.ts";
 import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
-import type { LogLevel } from "./logging.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -122,6 +121,9 @@ export interface ChangesConfig {
   /** Where to listen, past a pooler: Postgres itself. */
   readonly databaseUrl?: string;
 }
+
+/** Severities of log records, from the most talkative. */
+export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
 /** Everything the service can be told. */
 export interface Config {

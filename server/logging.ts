@@ -15,10 +15,8 @@ import {
 } from "@logtape/logtape";
 import { getPrettyFormatter } from "@logtape/pretty";
 import { redactByPattern, type RedactionPattern } from "@logtape/redaction";
+import type { LogLevel } from "./config.ts";
 import { messageOf } from "./message_of.ts";
-
-/** Severities of log records, from the most talkative. */
-export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
 /** The password of a URL anywhere in a text, up to the last `@` before the path. */
 const URL_PASSWORD: RedactionPattern = {
