@@ -32,7 +32,7 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
         return logger.info("clear", pick(event));
       case "invalidations-lost":
         return logger.error(
-          "{count} invalidations are lost: Redis has not taken them",
+          "{count} invalidations are lost: Redis did not accept them",
           pick(event),
         );
       case "load-error":
@@ -101,14 +101,17 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
       }
       case "fallback":
         return event.active
-          ? logger.info("memory stands in for Redis, kept right by Postgres", pick(event))
+          ? logger.info("memory stands in for Redis, kept correct by Postgres", pick(event))
           : logger.info("Redis is in use again", pick(event));
       case "caught-up":
         said.delete(`${server} is behind`);
-        return logger.info("caught up with the changes made while Redis was away", pick(event));
+        return logger.info("applied the changes made while Redis was down", pick(event));
       case "catch-up-error": {
         const level = isFirst(`${server} is behind`) ? "warn" : "debug";
-        return logger[level]("Cannot catch up, so Redis is not read: {error}", pick(event));
+        return logger[level](
+          "Cannot apply missed changes, so Redis is not read: {error}",
+          pick(event),
+        );
       }
       case "redis-error": {
         const address = unlistedAddress(event.error);

@@ -103,13 +103,13 @@ describe("cacheEventLogger() in a long outage", () => {
     });
     const outage = [
       ["warning", "Redis cannot be reached: answering without it"],
-      ["warning", 'Cannot catch up, so Redis is not read: "gone"'],
+      ["warning", 'Cannot apply missed changes, so Redis is not read: "gone"'],
       ["warning", "Cannot run get on Redis: gone"],
       ["warning", 'circuit breaker of Redis: "open"'],
     ];
     const over = [
       ["info", "connected to Redis"],
-      ["info", "caught up with the changes made while Redis was away"],
+      ["info", "applied the changes made while Redis was down"],
       ["info", 'circuit breaker of Redis: "closed"'],
     ];
     assertEquals(
