@@ -159,7 +159,7 @@ async function film(browser: Browser, { port }: DevProcess, folder: string): Pro
 /** Presses a button of the panel, and waits until that is told. */
 async function press(page: Page, name: string, told: string): Promise<void> {
   await page.locator("#break-it button:not([aria-disabled])", { hasText: name }).click();
-  const events = page.getByRole("list", { name: "What was done" });
+  const events = page.getByRole("list", { name: "Log" });
   await events.locator("li").first().filter({ hasText: told }).waitFor();
 }
 

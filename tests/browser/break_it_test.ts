@@ -77,7 +77,7 @@ async function press(page: Page, name: string, told: RegExp): Promise<void> {
     deadlineMs: PATIENCE_MS,
   });
   await page.getByRole("button", { name }).click();
-  const last = page.getByRole("list", { name: "What was done" }).locator("li").first();
+  const last = page.getByRole("list", { name: "Log" }).locator("li").first();
   await last.filter({ hasText: new RegExp(told.source.replace(/^\^/, "\\d ")) }).waitFor();
 }
 
