@@ -118,10 +118,10 @@ export class Sentinels {
     const name = addressText(server);
     const { servers } = this.#options;
     if (this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) return;
-    const { connectTimeout, disconnectTimeout, tls } = this.#access;
+    const { connectTimeout, disconnectTimeout, disableClientInfo, tls } = this.#access;
     const sentinel = new Redis({
       ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
-      ...{ ...(tls === undefined ? {} : { tls }), ...this.#login },
+      ...{ ...(tls === undefined ? {} : { tls }), disableClientInfo, ...this.#login },
       // A question waits for the connection; an attempt that fails rejects it.
       ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ASK_MS },
     });
