@@ -45,7 +45,7 @@ const Failure = z.object({
 const InvalidRequest = z.object({
   error: z.literal("Invalid request"),
   issues: z.array(z.object({
-    path: z.string().meta({ description: "A parameter or a field; empty: the body as a whole" }),
+    path: z.string().meta({ description: "A parameter or field; empty for the body as a whole" }),
     message: z.string(),
   })).max(20),
 }).meta({ id: "InvalidRequest" });
@@ -84,7 +84,7 @@ export function header(description: string, schema: z.ZodType = z.string()): z.Z
 /** The header that makes a 304 of a 200. */
 export const IF_NONE_MATCH: z.ZodObject = z.object({
   "If-None-Match": z.string().optional().meta({
-    description: "Entity tags of what the client holds",
+    description: "Entity tags of the client's copy",
   }),
 });
 

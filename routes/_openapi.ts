@@ -63,8 +63,8 @@ export function describeApi({ paths, tags }: Described): ApiDocument {
     servers: [{ url: "/" }],
     tags: [
       ...tags,
-      { name: "Cache", description: "What the cache did, and ways to empty and to fill it" },
-      { name: "Service", description: "Its health, its figures and its description" },
+      { name: "Cache", description: "Statistics of the cache, and ways to empty and fill it" },
+      { name: "Service", description: "Health, metrics and description of the service" },
     ],
     paths,
     components: {

@@ -47,13 +47,13 @@ const INVALIDATION: Headers = {
 
 const source = z.enum(["database", "cache"]).meta({ description: "Where the data came from" });
 const duration = z.string().regex(/^\d+\.\d+ms$/).meta({
-  description: "How long it took to get, in milliseconds",
+  description: "How long the read took, in milliseconds",
   example: "0.1ms",
 });
 
 /** A 64-bit number. */
 const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
-  description: "A number up to 2^53 - 1, which every reader of JSON has exactly; beyond, its text",
+  description: "A number up to 2^53 - 1, a string beyond",
 });
 
 /** Describes the routes of tables: without Postgres, as far as their declarations tell. */
@@ -75,7 +75,7 @@ export async function describeTables(tables: readonly Table[]): Promise<Describe
     paths: Object.fromEntries(described.flatMap((table) => Object.entries(describeTable(table)))),
     tags: described.map(({ resource: { name } }) => ({
       name: tagName(name),
-      description: "Read through the cache; written past it, and invalidated",
+      description: "Reads go through the cache; writes go to Postgres and invalidate it",
     })),
     isFinal,
   };
@@ -158,7 +158,7 @@ function describeCreate({ resource }: DescribedTable, row: z.ZodType, write: z.Z
   const { name, title } = resource;
   const Created = writtenAnswer(title, "created", row).meta({ id: `${title}Created` });
   return guarded(`create${title}`, {
-    summary: `Makes ${one(title)}`,
+    summary: `Creates ${one(title)}`,
     tags: [tagName(name)],
     requestBody: bodyOf(write),
     responses: {

@@ -113,16 +113,16 @@ const CacheStatsAnswer: z.ZodType<
   invalidations: Count,
   pendingInvalidations: Count,
   redisErrors: Count,
-  coherent: z.boolean().meta({ description: "Whether the memory tier may be trusted now" }),
+  coherent: z.boolean().meta({ description: "Whether the memory tier is trusted now" }),
   feedDrops: Count,
   reachable: z.boolean().meta({ description: "Whether Redis can be reached now" }),
-  fallback: z.boolean().meta({ description: "Whether memory stands in for a Redis that is away" }),
+  fallback: z.boolean().meta({ description: "Whether memory stands in while Redis is down" }),
   breaker: z.enum(["closed", "open", "half-open"]),
   redisLatency: Latency,
   loadLatency: Latency,
   changes: Changes.nullable().meta({ description: "The change feed, null while Postgres is down" }),
   audit: z.object({ audited: Count, stale: Count }).nullable().meta({
-    description: "What the audit of answers found, null where there is none",
+    description: "Results of the audit, null if it is off",
   }),
 }).meta({ id: "CacheStatsAnswer" });
 
@@ -133,7 +133,7 @@ export function describeCache(): Paths {
   }).meta({ id: "CacheCleared" });
   const CacheWarmed = z.object({
     message: z.literal("Cache warmed"),
-    warmed: Count.meta({ description: "How many users were read" }),
+    warmed: Count.meta({ description: "How many users were loaded" }),
   }).meta({ id: "CacheWarmed" });
   return {
     "/cache": {
@@ -146,14 +146,14 @@ export function describeCache(): Paths {
     },
     "/cache/stats": {
       get: guarded("cacheStats", {
-        summary: "Tells what the cache did",
+        summary: "Returns statistics of the cache",
         tags: ["Cache"],
         responses: { 200: answer("Counts since start", CacheStatsAnswer, UNSTORED) },
       }),
     },
     "/cache/warm": {
       post: guarded("warmCache", {
-        summary: "Reads the most requested users ahead of demand",
+        summary: "Loads the most requested users in advance",
         tags: ["Cache"],
         responses: { 200: answer("They are cached", CacheWarmed, {}), 503: UNAVAILABLE },
       }),

@@ -83,7 +83,7 @@ export function describeDocs(): Paths {
     "/docs": {
       get: {
         operationId: "docs",
-        summary: "This description, to read",
+        summary: "This description, for people",
         tags: ["Service"],
         responses: {
           200: text("A page", {

@@ -56,12 +56,12 @@ export function addEntryRoutes(
 }
 
 const Held: z.ZodType<HeldEntry> = z.object({
-  negative: z.boolean().meta({ description: "Whether it says that there is no such thing" }),
+  negative: z.boolean().meta({ description: "Whether it records that the value does not exist" }),
   bytes: Count.meta({
-    description: "In memory what it is accounted for, in Redis as it is stored",
+    description: "In memory as accounted, in Redis as stored",
   }),
   ageMs: z.number().meta({ description: "Since it was loaded" }),
-  freshLeftMs: z.number().meta({ description: "Of its fresh life; below 0 past it" }),
+  freshLeftMs: z.number().meta({ description: "Until it is stale; negative afterwards" }),
   staleLeftMs: z.number().meta({ description: "Until the end of its grace" }),
   tags: z.array(z.string()).max(32),
   valid: z.boolean().meta({ description: "Whether its tags are unchanged, and the tier trusted" }),
@@ -88,8 +88,8 @@ export function describeEntries(): Paths {
   return {
     "/cache/entries/{key}": {
       get: guarded("cacheEntry", {
-        summary: "Tells what the tiers hold of a key",
-        description: "Nothing is counted, loaded or made recently used by it.",
+        summary: "Shows what each tier holds for a key",
+        description: "Counts no hit, loads nothing, and does not mark the entry as recently used.",
         tags: ["Cache"],
         requestParams: { path },
         responses: {

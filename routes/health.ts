@@ -53,7 +53,7 @@ export function describeHealth(): Paths {
     "/healthz": {
       get: {
         operationId: "alive",
-        summary: "Whether the process lives",
+        summary: "Whether the process is alive",
         tags: ["Service"],
         responses: { 200: answer("It does", Alive, UNSTORED) },
       },
@@ -61,7 +61,7 @@ export function describeHealth(): Paths {
     "/readyz": {
       get: {
         operationId: "ready",
-        summary: "Whether it should get requests",
+        summary: "Whether the service should get requests",
         tags: ["Service"],
         responses: { 200: answer("It should", Ready, UNSTORED), 503: away("It should not") },
       },

@@ -76,7 +76,7 @@ export function describeMetrics(): Paths {
   return {
     "/metrics": {
       get: guarded("metrics", {
-        summary: "Figures for Prometheus",
+        summary: "Metrics for Prometheus",
         tags: ["Service"],
         responses: { 200: text("In the text format", UNSTORED, "text/plain") },
       }),

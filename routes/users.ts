@@ -57,7 +57,7 @@ const User = z.object({
   name: z.string().nullable(),
   email: z.string().nullable(),
   bio: z.string().nullable(),
-  created_at: z.iso.datetime().nullable().meta({ description: "When the user was made" }),
+  created_at: z.iso.datetime().nullable().meta({ description: "When the user was created" }),
 }).meta({ id: "User", description: "A user" });
 
 const UserBody = z.strictObject({
