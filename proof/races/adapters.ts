@@ -10,6 +10,9 @@ const KNOWN: Readonly<Record<string, () => Promise<{ readonly adapter: RaceAdapt
   lookaside: () => import("./adapters/lookaside.ts"),
 };
 
+/** The command was called with something that it cannot use. */
+export class MisuseError extends Error {}
+
 /** The names of all libraries. */
 export const libraries: readonly string[] = Object.keys(KNOWN);
 
@@ -17,7 +20,7 @@ export const libraries: readonly string[] = Object.keys(KNOWN);
 export async function adaptersOf(names: readonly string[]): Promise<RaceAdapter[]> {
   return await Promise.all(names.map(async (name) => {
     const found = await KNOWN[name]?.();
-    if (found === undefined) throw new TypeError(`Cannot race ${name}: there is no such library`);
+    if (found === undefined) throw new MisuseError(`Cannot race ${name}: there is no such library`);
     return found.adapter;
   }));
 }

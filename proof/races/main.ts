@@ -12,7 +12,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import type { RaceAdapter } from "./adapter.ts";
-import { adaptersOf, libraries } from "./adapters.ts";
+import { adaptersOf, libraries, MisuseError } from "./adapters.ts";
 import { historiesOf, remarksOn, tableOf } from "./report.ts";
 import { type RaceResult, runRaces } from "./run.ts";
 
@@ -34,8 +34,12 @@ const MISUSE = 2;
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = error instanceof TypeError ? MISUSE : 1;
+  const { message = String(error), code } = error as { message?: string; code?: string };
+  const isMisuse = error instanceof MisuseError || code?.startsWith("ERR_PARSE_ARGS");
+  // What is not said in words of this program is somebody's fault in an adapter or here.
+  const isTold = isMisuse || message.startsWith("Cannot race: ");
+  console.error(isTold ? message : error);
+  process.exitCode = isMisuse ? MISUSE : 1;
 }
 process.exit(); // a library may have left something open
 
@@ -70,7 +74,7 @@ async function importAdapter(path: string): Promise<RaceAdapter> {
   const { adapter } = await import(pathToFileURL(resolve(path)).href);
   const isAdapter = typeof adapter?.name === "string" && typeof adapter.open === "function";
   if (isAdapter) return adapter;
-  throw new TypeError(`Cannot use ${path}: it exports no \`adapter\` with a name and open()`);
+  throw new MisuseError(`Cannot use ${path}: it exports no \`adapter\` with a name and open()`);
 }
 
 function jsonOf(adapters: readonly RaceAdapter[], results: readonly RaceResult[]): string {

@@ -86,6 +86,23 @@ describe("npx @lookaside/races", () => {
       const { code, stderr } = await run(alone);
       assertEquals([code, stderr.split("\n").length], [1, 2], stderr);
       assertMatch(stderr, /^Cannot race: \S.* not on the PATH\. Install \w+/);
+      const broken = 'export const adapter = { name: "broken", open: () => missing() };';
+      await Deno.writeTextFile(`${folder}/broken.mjs`, broken);
+      for (
+        const [args, code, told] of [
+          [["redis"], 2, /^Cannot race redis: there is no such library\n$/],
+          [["--jsn"], 2, /^Unknown option '--jsn'.*\n$/],
+          [
+            ["--adapter", "broken.mjs"],
+            1,
+            /^ReferenceError: missing is not defined\n +at .*broken\.mjs:1:/,
+          ],
+        ] as const
+      ) {
+        const ended = await run({ ...program, args: [...program.args, ...args] });
+        assertEquals(ended.code, code, ended.stderr);
+        assertMatch(ended.stderr, told);
+      }
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
