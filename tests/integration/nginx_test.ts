@@ -85,7 +85,9 @@ describe("the service behind nginx", () => {
 
   it("loses no request on the connections that nginx keeps when it is told to stop", async () => {
     await using service = await startService({ env });
-    await using nginx = await startNginx(service.port, { keepsConnections: true });
+    // It would ask once more for what is lost, and hide that from us, where it may: not for a write.
+    const location = "proxy_next_upstream off;";
+    await using nginx = await startNginx(service.port, { keepsConnections: true, location });
     const path = (n: number) => `/users/${n % 100 + 1}`;
     await using load = startConnectionLoad({ port: nginx.port, path, fresh: 2, kept: 8 });
     await eventually(() => assertGreater(load.result.kept, 500));
