@@ -27,6 +27,10 @@ const MANY_ROWS = 1_000_000;
 const MANY_ROUNDS = 2;
 const RATES = [0, 1, 100, 1_000, 3_000];
 const RATE_SECONDS = 4;
+/** Bursts of up to so many writers, with rests between them in which a relay goes to sleep or is about to. */
+const BURSTS = 1_000;
+const BURST_WRITERS_MAX = 16;
+const BURST_REST_MS_MAX = 150;
 /** The rows that only the probe writes. */
 const PROBES = 50;
 const PROBE_REST_MS = 20;
@@ -38,9 +42,10 @@ const { values: only } = parseArgs({
     writers: { type: "boolean" },
     many: { type: "boolean" },
     rates: { type: "boolean" },
+    bursts: { type: "boolean" },
   },
 });
-const all = !only.writers && !only.many && !only.rates;
+const all = !only.writers && !only.many && !only.rates && !only.bursts;
 
 // As a server that may not lose what it has committed.
 const settings = { fsync: "on", synchronous_commit: "on", full_page_writes: "on" };
@@ -57,13 +62,14 @@ try {
   console.log(`load average ${Deno.loadavg().map((each) => each.toFixed(1)).join(" ")}`);
   if (all || only.many) await measureMany();
   if (all || only.writers) await measureWriters("nobody relays");
-  if (all || only.writers || only.rates) {
+  if (all || only.writers || only.rates || only.bursts) {
     await using service = await startService({
       env: { DATABASE_URL: databaseUrl, REDIS_URL: redis.serviceUrl },
     });
     await cacheInUse(service);
     if (all || only.writers) await measureWriters("a service relays");
     if (all || only.rates) { for (const rate of RATES) await measureRate(service, rate); }
+    if (all || only.bursts) await measureBursts(service);
   }
 } finally {
   await sql.end();
@@ -171,7 +177,36 @@ async function measureRate(service: Service, rate: number): Promise<void> {
   const probing = probe(service, rate === 1 ? 200 : PROBE_REST_MS, ended.signal);
   await written(rate === 1 ? 0 : rate);
   ended.abort();
-  const latenciesMs = (await probing).toSorted((a, b) => a - b);
+  showLatencies(await probing);
+}
+
+/** Prints how late the last write of a burst is invalidated: a wake-up that is lost is a second late. */
+async function measureBursts(service: Service): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const writers = postgres(databaseUrl, { max: BURST_WRITERS_MAX });
+  stack.adopt(writers, (each) => each.end());
+  const store = stack.adopt(new Redis(redis.url), (each) => each.quit().then(() => undefined));
+  const latenciesMs: number[] = [];
+  for (let burst = 0; burst < BURSTS; burst++) {
+    const id = ROWS + 1 + burst % PROBES;
+    const cached = await filled(service, store, id);
+    await delay(Math.random() * BURST_REST_MS_MAX);
+    const others = Array.from(
+      { length: Math.floor(Math.random() * BURST_WRITERS_MAX) },
+      () => writers`UPDATE users SET name = 'x' WHERE id = ${1 + Math.floor(Math.random() * ROWS)}`,
+    );
+    await writers`UPDATE users SET name = ${`Burst ${burst}`} WHERE id = ${id}`;
+    const startedAtMs = performance.now();
+    while (await store.exists(cached) > 0) await delay(1);
+    latenciesMs.push(performance.now() - startedAtMs);
+    await Promise.all(others);
+  }
+  console.log(`${BURSTS} bursts of 1 to ${BURST_WRITERS_MAX} writers`);
+  showLatencies(latenciesMs);
+}
+
+function showLatencies(unsorted: readonly number[]): void {
+  const latenciesMs = unsorted.toSorted((a, b) => a - b);
   const at = (share: number) =>
     (latenciesMs[Math.min(Math.floor(latenciesMs.length * share), latenciesMs.length - 1)] ?? NaN)
       .toFixed(0);
