@@ -70,6 +70,13 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
     return url.href;
   }
 
+  /** Drops a database that {@linkcode WatchedDatabase.create} has made, whoever is still connected to it. */
+  static async drop(url: string, serverUrl: string): Promise<void> {
+    const name = new URL(url).pathname.slice(1);
+    const statement = `DROP DATABASE ${name} WITH (FORCE)`;
+    await using(new WatchedDatabase(serverUrl), ({ pool }) => pool.query(statement));
+  }
+
   async find(id: number): Promise<string | undefined> {
     const { rows } = await this.pool.query("SELECT value FROM items WHERE id = $1", [id]);
     return (rows[0] as { value: string } | undefined)?.value;

@@ -19,8 +19,9 @@ import { type RaceResult, runRaces } from "./run.ts";
 const HELP = `npx @lookaside/races [LIBRARY…] [--adapter FILE] [--json]
 
 Drives caches through the same interleavings on a Redis and a Postgres that it starts for them, and prints
-what happened in each race, and a table. Needs redis-server, initdb and postgres on this machine. In a clone
-of Lookaside it is \`deno task races\`.
+what happened in each race, and a table. Needs redis-server, initdb and postgres on this machine; without the
+last two, it makes its databases in the Postgres of DATABASE_URL. In a clone of Lookaside, this program is
+\`deno task races\`.
 
   LIBRARY         ${libraries.join(", ")}; default: all
   --adapter FILE  your own cache (see docs/how-to/race-your-cache.md); without a LIBRARY, only yours

@@ -17,8 +17,7 @@ export interface RaceResult extends Verdict {
 
 /** Runs all races with each library: the libraries side by side, each on a Redis and a database of its own. */
 export async function runRaces(adapters: readonly RaceAdapter[]): Promise<RaceResult[]> {
-  return await using(await startPostgres(), async ({ port }) => {
-    const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+  return await using(await startPostgres(), async ({ url }) => {
     const results = await Promise.all(
       adapters.map(async (adapter) =>
         await using(await Servers.start(url), async (servers) => {

@@ -108,9 +108,33 @@ export async function startRedis(): Promise<OwnServer> {
   return await started(server);
 }
 
-/** Starts a Postgres with user and database `postgres`, and no password. */
-export async function startPostgres(): Promise<OwnServer> {
+/** A Postgres in which databases may be made. */
+export interface Postgres extends AsyncDisposable {
+  /** Its address. */
+  readonly url: string;
+}
+
+/** Starts a Postgres with this machine's programs. Without any, answers the one of `DATABASE_URL`. */
+export async function startPostgres(): Promise<Postgres> {
   const programs = await findPostgres();
+  const url = process.env["DATABASE_URL"];
+  if (programs === undefined && url !== undefined) {
+    return { url, [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+  if (programs === undefined) {
+    throw new Error(
+      "Cannot race: initdb and postgres are not on the PATH. Install PostgreSQL on this machine, or set DATABASE_URL",
+    );
+  }
+  const server = await startOwnPostgres(programs);
+  return {
+    url: `postgres://postgres@127.0.0.1:${server.port}/postgres`,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+/** Starts a Postgres with user and database `postgres`, and no password. */
+async function startOwnPostgres(programs: string): Promise<OwnServer> {
   const directory = await makeDirectory("postgres");
   const as = process.getuid?.() === 0 ? { user: NOBODY } : {};
   if (as.user) await chown(directory, as.user.uid, as.user.gid);
@@ -159,17 +183,13 @@ async function started(server: OwnServer): Promise<OwnServer> {
   }
 }
 
-/** The directory of the newest Postgres programs of this machine. */
-async function findPostgres(): Promise<string> {
+/** The directory of the newest Postgres programs of this machine, if there are any. */
+async function findPostgres(): Promise<string | undefined> {
   const installed = "/usr/lib/postgresql"; // of Debian, which puts no `initdb` on the PATH
   const versions = existsSync(installed) ? await readdir(installed) : [];
   versions.sort((a, b) => Number(b) - Number(a));
-  const found = [...versions.map((each) => join(installed, each, "bin")), ...path()]
+  return [...versions.map((each) => join(installed, each, "bin")), ...path()]
     .find((each) => ["initdb", "postgres"].every((name) => existsSync(join(each, name))));
-  if (found !== undefined) return found;
-  throw new Error(
-    "Cannot race: initdb and postgres are not on the PATH. Install PostgreSQL on this machine",
-  );
 }
 
 function onPath(name: string): boolean {

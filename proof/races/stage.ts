@@ -79,7 +79,9 @@ export class Servers implements AsyncDisposable {
     const cleanup = new Cleanup();
     const redis = cleanup.use(await startRedis());
     try {
-      const servers = new Servers(redis, await WatchedDatabase.create(postgresUrl), cleanup);
+      const databaseUrl = await WatchedDatabase.create(postgresUrl);
+      cleanup.defer(() => WatchedDatabase.drop(databaseUrl, postgresUrl));
+      const servers = new Servers(redis, databaseUrl, cleanup);
       await using(new WatchedDatabase(servers.databaseUrl), async (db) => {
         for (const { id, old } of servers.#items) await db.insert(id, old);
       });

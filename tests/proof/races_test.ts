@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
+import postgres from "postgres";
 import { adaptersOf } from "../../proof/races/adapters.ts";
 import { historiesOf } from "../../proof/races/report.ts";
 import { type RaceResult, runRaces } from "../../proof/races/run.ts";
 import { install, runtimeProgram } from "../support/installed.ts";
+import { requiredEnv } from "../support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -86,6 +88,7 @@ describe("npx @lookaside/races", () => {
       const { code, stderr } = await run(alone);
       assertEquals([code, stderr.split("\n").length], [1, 2], stderr);
       assertMatch(stderr, /^Cannot race: \S.* not on the PATH\. Install \w+/);
+      await racesOn(requiredEnv("DATABASE_URL"), { ...program, folder });
       const broken = 'export const adapter = { name: "broken", open: () => missing() };';
       await Deno.writeTextFile(`${folder}/broken.mjs`, broken);
       for (
@@ -108,6 +111,22 @@ describe("npx @lookaside/races", () => {
     }
   });
 });
+
+/** Races the recipe on the Postgres of an address, where the machine may have none, and leaves nothing there. */
+async function racesOn(url: string, { folder, ...kit }: Kit & { readonly folder: string }) {
+  const redis = await run({ command: "sh", args: ["-c", "command -v redis-server"], cwd: folder });
+  await Deno.mkdir(`${folder}/bin`);
+  await Deno.symlink(redis.stdout.trim(), `${folder}/bin/redis-server`);
+  const args = [...kit.args, "recipe", "--json"];
+  const env = { PATH: `${folder}/bin`, DATABASE_URL: url };
+  const { code, stdout, stderr } = await run({ ...kit, args, env });
+  assertEquals(code, 0, stderr);
+  assertEquals(outcomesOf(JSON.parse(stdout).results, "the recipe"), RECIPE);
+  const sql = postgres(url, { max: 1 });
+  const left = await sql`SELECT datname FROM pg_database WHERE datname LIKE 'races%'`;
+  await sql.end();
+  assertEquals([...left], []);
+}
 
 /** The race kit, as one of its programs. */
 interface Kit {
