@@ -6,7 +6,7 @@
 import type { Context } from "hono";
 import { Answers as Heads, weakEtag, worstOf } from "../cache/hono/mod.ts";
 import type { Clock, Lookup } from "../cache/mod.ts";
-import type { Latencies } from "./_latencies.ts";
+import type { Latencies } from "../cache/dashboard/mod.ts";
 
 /** What an answer is made of. */
 export interface Answer {

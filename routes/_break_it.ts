@@ -5,20 +5,14 @@
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
-import type { Asset } from "../web/assets.ts";
 
 /** Passes a request on to the program that serves the panel. */
 export type PassOn = (name: string, method: "GET" | "POST") => Promise<Response>;
 
-const HEAD_END = "</head>";
-const PANEL = `<link rel="stylesheet" href="/break-it/panel.css">
-    <script src="/break-it/panel.js" type="module"></script>
-  ${HEAD_END}`;
-
-/** The page with the panel. */
-export function withPanel(page: Asset): Asset {
-  return { ...page, text: page.text.replace(HEAD_END, PANEL) };
-}
+/** What loads the panel, in the head of the page. */
+export const PANEL = `
+    <link rel="stylesheet" href="/break-it/panel.css">
+    <script src="/break-it/panel.js" type="module"></script>`;
 
 /** Adds the routes of the panel. Its files are for anyone; what it tells and does stands behind `guard`. */
 export function addBreakItRoutes(app: Hono, passOn: PassOn, guard: MiddlewareHandler): void {

@@ -118,11 +118,6 @@ export function refusedWrite({ refusal, columns }: RefusedWriteError): Response 
   return failure(status, { error, issues: paths.map((path) => ({ path, message })) });
 }
 
-/** 404: no file of the dashboard is called so. */
-export function fileNotFound(): Response {
-  return failure(404, { error: "File not found" });
-}
-
 /** 413: the body is longer than `bytesMax`. */
 export function bodyTooLarge(bytesMax: number): Response {
   return failure(413, { error: `Body exceeds ${bytesMax} bytes` });
@@ -143,11 +138,6 @@ export function tooManyRequests(headers: Readonly<Record<string, string>> = {}):
 /** 503: this process should get no requests now. */
 export function notReady(): Response {
   return failure(503, { error: "Not ready" }, { "retry-after": RETRY_AFTER_S });
-}
-
-/** 503: nobody else may look on now. */
-export function tooManyListeners(): Response {
-  return failure(503, { error: "Too many are looking on" }, { "retry-after": RETRY_AFTER_S });
 }
 
 /**

@@ -4,7 +4,6 @@
  * @module
  */
 import type { Clock, Timer } from "../cache/mod.ts";
-import { percentile } from "./_latencies.ts";
 
 const EVERY_MS = 100;
 /** Those of the last minute. */
@@ -55,4 +54,9 @@ export class EventLoopLag {
       this.#next();
     });
   }
+}
+
+/** The value of nearest rank. 0 where there is none. */
+function percentile(sorted: ArrayLike<number>, share: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

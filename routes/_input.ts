@@ -7,18 +7,11 @@ import type { Context } from "hono";
 import type { z } from "zod";
 import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
 import type { ListQuery, QueryReader } from "./_table_query.ts";
-import { EntryKey } from "./_entry_key.ts";
 
 /** The longest body, in bytes. */
 const BODY_BYTES_MAX = 64 * 1024;
 
 const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf-8")[\t ]*)?$/i;
-
-/** The key in a path, or the answer that says what is wrong with it. */
-export function parseEntryKey(text: string): string | Response {
-  const { data, error } = EntryKey.safeParse(text);
-  return error === undefined ? data : invalid(issuesOf(error, "key"));
-}
 
 /** The query of a list, or the answer that says what is wrong with it. */
 export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {

@@ -5,11 +5,11 @@
  */
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
+import { Latencies } from "../cache/dashboard/mod.ts";
 import { type Access, adminOnly } from "./_access.ts";
 import { clients } from "./_client.ts";
 import { ErrorCounts } from "./_error_counts.ts";
 import { answerErrors, invalidTarget } from "./_errors.ts";
-import { Latencies } from "./_latencies.ts";
 import { limitAll, type RateLimiter } from "./_rate_limit.ts";
 import { RequestCounts } from "./_request_counts.ts";
 import { Targets } from "./_target.ts";
@@ -17,7 +17,7 @@ import type { Described } from "./_description.ts";
 import { addCacheRoutes, type CacheDependencies, describeCache } from "./cache.ts";
 import { addDashboardRoutes, type DashboardDependencies, describeDashboard } from "./dashboard.ts";
 import { addDocsRoutes, describeDocs } from "./docs.ts";
-import { addEntryRoutes, describeEntries, type EntriesDependencies } from "./entries.ts";
+import { describeEntries } from "./_entries_description.ts";
 import { addHealthRoutes, describeHealth, type HealthDependencies } from "./health.ts";
 import { addMetricsRoute, describeMetrics, type MetricsDependencies } from "./metrics.ts";
 import { describeTables } from "./_table_description.ts";
@@ -42,7 +42,6 @@ export interface AppDependencies
     WriteDependencies,
     HealthDependencies,
     CacheDependencies,
-    EntriesDependencies,
     DashboardDependencies,
     MetricsDependencies {
   /** The tables that are served. */
@@ -52,7 +51,6 @@ export interface AppDependencies
     & ReadDependencies["cache"]
     & WriteDependencies["cache"]
     & CacheDependencies["cache"]
-    & EntriesDependencies["cache"]
     & DashboardDependencies["cache"];
   /** The change feed. */
   readonly changes: CacheDependencies["changes"] & WriteDependencies["changes"];
@@ -109,7 +107,6 @@ export function createApp(given: AppDependencies): Hono {
   addReads(app, given.tables, dependencies);
   addWrites(app, given.tables, dependencies, guard);
   addCacheRoutes(app, dependencies, guard);
-  addEntryRoutes(app, dependencies, guard);
   addHealthRoutes(app, dependencies);
   addMetricsRoute(app, { ...dependencies, errors }, guard);
   addDocsRoutes(app, () => describeRoutes(given.tables));

@@ -1,5 +1,5 @@
 /**
- * The cache itself: what it did, and a way to empty it.
+ * The cache itself: what it did, and a way to warm it. The dashboard has that to empty it, described here.
  *
  * @module
  */
@@ -16,26 +16,23 @@ import {
   UNAVAILABLE,
   UNSTORED,
 } from "./_description.ts";
-import type { InvalidationLog } from "./invalidation_log.ts";
 
 /** What the routes of the cache need. */
 export interface CacheDependencies {
   /** The cache to tell of. */
-  readonly cache: Pick<Cache, "stats" | "storeInfo" | "clear">;
+  readonly cache: Pick<Cache, "stats" | "storeInfo">;
   /** What the change feed did and has to do. May reject while Postgres is down. */
   readonly changes: { stats(): Promise<ChangesStats> };
   /** What the audit of answers found, where there is one. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** Reads the most requested users ahead of demand. Answers how many. */
   readonly warm: () => Promise<number>;
-  /** Told of what is cleared. */
-  readonly invalidations: InvalidationLog;
 }
 
 /** Adds the routes of the cache. `guard` stands before all of them. */
 export function addCacheRoutes(
   app: Hono,
-  { cache, changes, audit, warm, invalidations }: CacheDependencies,
+  { cache, changes, audit, warm }: CacheDependencies,
   guard: MiddlewareHandler,
 ): void {
   app.get("/cache/stats", guard, async (context) => {
@@ -51,12 +48,6 @@ export function addCacheRoutes(
   app.post("/cache/warm", guard, async (context) => {
     const warmed = await warm();
     return context.json({ message: "Cache warmed", warmed });
-  });
-
-  app.delete("/cache", guard, async (context) => {
-    const pending = await cache.clear() === "pending";
-    invalidations.note("admin", { everything: true }, { pending });
-    return context.json({ message: pending ? "Cache clear pending" : "Cache cleared" });
   });
 }
 

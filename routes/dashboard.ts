@@ -1,13 +1,19 @@
 /**
- * The dashboard: its files, and the stream of what it shows.
+ * The dashboard of the service: that of its cache, with the tutorial's steps.
  *
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
-import type { Asset } from "../web/assets.ts";
-import { addBreakItRoutes, type PassOn, withPanel } from "./_break_it.ts";
-import { type SampleParts, Sampler } from "./_dashboard_sample.ts";
+import {
+  dashboard,
+  type DashboardPlugin,
+  type InvalidationLog,
+  type Latencies,
+  type ShownCache,
+} from "../cache/dashboard/mod.ts";
+import type { Clock } from "../cache/mod.ts";
+import { addBreakItRoutes, PANEL, type PassOn } from "./_break_it.ts";
 import {
   away,
   ETAG,
@@ -21,13 +27,17 @@ import {
   unchanged,
   UNSTORED,
 } from "./_description.ts";
-import { fileNotFound, tooManyListeners } from "./_errors.ts";
-import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
-import { LiveFeed } from "./_live_feed.ts";
-import { protectPage } from "./_page_protection.ts";
 
 /** What the dashboard is made of. */
-export interface DashboardDependencies extends Omit<SampleParts, "latencies"> {
+export interface DashboardDependencies {
+  /** The cache to show. */
+  readonly cache: Omit<ShownCache, "changes">;
+  /** What the change feed did and has to do. May reject while Postgres is down. */
+  readonly changes: ShownCache["changes"];
+  /** What was invalidated. */
+  readonly invalidations: InvalidationLog;
+  /** For the time of each sample. */
+  readonly clock: Clock;
   /** Ends the streams of those who look on. */
   readonly stopping: AbortSignal;
   /** Passes requests on to the panel of `deno task dev`. Default: there is none. */
@@ -36,83 +46,30 @@ export interface DashboardDependencies extends Omit<SampleParts, "latencies"> {
 
 export type { PassOn } from "./_break_it.ts";
 
-/** The page loads nothing but its own files, and a text can never become markup or script. */
-const POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self'",
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-  "require-trusted-types-for 'script'",
-  "trusted-types 'none'",
-].join("; ");
-
-const PAGE = "index.html";
-
-/**
- * Adds the routes of the dashboard. The page and its files are for anyone; what it shows stands behind
- * `guard`.
- *
- * - `GET /`: the page.
- * - `GET /dashboard/:file`: what it loads.
- * - `GET /cache/live`: a sample each second, as Server-Sent Events.
- */
+/** Adds the routes of the dashboard. What it shows stands behind `guard`. */
 export function addDashboardRoutes(
   app: Hono,
-  dependencies: DashboardDependencies & SampleParts,
+  dependencies: DashboardDependencies & { readonly latencies: Latencies },
   guard: MiddlewareHandler,
 ): void {
-  const { clock, stopping, breakIt } = dependencies;
-  const sampler = new Sampler(dependencies);
-  const feed = new LiveFeed({ sample: () => sampler.take(), clock, stopping });
-
-  app.get(
+  const { cache, changes, latencies, invalidations, clock, stopping, breakIt } = dependencies;
+  const shown: ShownCache = {
+    stats: () => cache.stats(),
+    popular: (count) => cache.popular(count),
+    inspect: (key) => cache.inspect(key),
+    delete: (...keys) => cache.delete(...keys),
+    clear: () => cache.clear(),
+    changes: { stats: () => changes.stats() },
+  };
+  const plugin = async (): Promise<DashboardPlugin> => {
+    const { PLUGIN } = await import("../web/assets.ts");
+    return breakIt === undefined ? PLUGIN : { ...PLUGIN, head: PLUGIN.head + PANEL };
+  };
+  app.route(
     "/",
-    protectPage(),
-    async ({ req }) => {
-      const page = await assetOf(PAGE);
-      const shown = page !== undefined && breakIt !== undefined ? withPanel(page) : page;
-      return serve(shown, req.header("if-none-match"));
-    },
+    dashboard(shown, { guard, latencies, invalidations, plugin, clock, signal: stopping }),
   );
   if (breakIt !== undefined) addBreakItRoutes(app, breakIt, guard);
-
-  app.get("/dashboard/:file", async ({ req }) => {
-    const name = req.param("file");
-    const asset = name === PAGE ? undefined : await assetOf(name);
-    return asset === undefined ? fileNotFound() : serve(asset, req.header("if-none-match"));
-  });
-
-  app.get("/cache/live", guard, () => {
-    const stream = feed.listen();
-    if (stream === undefined) return tooManyListeners();
-    const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
-    return new Response(stream, { headers });
-  });
-}
-
-/** Imported when first asked for, so that no start waits for it. */
-async function assetOf(name: string): Promise<Asset | undefined> {
-  const { ASSETS } = await import("../web/assets.ts");
-  return ASSETS.get(name);
-}
-
-function serve(asset: Asset | undefined, ifNoneMatch: string | undefined): Response {
-  if (asset === undefined) return fileNotFound();
-  const headers: Record<string, string> = {
-    "cache-control": "no-cache",
-    "content-security-policy": POLICY,
-    "etag": weakEtag([asset.text]),
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-  };
-  if (ifNoneMatch !== undefined && matchesEtag(ifNoneMatch, headers.etag ?? "")) {
-    return new Response(null, { status: 304, headers });
-  }
-  return new Response(asset.text, { headers: { ...headers, "content-type": asset.type } });
 }
 
 /** Describes the routes of the dashboard. */

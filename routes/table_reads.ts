@@ -9,7 +9,7 @@ import type { Key, Row } from "../db/table_rows.ts";
 import { Answers } from "./_answers.ts";
 import { invalid, notFound } from "./_errors.ts";
 import { parseQuery } from "./_input.ts";
-import type { Latencies } from "./_latencies.ts";
+import type { Latencies } from "../cache/dashboard/mod.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 import { type ListQuery, PAGE_LIMIT_DEFAULT } from "./_table_query.ts";
 import type { KeyReader } from "./_table_keys.ts";

@@ -17,7 +17,7 @@ import {
   refusedWrite,
 } from "./_errors.ts";
 import { parseBody } from "./_input.ts";
-import type { InvalidationLog } from "./invalidation_log.ts";
+import type { InvalidationLog } from "../cache/dashboard/mod.ts";
 import type { Table } from "./table.ts";
 import { keyIn } from "./table_reads.ts";
 

@@ -8,7 +8,7 @@ import { Audit, postgresChanges } from "../changes/mod.ts";
 import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
 import { changesDatabase } from "../db/changes_database.ts";
 import type { Database } from "../db/database.ts";
-import { InvalidationLog } from "../routes/invalidation_log.ts";
+import { InvalidationLog } from "../cache/dashboard/mod.ts";
 import { loadRow, type Table } from "../routes/table.ts";
 import type { Config } from "./config.ts";
 import {

@@ -55,7 +55,9 @@ async function main(): Promise<number> {
 
 async function steps(): Promise<Step[]> {
   const code = (await sourceFiles(root)).filter((path) => !path.startsWith("bench/"));
-  const scripts = (await sourceFiles(root, ".js")).filter((path) => path.startsWith("web/"));
+  const scripts = (await sourceFiles(root, ".js")).filter((path) =>
+    /^(cache\/dashboard\/)?web\//.test(path)
+  );
   const pages = (await sourceFiles(root, ".md")).filter((path) => !path.startsWith("bench/"));
   const jsr = await jsrOnly(code);
   return [

@@ -2,12 +2,14 @@
 
 /**
  * `deno task pack`: the packages for npm, as tarballs. `deno pack` compiles them; what npm shows of a
- * package, and asks for, is added here.
+ * package, and asks for, is added here, and what only Deno imports, files as text, becomes text.
  *
  * @module
  */
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { readOptions } from "./command_line.ts";
+import { sourceFiles } from "./source_files.ts";
 
 const COMMAND = {
   name: "deno task pack",
@@ -76,6 +78,9 @@ const packages: Readonly<Record<string, Manifest>> = {
   },
 };
 
+/** An import of a file as text, as it is compiled. */
+const TEXT_IMPORT = /\bimport (\w+) from "([^"]+)" with \{\s*type: "text"\s*\};/g;
+
 /** What stands in all of them. */
 const common = { engines: { node: ">=22.15" }, publishConfig: { access: "public" } };
 
@@ -100,7 +105,9 @@ export async function pack(folder: string, out: string): Promise<string> {
       [name, range],
     ) => [name, folder === RACES ? range.replace("^", "") : range]);
     const dependencies = { ...Object.fromEntries(found), ...own.dependencies };
+    const inlined = await inlineTexts(resolve(work, "package"), resolve(root, folder));
     for (const peer of Object.keys(own.peerDependencies ?? {})) delete dependencies[peer];
+    for (const name of inlined) delete dependencies[name];
     const whole = { ...written, ...common, ...own, dependencies };
     await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
     const name = written.name.replace("@", "").replace("/", "-");
@@ -110,6 +117,31 @@ export async function pack(folder: string, out: string): Promise<string> {
   } finally {
     await Deno.remove(work, { recursive: true });
   }
+}
+
+/**
+ * Puts the texts that the modules of a package import in the place of the imports. Answers the packages of npm that
+ * these were from, which nothing asks for then.
+ */
+async function inlineTexts(packed: string, source: string): Promise<Set<string>> {
+  const packages = new Set<string>();
+  const files = new Set<string>();
+  for (const path of await sourceFiles(packed, ".js")) {
+    const module = join(packed, path);
+    let text = await Deno.readTextFile(module);
+    for (const [found, name, specifier = ""] of [...text.matchAll(TEXT_IMPORT)]) {
+      const isOwn = specifier.startsWith(".");
+      const file = join(dirname(path), specifier);
+      const from = isOwn ? pathToFileURL(join(source, file)).href : specifier;
+      const { default: content } = await import(from, { with: { type: "text" } });
+      if (isOwn) files.add(file);
+      else packages.add(specifier.split("/")[0] ?? "");
+      text = text.replace(found, () => `const ${name} = ${JSON.stringify(content)};`);
+    }
+    await Deno.writeTextFile(module, text);
+  }
+  for (const file of files) await Deno.remove(join(packed, file));
+  return packages;
 }
 
 async function run(command: string, args: readonly string[], cwd: string): Promise<void> {

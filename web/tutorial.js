@@ -1,12 +1,14 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The five steps that show what a cache does, against the service itself.
+ * The five steps that show what a cache does, against the service itself: the service's own part of the page.
  *
  * @module
  */
 import { entityTag } from "./entity_tag.js";
+// @ts-ignore: a module of the dashboard, served beside this one
 import { isRefusedCondition, request } from "./service.js";
+// @ts-ignore: a module of the dashboard, served beside this one
 import { byId, element } from "./text.js";
 
 /** What is done, and what there is to see. */
@@ -38,8 +40,16 @@ const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
  * @property {string} [tag] The entity tag of what was read.
  */
 
+makeTutorial();
+byId("inspect-key").placeholder = "users:1";
+document.querySelector("label[for=token]")?.replaceChildren(
+  "This service wants its admin token (",
+  element("code", {}, "ADMIN_TOKEN"),
+  ")",
+);
+
 /** Makes the form work. */
-export function makeTutorial() {
+function makeTutorial() {
   const steps = STEPS.map(makeStep);
   byId("steps").replaceChildren(...steps.map(({ item }) => item));
   const form = byId("try");
@@ -69,7 +79,7 @@ export function makeTutorial() {
 async function run(id, steps) {
   const path = `/users/${id}`;
   // So that the first read misses, whatever was read before.
-  await request(`/cache/entries/${encodeURIComponent(`users:${id}`)}`, { method: "DELETE" });
+  await request(`cache/entries/${encodeURIComponent(`users:${id}`)}`, { method: "DELETE" });
   const bio = `Written by the dashboard at ${new Date().toLocaleTimeString("en")}`;
   /** @type {Result | undefined} */
   let before;

@@ -13,7 +13,7 @@ const WITHOUT_READS_AFTER_WRITES = `{
   const { fetch } = globalThis;
   let written = false;
   globalThis.fetch = (path, init) => {
-    if (written && init?.method !== "PATCH" && path.startsWith("/users/")) return new Promise(() => {});
+    if (written && init?.method !== "PATCH" && new URL(path).pathname.startsWith("/users/")) return new Promise(() => {});
     written ||= init?.method === "PATCH";
     return fetch(path, init);
   };

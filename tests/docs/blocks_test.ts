@@ -41,6 +41,11 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   "docs/how-to/cache-a-report.md": [["ts", "tests/docs/guides_test.ts"]],
   "docs/how-to/kysely.md": [["js js", "tests/docs/recipes_test.ts"]],
   "docs/how-to/managed-services.md": [["sh", "tests/docs/how_to_test.ts"]],
+  "docs/how-to/mount-the-dashboard.md": [
+    ["ts", "tests/docs/how_to_test.ts"],
+    ["js", "tests/cache/dashboard/dashboard_test.ts"],
+    ["ts ts", "tests/docs/how_to_test.ts"],
+  ],
   "docs/how-to/pgbouncer.md": [["js", "tests/docs/blocks_test.ts"]],
   "docs/how-to/prisma.md": [["js js prisma", "tests/docs/recipes_test.ts"]],
   "docs/how-to/race-your-cache.md": [["sh ts sh", "tests/proof/races_test.ts"]],

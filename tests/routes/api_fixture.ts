@@ -4,7 +4,7 @@ import type { Column, PlainType, TableShape } from "../../db/table_shape.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
 import { type Rows, Table } from "../../routes/table.ts";
 import { users as declaration } from "../../routes/users.ts";
-import { InvalidationLog } from "../../routes/invalidation_log.ts";
+import { InvalidationLog } from "../../cache/dashboard/mod.ts";
 import { type FakeClock, FakeRuntime } from "../support/fake_runtime.ts";
 
 /** When every user of a {@linkcode FakeUsers} was made. */

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { InvalidationLog } from "../../routes/invalidation_log.ts";
+import { InvalidationLog } from "../../cache/dashboard/mod.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
 import { createApi } from "./api_fixture.ts";
 

@@ -6,7 +6,7 @@ import { Cache, systemRuntime } from "../../cache/mod.ts";
 import type { Database } from "../../db/database.ts";
 import { DeclarationError } from "../../db/table_shape.ts";
 import { createApp } from "../../routes/app.ts";
-import { InvalidationLog } from "../../routes/invalidation_log.ts";
+import { InvalidationLog } from "../../cache/dashboard/mod.ts";
 import { type Resource, resource } from "../../routes/resource.ts";
 import { openTables } from "../../routes/table.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";

@@ -19,6 +19,7 @@ const composition = /^(main\.ts|server\/|seed\.ts|tools\/|tests\/|proof\/)/;
 const cachePackages = new Set(["ioredis", "lru-cache"]);
 /** The packages that one folder of `cache/` may know, because only programs that have them import it. */
 const cacheFolderPackages: Readonly<Record<string, RegExp | undefined>> = {
+  dashboard: /^(hono|uplot)(\/|$)/,
   hono: /^hono$/,
   opentelemetry: /^@opentelemetry\/api$/,
   prometheus: /^prom-client$/,

@@ -9,6 +9,7 @@ import { install, run, runtimeProgram, RUNTIMES } from "../support/installed.ts"
 /** A program with types that hold, and mistakes that the types must see. */
 const PROGRAM = `
 import { Cache, type Codec, type Loader, SchemaError } from "@lookaside/cache";
+import { dashboard, nodeHandler } from "@lookaside/cache/dashboard";
 import { cached } from "@lookaside/cache/hono";
 import { TracedCache } from "@lookaside/cache/opentelemetry";
 import { collect } from "@lookaside/cache/prometheus";
@@ -42,13 +43,19 @@ export const ids = async (): Promise<number[]> =>
 export const names = async () => (await db.select().from(orders)).map(({ name }) => name);
 const app = new Hono().get("/", cached(cache), (context) => context.json(1));
 const { status } = await app.request("/");
+const shown = dashboard(cache, { open: true });
+export const handler = nodeHandler(shown);
+// @ts-expect-error It has to be said who may see it.
+export const unguarded = () => dashboard(cache, {});
+const script = await (await shown.request("/dashboard/uplot.js")).text();
 console.log("import", at, date?.getTime(), typeof wrong, typeof table, status, new SchemaError().name);
-console.log((await registry.metrics()).match(/^lookaside_loads_total .*$/m)?.[0]);
+console.log((await registry.metrics()).match(/^lookaside_loads_total .*$/m)?.[0], script.slice(0, 37));
 await cache.close();
 `;
 
 const REQUIRED = `
 const { Cache } = require("@lookaside/cache");
+const { dashboard } = require("@lookaside/cache/dashboard");
 const { cached } = require("@lookaside/cache/hono");
 const { TracedCache } = require("@lookaside/cache/opentelemetry");
 const { collect } = require("@lookaside/cache/prometheus");
@@ -57,7 +64,7 @@ const { withCache } = require("@lookaside/drizzle");
 const cache = new Cache();
 cache.getOrLoad("a", () => Promise.resolve(1)).then(async (found) => {
   console.log("require", found.value(), typeof cached, typeof table, typeof withCache);
-  console.log(typeof TracedCache, typeof collect);
+  console.log(typeof TracedCache, typeof collect, typeof dashboard);
   await cache.close();
 });
 `;
@@ -102,11 +109,11 @@ describe("the packages", () => {
       assertEquals(
         await run(command, [...args, "program.mjs"], { cwd: folder }),
         "import 1970-01-01T00:00:00.005Z 5 string function 200 SchemaError\n" +
-          "lookaside_loads_total 3\n",
+          "lookaside_loads_total 3 /*! https://github.com/leeoniya/uPlot\n",
       );
       assertEquals(
         await run(command, [...args, "program.cjs"], { cwd: folder }),
-        "require 1 function function function\nfunction function\n",
+        "require 1 function function function\nfunction function function\n",
       );
     });
   }

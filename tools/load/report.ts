@@ -5,7 +5,7 @@
  */
 import uplotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
 import uplotScript from "uplot/dist/uPlot.iife.min.js" with { type: "text" };
-import base from "../../web/base.css" with { type: "text" };
+import base from "../../cache/dashboard/web/base.css" with { type: "text" };
 import charts from "./report_charts.js" with { type: "text" };
 import style from "./report_style.css" with { type: "text" };
 import type { Timeline } from "./timeline.ts";

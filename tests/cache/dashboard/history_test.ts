@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { History } from "../../web/history.js";
+import { History } from "../../../cache/dashboard/web/history.js";
 
 const AT_MS = 1_700_000_000_000;
 

@@ -57,7 +57,7 @@ async function readStream(onSample) {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
   try {
-    const { body } = await request("/cache/live", { signal: silence.signal });
+    const { body } = await request("cache/live", { signal: silence.signal });
     const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (let part = await reader?.read(); part !== undefined && !part.done;) {

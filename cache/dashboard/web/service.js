@@ -1,12 +1,14 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * Talks to the service, with the admin token where it wants one.
+ * Talks to the program, with a token where it wants one.
  *
  * @module
  */
 
 const TOKEN = "lookaside-admin-token";
+/** The place that the dashboard is mounted at. */
+const BASE = new URL("../", import.meta.url);
 
 /** The service wants a token, or a better one. */
 export class AccessError extends Error {
@@ -55,7 +57,7 @@ export function keepToken(token) {
 /**
  * Sends a request. `EventSource` could not carry the token, so streams are read from its answer, too.
  *
- * @param {string} path
+ * @param {string} path From the place of the dashboard on, or with a `/` from that of the whole program.
  * @param {RequestInit & { json?: unknown }} [init]
  * @returns {Promise<Response>}
  * @throws {AccessError | ServiceError} The answer is no success.
@@ -83,7 +85,7 @@ export async function request(path, { json, ...init } = {}) {
  */
 async function answerOf(path, init) {
   try {
-    return await fetch(path, init);
+    return await fetch(new URL(path, BASE), init);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     // What a browser says of it, "Failed to fetch", tells nobody what to do.

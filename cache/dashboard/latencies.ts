@@ -1,16 +1,16 @@
 /**
- * How long answers took, by where they came from.
+ * Durations of reads, by the tier that answered.
  *
  * @module
  */
-import type { Source } from "../cache/mod.ts";
+import type { Source } from "../lookup.ts";
 
 /** The answers of each source that are looked at: the last ones before a look. A power of two. */
 const WINDOW = 1_024;
 
-/** How long the answers of one source took since the last look. Zeroes without one. */
+/** Durations of the answers of one source since the last look. Zeroes without one. */
 export interface LatencyWindow {
-  /** How many there were. */
+  /** Number of answers. */
   readonly count: number;
   /** The median of the last of them, in milliseconds. */
   readonly p50Ms: number;
@@ -19,8 +19,20 @@ export interface LatencyWindow {
 }
 
 /**
- * Durations of answers. Noting one is a store into a ring, because every memory hit does it; sorting is
- * left to whoever looks.
+ * Durations of reads, for the chart of a dashboard. Noting one is a store into a ring, because every memory hit does
+ * it; sorting is left to whoever looks.
+ *
+ * @example
+ * ```ts
+ * import { Cache } from "@lookaside/cache";
+ * import { dashboard, Latencies } from "@lookaside/cache/dashboard";
+ *
+ * const latencies = new Latencies();
+ * await using cache = new Cache({
+ *   onLookup: ({ source, durationMs }) => latencies.note(source, durationMs),
+ * });
+ * dashboard(cache, { open: true, latencies });
+ * ```
  */
 export class Latencies {
   readonly #rings: Readonly<Record<Source, Ring>> = {
@@ -29,12 +41,12 @@ export class Latencies {
     load: new Ring(),
   };
 
-  /** Notes how long an answer took. */
+  /** Notes the duration of a read. */
   note(source: Source, durationMs: number): void {
     this.#rings[source].note(durationMs);
   }
 
-  /** What was noted since the last call, by source. */
+  /** Takes what was noted since the last call, by source. */
   take(): Readonly<Record<"memory" | "redis" | "database", LatencyWindow>> {
     const { memory, redis, load } = this.#rings;
     return { memory: memory.take(), redis: redis.take(), database: load.take() };
@@ -59,6 +71,6 @@ class Ring {
 }
 
 /** The value of nearest rank. 0 where there is none. */
-export function percentile(sorted: ArrayLike<number>, share: number): number {
+function percentile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

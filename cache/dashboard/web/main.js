@@ -13,12 +13,10 @@ import { follow } from "./live.js";
 import { keepToken } from "./service.js";
 import { byId, timeText } from "./text.js";
 import { showTiles } from "./tiles.js";
-import { makeTutorial } from "./tutorial.js";
 
 const history = new History();
 const showCharts = makeCharts();
 const look = makeInspector();
-makeTutorial();
 
 let lastAtMs = 0;
 
@@ -27,6 +25,7 @@ await follow({
     lastAtMs = sample.atMs;
     history.add(sample);
     showTiles(sample, lastRate());
+    byId("chart-latency").hidden = sample.latencies === null;
     showCharts(history.columns);
     showPopular({ keys: sample.popular, known: sample.cache.coherent }, look);
     showInvalidations(sample.invalidations);
@@ -69,7 +68,7 @@ function askForToken({ status, message }) {
   }
   const form = byId("access");
   const input = byId("token");
-  setStatus("lost", "Not connected: the admin token is wanted");
+  setStatus("lost", "Not connected: a token is wanted");
   byId("token-problem").textContent = form.hidden ? "" : "That token was not accepted.";
   form.hidden = false;
   input.focus();

@@ -39,11 +39,13 @@ export function showPopular({ keys, known }, look) {
 }
 
 /**
- * Shows the last invalidations.
+ * Shows the last invalidations, where they are noted.
  *
- * @param {readonly any[]} invalidations
+ * @param {readonly any[] | null} invalidations
  */
 export function showInvalidations(invalidations) {
+  byId("invalidations-card").hidden = invalidations === null;
+  if (invalidations === null) return;
   const body = byId("invalidations");
   byId("invalidations-empty").hidden = invalidations.length > 0;
   byId("invalidations-table").hidden = invalidations.length === 0;

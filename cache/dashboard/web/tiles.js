@@ -33,7 +33,7 @@ export function showTiles(sample, rate) {
     savedTile(cache),
     memoryTile(cache),
     redisTile(cache),
-    relayTile(changes, cache),
+    ...(changes === undefined ? [] : [relayTile(changes, cache)]),
   ];
   byId("tiles").replaceChildren(...tiles.map(tileElement));
 }

@@ -1,11 +1,11 @@
 /**
- * Single entries of the cache: what the tiers hold of a key, and a way to invalidate it.
+ * The description of the routes that look at single entries of the cache, and invalidate them: the dashboard
+ * has them.
  *
  * @module
  */
-import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
-import type { Cache, HeldEntry, Inspection } from "../cache/mod.ts";
+import type { HeldEntry, Inspection } from "../cache/mod.ts";
 import {
   answer,
   Count,
@@ -15,45 +15,7 @@ import {
   UNAVAILABLE,
   UNSTORED,
 } from "./_description.ts";
-import { parseEntryKey } from "./_input.ts";
 import { EntryKey } from "./_entry_key.ts";
-import type { InvalidationLog } from "./invalidation_log.ts";
-
-/** What the routes of entries need. */
-export interface EntriesDependencies {
-  /** The cache to look into and to invalidate in. */
-  readonly cache: Pick<Cache, "delete" | "inspect">;
-  /** Told what is invalidated here. */
-  readonly invalidations: InvalidationLog;
-}
-
-/**
- * Adds the routes of entries. `guard` stands before all of them.
- *
- * - `GET /cache/entries/:key`: what the tiers hold.
- * - `DELETE /cache/entries/:key`: invalidates it.
- */
-export function addEntryRoutes(
-  app: Hono,
-  { cache, invalidations }: EntriesDependencies,
-  guard: MiddlewareHandler,
-): void {
-  app.get("/cache/entries/:key", guard, async (context) => {
-    const key = parseEntryKey(context.req.param("key"));
-    if (key instanceof Response) return key;
-    const { memory = null, redis = null, redisReached } = await cache.inspect(key);
-    context.header("cache-control", "no-store");
-    return context.json({ key, memory, redis, redisReached });
-  });
-
-  app.delete("/cache/entries/:key", guard, async (context) => {
-    const key = parseEntryKey(context.req.param("key"));
-    if (key instanceof Response) return key;
-    const pending = await cache.delete(key) === "pending";
-    invalidations.note("admin", { keys: [key] }, { pending });
-    return context.json({ message: pending ? "Entry invalidation pending" : "Entry invalidated" });
-  });
-}
 
 const Held: z.ZodType<HeldEntry> = z.object({
   negative: z.boolean().meta({ description: "Whether it records that the value does not exist" }),

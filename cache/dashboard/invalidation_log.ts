@@ -1,20 +1,17 @@
 /**
- * The last invalidations, and why they were.
+ * The last invalidations, and their causes.
  *
  * @module
  */
-import type { Clock } from "../cache/mod.ts";
+import { type Clock, systemRuntime } from "../runtime.ts";
 
-/** How many are kept. */
+/** The most that are kept. */
 const KEPT_MAX = 12;
-/** How many keys and tags of each are named; the rest are counted. */
+/** The most keys and tags of each that are named; the rest are counted. */
 const NAMES_MAX = 5;
 
-/** Why something was invalidated: a write of this API, a change that was relayed, or a person. */
-export type Cause = "write" | "change feed" | "admin";
-
-/** What was invalidated. */
-export interface InvalidatedNames {
+/** Names that were invalidated. */
+export interface LoggedNames {
   /** Keys of single entries. */
   readonly keys?: readonly string[];
   /** Tags. */
@@ -27,13 +24,13 @@ export interface InvalidatedNames {
 export interface LoggedInvalidation {
   /** Tells it from the others of this process. */
   readonly id: number;
-  /** When it was done, wall time in milliseconds. */
+  /** The time of it, wall time in milliseconds. */
   readonly atMs: number;
-  /** Why. */
-  readonly cause: Cause;
+  /** The cause, in the words of the program. */
+  readonly cause: string;
   /** Keys, or the first of them. */
   readonly keys: readonly string[];
-  /** How many keys there were. */
+  /** Number of keys. */
   readonly keyCount: number;
   /** Tags, or the first of them. */
   readonly tags: readonly string[];
@@ -43,21 +40,38 @@ export interface LoggedInvalidation {
   readonly pending: boolean;
 }
 
-/** Keeps the last invalidations of this process, in bounded memory. */
+/**
+ * Keeps the last invalidations of this process, in bounded memory, for the table of a dashboard.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Cache } from "@lookaside/cache";
+ * import { dashboard, InvalidationLog } from "@lookaside/cache/dashboard";
+ *
+ * const invalidations = new InvalidationLog();
+ * await using cache = new Cache(); // with postgresChanges(pool, { onInvalidated: (names) => invalidations.note("change feed", names) })
+ * dashboard(cache, { open: true, invalidations });
+ *
+ * await cache.delete("user:1");
+ * invalidations.note("sign-out", { keys: ["user:1"] });
+ * assert.equal(invalidations.recent()[0]?.cause, "sign-out");
+ * ```
+ */
 export class InvalidationLog {
   readonly #clock: Clock;
   readonly #kept: LoggedInvalidation[] = [];
   #noted = 0;
 
-  /** `clock` tells when. */
-  constructor(clock: Clock) {
+  /** `clock` tells the time. Default: the system's. */
+  constructor(clock: Clock = systemRuntime.clock) {
     this.#clock = clock;
   }
 
   /** Notes one. Without a name in it, nothing was invalidated. */
   note(
-    cause: Cause,
-    { keys = [], tags = [], everything = false }: InvalidatedNames,
+    cause: string,
+    { keys = [], tags = [], everything = false }: LoggedNames,
     { pending = false }: { readonly pending?: boolean } = {},
   ): void {
     if (keys.length === 0 && tags.length === 0 && !everything) return;

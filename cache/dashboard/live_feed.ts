@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../cache/mod.ts";
+import type { Clock, Timer } from "../runtime.ts";
 
 const EVERY_MS = 1_000;
 /** The most listeners at once. */
@@ -13,14 +13,14 @@ const BEHIND_MAX = 8;
 
 type Listener = ReadableStreamDefaultController<Uint8Array>;
 
-/** What a {@linkcode LiveFeed} works with. */
+/** Parts of a {@linkcode LiveFeed}. */
 export interface LiveFeedOptions {
   /** Makes a sample. */
   readonly sample: () => unknown;
   /** For the pace. */
   readonly clock: Clock;
   /** Ends every stream, so that nobody who stops has to wait for those who look on. */
-  readonly stopping: AbortSignal;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Takes a sample every second for as long as anybody listens, and sends it to all who do. */
@@ -34,17 +34,12 @@ export class LiveFeed {
   /** Samples nothing yet. */
   constructor(options: LiveFeedOptions) {
     this.#options = options;
-    options.stopping.addEventListener("abort", () => this.#stop(), { once: true });
-  }
-
-  /** How many listen. */
-  get listeners(): number {
-    return this.#listeners.size;
+    options.signal?.addEventListener("abort", () => this.#stop(), { once: true });
   }
 
   /** A stream of events that begins with a sample. `undefined`: too many listen, or the end is near. */
   listen(): ReadableStream<Uint8Array> | undefined {
-    if (this.#listeners.size >= LISTENERS_MAX || this.#options.stopping.aborted) return undefined;
+    if (this.#listeners.size >= LISTENERS_MAX || this.#options.signal?.aborted) return undefined;
     let listener: Listener;
     return new ReadableStream<Uint8Array>({
       start: (controller) => {

@@ -39,7 +39,7 @@ const CHARTS = [
     title: "Reads a second, by source",
     stacked: true,
     text: rateText,
-    empty: "No reads since this page was opened. Run the five steps above.",
+    empty: "No reads since this page was opened.",
     lines: [
       { label: "memory", source: "memory", column: "memory" },
       { label: "Redis", source: "redis", column: "redis" },
@@ -60,7 +60,7 @@ const CHARTS = [
   },
   {
     id: "chart-latency",
-    title: "Time to answer a read of users",
+    title: "Time to answer a read",
     text: durationText,
     scale: "logarithmic",
     empty: "No answers since this page was opened.",

@@ -30,7 +30,7 @@ export function makeInspector() {
  * @param {(key: string) => Promise<void>} look
  */
 async function inspect(key, look) {
-  const path = `/cache/entries/${encodeURIComponent(key)}`;
+  const path = `cache/entries/${encodeURIComponent(key)}`;
   const { memory, redis, redisReached } = await (await request(path)).json();
   const remove = element("button", { type: "button", "class": "danger" }, "Delete");
   remove.setAttribute("aria-label", `Delete ${key} from the cache`);
@@ -100,7 +100,7 @@ function makeClearing(cleared) {
   byId("confirm-yes").addEventListener("click", () => {
     dialog.close();
     void show(async () => {
-      const { message } = await (await request("/cache", { method: "DELETE" })).json();
+      const { message } = await (await request("cache", { method: "DELETE" })).json();
       await cleared();
       return [element("p", { "class": "empty" }, `${message}.`)];
     });

@@ -89,7 +89,7 @@ export class History {
 }
 
 /**
- * Reads that the service answered, as far as its counters tell.
+ * Reads that the cache answered, as far as its counters tell.
  *
  * @param {any} cache
  */
@@ -124,12 +124,12 @@ function rowOf(before, after, seconds) {
     saved: rate(savedOf(is) - savedOf(was)),
     memoryShare: share(is.memory, was.memory),
     redisShare: share(is.redis, was.redis),
-    memoryP50: durationOf(latencies.memory, "p50Ms"),
-    memoryP99: durationOf(latencies.memory, "p99Ms"),
-    redisP50: durationOf(latencies.redis, "p50Ms"),
-    redisP99: durationOf(latencies.redis, "p99Ms"),
-    databaseP50: durationOf(latencies.database, "p50Ms"),
-    databaseP99: durationOf(latencies.database, "p99Ms"),
+    memoryP50: durationOf(latencies?.memory, "p50Ms"),
+    memoryP99: durationOf(latencies?.memory, "p99Ms"),
+    redisP50: durationOf(latencies?.redis, "p50Ms"),
+    redisP99: durationOf(latencies?.redis, "p99Ms"),
+    databaseP50: durationOf(latencies?.database, "p50Ms"),
+    databaseP99: durationOf(latencies?.database, "p99Ms"),
   };
 }
 
@@ -144,9 +144,9 @@ function share(is, was) {
 }
 
 /**
- * @param {{ count: number, p50Ms: number, p99Ms: number }} window
+ * @param {{ count: number, p50Ms: number, p99Ms: number } | undefined} window
  * @param {"p50Ms" | "p99Ms"} name
  */
 function durationOf(window, name) {
-  return window.count === 0 ? null : window[name];
+  return window === undefined || window.count === 0 ? null : window[name];
 }

@@ -1,0 +1,116 @@
+/**
+ * The dashboard of a cache, as an app of Hono.
+ *
+ * @module
+ */
+import { Hono, type MiddlewareHandler } from "hono";
+import { type Clock, systemRuntime } from "../runtime.ts";
+import { addEntryRoutes, type EntryCache } from "./entries.ts";
+import { failure } from "./failure.ts";
+import type { InvalidationLog } from "./invalidation_log.ts";
+import type { Latencies } from "./latencies.ts";
+import { LiveFeed } from "./live_feed.ts";
+import { addPageRoutes, type DashboardPlugin } from "./page.ts";
+import { type SampledCache, Sampler } from "./sampler.ts";
+
+/** A cache, as far as a dashboard shows it. */
+export type ShownCache = SampledCache & EntryCache;
+
+/**
+ * Options of {@linkcode dashboard}. Keys are told and entries invalidated there, so one of `guard` and `open` has
+ * to be given.
+ */
+export type DashboardOptions =
+  & DashboardParts
+  & (
+    | {
+      /**
+       * Stands in front of the figures, and of all that can be done. The page and its scripts are for anyone: where
+       * the guard answers 401 with `WWW-Authenticate: Bearer`, as `bearerAuth` of Hono does, the page asks for the token.
+       */
+      readonly guard: MiddlewareHandler;
+      readonly open?: never;
+    }
+    | {
+      /** Lets in whoever gets that far: the program keeps others out. Pages of other sites are refused still. */
+      readonly open: true;
+      readonly guard?: never;
+    }
+  );
+
+/** The parts of a dashboard that a program may bring. */
+export interface DashboardParts {
+  /** Durations of reads, for a chart of them. Default: there is none. */
+  readonly latencies?: Latencies;
+  /** Invalidations, for a table of them, where those of the page are noted as well. Default: there is none. */
+  readonly invalidations?: InvalidationLog;
+  /** Adds to the page. Asked when that is first wanted. */
+  readonly plugin?: () => Promise<DashboardPlugin>;
+  /** Ends the streams of those who look on, which would hold up a server that stops. */
+  readonly signal?: AbortSignal;
+  /** Time. Default: the system's. */
+  readonly clock?: Clock;
+}
+
+/**
+ * Makes an app of Hono that shows a cache, live. It can be mounted anywhere: all its links are relative.
+ *
+ * - `GET /`: the page.
+ * - `GET /dashboard/:file`: its scripts and styles.
+ * - `GET /cache/live`: a sample each second, as Server-Sent Events.
+ * - `GET /cache/entries/:key`, `DELETE /cache/entries/:key`: what the tiers hold of a key, and its end.
+ * - `DELETE /cache`: clears the cache.
+ *
+ * @throws {TypeError} Neither `guard` nor `open` is given.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Hono } from "hono";
+ * import { bearerAuth } from "hono/bearer-auth";
+ * import { Cache } from "@lookaside/cache";
+ * import { dashboard } from "@lookaside/cache/dashboard";
+ *
+ * await using cache = new Cache();
+ * const app = new Hono();
+ * app.route("/_cache", dashboard(cache, { guard: bearerAuth({ token: "secret" }) }));
+ *
+ * assert.equal((await app.request("/_cache")).status, 200); // the page, which asks for the token
+ * assert.equal((await app.request("/_cache/cache/live")).status, 401);
+ * ```
+ */
+export function dashboard(cache: ShownCache, options: DashboardOptions): Hono {
+  const { plugin, signal, invalidations, clock = systemRuntime.clock } = options;
+  const guard = guardOf(options);
+  const sampler = new Sampler(cache, { ...options, clock });
+  const feed = new LiveFeed({ sample: () => sampler.take(), clock, signal });
+  const app = new Hono();
+  addPageRoutes(app, plugin);
+  app.get("/cache/live", guard, ({ req }) => {
+    const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
+    if (req.method === "HEAD") return new Response(null, { headers });
+    const stream = feed.listen();
+    if (stream !== undefined) return new Response(stream, { headers });
+    return failure(503, { error: "Too many are looking on" }, { "retry-after": "1" });
+  });
+  addEntryRoutes(app, cache, { guard, invalidations });
+  return app;
+}
+
+function guardOf({ guard, open }: DashboardOptions): MiddlewareHandler {
+  if (guard !== undefined) return guard;
+  if (open === true) return sameSiteOnly;
+  throw new TypeError(
+    "Cannot make a dashboard that anybody may see: give `guard`, a middleware that lets some in, or " +
+      "`open: true` where the program keeps others out",
+  );
+}
+
+/** Refuses pages of other sites, which a browser would let in as its user. */
+const sameSiteOnly: MiddlewareHandler = async ({ req }, next) => {
+  const site = req.header("sec-fetch-site") ?? "none";
+  if (site !== "same-origin" && site !== "none") {
+    return failure(403, { error: "Forbidden to pages of other sites" });
+  }
+  await next();
+};

@@ -1,0 +1,51 @@
+/**
+ * Single entries, and the end of all: what the inspector of the page asks for.
+ *
+ * @module
+ */
+import type { Hono, MiddlewareHandler } from "hono";
+import type { Cache } from "../cache.ts";
+import { isKey, KEY_LENGTH_MAX } from "../keys.ts";
+import { failure } from "./failure.ts";
+import type { InvalidationLog } from "./invalidation_log.ts";
+
+/** A cache that can be looked into, and invalidated by hand. */
+export type EntryCache = Pick<Cache, "inspect" | "delete" | "clear">;
+
+/** Adds the routes of entries. `guard` stands before all of them. */
+export function addEntryRoutes(
+  app: Hono,
+  cache: EntryCache,
+  { guard, invalidations }: {
+    readonly guard: MiddlewareHandler;
+    readonly invalidations: InvalidationLog | undefined;
+  },
+): void {
+  app.get("/cache/entries/:key", guard, async (context) => {
+    const key = context.req.param("key");
+    if (!isKey(key)) return invalidKey();
+    const { memory = null, redis = null, redisReached } = await cache.inspect(key);
+    context.header("cache-control", "no-store");
+    return context.json({ key, memory, redis, redisReached });
+  });
+
+  app.delete("/cache/entries/:key", guard, async (context) => {
+    const key = context.req.param("key");
+    if (!isKey(key)) return invalidKey();
+    const pending = await cache.delete(key) === "pending";
+    invalidations?.note("admin", { keys: [key] }, { pending });
+    return context.json({ message: pending ? "Entry invalidation pending" : "Entry invalidated" });
+  });
+
+  app.delete("/cache", guard, async (context) => {
+    const pending = await cache.clear() === "pending";
+    invalidations?.note("admin", { everything: true }, { pending });
+    return context.json({ message: pending ? "Cache clear pending" : "Cache cleared" });
+  });
+}
+
+function invalidKey(): Response {
+  const message = "Expected a key without braces and control characters, of at most " +
+    `${KEY_LENGTH_MAX} characters`;
+  return failure(400, { error: "Invalid request", issues: [{ path: "key", message }] });
+}

@@ -1,0 +1,324 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { Hono } from "hono";
+import { bearerAuth } from "hono/bearer-auth";
+import { join } from "node:path";
+import {
+  dashboard,
+  type DashboardOptions,
+  type DashboardPlugin,
+  InvalidationLog,
+  Latencies,
+} from "../../../cache/dashboard/mod.ts";
+import { Cache, type CacheOptions, type Changes } from "../../../cache/mod.ts";
+import { freePort } from "../../../tools/servers/free_port.ts";
+import { ServerProcess } from "../../../tools/servers/server_process.ts";
+import { sourceFiles } from "../../../tools/source_files.ts";
+import { FakeRuntime } from "../../support/fake_runtime.ts";
+import { install, runtimeProgram, RUNTIMES } from "../../support/installed.ts";
+import { projectRoot } from "../../support/source_tree.ts";
+
+/** An app with a dashboard at a path. */
+function mount(
+  path: string,
+  options: Partial<DashboardOptions> = {},
+  cacheOptions: CacheOptions = {},
+) {
+  const runtime = new FakeRuntime();
+  const cache = new Cache({ runtime, ...cacheOptions });
+  const app = new Hono();
+  const access = options.guard === undefined ? { open: true as const } : { guard: options.guard };
+  const { guard: _guard, open: _open, ...parts } = options;
+  app.route(path, dashboard(cache, { ...parts, ...access, clock: runtime.clock }));
+  return {
+    app,
+    cache,
+    clock: runtime.clock,
+    [Symbol.asyncDispose]: () => cache.close(),
+  };
+}
+
+/** Fetches a page and all that it loads, links and imports. Answers the paths, or fails. */
+async function visitAll(
+  url: string,
+  get: (url: string) => Response | Promise<Response>,
+): Promise<string[]> {
+  const visited = new Set<string>();
+  const visit = async (at: string): Promise<void> => {
+    const { href, pathname } = new URL(at);
+    if (visited.has(pathname)) return;
+    visited.add(pathname);
+    const response = await get(href);
+    const text = await response.text();
+    assertEquals([pathname, response.status], [pathname, 200]);
+    const type = response.headers.get("content-type") ?? "";
+    const links = type.startsWith("text/html")
+      ? text.matchAll(/\b(?:src|href)="([^"#]+)"/g)
+      : type.startsWith("text/javascript")
+      ? text.matchAll(/^(?:import|} from) .*?"([^"]+)";$/gm)
+      : [];
+    for (const [, link = ""] of links) await visit(new URL(link, href).href);
+  };
+  await visit(url);
+  return [...visited].sort();
+}
+
+/** The first sample of a stream, which ends with it. */
+async function firstSample(response: Response) {
+  assertEquals(response.headers.get("content-type"), "text/event-stream");
+  const reader = response.body?.getReader();
+  const { value } = await reader?.read() ?? {};
+  await reader?.cancel();
+  return JSON.parse(new TextDecoder().decode(value).replace(/^data: /, ""));
+}
+
+const FILES = [
+  "charts",
+  "history",
+  "inspector",
+  "lists",
+  "live",
+  "main",
+  "service",
+  "text",
+  "tiles",
+]
+  .map((name) => `${name}.js`).concat("icon.svg", "style.css", "uplot.css", "uplot.js").sort();
+
+describe("dashboard()", () => {
+  for (
+    const [path, base] of [["/_cache", "/_cache"], ["/admin/cache/", "/admin/cache"], ["/", ""]]
+  ) {
+    it(`is whole at ${path}: all that it loads is below it`, async () => {
+      await using mounted = mount(path ?? "");
+      const visited = await visitAll(
+        `http://shop.example${path}`,
+        (url) => mounted.app.request(url),
+      );
+      assertEquals(visited, [path, ...FILES.map((name) => `${base}/dashboard/${name}`)].sort());
+    });
+  }
+
+  it("cannot be led astray by the path that it is asked for by", async () => {
+    await using mounted = mount("/:shop/a:b");
+    const page = await (await mounted.app.request("/x/a:b?y=/z")).text();
+    assertMatch(page, /src="\.\/a:b\/dashboard\/main\.js"/);
+    await using other = mount("/:name");
+    const { app } = other;
+    const quoted = await app.request("/x", {}, { incoming: { originalUrl: '/"><b>&' } });
+    assertMatch(await quoted.text(), /src="\.\/%22%3E%3Cb%3E%26\/dashboard\/main\.js"/);
+  });
+
+  it("is not made without a guard, unless it is said to be open", async () => {
+    await using cache = new Cache();
+    for (const options of [undefined, {}, { open: false }]) {
+      const made = () => Reflect.apply(dashboard, undefined, [cache, options ?? {}]);
+      assertThrows(made, TypeError, "`guard`");
+    }
+  });
+
+  it("keeps all but the page and its files behind the guard", async () => {
+    await using mounted = mount("/_cache", { guard: bearerAuth({ token: "secret" }) });
+    const { app, cache } = mounted;
+    await cache.set("a", 1);
+    const guarded = [
+      ["GET", "/_cache/cache/live"],
+      ["HEAD", "/_cache/cache/live"],
+      ["GET", "/_cache/cache/entries/a"],
+      ["DELETE", "/_cache/cache/entries/a"],
+      ["DELETE", "/_cache/cache"],
+    ] as const;
+    for (const [method, path] of guarded) {
+      const { status } = await app.request(path, { method });
+      assertEquals([method, path, status], [method, path, 401]);
+    }
+    assertEquals((await cache.get("a"))?.value(), 1);
+    await visitAll("http://shop.example/_cache", (url) => app.request(url));
+    const headers = { authorization: "Bearer secret" };
+    for (const [method, path] of guarded) {
+      const { status, body } = await app.request(path, { method, headers });
+      await body?.cancel();
+      assertEquals([method, path, status], [method, path, 200]);
+    }
+    assertEquals(await cache.get("a"), undefined);
+  });
+
+  it("refuses pages of other sites where it is open", async () => {
+    await using mounted = mount("/_cache");
+    const ask = async (site: string | undefined, method = "GET") => {
+      const headers: HeadersInit = site === undefined ? {} : { "sec-fetch-site": site };
+      return (await mounted.app.request("/_cache/cache/entries/a", { method, headers })).status;
+    };
+    assertEquals([await ask(undefined), await ask("same-origin"), await ask("none")], [
+      200,
+      200,
+      200,
+    ]);
+    assertEquals([await ask("cross-site"), await ask("same-site", "DELETE")], [403, 403]);
+  });
+
+  it("tells nothing of what the program does not note, or is not told", async () => {
+    await using mounted = mount("/_cache");
+    await mounted.cache.getOrLoad("a", () => Promise.resolve(1));
+    const sample = await firstSample(await mounted.app.request("/_cache/cache/live"));
+    assertEquals([sample.cache.loads, sample.latencies, sample.invalidations], [1, null, null]);
+    assertEquals("changes" in sample, false);
+  });
+
+  it("tells of durations and invalidations that the program notes, and of changes", async () => {
+    const latencies = new Latencies();
+    const invalidations = new InvalidationLog();
+    const stats = { applied: 1, replayed: 0, backlog: 7, lagMs: 1, heldMs: 0, bytes: 1 };
+    const changes: Changes = { ...new Cache().changes, stats: () => Promise.resolve(stats) };
+    await using mounted = mount("/_cache", { latencies, invalidations }, {
+      changes: { attach: () => ({ ...changes, [Symbol.asyncDispose]: () => Promise.resolve() }) },
+      onLookup: ({ source, durationMs }) => latencies.note(source, durationMs),
+    });
+    const { app, cache, clock } = mounted;
+    await cache.getOrLoad("a", () => Promise.resolve(1));
+    invalidations.note("sign-out", { keys: ["a"] });
+    await app.request("/_cache/cache/entries/b", { method: "DELETE" });
+    await app.request("/_cache/cache", { method: "DELETE" });
+    const response = await app.request("/_cache/cache/live");
+    await clock.advance(1_000);
+    const sample = await lastSample(response, 2);
+    assertEquals(sample.changes.backlog, 7);
+    assertEquals(
+      sample.invalidations.map(({ cause, keys, everything }: Record<string, unknown>) => [
+        cause,
+        everything ? "all" : keys,
+      ]),
+      [["admin", "all"], ["admin", ["b"]], ["sign-out", ["a"]]],
+    );
+  });
+
+  it("answers HEAD without beginning a stream", async () => {
+    await using mounted = mount("/_cache");
+    const { timers } = mounted.clock;
+    const { status, body } = await mounted.app.request("/_cache/cache/live", { method: "HEAD" });
+    assertEquals([status, body, mounted.clock.timers], [200, null, timers]);
+  });
+
+  it("ends the streams when its signal does", async () => {
+    const stopping = new AbortController();
+    await using mounted = mount("/_cache", { signal: stopping.signal });
+    const reader = (await mounted.app.request("/_cache/cache/live")).body?.getReader();
+    assertEquals((await reader?.read())?.done, false);
+    stopping.abort();
+    assertEquals((await reader?.read())?.done, true);
+    assertEquals((await mounted.app.request("/_cache/cache/live")).status, 503);
+  });
+
+  it("shows what a plug-in adds, beside its own", async () => {
+    let asked = 0;
+    const plugin = (): Promise<DashboardPlugin> => {
+      asked++;
+      return Promise.resolve({
+        files: new Map([
+          ["own.js", { text: 'import { byId } from "./text.js";\n', type: "text/javascript" }],
+          ["main.js", { text: "stolen", type: "text/javascript" }],
+        ]),
+        head: '<script src="dashboard/own.js" type="module"></script>',
+        nav: "<nav>$& $1</nav>",
+        sections: '<section id="own"></section>',
+      });
+    };
+    await using mounted = mount("/_cache", { plugin });
+    const { app } = mounted;
+    assertEquals(asked, 0, "asked before it was wanted");
+    const page = await (await app.request("/_cache")).text();
+    assertMatch(page, /<nav>\$& \$1<\/nav>\s*<\/header>/);
+    assertMatch(page, /<section id="own"><\/section>\s*<section class="charts"/);
+    const visited = await visitAll("http://shop.example/_cache", (url) => app.request(url));
+    assert(visited.includes("/_cache/dashboard/own.js"));
+    const main = await (await app.request("/_cache/dashboard/main.js")).text();
+    assert(!main.includes("stolen"));
+    assertEquals((await app.request("/_cache/dashboard/index.html")).status, 404);
+  });
+
+  it("has no element of the sample table in its files", async () => {
+    const folder = join(projectRoot, "cache/dashboard/web");
+    for (const extension of [".js", ".css", ".html"]) {
+      for (const path of await sourceFiles(folder, extension)) {
+        const text = await Deno.readTextFile(join(folder, path));
+        const found = /\busers?\b(?!-)|\bbio\b|\bfive steps\b|"\/\w/i.exec(text)?.[0];
+        assertEquals([path, found], [path, undefined]);
+      }
+    }
+  });
+});
+
+/** The last of so many samples of a stream, which ends with it. */
+async function lastSample(response: Response, count: number) {
+  const reader = response.body?.getReader();
+  let text = "";
+  for (let read = 0; read < count; read++) {
+    text = new TextDecoder().decode((await reader?.read())?.value);
+  }
+  await reader?.cancel();
+  return JSON.parse(text.replace(/^data: /, ""));
+}
+
+describe("nodeHandler()", () => {
+  let folder = "";
+  beforeAll(async () => {
+    folder = await install({
+      "@lookaside/cache": "*",
+      "express": "^5.1.0",
+      "hono": "^4.13.0",
+    });
+    const page = join(projectRoot, "docs/how-to/mount-the-dashboard.md");
+    const [, program = ""] =
+      /^```js ignore\n([\s\S]+?)^```$/m.exec(await Deno.readTextFile(page)) ?? [];
+    await Deno.writeTextFile(join(folder, "shop.mjs"), program);
+  });
+  afterAll(() => Deno.remove(folder, { recursive: true }));
+
+  for (const runtime of RUNTIMES) {
+    it(`mounts the dashboard in Express on ${runtime}, from the package, as its page says`, async () => {
+      const { command, args } = await runtimeProgram(runtime, folder);
+      const port = freePort();
+      await using shop = new ServerProcess({
+        command,
+        args: [...args, join(folder, "shop.mjs")],
+        env: { PORT: `${port}`, REDIS_URL: "memory:" },
+        ready: async (process) => {
+          await process.lineMatching(/listening/);
+        },
+      });
+      await shop.start();
+      const url = `http://127.0.0.1:${port}`;
+      const headers = { cookie: "admin=1" };
+      // A connection that the client keeps for later would hold up a server of Node that closes.
+      using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
+      const send = (path: string, init: RequestInit = {}) =>
+        fetch(new URL(path, url), { headers, client, ...init });
+      for (const path of ["/_cache", "/_cache/", "/_CACHE?x=/y"]) {
+        const visited = await visitAll(`${url}${path}`, send);
+        assertEquals(visited.length, 1 + FILES.length);
+      }
+      const refused = await send("/_cache/cache/live", { headers: {} });
+      await refused.body?.cancel();
+      assertEquals(refused.status, 403);
+      await (await send("/orders/7")).body?.cancel();
+      assertEquals((await firstSample(await send("/_cache/cache/live"))).cache.loads, 1);
+      const entry = await (await send("/_cache/cache/entries/order%3A7")).json();
+      assert(entry.memory.bytes > 0);
+      await (await send("/_cache/cache/entries/order%3A7", { method: "DELETE" })).body?.cancel();
+      assertEquals((await (await send("/_cache/cache/entries/order%3A7")).json()).memory, null);
+      const head = await send("/_cache", { method: "HEAD" });
+      assertEquals([head.status, await head.text()], [200, ""]);
+      const etag = (await send("/_cache/dashboard/main.js", { method: "HEAD" })).headers.get(
+        "etag",
+      );
+      const unchanged = await send("/_cache/dashboard/main.js", {
+        headers: { ...headers, "if-none-match": etag ?? "" },
+      });
+      assertEquals([unchanged.status, await unchanged.text()], [304, ""]);
+      // One who looks on does not hold up the end.
+      const looking = (await send("/_cache/cache/live")).text();
+      assertEquals(await shop.stop(), 0);
+      assertMatch(await looking, /^data: .*\n\n$/s);
+    });
+  }
+});
