@@ -20,7 +20,7 @@ import { requestErrorLogger } from "./server/event_logging.ts";
 import { listen } from "./server/listener.ts";
 import { configureLogging, endOnDefects, forwardedLogger, logWarming } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
-import { IN_MEMORY, openAudit, openCache } from "./server/open_cache.ts";
+import { openAudit, openCache } from "./server/open_cache.ts";
 import { watchParent, WITH_PARENT } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
@@ -102,21 +102,19 @@ async function compose(
   });
   const tables = openTables(declared, database);
   const audit = resources.use(openAudit(config, { cache, tables, logger }));
-  const url = config.cache.enabled ? config.cache.url : IN_MEMORY;
-  const limits = resources.use(new RateLimits({ ...config.cache, ...trusted, url }));
+  const limits = resources.use(new RateLimits({ ...config.cache, ...trusted }));
   const ready = readiness(tables, { stopping, settled });
-  const warm = (count: number) => warmTables(cache, tables, count);
+  const warm = (count = WARM_COUNT) => warmTables(cache, tables, count);
   const { listTtlMs, corsOrigins, corsWriteOrigins, trustedProxies } = config.http;
   const breakIt = breakItIn(Deno.args);
   const app = createApp({
     ...{ listTtlMs, corsOrigins, corsWriteOrigins },
-    ...{ cache, tables, database, changes, invalidations, stopping, ready },
+    ...{ cache, tables, database, changes, invalidations, stopping, ready, warm },
     clock: systemRuntime.clock,
     access: accessOf(config, logger),
     limits: limits.of(config.http, forwardedLogger(trustedProxies, logger)),
     ...(audit === undefined ? {} : { audit }),
     ...(breakIt === undefined ? {} : { breakIt }),
-    warm: () => warm(WARM_COUNT),
     onError: requestErrorLogger(logger, systemRuntime.clock),
   });
   return { fetch: app.fetch, tables, relayRefused, ready, settled, warm };
@@ -147,7 +145,6 @@ async function main(): Promise<number> {
 
 if (import.meta.main) {
   Deno.exitCode = await main();
-  // Nothing is left that keeps the process alive. Under `deno run --watch` it must end so: an exit by
-  // force there hangs the watcher.
+  // Nothing is left that keeps the process alive. Under `--watch`, an exit by force hangs the watcher.
   Deno.unrefTimer(setTimeout(() => Deno.exit(), END_TIMEOUT_MS));
 }

@@ -42,24 +42,39 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
     await warmUp(started);
     return started;
   };
-  const bare = async (file: string, path = ""): Promise<Server> => {
+  const bare = async (file: string): Promise<Server> => {
     const port = freePort();
     const { pid } = starting.use(await startBare(file, port, redisUrl));
-    return { pid, url: `http://127.0.0.1:${port}${path}` };
+    return { pid, url: `http://127.0.0.1:${port}` };
   };
   const memory = await service({ CACHE_PREFIX: "memory" });
   const redis = await service({ CACHE_PREFIX: "redis", CACHE_MEMORY_BYTES: "0" });
   const off = await service({ CACHE: "off" });
   const constant = await bare("hono_constant.ts");
-  const sameHeaders = { ...constant, url: `${constant.url}/headers` };
   const get = await bare("hono_redis.ts");
+  const servers = { memory, redis, off, constant, get };
+  const plans = [
+    ...memoryHitPlans(generator, servers),
+    ...coldMissPlans(generator, servers),
+    ...otherPlans(generator, servers),
+  ];
+  const running = starting.move();
+  return {
+    generator: generator.name,
+    plans,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** The servers that are measured. */
+type Servers = Readonly<Record<"memory" | "redis" | "off" | "constant" | "get", Server>>;
+
+/** Memory hits against constants. */
+function memoryHitPlans(generator: LoadGenerator, { memory, constant }: Servers): Plan[] {
+  const sameHeaders = { ...constant, url: `${constant.url}/headers` };
   const contender = contenderWith(generator, rateOf);
   const processor = contenderWith(generator, processorUsOf);
-  const strangers = new Strangers().of(generator);
-  const cold = contenderWith(strangers, rateOf);
-  const coldProcessor = contenderWith(strangers, processorUsOf);
-  const uncached: Paths = { behind: USERS_COUNT };
-  const plans: Plan[] = [
+  return [
     {
       title: "HTTP memory hit",
       unit: "req/s",
@@ -81,6 +96,18 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
         { of: "lookaside, memory hit", against: "bare Hono, the same headers", atLeast: 0.95 },
       ],
     },
+  ];
+}
+
+/** Misses of users that nobody has asked for, against no cache. */
+function coldMissPlans(generator: LoadGenerator, { memory, off }: Servers): Plan[] {
+  const strangers = new Strangers().of(generator);
+  const cold = contenderWith(strangers, rateOf);
+  const coldProcessor = contenderWith(strangers, processorUsOf);
+  const contender = contenderWith(generator, rateOf);
+  const processor = contenderWith(generator, processorUsOf);
+  const uncached: Paths = { behind: USERS_COUNT };
+  return [
     {
       title: "HTTP cold miss",
       unit: "req/s",
@@ -99,6 +126,13 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
       ],
       targets: [{ of: "lookaside, cold miss", against: "lookaside, CACHE=off", atLeast: 1 / 1.4 }],
     },
+  ];
+}
+
+/** Redis hits against a `GET`, memory hits against no cache. */
+function otherPlans(generator: LoadGenerator, { memory, redis, off, get }: Servers): Plan[] {
+  const contender = contenderWith(generator, rateOf);
+  return [
     {
       title: "HTTP Redis hit",
       unit: "req/s",
@@ -118,12 +152,6 @@ export async function httpPlans(options: HttpOptions): Promise<HttpPlans> {
       targets: [{ of: "lookaside, memory hit", against: "lookaside, CACHE=off", atLeast: 4 }],
     },
   ];
-  const running = starting.move();
-  return {
-    generator: generator.name,
-    plans,
-    [Symbol.asyncDispose]: () => running.disposeAsync(),
-  };
 }
 
 /** A server that is measured. */

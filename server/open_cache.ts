@@ -25,7 +25,7 @@ import { doneWithin } from "./within.ts";
 const REDIS_START_MS = 5_000;
 
 /** The Redis URL of a cache that is this process's own. */
-export const IN_MEMORY = "memory:";
+const IN_MEMORY = "memory:";
 
 /** What {@linkcode openCache} takes. */
 export interface OpenCacheOptions {

@@ -21,6 +21,8 @@ const REST_MS = 500;
 export interface RateLimitOptions {
   /** The Redis of the cache, in any form, or `memory:`. */
   readonly url: string;
+  /** Whether the cache is in use. Without it each process counts by itself. Default true. */
+  readonly enabled?: boolean;
   /** Certificates of those who may vouch for it. */
   readonly ca?: string;
   /** Credentials of the Sentinels. */
@@ -85,8 +87,8 @@ export class RateLimits implements AsyncDisposable {
 
   /** Errors are not reported here: the cache reports the same of its own connection. */
   #connect(): ReturnType<typeof connectRedis> {
-    const { url, prefix: _prefix, ...options } = this.#options;
-    return this.#connection ??= connectRedis(parseTopology(url), options);
+    const { url, enabled = true, prefix: _prefix, ...options } = this.#options;
+    return this.#connection ??= connectRedis(parseTopology(enabled ? url : "memory:"), options);
   }
 
   /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
