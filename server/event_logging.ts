@@ -105,7 +105,12 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
           : logger.info("Redis is in use again", pick(event));
       case "caught-up":
         said.delete(`${server} is behind`);
-        return logger.info("applied the changes made while Redis was down", pick(event));
+        return logger.info(
+          event.replayed
+            ? "applied the latest changes again, which this Redis may lack"
+            : "Redis has every change so far",
+          pick(event),
+        );
       case "catch-up-error": {
         const level = isFirst(`${server} is behind`) ? "warn" : "debug";
         return logger[level](

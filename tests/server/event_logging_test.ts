@@ -109,7 +109,7 @@ describe("cacheEventLogger() in a long outage", () => {
     ];
     const over = [
       ["info", "connected to Redis"],
-      ["info", "applied the changes made while Redis was down"],
+      ["info", "applied the latest changes again, which this Redis may lack"],
       ["info", 'circuit breaker of Redis: "closed"'],
     ];
     assertEquals(
