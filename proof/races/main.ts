@@ -16,15 +16,15 @@ import { adaptersOf, libraries, MisuseError } from "./adapters.ts";
 import { historiesOf, remarksOn, tableOf } from "./report.ts";
 import { type RaceResult, runRaces } from "./run.ts";
 
-const HELP = `npx @lookaside/races [LIBRARY…] [--adapter FILE] [--json]
+const HELP = `npx @lookaside/races [LIBRARY…] [--adapter FILE] [--database URL] [--json]
 
 Drives caches through the same interleavings on a Redis and a Postgres that it starts for them, and prints
-what happened in each race, and a table. Needs redis-server, initdb and postgres on this machine; without the
-last two, it makes its databases in the Postgres of DATABASE_URL. In a clone of Lookaside, this program is
-\`deno task races\`.
+what happened in each race, and a table. Needs redis-server, initdb and postgres on this machine. In a clone
+of Lookaside, this program is \`deno task races\`.
 
   LIBRARY         ${libraries.join(", ")}; default: all
   --adapter FILE  your own cache (see docs/how-to/race-your-cache.md); without a LIBRARY, only yours
+  --database URL  create the databases in this Postgres, and drop them afterwards, instead of starting one
   --json          print JSON
 
 Exits with 1 if your cache or Lookaside answered a stale value or loaded a value twice.`;
@@ -50,6 +50,7 @@ async function main(args: string[]): Promise<number> {
     allowPositionals: true,
     options: {
       adapter: { type: "string" },
+      database: { type: "string" },
       json: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -62,7 +63,7 @@ async function main(args: string[]): Promise<number> {
   const chosen = positionals.length === 0 && own.length === 0 ? libraries : positionals;
   const adapters = [...await adaptersOf(chosen), ...own];
   const startedAtMs = performance.now();
-  const results = await runRaces(adapters);
+  const results = await runRaces(adapters, values.database);
   const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
   if (values.json) console.log(jsonOf(adapters, results));
   else console.log(`${textOf(adapters, results)}\n\n${seconds} s`);

@@ -15,9 +15,19 @@ export interface RaceResult extends Verdict {
   readonly history: readonly RaceEvent[];
 }
 
-/** Runs all races with each library: the libraries side by side, each on a Redis and a database of its own. */
-export async function runRaces(adapters: readonly RaceAdapter[]): Promise<RaceResult[]> {
-  return await using(await startPostgres(), async ({ url }) => {
+/**
+ * Runs all races with each library: the libraries side by side, each on a Redis and a database of its own. The
+ * databases are made in the Postgres of `databaseUrl`. Default: one that is started.
+ */
+export async function runRaces(
+  adapters: readonly RaceAdapter[],
+  databaseUrl?: string,
+): Promise<RaceResult[]> {
+  const given = databaseUrl === undefined ? undefined : {
+    url: databaseUrl,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  return await using(given ?? await startPostgres(), async ({ url }) => {
     const results = await Promise.all(
       adapters.map(async (adapter) =>
         await using(await Servers.start(url), async (servers) => {

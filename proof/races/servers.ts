@@ -114,16 +114,12 @@ export interface Postgres extends AsyncDisposable {
   readonly url: string;
 }
 
-/** Starts a Postgres with this machine's programs. Without any, answers the one of `DATABASE_URL`. */
+/** Starts a Postgres with this machine's programs. */
 export async function startPostgres(): Promise<Postgres> {
   const programs = await findPostgres();
-  const url = process.env["DATABASE_URL"];
-  if (programs === undefined && url !== undefined) {
-    return { url, [Symbol.asyncDispose]: () => Promise.resolve() };
-  }
   if (programs === undefined) {
     throw new Error(
-      "Cannot race: initdb and postgres are not on the PATH. Install PostgreSQL on this machine, or set DATABASE_URL",
+      "Cannot race: initdb and postgres are not on the PATH. Install PostgreSQL on this machine, or pass --database URL",
     );
   }
   const server = await startOwnPostgres(programs);
