@@ -161,6 +161,7 @@ export class Engine implements CacheServer, EngineFigures {
   /** Closes every connection. */
   async close(): Promise<void> {
     const { pending, emit, server } = this.#parts;
+    await this.writer.settled();
     const lost = await pending.close();
     if (lost > 0) emit({ type: "invalidations-lost", server, count: lost });
     await this.#parts.store.close();

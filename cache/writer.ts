@@ -20,6 +20,7 @@ import { ROOT_TAG } from "./tags.ts";
 export class Writer {
   readonly #parts: EngineParts;
   readonly #loads: Loads;
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(parts: EngineParts, loads: Loads) {
     this.#parts = parts;
@@ -32,7 +33,60 @@ export class Writer {
    * @throws {TypeError} The value has no JSON form.
    * @throws {RangeError} The value is too large, or a duration is not a number.
    */
-  async set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
+  set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
+    return this.#track(this.#set(key, value, options));
+  }
+
+  /** Invalidates keys. */
+  delete(keys: readonly string[]): Promise<Invalidation> {
+    return this.#track(this.#delete(keys));
+  }
+
+  /** Ends the fresh life of keys. A store that does not take it is owed a delete. */
+  expire(keys: readonly string[]): Promise<Invalidation> {
+    return this.#track(this.#expire(keys));
+  }
+
+  /** Invalidates the entries of tags. */
+  async invalidateTags(names: readonly string[]): Promise<Invalidation> {
+    const outcome = await this.#track(this.#renew(names));
+    this.#parts.emit({ type: "invalidate-tags", tags: names, pending: outcome === "pending" });
+    return outcome;
+  }
+
+  /** Invalidates everything. */
+  async clear(): Promise<Invalidation> {
+    this.dropAll();
+    const outcome = await this.#track(this.#renew([ROOT_TAG]));
+    this.dropAll();
+    this.#parts.emit({ type: "clear", pending: outcome === "pending" });
+    return outcome;
+  }
+
+  /** Resolves once what has been asked for is taken, or owed. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
+  }
+
+  /** Drops keys here: from memory, for whoever is reading them, and for whoever would join their loads. */
+  drop(keys: readonly string[]): void {
+    this.#parts.memory.drop(keys);
+    this.#loads.detach(keys);
+  }
+
+  /** Drops everything here. */
+  dropAll(): void {
+    this.#parts.memory.dropAll();
+    this.#loads.detachAll();
+  }
+
+  #track<T>(write: Promise<T>): Promise<T> {
+    const tracked = write.finally(() => void this.#underWay.delete(tracked));
+    this.#underWay.add(tracked);
+    return tracked;
+  }
+
+  async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
     const { store, tags, pending } = this.#parts;
     const untagged = this.#loads.entryOf(value, options, 0);
     if (isTooLarge(untagged)) {
@@ -56,8 +110,7 @@ export class Writer {
     }
   }
 
-  /** Invalidates keys. */
-  async delete(keys: readonly string[]): Promise<Invalidation> {
+  async #delete(keys: readonly string[]): Promise<Invalidation> {
     const { store, pending, counters, emit } = this.#parts;
     counters.invalidations += keys.length;
     this.drop(keys);
@@ -73,8 +126,7 @@ export class Writer {
     return outcome;
   }
 
-  /** Ends the fresh life of keys. A store that does not take it is owed a delete. */
-  async expire(keys: readonly string[]): Promise<Invalidation> {
+  async #expire(keys: readonly string[]): Promise<Invalidation> {
     const { store, pending } = this.#parts;
     const drop = () => store.source === "redis" ? this.drop(keys) : this.#loads.detach(keys);
     drop();
@@ -87,34 +139,6 @@ export class Writer {
       this.drop(keys);
       return "pending";
     }
-  }
-
-  /** Invalidates the entries of tags. */
-  async invalidateTags(names: readonly string[]): Promise<Invalidation> {
-    const outcome = await this.#renew(names);
-    this.#parts.emit({ type: "invalidate-tags", tags: names, pending: outcome === "pending" });
-    return outcome;
-  }
-
-  /** Invalidates everything. */
-  async clear(): Promise<Invalidation> {
-    this.dropAll();
-    const outcome = await this.#renew([ROOT_TAG]);
-    this.dropAll();
-    this.#parts.emit({ type: "clear", pending: outcome === "pending" });
-    return outcome;
-  }
-
-  /** Drops keys here: from memory, for whoever is reading them, and for whoever would join their loads. */
-  drop(keys: readonly string[]): void {
-    this.#parts.memory.drop(keys);
-    this.#loads.detach(keys);
-  }
-
-  /** Drops everything here. */
-  dropAll(): void {
-    this.#parts.memory.dropAll();
-    this.#loads.detachAll();
   }
 
   /** Gives tags a new version, or owes it. */

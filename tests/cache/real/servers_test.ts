@@ -1,13 +1,15 @@
 /**
  * Servers that are not set up as usual: used all the same, or told what is missing.
  */
+import { Buffer } from "node:buffer";
+import { connect, createServer, type Socket } from "node:net";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { lastingPort } from "../../../tools/servers/free_port.ts";
+import { freePort, lastingPort } from "../../../tools/servers/free_port.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
-import { freshPrefix, type Node, openNode, Row } from "./nodes.ts";
+import { changesThat, freshPrefix, type Node, openNode, Row } from "./nodes.ts";
 
 /** The messages of the errors that a node has told. */
 function told({ events }: Node): string[] {
@@ -39,6 +41,47 @@ describe("Cache on a Redis that does not let it track keys", () => {
     assertMatch(told(node).join(), /^client tracking: memory is not used: .*NOPERM/);
   });
 });
+
+describe("Cache on a server whose INFO has no run_id", () => {
+  it("tells its lives apart by when it was started", async () => {
+    await using redis = await startRedis();
+    await using nameless = await startNameless(redis.port);
+    const replays: boolean[] = [];
+    const changes = changesThat((_server, replay) => Promise.resolve(void replays.push(replay)));
+    await using node = openNode(`redis://127.0.0.1:${nameless.port}`, { changes });
+    await answersFrom(node, "memory");
+    await using second = openNode(`redis://127.0.0.1:${nameless.port}`, { changes });
+    await answersFrom(second, "memory");
+    assertEquals(replays, [true, false]);
+  });
+});
+
+/** Passes on to a Redis, in whose answers the name of the field `run_id` is another. */
+async function startNameless(port: number): Promise<AsyncDisposable & { readonly port: number }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    const redis = connect(port, "127.0.0.1");
+    client.pipe(redis);
+    redis.on("data", (bytes: Uint8Array) => {
+      const text = Buffer.from(bytes).toString("latin1").replace("run_id:", "no_one:");
+      client.write(Buffer.from(text, "latin1"));
+    });
+    for (const [socket, other] of [[client, redis], [redis, client]] as const) {
+      sockets.add(socket);
+      socket.on("error", () => other.destroy());
+      socket.on("close", () => other.destroy());
+    }
+  });
+  const own = freePort();
+  await new Promise<void>((resolve) => void server.listen(own, "127.0.0.1", resolve));
+  return {
+    port: own,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => void server.close(resolve));
+    },
+  };
+}
 
 describe("Cache on a cluster that announces no address", () => {
   it("says so", async () => {
