@@ -11,26 +11,26 @@ import type { Runtime } from "./runtime.ts";
  * @typeParam V The value, as it comes back.
  */
 export interface EntryOptions<T = unknown, V = Jsonify<T>> {
-  /** Fresh life, or a function that reads it off the value. 0: do not store. */
+  /** Time for which the entry is fresh, or a function of the value that returns it. 0: do not store. */
   readonly ttlMs?: number | ((value: T) => number | undefined);
-  /** How long past the fresh life the value may be served stale. */
+  /** Time after that in which the value may be served stale. */
   readonly graceMs?: number;
-  /** Fresh life of "does not exist". */
+  /** Time for which "does not exist" is remembered. */
   readonly negativeTtlMs?: number;
-  /** The form of values in the cache. Default: JSON. All who read a key need the same. */
+  /** The encoding of values in the cache. Default: JSON. All readers of a key must use the same one. */
   readonly codec?: Codec<T, V>;
   /**
-   * The schema that values have to fit, and whose output comes back. An entry that does not fit counts as missing;
-   * a value that does not is not stored, and rejects with {@linkcode SchemaError}.
+   * The schema that values must match, and whose output is returned. An entry that does not match counts as
+   * missing; a loaded value that does not match is not stored, and the read rejects with {@linkcode SchemaError}.
    */
   readonly schema?: Schema<V>;
-  /** `true`: load anew, whatever is stored, and store that. */
+  /** `true`: load now, whatever is stored, and store the result. */
   readonly refresh?: boolean;
-  /** Names under which the entry can be invalidated together with others. At most 16. */
+  /** Names by which the entry can be invalidated together with others. At most 16. */
   readonly tags?: readonly string[];
   /**
-   * More tags, read off the value. Where a key's are not known before its load, as those of the first one in a
-   * process, the value is answered and not stored: an invalidation meanwhile would have gone unseen.
+   * More tags, derived from the value. If a key's tags are not known before its load, as in the first load of a
+   * process, the value is returned but not stored, because an invalidation during the load would go unnoticed.
    */
   readonly tagsOf?: (value: T) => readonly string[];
 }
@@ -39,21 +39,21 @@ export interface EntryOptions<T = unknown, V = Jsonify<T>> {
 export interface WarmOptions<T = unknown> extends EntryOptions<T, unknown> {
   /** How many keys to warm. Default 100, at most 1,000. */
   readonly count?: number;
-  /** Only keys that begin with this: those that the loader can load. Default: all. */
+  /** The prefix of the keys to warm: those that the loader can load. Default: all keys. */
   readonly keyPrefix?: string;
 }
 
-/** The part of a connection to Redis that need not be the same for ever, or has no place in a URL. */
+/** The part of a connection to Redis that can change, or does not fit into a URL. */
 export interface RedisAccess {
   /** The user. Default: that of the URL. */
   readonly username?: string;
   /** Its password, or a token in place of one. Default: that of the URL. */
   readonly password?: string;
-  /** The user of the Sentinels, where they ask for one. */
+  /** The user of the Sentinels, if they require one. */
   readonly sentinelUsername?: string;
   /** The password of the Sentinels. */
   readonly sentinelPassword?: string;
-  /** Options of Node's `tls.connect()` beside `ca`, such as a certificate of the client. Used with `rediss:` alone. */
+  /** Options of Node's `tls.connect()` beside `ca`, such as a client certificate. Used with `rediss:` only. */
   readonly tls?: Readonly<Record<string, unknown>>;
 }
 
@@ -67,21 +67,21 @@ export interface CacheOptions {
   /** The certificates to trust with TLS, as PEM. Default: the system's. */
   readonly ca?: string;
   /**
-   * Called before each attempt to connect: for tokens that expire, passwords that change, and the credentials of
-   * Sentinels. It must answer at once, so whatever takes time has to be done ahead.
+   * Called before each attempt to connect, for tokens that expire, passwords that change, and the credentials of
+   * Sentinels. It must return at once, so do anything that takes time in advance.
    */
   readonly connect?: () => RedisAccess;
-  /** `false`: every read loads, nothing is stored. For measuring what the cache is worth. */
+  /** `false`: every read loads, and nothing is stored. For measuring what the cache is worth. */
   readonly enabled?: boolean;
   /** First part of every key. Default `la`. */
   readonly prefix?: string;
   /** Key version: raising it makes every older entry unreachable. Default 1. */
   readonly version?: number;
-  /** Fresh life of an entry. Default 300,000. */
+  /** Time for which an entry is fresh. Default 300,000. */
   readonly ttlMs?: number;
-  /** How long past its fresh life an entry may be served stale. Default 60,000. */
+  /** Time after that in which an entry may be served stale. Default 60,000. */
   readonly graceMs?: number;
-  /** Fresh life of "does not exist". Default 30,000. */
+  /** Time for which "does not exist" is remembered. Default 30,000. */
   readonly negativeTtlMs?: number;
   /** Random spread of TTLs, 0 to 1: 0.1 is ±10 %. Default 0.1. */
   readonly jitterRatio?: number;
@@ -89,9 +89,9 @@ export interface CacheOptions {
   readonly earlyRefreshBeta?: number;
   /** Payloads of at least this many bytes are stored compressed. Default 1,024. */
   readonly compressBytesMin?: number;
-  /** Bound of the memory tier. 0: no memory tier. Default 64 MiB. */
+  /** Size of the memory tier. 0: no memory tier. Default 64 MiB. */
   readonly memoryBytes?: number;
-  /** How long memory is trusted without a sign of life of the feed. Default 1,000. */
+  /** Time for which memory is trusted after the feed's last sign of life. Default 1,000. */
   readonly memoryLeaseMs?: number;
   /** How often the feed is asked for a sign of life. Default a quarter of `memoryLeaseMs`. */
   readonly heartbeatMs?: number;
@@ -99,29 +99,29 @@ export interface CacheOptions {
   readonly commandTimeoutMs?: number;
   /** How long the right to load one key lasts. Default 5,000. */
   readonly leaseMs?: number;
-  /** How long a load may take, waiting for its turn included. Below `leaseMs`. Default 4,000. */
+  /** Time that a load may take, including the wait for its turn. Below `leaseMs`. Default 4,000. */
   readonly loadTimeoutMs?: number;
   /** How long a reader waits for another process's load. Default `leaseMs` + 1,000. */
   readonly waitMsMax?: number;
   /** Loads that run at once in this process. Default 64. */
   readonly loadsMax?: number;
-  /** Loads that wait behind them; past it they are refused. Default 1,024. */
+  /** Loads that may wait for their turn; any more are refused. Default 1,024. */
   readonly loadsWaitingMax?: number;
   /**
-   * Tells what changes in the source of truth, whoever writes to it. Nothing is read from a server before
-   * all that was committed until it was connected has been applied.
+   * Reports changes to the source of truth, whoever makes them. Nothing is read from a server until everything
+   * that was committed before it was connected has been applied.
    */
   readonly changes?: ChangeSource;
   /** Called for each {@linkcode CacheEvent}. An error that it throws is counted, and goes no further. */
   readonly onEvent?: (event: CacheEvent) => void;
-  /** Called for each read that is answered. Costs time on every hit: leave it out unless debugging. */
+  /** Called for each read. It slows down every hit: leave it out unless debugging. */
   readonly onLookup?: (event: LookupEvent) => void;
   /**
-   * Called with each promise that is left in the background, which never rejects. For hosts that freeze a
-   * process when it has answered: pass it on to their `waitUntil`.
+   * Called with each promise that is left running in the background, which never rejects. For hosts that freeze a
+   * process once it has answered: pass the promise to their `waitUntil`.
    */
   readonly background?: (work: Promise<void>) => void;
-  /** Time and chance. Default: the system's. */
+  /** The clock and random numbers. Default: the system's. */
   readonly runtime?: Runtime;
 }
 

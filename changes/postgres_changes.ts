@@ -26,47 +26,46 @@ const RECHECK_MS = 60_000;
 /** Options of {@linkcode postgresChanges}. Durations are milliseconds. */
 export interface PostgresChangesOptions {
   /**
-   * The name of the cache in the database: the same in every process that uses it. Default: where its
-   * Redis is, and its prefix.
+   * The name of the cache in the database, the same in every process that uses it. Default: the address of its
+   * Redis, and its prefix.
    */
   readonly cacheName?: string;
-  /** Whether to create or renew the schema `lookaside`, where the role may. Default true. */
+  /** `true`: create or upgrade the schema `lookaside` if the role may. Default true. */
   readonly install?: boolean;
   /**
-   * A database for `LISTEN`, where the first one is behind a pooler: straight at Postgres. `false`: changes are
-   * polled for.
+   * A database for `LISTEN` if the first one is behind a pooler: it must connect to Postgres directly. `false`:
+   * poll for changes.
    */
   readonly listen?: AnyDatabase | false;
-  /** How often changes are looked for without a wake-up. Default 1,000. */
+  /** Interval at which to look for changes without a notification. Default 1,000. */
   readonly pollMs?: number;
-  /** How long applied changes are kept, for a Redis that lost them. Default 300,000. */
+  /** Time for which applied changes are kept, in case Redis loses them. Default 300,000. */
   readonly replayWindowMs?: number;
-  /** By table: what a change of it invalidates. Default: what `table()` has stored. */
+  /** Keys and tags that a change invalidates, by table. Default: what `table()` has stored. */
   readonly invalidates?: Invalidates;
   /**
-   * Whether the memory of a process stands in for Redis while that is away: each process then asks Postgres
-   * what has changed, four times in each `memoryLeaseMs` of the cache. Default true; `false`: all reads go to
-   * Postgres.
+   * `true`: the memory of a process stands in while Redis is down; each process then asks Postgres what has
+   * changed, four times per `memoryLeaseMs` of the cache. `false`: all reads go to Postgres. Default true.
    */
   readonly fallback?: boolean;
-  /** Called with what was invalidated on a server, once it is. */
+  /** Called with what was invalidated on a server, once it has been. */
   readonly onInvalidated?: (
     names: Partial<Invalidated> & { readonly everything?: boolean },
   ) => void;
-  /** Called when Postgres fails, or Redis to take an invalidation. Both are tried again. */
+  /** Called when Postgres fails, or Redis does not take an invalidation. Both are retried. */
   readonly onError?: (error: unknown) => void;
   /**
-   * Called, each minute while it lasts, with whatever a person has to put right: a table that is not watched as it
-   * should be, a relay that lags, an outbox that grows, a transaction that is never ended. Default: `onError`.
+   * Called once a minute with each problem that a person must fix: a table that is not watched properly, a relay
+   * that lags, an outbox that grows, a transaction that never ends. Default: `onError`.
    */
   readonly onProblem?: (problem: ChangesProblem) => void;
 }
 
-/** Something for a person to put right. */
+/** A problem that a person must fix. */
 export interface ChangesProblem {
   /** The fault. */
   readonly problem: string;
-  /** The statement, or the deed, that puts it right. */
+  /** The statement or action that fixes it. */
   readonly remedy: string;
 }
 

@@ -33,17 +33,17 @@ export type Filter<Row> = { readonly [Column in keyof Row]?: Value | null };
 
 /** Options of {@linkcode table}, and of every entry of the table. */
 export interface TableOptions extends Pick<EntryOptions, "graceMs" | "negativeTtlMs" | "refresh"> {
-  /** Fresh life of its entries. */
+  /** Time for which its entries are fresh. */
   readonly ttlMs?: number;
   /** The columns of its key, in their order. Default `["id"]`. */
   readonly key?: readonly string[];
-  /** The columns that lists are cached by: checked at once, and not when one is first used. */
+  /** The columns that `where()` may use: checked at once, instead of at the first use. */
   readonly columns?: readonly string[];
 }
 
 /** Options of a list of rows. */
 export interface ListOptions<T, V = Jsonify<T>> extends EntryOptions<T, V> {
-  /** Tells several queries for the same values apart: `count`, `page 2`. */
+  /** Distinguishes several queries with the same filter: `count`, `page 2`. */
   readonly as?: string;
 }
 
