@@ -12,7 +12,10 @@ const PANEL_GAP = 64;
 const NAMES_WIDTH = 230;
 
 /** Draws the rows as an SVG document. Bars are labelled with their medians. */
-export function chartOf(rows: readonly Row[], caption: string): string {
+export function chartOf(
+  rows: readonly Row[],
+  { title, caption }: { readonly title: string; readonly caption: string },
+): string {
   let top = 40;
   const panels = rows.map((row) => {
     top += PANEL_GAP;
@@ -31,7 +34,7 @@ export function chartOf(rows: readonly Row[], caption: string): string {
     animation: false,
     backgroundColor: "#ffffff",
     title: [
-      { text: "Lookaside against its peers", subtext: caption, left: 20, top: 8 },
+      { text: title, subtext: caption, left: 20, top: 8 },
       ...panels.map(({ row, top }) => ({
         text: `${row.title} (${row.unit}, ${row.unit === "µs" ? "less" : "more"} is better)`,
         textStyle: { fontSize: 13 },

@@ -154,5 +154,9 @@ async function write(results: Results): Promise<void> {
   await Deno.mkdir(folder, { recursive: true });
   const json = `${JSON.stringify(results, null, 2)}\n`;
   await Deno.writeTextFile(new URL("results.json", folder), json);
-  await Deno.writeTextFile(new URL("results.svg", folder), chartOf(results.rows, caption));
+  const title = "Lookaside against its peers";
+  await Deno.writeTextFile(
+    new URL("results.svg", folder),
+    chartOf(results.rows, { title, caption }),
+  );
 }
