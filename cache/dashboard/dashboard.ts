@@ -16,30 +16,18 @@ import { type SampledCache, Sampler } from "./sampler.ts";
 /** A cache, as far as a dashboard shows it. */
 export type ShownCache = SampledCache & EntryCache;
 
-/**
- * Options of {@linkcode dashboard}. Keys are told and entries invalidated there, so one of `guard` and `open` has
- * to be given.
- */
-export type DashboardOptions =
-  & DashboardParts
-  & (
-    | {
-      /**
-       * Stands in front of the figures, and of all that can be done. The page and its scripts are for anyone: where
-       * the guard answers 401 with `WWW-Authenticate: Bearer`, as `bearerAuth` of Hono does, the page asks for the token.
-       */
-      readonly guard: MiddlewareHandler;
-      readonly open?: never;
-    }
-    | {
-      /** Lets in whoever gets that far: the program keeps others out. Pages of other sites are refused still. */
-      readonly open: true;
-      readonly guard?: never;
-    }
-  );
-
-/** The parts of a dashboard that a program may bring. */
-export interface DashboardParts {
+/** Options of {@linkcode dashboard}. Without `guard` and `open`, nobody sees more than an empty page. */
+export interface DashboardOptions {
+  /**
+   * Stands in front of the figures, and of all that can be done. The page and its scripts are for anyone: where
+   * the guard answers 401 with `WWW-Authenticate: Bearer`, as `bearerAuth` of Hono does, the page asks for the token.
+   */
+  readonly guard?: MiddlewareHandler;
+  /**
+   * Lets in whoever gets that far, where the program keeps others out. Pages of other sites are refused still.
+   * Default false.
+   */
+  readonly open?: boolean;
   /** Durations of reads, for a chart of them. Default: there is none. */
   readonly latencies?: Latencies;
   /** Invalidations, for a table of them, where those of the page are noted as well. Default: there is none. */
@@ -61,8 +49,6 @@ export interface DashboardParts {
  * - `GET /cache/entries/:key`, `DELETE /cache/entries/:key`: what the tiers hold of a key, and its end.
  * - `DELETE /cache`: clears the cache.
  *
- * @throws {TypeError} Neither `guard` nor `open` is given.
- *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -79,9 +65,9 @@ export interface DashboardParts {
  * assert.equal((await app.request("/_cache/cache/live")).status, 401);
  * ```
  */
-export function dashboard(cache: ShownCache, options: DashboardOptions): Hono {
+export function dashboard(cache: ShownCache, options: DashboardOptions = {}): Hono {
   const { plugin, signal, invalidations, clock = systemRuntime.clock } = options;
-  const guard = guardOf(options);
+  const { guard = options.open ? sameSiteOnly : closed } = options;
   const sampler = new Sampler(cache, { ...options, clock });
   const feed = new LiveFeed({ sample: () => sampler.take(), clock, signal });
   const app = new Hono();
@@ -97,14 +83,12 @@ export function dashboard(cache: ShownCache, options: DashboardOptions): Hono {
   return app;
 }
 
-function guardOf({ guard, open }: DashboardOptions): MiddlewareHandler {
-  if (guard !== undefined) return guard;
-  if (open === true) return sameSiteOnly;
-  throw new TypeError(
-    "Cannot make a dashboard that anybody may see: give `guard`, a middleware that lets some in, or " +
-      "`open: true` where the program keeps others out",
-  );
-}
+/** Keys are told and entries invalidated here, so nobody may who was not let in. */
+const closed: MiddlewareHandler = () => {
+  const error =
+    "Closed: give dashboard() a guard, or `open: true` where the program keeps others out";
+  return Promise.resolve(failure(403, { error }));
+};
 
 /** Refuses pages of other sites, which a browser would let in as its user. */
 const sameSiteOnly: MiddlewareHandler = async ({ req }, next) => {

@@ -17,12 +17,7 @@
  */
 
 export type { Asset } from "./assets.ts";
-export {
-  dashboard,
-  type DashboardOptions,
-  type DashboardParts,
-  type ShownCache,
-} from "./dashboard.ts";
+export { dashboard, type DashboardOptions, type ShownCache } from "./dashboard.ts";
 export type { EntryCache } from "./entries.ts";
 export { InvalidationLog, type LoggedInvalidation, type LoggedNames } from "./invalidation_log.ts";
 export { Latencies, type LatencyWindow } from "./latencies.ts";

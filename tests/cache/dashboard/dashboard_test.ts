@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Hono } from "hono";
 import { bearerAuth } from "hono/bearer-auth";
@@ -18,18 +18,25 @@ import { FakeRuntime } from "../../support/fake_runtime.ts";
 import { install, runtimeProgram, RUNTIMES } from "../../support/installed.ts";
 import { projectRoot } from "../../support/source_tree.ts";
 
+/** All but the page and its files. */
+const guarded = [
+  ["GET", "/_cache/cache/live"],
+  ["HEAD", "/_cache/cache/live"],
+  ["GET", "/_cache/cache/entries/a"],
+  ["DELETE", "/_cache/cache/entries/a"],
+  ["DELETE", "/_cache/cache"],
+] as const;
+
 /** An app with a dashboard at a path. */
 function mount(
   path: string,
-  options: Partial<DashboardOptions> = {},
+  options: DashboardOptions = {},
   cacheOptions: CacheOptions = {},
 ) {
   const runtime = new FakeRuntime();
   const cache = new Cache({ runtime, ...cacheOptions });
   const app = new Hono();
-  const access = options.guard === undefined ? { open: true as const } : { guard: options.guard };
-  const { guard: _guard, open: _open, ...parts } = options;
-  app.route(path, dashboard(cache, { ...parts, ...access, clock: runtime.clock }));
+  app.route(path, dashboard(cache, { open: true, ...options, clock: runtime.clock }));
   return {
     app,
     cache,
@@ -109,11 +116,16 @@ describe("dashboard()", () => {
     assertMatch(await quoted.text(), /src="\.\/%22%3E%3Cb%3E%26\/dashboard\/main\.js"/);
   });
 
-  it("is not made without a guard, unless it is said to be open", async () => {
+  it("is closed without a guard, unless it is said to be open", async () => {
     await using cache = new Cache();
     for (const options of [undefined, {}, { open: false }]) {
-      const made = () => Reflect.apply(dashboard, undefined, [cache, options ?? {}]);
-      assertThrows(made, TypeError, "`guard`");
+      const app = new Hono().route("/_cache", dashboard(cache, options));
+      assertEquals((await app.request("/_cache")).status, 200); // the page, which says so
+      for (const [method, path] of guarded) {
+        const response = await app.request(path, { method });
+        assertEquals(response.status, 403, path);
+        if (method === "GET") assertMatch(await response.text(), /give dashboard\(\) a guard/);
+      }
     }
   });
 
@@ -121,13 +133,6 @@ describe("dashboard()", () => {
     await using mounted = mount("/_cache", { guard: bearerAuth({ token: "secret" }) });
     const { app, cache } = mounted;
     await cache.set("a", 1);
-    const guarded = [
-      ["GET", "/_cache/cache/live"],
-      ["HEAD", "/_cache/cache/live"],
-      ["GET", "/_cache/cache/entries/a"],
-      ["DELETE", "/_cache/cache/entries/a"],
-      ["DELETE", "/_cache/cache"],
-    ] as const;
     for (const [method, path] of guarded) {
       const { status } = await app.request(path, { method });
       assertEquals([method, path, status], [method, path, 401]);
