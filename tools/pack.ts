@@ -17,8 +17,10 @@ const COMMAND = {
 
 Builds the npm packages as tarballs.
 
-  --out DIRECTORY  where to put the tarballs; default: the current folder`,
-  options: { out: { type: "string" } },
+  --out DIRECTORY   where to put the tarballs; default: the current folder
+  --repository URL  where the source is, for npm to show and to check the provenance against; default: the
+                    remote "origin" of this clone, if it is on the web`,
+  options: { out: { type: "string" }, repository: { type: "string" } },
 } as const;
 
 const root = resolve(import.meta.dirname ?? ".", "..");
@@ -85,12 +87,14 @@ const TEXT_IMPORT = /\bimport (\w+) from "([^"]+)" with \{\s*type: "text"\s*\};/
 const common = { engines: { node: ">=22.15" }, publishConfig: { access: "public" } };
 
 if (import.meta.main) {
-  const { out = "." } = readOptions(COMMAND, Deno.args);
-  for (const folder of Object.keys(packages)) console.log(await pack(folder, resolve(out)));
+  const { out = ".", repository = await origin() } = readOptions(COMMAND, Deno.args);
+  for (const folder of Object.keys(packages)) {
+    console.log(await pack(folder, resolve(out), repository));
+  }
 }
 
 /** Packs one package into a directory. Answers the path of the tarball. */
-export async function pack(folder: string, out: string): Promise<string> {
+export async function pack(folder: string, out: string, repository?: string): Promise<string> {
   const work = await Deno.makeTempDir({ prefix: "lookaside_pack_" });
   try {
     const raw = resolve(work, "raw.tgz");
@@ -108,7 +112,10 @@ export async function pack(folder: string, out: string): Promise<string> {
     const inlined = await inlineTexts(resolve(work, "package"), resolve(root, folder));
     for (const peer of Object.keys(own.peerDependencies ?? {})) delete dependencies[peer];
     for (const name of inlined) delete dependencies[name];
-    const whole = { ...written, ...common, ...own, dependencies };
+    const source = repository === undefined
+      ? {}
+      : { repository: { type: "git", url: `git+${repository}`, directory: folder } };
+    const whole = { ...written, ...common, ...source, ...own, dependencies };
     await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
     const name = written.name.replace("@", "").replace("/", "-");
     const tarball = resolve(out, `${name}-${written.version}.tgz`);
@@ -117,6 +124,18 @@ export async function pack(folder: string, out: string): Promise<string> {
   } finally {
     await Deno.remove(work, { recursive: true });
   }
+}
+
+/** Where this clone is from; `undefined`: from no address of the web. */
+async function origin(): Promise<string | undefined> {
+  const { stdout } = await new Deno.Command("git", {
+    args: ["-C", root, "remote", "get-url", "origin"],
+    stderr: "null",
+  }).output();
+  const url = new TextDecoder().decode(stdout).trim();
+  const [, host, path] =
+    /^(?:https:\/\/|ssh:\/\/git@|git@)([\w.-]+)[:/](.+?)(?:\.git)?$/.exec(url) ?? [];
+  return host === undefined ? undefined : `https://${host}/${path}.git`;
 }
 
 /**

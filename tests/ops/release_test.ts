@@ -51,6 +51,15 @@ describe(".github/workflows/release.yml", () => {
     });
   });
 
+  it("says to npm where the source is, which it checks the provenance against", async () => {
+    const text = await read(".github/workflows/release.yml");
+    assertMatch(
+      text,
+      /REPOSITORY: \$\{\{ github\.server_url \}\}\/\$\{\{ github\.repository \}\}\.git/,
+    );
+    assertMatch(text, /deno task pack --out dist --repository "\$REPOSITORY"/);
+  });
+
   it("pins the actions of others by their commits, as the other workflow does", async () => {
     const used = (text: string) => [...text.matchAll(/uses: (\S+)/g)].map(([, name]) => name);
     const release = used(await read(".github/workflows/release.yml"));

@@ -1,9 +1,10 @@
 /**
  * The packages as a program of a user has them: with its compiler, and by `import` and `require`.
  */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
+import { pack } from "../../tools/pack.ts";
 import { install, run, runtimeProgram, RUNTIMES } from "../support/installed.ts";
 
 /** A program with types that hold, and mistakes that the types must see. */
@@ -45,8 +46,6 @@ const app = new Hono().get("/", cached(cache), (context) => context.json(1));
 const { status } = await app.request("/");
 const shown = dashboard(cache, { open: true });
 export const handler = nodeHandler(shown);
-// @ts-expect-error It has to be said who may see it.
-export const unguarded = () => dashboard(cache, {});
 const script = await (await shown.request("/dashboard/uplot.js")).text();
 console.log("import", at, date?.getTime(), typeof wrong, typeof table, status, new SchemaError().name);
 console.log((await registry.metrics()).match(/^lookaside_loads_total .*$/m)?.[0], script.slice(0, 37));
@@ -90,6 +89,20 @@ describe("the packages", () => {
     await Deno.writeTextFile(join(folder, "tsconfig.json"), JSON.stringify(config));
   });
   afterAll(() => Deno.remove(folder, { recursive: true }));
+
+  it("say what they are, what they need, and where their source is", async () => {
+    const out = await Deno.makeTempDir();
+    const repository = "https://git.example/lookaside.git";
+    const tarball = await pack("changes", out, repository);
+    await run("tar", ["-xzf", tarball], { cwd: out });
+    const manifest = JSON.parse(await Deno.readTextFile(join(out, "package/package.json")));
+    await Deno.remove(out, { recursive: true });
+    assertEquals(manifest.repository, {
+      ...{ type: "git", url: `git+${repository}`, directory: "changes" },
+    });
+    assertEquals([manifest.license, manifest.engines], ["MIT", { node: ">=22.15" }]);
+    assert(manifest.description.length > 20 && manifest.keywords.length > 3);
+  });
 
   it("have types that TypeScript finds nothing wrong with", async () => {
     const { command } = await runtimeProgram("node@22", folder);
