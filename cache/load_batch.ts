@@ -1,7 +1,7 @@
 import type { LoadContext, LoadLimit } from "./load_limit.ts";
 import type { Clock, Timer } from "./runtime.ts";
 
-/** How long the first key of a batch waits for the others at most. */
+/** A batch waits for more keys for as long as one comes within this time. */
 const GATHER_MS_MAX = 2;
 
 /** Fetches several values at once. A key that is absent from the map does not exist. */
@@ -13,8 +13,8 @@ export type BatchLoader<T> = (
 /**
  * Gathers the keys of one batched read that need loading, and loads them in one call.
  *
- * It goes out when every key of the read has either asked for a load or been answered, and a moment
- * after the first asked in any case: two batches that hold each other's keys must not wait for each
+ * It goes out when every key of the read has either asked for a load or been answered, and when no key
+ * has asked for a moment in any case: two batches that hold each other's keys must not wait for each
  * other for ever. What asks later, the refreshes behind stale answers, is gathered for that moment.
  */
 export class LoadBatch<T> {
@@ -41,7 +41,7 @@ export class LoadBatch<T> {
   load(key: string): Promise<T | undefined> {
     const gathered = Promise.withResolvers<T | undefined>();
     this.#gathering.set(key, gathered);
-    this.#timer ??= this.#clock.after(GATHER_MS_MAX, () => void this.#dispatch());
+    if (this.#timer === undefined) this.#dispatchSoon();
     this.decided(key);
     return gathered.promise;
   }
@@ -49,6 +49,14 @@ export class LoadBatch<T> {
   /** Says that a key has been answered, or has asked for its load. */
   decided(key: string): void {
     if (this.#undecided.delete(key) && this.#undecided.size === 0) void this.#dispatch();
+  }
+
+  #dispatchSoon(): void {
+    const { size } = this.#gathering;
+    this.#timer = this.#clock.after(GATHER_MS_MAX, () => {
+      if (this.#gathering.size > size) this.#dispatchSoon();
+      else void this.#dispatch();
+    });
   }
 
   /** Never rejects: the outcome goes to those who asked. */

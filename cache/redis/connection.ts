@@ -6,7 +6,7 @@ import type { FeedListener } from "../store.ts";
 export const DISCONNECT_MS = 100;
 const CONNECT_MS_MAX = 2_000;
 /** Reconnect after this many command time-outs without a byte. */
-const SILENT_COMMANDS_MAX = 4;
+export const SILENT_COMMANDS_MAX = 4;
 /** However long an outage was, a server that is back is in use within two seconds. */
 const RETRY_MS_MAX = 1_000;
 
@@ -126,8 +126,6 @@ export function commandOptions(
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    // A connection that a firewall forgot stays open for ever and answers nothing.
-    socketTimeout: SILENT_COMMANDS_MAX * commandTimeoutMs,
     ...(boundsCommands ? { commandTimeout: commandTimeoutMs } : {}),
   };
 }

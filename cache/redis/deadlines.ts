@@ -9,14 +9,15 @@ export class CommandTimeoutError extends Error {
 }
 
 interface Waiting {
-  readonly dueMs: number;
+  dueMs: number;
+  /** Whether it has been given more time. */
+  extended: boolean;
   /** `undefined` once it is settled: it would hold the reply until the timer comes by. */
   reject: ((error: CommandTimeoutError) => void) | undefined;
 }
 
 /**
- * Bounds how long commands may take. All have the same time, so they are due in the order in which they
- * began, and one timer serves.
+ * Bounds how long commands may take. One timer serves all of them.
  *
  * Time in which this process did not get to its answers is not held against the server:
  *
@@ -26,7 +27,7 @@ interface Waiting {
  * 3. the timer is due, and comes before what the socket holds
  * ```
  *
- * A timer that is late tells of that, and the commands that are due get as much time again, once.
+ * A timer that is late tells of that, and each command that is due gets as much time again, once.
  */
 export class Deadlines {
   readonly #clock: Clock;
@@ -43,10 +44,10 @@ export class Deadlines {
   run<T>(command: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const dueMs = this.#clock.monotonicNow() + this.#timeoutMs;
-      const waiting: Waiting = { dueMs, reject };
+      const waiting: Waiting = { dueMs, extended: false, reject };
       this.#forget();
       this.#waiting.push(waiting);
-      if (this.#timer === undefined) this.#arm(dueMs, false);
+      if (this.#timer === undefined) this.#arm(dueMs);
       command.then((reply) => {
         waiting.reject = undefined;
         resolve(reply);
@@ -78,28 +79,28 @@ export class Deadlines {
     if (settledCount > 0) this.#waiting.splice(0, settledCount);
   }
 
-  /** @param extended Whether what is due then has been given more time already. */
-  #arm(dueMs: number, extended: boolean): void {
+  #arm(dueMs: number): void {
     const delayMs = Math.max(0, dueMs - this.#clock.monotonicNow());
-    this.#timer = this.#clock.after(delayMs, () => {
-      const nowMs = this.#clock.monotonicNow();
-      const lateMs = Math.min(nowMs - dueMs, this.#timeoutMs);
-      if (lateMs > LATE_MS && !extended) this.#arm(nowMs + lateMs, true);
-      else this.#expire(nowMs);
-    });
+    this.#timer = this.#clock.after(delayMs, () => this.#expire(dueMs));
   }
 
-  #expire(nowMs: number): void {
-    let dueCount = 0;
-    for (const waiting of this.#waiting) {
-      if (waiting.reject !== undefined && waiting.dueMs > nowMs) break;
-      dueCount++;
-      waiting.reject?.(timedOut());
-    }
-    this.#waiting.splice(0, dueCount);
+  #expire(dueMs: number): void {
+    const nowMs = this.#clock.monotonicNow();
+    const lateMs = Math.min(nowMs - dueMs, this.#timeoutMs);
+    const left = this.#waiting.splice(0).filter((waiting) => {
+      if (waiting.reject === undefined || waiting.dueMs > nowMs) {
+        return waiting.reject !== undefined;
+      }
+      if (lateMs > LATE_MS && !waiting.extended) {
+        waiting.dueMs = nowMs + lateMs;
+        return waiting.extended = true;
+      }
+      waiting.reject(timedOut());
+      return false;
+    });
+    this.#waiting.push(...left);
     this.#timer = undefined;
-    const [next] = this.#waiting;
-    if (next !== undefined) this.#arm(next.dueMs, false);
+    if (left.length > 0) this.#arm(Math.min(...left.map((waiting) => waiting.dueMs)));
   }
 }
 

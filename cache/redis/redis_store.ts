@@ -15,9 +15,9 @@ import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
-/** The most keys of the cache that one command reads, leases or fills, and invalidates. */
+/** The most keys of the cache that one command reads, leases or fills. */
 const KEYS_MAX = 256;
-const LEASES_MAX = 64;
+/** The most that one command invalidates. */
 const UNLINK_MAX = 100;
 /** A value from so many bytes on is stored by a command of its own. */
 const LARGE_BYTES = 65_536;
@@ -87,14 +87,10 @@ export class RedisStore implements Store, SharedCounts {
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
     this.#scripts = { client, pipeline: this.#pipeline };
     this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
-    const most = (itemsMax: number) => ({ itemsMax: anySlot ? itemsMax : 1 });
-    this.#gets = new Gather({ ...most(KEYS_MAX), send: (keys) => this.#read(keys) });
-    this.#leases = new Gather({ ...most(LEASES_MAX), send: (items) => this.#lease(items) });
-    this.#fills = new Gather({
-      ...most(LEASES_MAX),
-      send: (items) => this.#fill(items),
-      waits: true,
-    });
+    const itemsMax = anySlot ? KEYS_MAX : 1;
+    this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
+    this.#leases = new Gather({ itemsMax, send: (items) => this.#lease(items) });
+    this.#fills = new Gather({ itemsMax, send: (items) => this.#fill(items), waits: true });
   }
 
   async get(key: string): Promise<Stored | null> {
@@ -434,7 +430,7 @@ async function lifeOf(primary: Redis): Promise<string> {
 /** Names the life of a server without a `run_id` (Dragonfly) by the second in which it was started. */
 function startOf(server: string): string {
   const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
-  const startedAt = Math.round(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
+  const startedAt = Math.floor(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
   if (Number.isFinite(startedAt)) return `started-${startedAt}`;
   throw new Error("Cannot identify the server's process: INFO has neither run_id nor a start time");
 }

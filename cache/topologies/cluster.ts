@@ -11,7 +11,9 @@ import {
   DISCONNECT_MS,
   type FeedOptions,
   reconnectDelayMs,
+  SILENT_COMMANDS_MAX,
 } from "../redis/connection.ts";
+import { endSilence } from "../redis/silence.ts";
 import { within } from "../runtime.ts";
 import { isReply } from "../redis/reply_errors.ts";
 import type { FeedListener } from "../store.ts";
@@ -59,7 +61,10 @@ export class ClusterConnection implements Connection {
       // By name, as permissions list servers and certificates are made out.
       dnsLookup: (address, callback) => callback(null, address),
     });
-    this.client.on("+node", (node: Redis) => askForCredentials(node, access));
+    this.client.on("+node", (node: Redis) => {
+      askForCredentials(node, access);
+      endSilence(node, options.clock, SILENT_COMMANDS_MAX * options.commandTimeoutMs);
+    });
     this.#listen();
   }
 

@@ -8,8 +8,10 @@ import {
   disconnect,
   type FeedOptions,
   reconnectDelayMs,
+  SILENT_COMMANDS_MAX,
 } from "../redis/connection.ts";
 import { Feed } from "../redis/feed.ts";
+import { endSilence } from "../redis/silence.ts";
 import type { FeedListener } from "../store.ts";
 
 /** One server: it stands alone, or is the one that Sentinels call the primary. */
@@ -34,6 +36,7 @@ export class StandaloneConnection implements Connection {
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
     });
     askForCredentials(this.client, connect);
+    endSilence(this.client, options.clock, SILENT_COMMANDS_MAX * options.commandTimeoutMs);
     this.client.on("error", options.onError);
     this.client.on("ready", () => options.onConnection(true));
     this.client.on("close", () => options.onConnection(false));

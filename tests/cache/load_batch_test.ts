@@ -40,12 +40,25 @@ describe("LoadBatch", () => {
     assertEquals(runtime.clock.timers, 0);
   });
 
+  it("waits for as long as more keys ask, and no longer", async () => {
+    const { runtime, batch, calls } = open(["a", "b", "c", "d"]);
+    const loads = [batch.load("a")];
+    for (const key of ["b", "c"]) {
+      await runtime.clock.advance(1);
+      loads.push(batch.load(key));
+      await runtime.clock.advance(1);
+      assertEquals(calls, []);
+    }
+    await runtime.clock.advance(2);
+    assertEquals([await Promise.all(loads), calls], [["a!", "b!", "c!"], [["a", "b", "c"]]]);
+  });
+
   it("gathers what asks after all were answered: refreshes make one call too", async () => {
     const { runtime, batch, calls } = open(["a", "b"]);
     batch.decided("a");
     batch.decided("b");
     const loads = [batch.load("a"), batch.load("b")];
-    await runtime.clock.advance(2);
+    await runtime.clock.advance(4);
     assertEquals([await Promise.all(loads), calls], [["a!", "b!"], [["a", "b"]]]);
   });
 

@@ -1,0 +1,63 @@
+import { assertEquals } from "@std/assert";
+import { describe, it } from "@std/testing/bdd";
+import { setImmediate as turn } from "node:timers/promises";
+import { Cache, type CacheEvent } from "../../../cache/mod.ts";
+import { eventually } from "../../../tools/servers/eventually.ts";
+import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
+
+/** A cache of commands of 50 ms, and how often its connection was lost. */
+function openCache(port: number) {
+  const events: CacheEvent[] = [];
+  const cache = new Cache({
+    url: `redis://127.0.0.1:${port}`,
+    commandTimeoutMs: 50,
+    memoryLeaseMs: 10_000,
+    onEvent: (event) => void events.push(event),
+  });
+  const lost = () => events.filter((each) => each.type === "connection" && !each.connected).length;
+  return { cache, lost, events };
+}
+
+describe("a connection that is silent", () => {
+  it("is given up, and another one is made", async () => {
+    await using redis = await startRedis();
+    await using proxy = startTcpProxy(redis.port);
+    const { cache, lost } = openCache(proxy.port);
+    await using _ = cache;
+    await eventually(async () => assertEquals(await cache.set("a", 1), "applied"));
+    proxy.hang();
+    await eventually(async () => {
+      await cache.set("a", 2);
+      assertEquals(lost() > 0, true);
+    });
+    proxy.pass();
+    await eventually(async () => assertEquals(await cache.set("a", 3), "applied"));
+  });
+
+  it("is kept where this process was busy, however long", async () => {
+    await using redis = await startRedis();
+    const { cache, lost, events } = openCache(redis.port);
+    await using _ = cache;
+    await eventually(async () => assertEquals(await cache.set("a", 1), "applied"));
+    await eventually(() => assertEquals(cache.stats().coherent, true));
+    const before = events.length;
+    for (let round = 0; round < 3; round++) {
+      const writing = cache.set("a", round);
+      await turn(); // it is sent
+      const endsAtMs = performance.now() + 500;
+      while (performance.now() < endsAtMs); // longer than silence may last
+      assertEquals([await writing, events.slice(before)], ["applied", []]);
+    }
+    assertEquals(lost(), 0);
+  });
+
+  it("is kept where nothing is awaited", async () => {
+    await using redis = await startRedis();
+    const { cache, lost } = openCache(redis.port);
+    await using _ = cache;
+    await eventually(async () => assertEquals(await cache.set("a", 1), "applied"));
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    assertEquals([await cache.set("a", 2), lost()], ["applied", 0]);
+  });
+});
