@@ -34,7 +34,7 @@ const ROOMY_BYTES = 2_000_000_000;
 const quick = readOptions(COMMAND).quick;
 const [ROUNDS, READS, KEYS, TAGS] = quick
   ? [2, 20_000, [1_000, 10_000], 10_000]
-  : [5, 200_000, [1_000, 100_000, 1_000_000], 100_000];
+  : [3, 200_000, [1_000, 100_000, 1_000_000], 100_000];
 const SIZES = [200, 2_000, 50_000];
 
 await using redis = await startRedis();

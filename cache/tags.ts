@@ -15,16 +15,22 @@ const TAG_OVERHEAD_BYTES = 180;
 const ROOT_ONLY: readonly string[] = [ROOT_TAG];
 
 /**
- * KEYS: tag. ARGV: version. Gives a tag that has no version this one, and answers the version that stands.
+ * KEYS: tags. ARGV: a version for each. Gives it to those that have none, and answers the versions that stand.
  *
  * One step: two processes that both thought the tag their own would not share the leases under it. `SET NX
  * GET` needs Redis 7. `pcall`, because a foreign type under our key must read as "no version".
  */
 export const CREATE_TAG_LUA = `
-local standing = redis.pcall('GET', KEYS[1])
-if type(standing) == 'string' then return standing end
-redis.call('SET', KEYS[1], ARGV[1])
-return ARGV[1]
+local replies = {}
+for i, key in ipairs(KEYS) do
+  local standing = redis.pcall('GET', key)
+  if type(standing) ~= 'string' then
+    redis.call('SET', key, ARGV[i])
+    standing = ARGV[i]
+  end
+  replies[i] = standing
+end
+return replies
 `;
 
 /**
@@ -202,8 +208,9 @@ export class Tags {
     this.#newVersion = parts.newVersion;
   }
 
-  /** Reads versions from the store, and holds what the feed vouches for. */
-  async read(names: readonly string[]): Promise<TagVersions> {
+  /** Reads the versions that are not held from the store, and holds what the feed vouches for. */
+  async read(all: readonly string[]): Promise<TagVersions> {
+    const names = all.filter((name) => this.#held.version(name) === undefined);
     const epochs = names.map((name) => this.#coherence.epoch(name));
     const versions = await this.#store.readTags(names);
     this.#hold(names, versions, epochs);

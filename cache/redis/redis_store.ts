@@ -72,6 +72,7 @@ export class RedisStore implements Store, SharedCounts {
   readonly #gets: Gather<string, Uint8Array | null>;
   readonly #leases: Gather<Leasing, Acquired>;
   readonly #fills: Gather<Filling, boolean>;
+  readonly #newTags: Gather<{ readonly key: string; readonly version: string }, string>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
   #onSwapped: () => void = () => {};
@@ -91,6 +92,14 @@ export class RedisStore implements Store, SharedCounts {
     this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
     this.#leases = new Gather({ itemsMax, send: (items) => this.#lease(items) });
     this.#fills = new Gather({ itemsMax, send: (items) => this.#fill(items), waits: true });
+    this.#newTags = new Gather({
+      itemsMax,
+      send: async (items) => {
+        const keys = items.map(({ key }) => key);
+        const versions = items.map(({ version }) => version);
+        return (await this.#run(CREATE_TAG, keys, versions)).map(String);
+      },
+    });
   }
 
   async get(key: string): Promise<Stored | null> {
@@ -151,23 +160,17 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   readTags(names: readonly string[]): Promise<(string | null)[]> {
-    return Promise.all(names.map(async (name) => {
-      const key = this.#keyspace.of(name, ":tag");
-      try {
-        if (name === ROOT_TAG && this.#connection.anySlot) return await this.#readRoot();
-        return await this.#pipeline.send("get", () => this.#connection.client.get(key));
-      } catch (error) {
-        if (isWrongType(error)) return null;
-        throw error;
-      }
-    }));
+    const { anySlot } = this.#connection;
+    return Promise.all(
+      names.map((name) => name === ROOT_TAG && anySlot ? this.#readRoot() : this.#readTag(name)),
+    );
   }
 
   async createTags(names: readonly string[], version: string): Promise<string[]> {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const versions = await Promise.all(names.map(async (name) => {
-      const keys = [this.#keyspace.of(name, ":tag")];
-      return String(await CREATE_TAG.run(this.#scripts, keys, [version]));
+      const key = this.#keyspace.of(name, ":tag");
+      return await this.#newTags.ask({ key, version }) ?? version;
     }));
     await kept;
     if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.#readRoot();
@@ -222,6 +225,12 @@ export class RedisStore implements Store, SharedCounts {
         : {}),
     }, listener);
     this.#onSwapped = () => listener.swapped();
+  }
+
+  /** A foreign type reads as no version. */
+  async #readTag(name: string): Promise<string | null> {
+    const bytes = await this.#gets.ask(this.#keyspace.of(name, ":tag"));
+    return bytes?.length ? Buffer.from(bytes).toString() : null;
   }
 
   /**
@@ -369,7 +378,7 @@ export class RedisStore implements Store, SharedCounts {
       seen === undefined ? "" : Buffer.concat([Buffer.from("="), seen]),
     ]);
     const leaseMs = Math.ceil(Math.max(...items.map((each) => each.leaseMs)));
-    const replies = await this.#run(ACQUIRE, items, [leaseMs, ...values]);
+    const replies = await this.#run(ACQUIRE, this.#keysOfAll(items), [leaseMs, ...values]);
     return items.map((_, at) => {
       const bytes = replies[2 * at + 1];
       const stored = bytes instanceof Uint8Array ? storedOf(bytes) : null;
@@ -379,15 +388,15 @@ export class RedisStore implements Store, SharedCounts {
 
   async #fill(items: readonly Filling[]): Promise<readonly boolean[]> {
     const values = items.flatMap(({ lease, bytes, ttlMs }) => [lease, bytes, ttlMs]);
-    return (await this.#run(FILL, items, values)).map((stored) => stored === 1);
+    const replies = await this.#run(FILL, this.#keysOfAll(items), values);
+    return replies.map((stored) => stored === 1);
   }
 
   async #run(
     script: Script,
-    items: readonly { readonly key: string }[],
+    keys: readonly string[],
     values: readonly ScriptValue[],
   ): Promise<readonly unknown[]> {
-    const keys = items.flatMap(({ key }) => this.#keysOf(key));
     const replies = await script.run(this.#scripts, keys, values);
     if (!Array.isArray(replies)) throw new Error("Cannot run script: unexpected reply");
     return replies;
@@ -403,6 +412,10 @@ export class RedisStore implements Store, SharedCounts {
       commands.push(this.#pipeline.send("invalidate", () => client.unlink(keys)));
     }
     await Promise.all(commands);
+  }
+
+  #keysOfAll(items: readonly { readonly key: string }[]): string[] {
+    return items.flatMap(({ key }) => this.#keysOf(key));
   }
 
   #keysOf(key: string): [value: string, lease: string] {
