@@ -26,6 +26,7 @@ export function endSilence(client: Redis, clock: Clock, silenceMsMax: number): v
     };
     const lookAt = (dueMs: number) => {
       timer = clock.after(everyMs, () => {
+        if (stream.destroyed) return;
         const nowMs = clock.monotonicNow();
         if (stream.bytesWritten === answeredBytes || nowMs - dueMs > LATE_MS) sinceMs = nowMs;
         if (nowMs - sinceMs < silenceMsMax) return lookAt(nowMs + everyMs);

@@ -60,7 +60,7 @@ export class Workload implements AsyncDisposable {
     const contender = await open(async (id) => {
       counts.queries++;
       const version = await this.#table.find(id);
-      await delay(QUERY_MS);
+      await delay(QUERY_MS, undefined, { signal: this.#ended.signal }).catch(() => undefined);
       return version;
     });
     this.#runners.set(name, { counts, contender, acknowledged: new Map(), waiting: 0 });

@@ -71,9 +71,9 @@ function hitsTile({ memory, redis }) {
   const text = ({ hits, misses, hitRate }) =>
     hits + misses === 0 ? "–" : `${Math.floor(100 * hitRate)}\u00a0%`;
   return {
-    name: "Hit rate: memory · Redis",
-    value: `${text(memory)}\u00a0· ${text(redis)}`,
-    note: `${countText(memory.hits)} in memory, ${countText(redis.hits)} in Redis`,
+    name: "Found in memory",
+    value: text(memory),
+    note: `then in Redis: ${text(redis)} of ${countText(redis.hits + redis.misses)}`,
   };
 }
 
