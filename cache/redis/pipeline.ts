@@ -71,6 +71,10 @@ export class Pipeline {
 
   /** Runs one command. `command` names it in errors; `bytes` is what a large one carries. */
   send<T>(command: string, run: () => Promise<T>, bytes: number = 0): Promise<T> {
+    // What was gathered before comes behind: nothing would end its time.
+    if (this.#closed) {
+      return Promise.reject(new Error(`Cannot ${command}: the connection is closed`));
+    }
     if (this.#breaker.state !== "closed") {
       this.#probe();
       const message = `Cannot ${command}: the circuit breaker is open`;
