@@ -105,11 +105,13 @@ export class Supervisor {
   static async start(options: SupervisorOptions): Promise<Supervisor | number> {
     const started = Array.from({ length: options.count }, () => new WorkerProcess(options));
     const listening = await Promise.all(started.map((worker) => worker.tells("listening")));
-    const failed = started[listening.indexOf(false)];
-    if (failed === undefined) return new Supervisor(options, started);
+    const failed = started.filter((_, at) => !listening[at]);
+    const exits = await Promise.all(failed.map((worker) => worker.exited));
+    // One that was killed has said nothing of that, and another is started.
+    const code = exits.find((exit) => typeof exit === "number");
+    if (code === undefined) return new Supervisor(options, started);
     await Promise.all(started.map((worker) => worker.stop(0)));
-    const exit = await failed.exited;
-    return typeof exit === "number" ? exit : 1;
+    return code;
   }
 
   /**

@@ -29,6 +29,9 @@ export interface ServerSpec {
 /** Log lines kept of a child: enough for a failed test to be read, and bounded. */
 const linesMax = 5_000;
 
+/** How long a line may be waited for. */
+const LINE_MS_MAX = 60_000;
+
 /** A server in a child process, which may be stopped, killed, paused and started again. */
 export class ServerProcess implements AsyncDisposable {
   readonly #spec: ServerSpec;
@@ -129,14 +132,17 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Waits for a line that matches, among those written from now on. */
   async lineMatching(pattern: RegExp): Promise<string> {
-    const { promise, resolve } = Promise.withResolvers<string>();
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
     const watch = (line: string) => {
       if (pattern.test(line)) resolve(line);
     };
     this.#watchers.add(watch);
+    const late = () => reject(new Error(`Cannot find ${pattern} in a minute:\n${this.log}`));
+    const timer = setTimeout(late, LINE_MS_MAX);
     try {
       return await promise;
     } finally {
+      clearTimeout(timer);
       this.#watchers.delete(watch);
     }
   }
