@@ -5,8 +5,6 @@ import type { FeedListener } from "../store.ts";
 /** How long the other side may take to agree that a connection ends, before it is torn down. */
 export const DISCONNECT_MS = 100;
 const CONNECT_MS_MAX = 2_000;
-/** Reconnect after this many command time-outs without a byte. */
-export const SILENT_COMMANDS_MAX = 4;
 /** However long an outage was, a server that is back is in use within two seconds. */
 const RETRY_MS_MAX = 1_000;
 

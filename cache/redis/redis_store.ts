@@ -1,5 +1,4 @@
 import { Buffer } from "node:buffer";
-import type { Redis } from "ioredis";
 import type { Connection, Following } from "./connection.ts";
 import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
@@ -11,6 +10,7 @@ import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { isReply, isWrongType } from "./reply_errors.ts";
 import { type Claim, CLAIM_LUA, IN_USE_MS } from "../source.ts";
 import { Script, type ScriptValue } from "./scripts.ts";
+import { infoOf, lifeOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
@@ -236,7 +236,7 @@ export class RedisStore implements Store, SharedCounts {
   /**
    * Finds out whether another database stands in the place of the one before: nothing announces `SWAPDB`.
    *
-   * What is in the other one carries another version of the root tag, so it counts for nothing as long as that
+   * The other one carries another version of the root tag, so what is in it counts for nothing as long as that
    * version is held here. Memory goes with the next heartbeat, and the version is read with the mark beside it.
    */
   #judge(mark: string): void {
@@ -425,35 +425,4 @@ export class RedisStore implements Store, SharedCounts {
 
 function storedOf(bytes: Uint8Array): Stored {
   return { entry: decodeEntry(bytes), mark: storedMark(bytes), bytes: bytes.length };
-}
-
-async function lifeOf(primary: Redis): Promise<string> {
-  const [server, replication] = await Promise.all([
-    primary.info("server"),
-    primary.info("replication"),
-  ]);
-  const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
-  // A replica may be behind what its primary has acknowledged.
-  if (!/^role:master/m.test(replication)) throw new Error("Cannot trust Redis: it is a replica");
-  // A primary that was a replica for a while has another's data since, and a new one of these.
-  const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
-  return `${runId}/${history}`;
-}
-
-/** Names the life of a server without a `run_id` (Dragonfly) by the second in which it was started. */
-function startOf(server: string): string {
-  const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
-  const startedAt = Math.floor(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
-  if (Number.isFinite(startedAt)) return `started-${startedAt}`;
-  throw new Error("Cannot identify the server's process: INFO has neither run_id nor a start time");
-}
-
-async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {
-  const [info, keyspace, totalKeys] = await Promise.all([
-    primary.info("stats"),
-    primary.info("keyspace"),
-    primary.dbsize(),
-  ]);
-  const { host = "", port = 0 } = primary.options;
-  return { name: `${host}:${port}`, info, keyspace, totalKeys };
 }

@@ -1,6 +1,9 @@
 import type { Redis } from "ioredis";
-import type { Clock, Timer } from "../runtime.ts";
+import type { Timer } from "../runtime.ts";
+import type { ConnectionOptions } from "./connection.ts";
 
+/** Reconnect after this many command time-outs without a byte. */
+const SILENT_COMMANDS_MAX = 4;
 /** How often a connection is looked at, in parts of the silence that it may keep. */
 const LOOKS = 4;
 /** A look that comes later than this is a sign that this process was busy, or did not run. */
@@ -13,7 +16,11 @@ const LATE_MS = 20;
  * Time in which this process did not get to what had come is not held against the server, as it would be by
  * ioredis's own `socketTimeout`: a timer is due before the socket is read.
  */
-export function endSilence(client: Redis, clock: Clock, silenceMsMax: number): void {
+export function endSilence(
+  client: Redis,
+  { clock, commandTimeoutMs }: Pick<ConnectionOptions, "clock" | "commandTimeoutMs">,
+): void {
+  const silenceMsMax = SILENT_COMMANDS_MAX * commandTimeoutMs;
   const everyMs = silenceMsMax / LOOKS;
   client.on("connect", () => {
     const { stream } = client;

@@ -11,7 +11,6 @@ import {
   DISCONNECT_MS,
   type FeedOptions,
   reconnectDelayMs,
-  SILENT_COMMANDS_MAX,
 } from "../redis/connection.ts";
 import { endSilence } from "../redis/silence.ts";
 import { within } from "../runtime.ts";
@@ -63,7 +62,7 @@ export class ClusterConnection implements Connection {
     });
     this.client.on("+node", (node: Redis) => {
       askForCredentials(node, access);
-      endSilence(node, options.clock, SILENT_COMMANDS_MAX * options.commandTimeoutMs);
+      endSilence(node, options);
     });
     this.#listen();
   }

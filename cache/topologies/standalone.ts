@@ -8,7 +8,6 @@ import {
   disconnect,
   type FeedOptions,
   reconnectDelayMs,
-  SILENT_COMMANDS_MAX,
 } from "../redis/connection.ts";
 import { Feed } from "../redis/feed.ts";
 import { endSilence } from "../redis/silence.ts";
@@ -36,7 +35,7 @@ export class StandaloneConnection implements Connection {
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
     });
     askForCredentials(this.client, connect);
-    endSilence(this.client, options.clock, SILENT_COMMANDS_MAX * options.commandTimeoutMs);
+    endSilence(this.client, options);
     this.client.on("error", options.onError);
     this.client.on("ready", () => options.onConnection(true));
     this.client.on("close", () => options.onConnection(false));

@@ -71,6 +71,29 @@ describe("deno task start with WORKERS=2", () => {
     assertEquals(await service.stop(), 0, service.log);
   });
 
+  it("starts another for one that is killed before it listens, and gives nothing up", async () => {
+    const env = environment();
+    await using service = new ServerProcess({
+      command: Deno.execPath(),
+      args: ["run", "--allow-all", start],
+      env,
+      ready: () => Promise.resolve(),
+    });
+    await service.start();
+    const [victim = 0] = await eventually(async () => {
+      const workers = await descendantsOf(service.pid);
+      assertEquals(workers.length, 2);
+      return workers;
+    }, { everyMs: 1 });
+    Deno.kill(victim, "SIGKILL");
+    await eventually(async () => {
+      const workers = await descendantsOf(service.pid);
+      assert(workers.length === 2 && !workers.includes(victim), service.log);
+      for (const pid of workers) assert(listensAt(Number(env.PORT), pid), service.log);
+    }, { deadlineMs: 30_000 });
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
   it("rolls on SIGHUP without losing a request, of new connections or kept ones", async () => {
     await using service = await startWorkers();
     const before = await descendantsOf(service.pid);
@@ -179,11 +202,21 @@ async function answered({ result }: ConnectionLoad, count: number): Promise<void
 
 /** Whether a process has a connection now that came in at a port. */
 function hasClientAt(port: number, pid: number): boolean {
+  return hasSocketAt(port, pid, "01");
+}
+
+/** Whether a process takes connections at a port. */
+function listensAt(port: number, pid: number): boolean {
+  return hasSocketAt(port, pid, "0A");
+}
+
+/** Whether a process has a socket in a state, as `/proc/net/tcp` writes it. */
+function hasSocketAt(port: number, pid: number, state: "01" | "0A"): boolean {
   const inodes = Deno.readTextFileSync("/proc/net/tcp").split("\n").slice(1).flatMap((line) => {
     const fields = line.trim().split(/\s+/);
-    const established = fields[3] === "01" &&
+    const isOne = fields[3] === state &&
       Number.parseInt(fields[1]?.split(":")[1] ?? "", 16) === port;
-    return established ? [`socket:[${fields[9]}]`] : [];
+    return isOne ? [`socket:[${fields[9]}]`] : [];
   });
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
     try {

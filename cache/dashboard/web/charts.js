@@ -9,7 +9,7 @@ import { byId, durationText, element, percentText, rateText } from "./text.js";
 
 /** @type {typeof import("uplot")} */
 const Plot = /** @type {any} */ (globalThis).uPlot;
-/** What is shown at first, and grows to all that is kept. */
+/** The time that is shown at first. It grows to all that is kept. */
 const WINDOW_S_MIN = 60;
 const HEIGHT = 180;
 

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What changed from sample to sample: the columns that charts are drawn from.
+ * The changes from sample to sample: the columns that charts are drawn from.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * What the tiers hold of a key; and to invalidate it, or everything.
+ * Shows what the tiers hold of a key, and invalidates it or everything.
  *
  * @module
  */

@@ -1,0 +1,39 @@
+import type { Redis } from "ioredis";
+import type { StoreInfo } from "../operations/server_info.ts";
+
+/**
+ * Names the life of a server: differs after a restart and after a failover.
+ *
+ * @throws {Error} It is a replica, or says neither who it is nor since when.
+ */
+export async function lifeOf(primary: Redis): Promise<string> {
+  const [server, replication] = await Promise.all([
+    primary.info("server"),
+    primary.info("replication"),
+  ]);
+  const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
+  // A replica may be behind what its primary has acknowledged.
+  if (!/^role:master/m.test(replication)) throw new Error("Cannot trust Redis: it is a replica");
+  // A primary that was a replica for a while has another's data since, and a new one of these.
+  const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
+  return `${runId}/${history}`;
+}
+
+/** Names the life of a server without a `run_id` (Dragonfly) by the second in which it was started. */
+function startOf(server: string): string {
+  const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
+  const startedAt = Math.floor(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
+  if (Number.isFinite(startedAt)) return `started-${startedAt}`;
+  throw new Error("Cannot identify the server's process: INFO has neither run_id nor a start time");
+}
+
+/** Reads what a server says of itself. */
+export async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {
+  const [info, keyspace, totalKeys] = await Promise.all([
+    primary.info("stats"),
+    primary.info("keyspace"),
+    primary.dbsize(),
+  ]);
+  const { host = "", port = 0 } = primary.options;
+  return { name: `${host}:${port}`, info, keyspace, totalKeys };
+}
