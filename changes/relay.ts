@@ -30,7 +30,7 @@ const BUSY_ROWS_MIN = 3;
 const FOLLOW_MS = 50;
 const FOLLOWS_MIN = 3;
 /** When to look again while there is much to relay: the later, the more one look takes. */
-const BUSY_POLL_MS = 20;
+const BUSY_POLL_MS = 10;
 /** Looks that find nothing before a feed rests. */
 const QUIET_LOOKS_MAX = 4;
 /** For how long a busy feed promises to look by itself: longer than it takes to where all are busy. */
@@ -38,7 +38,7 @@ const PROMISE_MS = 200;
 /** How often a feed that listens asks to be rung. */
 const RING_MS = 10_000;
 /** When to look again while writers may be left that were promised a look, and when to leave that. */
-const DRAIN_POLL_MS = 20;
+const DRAIN_POLL_MS = 10;
 const DRAIN_MS_MAX = 1_000;
 /** When to look again while what is caught up with is another relay's. */
 const WAIT_POLL_MS = 20;
