@@ -36,24 +36,24 @@ import { Ring } from "./topologies/ring.ts";
 import { parseTopology } from "./topologies/url.ts";
 import { type Wrapped, wrapped } from "./wrapped.ts";
 
-/** The most keys that are warmed at once, and in one batch. */
+/** The most keys that are warmed by one call, and in one batch. */
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
-/** The longest that {@linkcode Cache.close} waits for background work. */
+/** The longest time that {@linkcode Cache.close} waits for background work. */
 const CLOSE_MS_MAX = 1_000;
 
 /**
- * Fetches one value from the source of truth. `undefined` or `null`: it does not exist, which is
- * remembered for the negative TTL. Anything else must survive `JSON.stringify`.
+ * Loads one value from the source of truth. `undefined` or `null` means that it does not exist, which is
+ * remembered for the negative TTL. Any other value must survive `JSON.stringify`.
  */
 export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
 
 /**
  * A cache-aside cache over this process's memory and a shared Redis, in any of its topologies.
  *
- * Reads never reject because of Redis: they fall back to the loader. Once {@linkcode Cache.delete} or
- * {@linkcode Cache.invalidateTags} has resolved, no read that begins later in this process, and none
- * that any process answers from Redis, gets a value that was loaded before.
+ * Reads never reject because of Redis: they fall back to the loader. Once {@linkcode Cache.delete} or {@linkcode
+ * Cache.invalidateTags} has resolved, no older value is answered to a read that begins later in this process, or
+ * by Redis to any process.
  *
  * @example
  * ```ts
@@ -79,9 +79,9 @@ export class Cache implements AsyncDisposable {
   #closed = false;
 
   /**
-   * Connects in the background: a Redis that is down now is used when it comes up.
+   * Connects in the background: a Redis that is down now is used once it is up.
    *
-   * @param store In place of the servers of `url`: for the tests of the cache itself.
+   * @param store Used instead of the servers of `url`, by the tests of the cache itself.
    * @throws {TypeError} The URL or the prefix cannot be used.
    * @throws {RangeError} A number is out of range.
    */
@@ -127,7 +127,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * The changes that the cache is told of by its option `changes`.
+   * The changes that the option `changes` reports to this cache.
    *
    * @example
    * ```ts
@@ -143,9 +143,9 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Answers what is stored, fresh or within its grace, without loading.
+   * Answers the stored value, fresh or within its grace, without loading.
    *
-   * @returns `undefined` if nothing usable is stored, or Redis cannot be asked.
+   * @returns `undefined` if nothing usable is stored, or Redis is unavailable.
    * @throws {TypeError} The key cannot be used.
    *
    * @example
@@ -175,7 +175,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * As {@linkcode Cache.get} for several keys, in their order, in one round trip.
+   * As {@linkcode Cache.get} for several keys, in their order and in one round trip.
    *
    * @example
    * ```ts
@@ -196,10 +196,10 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Answers what is stored, else loads and stores it. Callers that miss together, here and in other
+   * Answers the stored value, or else loads and stores it. Callers that miss at the same time, in this and other
    * processes, share one load.
    *
-   * @throws What `load` rejects with, unchanged, where there is no stale value to serve.
+   * @throws The error of `load`, unchanged, if there is no stale value to serve.
    * @throws {LoadTimeoutError} The load took longer than `loadTimeoutMs`.
    * @throws {LoadRejectedError} Too many loads are running and waiting.
    * @throws {TypeError} The key or a tag cannot be used.
@@ -231,8 +231,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * As {@linkcode Cache.getOrLoad} for several keys, in their order: one round trip for what is
-   * stored, one call of `loadMissing` for what is not. Each key is leased and fenced by itself.
+   * As {@linkcode Cache.getOrLoad} for several keys, in their order: one round trip for stored values, one call
+   * of `loadMissing` for the others. Each key has its own lease and fence.
    *
    * @example
    * ```ts
@@ -272,7 +272,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Wraps a function: its answers are cached under `name` and its arguments.
+   * Wraps a function: its results are cached under `name` and its arguments.
    *
    * @throws {TypeError} The name cannot be used; later, an argument has no stable form.
    *
@@ -300,8 +300,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Begins a read whose value the caller gets and puts by itself. The value is stored unless an
-   * invalidation came in between, as that of a loader would be.
+   * Begins a read whose value the caller loads and stores itself. As with a loader, the value is not stored if
+   * an invalidation came in between.
    *
    * @throws {TypeError} The key or a tag cannot be used.
    *
@@ -347,7 +347,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Stores a value. Loads under way for the key cannot overwrite it.
+   * Stores a value. A load of this key that is already running cannot overwrite it.
    *
    * @throws {TypeError} The key or a tag cannot be used, or the value has no JSON form.
    *
@@ -373,7 +373,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Whether {@linkcode Cache.get} would answer a value (a negative entry is none).
+   * Answers true if {@linkcode Cache.get} would answer a value; a negative entry does not count.
    *
    * @example
    * ```ts
@@ -391,8 +391,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Invalidates keys: once it resolves, no read that begins later gets what was stored or being
-   * loaded before. Call it after the write to the source of truth has been committed.
+   * Invalidates keys: once it resolves, no read that begins later gets an older value, stored or being loaded.
+   * Call it after the write to the source of truth is committed.
    *
    * Takes keys or lists of keys.
    *
@@ -417,8 +417,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Ends the fresh life of keys, and leaves them their grace: the next read is answered with what is there,
-   * marked stale, and loads behind it. For changes that readers may see a little later.
+   * Ends the fresh life of keys, but not their grace: the next read gets the stored value, marked stale, and a
+   * load starts in the background. For changes that readers may see a little later.
    *
    * @throws {TypeError} A key cannot be used; then nothing is changed.
    *
@@ -439,7 +439,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Invalidates every entry that carries one of the tags, in one write per tag and server.
+   * Invalidates every entry that carries one of the tags, with one write per tag and server.
    *
    * @example
    * ```ts
@@ -463,7 +463,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Invalidates every entry of this cache, and touches nothing else in Redis. One write per server.
+   * Invalidates every entry of this cache with one write per server. Nothing else in Redis is touched.
    *
    * @example
    * ```ts
@@ -482,10 +482,10 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Reads the most requested keys ahead of demand, in batches: those that no tier has are loaded.
-   * Answers how many keys it read. Requests are counted on a sample, in every process, and decay.
+   * Reads the most requested keys ahead of demand, in batches, and loads those that no tier has. Answers how
+   * many keys it read. Every process counts a sample of its requests; counts decay.
    *
-   * @throws What `loadMissing` rejects with.
+   * @throws The error of `loadMissing`.
    *
    * @example
    * ```ts
@@ -515,8 +515,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * The most requested keys of every process, most requested first. A server that cannot be asked tells
-   * none.
+   * The most requested keys of all processes, most requested first. An unreachable server contributes none.
    *
    * @example
    * ```ts
@@ -532,8 +531,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Tells what the tiers hold of a key, for a person to look at: nothing is counted, loaded or installed,
-   * and Redis that cannot be asked is no error.
+   * Shows what the tiers have of a key, for a person to look at: nothing is counted, loaded or installed, and an
+   * unavailable Redis is no error.
    *
    * @throws {TypeError} The key cannot be used.
    *
@@ -574,8 +573,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Asks the servers that can be reached to describe themselves; `undefined` in memory-only mode and
-   * while there is none.
+   * Asks the reachable servers to describe themselves. `undefined` in memory-only mode, or if no server is
+   * reachable.
    *
    * @example
    * ```ts
@@ -591,7 +590,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Waits (at most a second) for background work, aborts the rest, and closes the connections.
+   * Waits at most a second for background work, aborts the rest, and closes the connections.
    *
    * @example
    * ```ts
@@ -610,7 +609,7 @@ export class Cache implements AsyncDisposable {
     for (const engine of this.#engines) engine.stop();
     await this.#changes[Symbol.asyncDispose]();
     this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
-    // An aborted load gives its lease back, which takes a connection.
+    // An aborted load releases its lease, which needs a connection.
     await Promise.all(this.#background);
     await Promise.all(this.#engines.map((engine) => engine.close()));
     await Promise.all(this.#background);
@@ -631,7 +630,7 @@ export class Cache implements AsyncDisposable {
     return this.close();
   }
 
-  /** A fresh entry in memory that may be answered as it is. The hot path. */
+  /** Answers a fresh entry of memory that may be used as it is. The hot path. */
   #held(key: string): MemoryEntry | undefined {
     const engine = this.#engineOf(key);
     const held = engine.memory.hit(key);
@@ -641,7 +640,7 @@ export class Cache implements AsyncDisposable {
     return held;
   }
 
-  /** Apart from the hot path, so that a hit does not pay for the closure. */
+  /** Kept out of the hot path, so that a hit does not allocate the closure. */
   #readOrLoad<T, V>(
     key: string,
     load: Loader<T>,
@@ -681,7 +680,7 @@ export class Cache implements AsyncDisposable {
     return (reading === undefined ? lookup : reading.lookup(lookup)) as Lookup<V>;
   }
 
-  /** `undefined`: values are plain JSON, of which nothing has to be read before it is asked for. */
+  /** `undefined` if values are plain JSON, which is parsed only when a caller asks. */
   #readingOf(key: string, options: FormOptions): Reading | undefined {
     if (!hasForm(options)) return undefined;
     return new Reading(options, (error) => {
@@ -707,7 +706,7 @@ export class Cache implements AsyncDisposable {
     return this.#engines[this.#ring.indexOf(key)] ?? this.#engines[0];
   }
 
-  /** The clock is read only where somebody listens. */
+  /** Reads the clock only if `onLookup` is set. */
   #startedAtMs(): number {
     return this.#options.onLookup === undefined ? 0 : this.#runtime.clock.monotonicNow();
   }
@@ -718,7 +717,7 @@ export class Cache implements AsyncDisposable {
     this.#call(this.#options.onLookup, { key, source, stale, durationMs });
   }
 
-  /** An error of the owner's handler is the owner's: it must neither end a read nor stop the feed. */
+  /** An error of a caller's handler must neither end a read nor stop the feed. */
   #call<T>(handler: ((event: T) => void) | undefined, event: T): void {
     try {
       handler?.(event);
@@ -738,7 +737,7 @@ export class Cache implements AsyncDisposable {
   }
 }
 
-/** A read that cannot be answered with what memory holds as it is. */
+/** True if a read cannot be answered with an entry of memory as it is. */
 function isApart(options: EntryOptions<never, unknown>): boolean {
   return options.refresh === true || hasForm(options);
 }

@@ -6,43 +6,44 @@ const RETRY_MS_MAX = 500;
 
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {
-  /** Makes sure that the server is nobody else's. */
+  /** Makes sure that the server is not used for another source of truth. */
   readonly claim: () => Promise<void>;
-  /** Catches up. */
+  /** Applies the changes. */
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
-  /** Tells one life of the server from the next: differs after a restart or failover. */
+  /** Identifies the server's current life: differs after a restart or failover. */
   readonly identity: () => Promise<string>;
-  /** Whether a server that remembers nothing may lack changes: otherwise it has nothing of this cache. */
+  /** True if a server without a remembered life may lack changes; otherwise it has no data of this cache. */
   readonly emptyIsOld: boolean;
-  /** Answers the life of the server that whoever shares it has caught up with, as the server has it. */
+  /** Answers the life in which a process last caught up with the server, as stored on the server. */
   readonly remembered: () => Promise<string | null>;
-  /** Has the server remember that it was caught up with in this life. */
+  /** Stores on the server that it was caught up with in this life. */
   readonly remember: (identity: string) => Promise<void>;
   /** Called when an attempt fails. */
   readonly onError: (error: unknown) => void;
-  /** Called when the server turns out to be another one, before it may be read. */
+  /** Called if the server turns out to be another one, before it may be read. */
   readonly onMoved: () => void;
   /** Called when the server may be read again. */
   readonly onDone: (replayed: boolean) => void;
 }
 
 /**
- * Catch-up before trust: after each connection nothing is read from the server until every invalidation
- * that was committed before has been applied.
+ * Catches up before the server is trusted: after each connection, nothing is read until every invalidation that
+ * was committed before it has been applied.
  *
  * ```text
  * 1. Redis acknowledges a delete, dies before it reaches the disk, and restarts with the old value
  * 2. reader: GET key -> the value that was invalidated
  * ```
  *
- * Whoever joins a server does not apply again what those before have applied again in the same life of it:
- * that would invalidate what they have cached since. The server itself remembers the life, so one that
- * restarts with an older copy of its data names a life that is over. Whoever comes from another server does:
+ * A process that joins a server does not replay changes that another has already replayed in the same life of
+ * the server: that would invalidate entries cached since. The life is stored on the server itself, so a server
+ * that restarts with an older copy of its data names an earlier life. A process that moves from another server
+ * does replay:
  *
  * ```text
- * 1. A moves to the new primary, applies again what was applied, and has the server remember that
+ * 1. A moves to the new primary, replays recent changes, and stores the life there
  * 2. B applies a change to the old primary, which acknowledges it
- * 3. B moves: what it applied at 2 is on no server
+ * 3. B moves: the change of step 2 is on no server
  * ```
  */
 export class CatchUp {
@@ -60,13 +61,13 @@ export class CatchUp {
     coherence.doubt();
   }
 
-  /** The connection is lost: what was asked before must not be believed when it is answered. */
+  /** The connection is lost: a command sent before must not be believed when it is answered. */
   lost(): void {
     this.#attempt++;
     this.#coherence.doubt();
   }
 
-  /** Begins anew, because a connection was made. Resolves when it is done or superseded. */
+  /** Starts over, after a new connection. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
     this.#coherence.doubt();

@@ -1,46 +1,44 @@
 /**
- * The port to whatever tells a cache what changed in the source of truth: `@lookaside/changes` for
- * Postgres, and room for others.
+ * The interface to a source of changes: `@lookaside/changes` for Postgres, or another implementation.
  *
  * @module
  */
 import type { Clock } from "./runtime.ts";
 
 /**
- * The fate of an invalidation: `applied`, or `pending` because Redis could not be reached. A pending one
- * already holds in this process, which reads nothing from Redis until it has been applied; it is tried
- * again until then.
+ * The outcome of an invalidation: `applied`, or `pending` because Redis could not be reached. A pending one
+ * already holds in this process, which reads nothing from Redis until a retry has applied it.
  */
 export type Invalidation = "applied" | "pending";
 
 /** A source of changes, given to a cache as its option `changes`. */
 export interface ChangeSource {
-  /** Begins to apply what changes to the servers of a cache. Its constructor calls this once. */
+  /** Starts to apply changes to the servers of a cache. The constructor of the cache calls this once. */
   attach(cache: ChangedCache): Changes;
 }
 
 /** A cache, as a {@linkcode ChangeSource} sees it. */
 export interface ChangedCache {
-  /** Its servers: one, but for a ring. */
+  /** Its servers: several for a ring, otherwise one. */
   readonly servers: readonly CacheServer[];
-  /** Sets its entries apart from those of other caches on the same servers. */
+  /** Separates its entries from those of other caches on the same servers. */
   readonly prefix: string;
-  /** `process`: it ends with this process. `ring`: its servers are told one by one, and may be others. */
+  /** `process`: it ends with this process. `ring`: each server is told separately, and the list may change. */
   readonly kind: "process" | "shared" | "ring";
-  /** The time that it goes by. */
+  /** Its clock. */
   readonly clock: Clock;
-  /** Resolves once the memory of this process has nothing that a server had announced as changed. */
+  /** Resolves once this process has dropped everything that a server had announced as changed. */
   followed(): Promise<void>;
 }
 
 /**
- * One of the servers of a cache; all but a ring have one. It can be told what changed by itself, so that
- * one that is away does not hold up the others.
+ * One server of a cache; only a ring has several. Each is told of changes separately, so that an unreachable
+ * server does not delay the others.
  */
 export interface CacheServer {
-  /** The same in every process: `host:port` in a ring, else what the URL names. Empty without one. */
+  /** The same in every process: `host:port` in a ring, otherwise the name in the URL. Empty without a server. */
   readonly name: string;
-  /** As `Cache.delete`, on this server, whichever owns the keys: it may have owned them before. */
+  /** As `Cache.delete`, on this server, even if another now owns the keys: this one may have owned them before. */
   delete(...keys: string[]): Promise<Invalidation>;
   /** As `Cache.invalidateTags`, for the entries of this server. */
   invalidateTags(...tags: string[]): Promise<Invalidation>;
@@ -48,54 +46,54 @@ export interface CacheServer {
   clear(): Promise<Invalidation>;
 }
 
-/** The changes that a cache is told of. */
+/** The changes that are reported to a cache. */
 export interface Changes extends AsyncDisposable {
   /**
-   * Resolves once every change that was committed before the call has been applied: a read that begins
-   * then sees it, whoever wrote it.
+   * Resolves once every change that was committed before the call is applied: a read that begins afterwards sees
+   * it, regardless of who wrote it.
    *
-   * @throws {Error} The source of truth cannot say.
+   * @throws {Error} The source of truth is unavailable.
    */
   caughtUp(): Promise<void>;
-  /** Does the same for one server. The cache calls it before it believes that server. */
+  /** Does the same for one server. The cache calls it before it trusts that server. */
   catchUp(request: CatchUpRequest): Promise<void>;
   /**
-   * Begins a write whose invalidation the caller sees to: the source leaves it alone then, and what was filled
-   * behind it stays. Never rejects because of the source.
+   * Begins a write that the caller invalidates itself: the source then skips it, so entries filled after the
+   * invalidation stay. Never rejects because of the source.
    */
   beginWrite(): Promise<OwnWrite>;
   /**
-   * Resolves once it is known that changes of a table are told, by this key and with these columns. Asked
-   * again, it answers what is known by then.
+   * Resolves once it is known whether changes of a table are reported with this key and these columns. Can be
+   * called again for the current state.
    *
-   * @throws {TypeError} They are not: there is no such table or column, or nobody may watch it.
+   * @throws {TypeError} Changes are not reported: the table or a column does not exist, or may not be watched.
    */
   watched(table: TableUse): Promise<WatchedTable>;
-  /** Counts what was applied, and looks at what is left to apply. */
+  /** Counts applied changes, and looks up how many are left to apply. */
   stats(): Promise<ChangesStats>;
-  /** Names the source of truth, as no other one is named. Absent: nobody tells it from another. */
+  /** A unique name of the source of truth. Absent: sources cannot be told apart. */
   source?(): Promise<string>;
-  /** Lets memory stand in for servers that are away. Absent: reads go to the source meanwhile. */
+  /** Lets memory replace unreachable servers. Absent: reads go to the source meanwhile. */
   readonly follower?: ChangeFollower;
 }
 
 /**
- * A source of changes that can tell one process what changes without its servers, which may be away. Part of
- * {@linkcode Changes} where it can.
+ * An optional part of {@linkcode Changes}: reports changes directly to one process, without the cache servers,
+ * which may be unreachable.
  */
 export interface ChangeFollower {
-  /** Whether it tells of every change that entries with exactly these tags depend on. */
+  /** True if it reports every change that affects entries with exactly these tags. */
   covers(tags: readonly string[]): boolean;
   /**
-   * Tells from now on what changes, until it is disposed of, and first what was not applied to the server
-   * `sinceMs` ago; that everything may have changed, if it does not know.
+   * Reports changes until it is disposed of, starting with those that were not yet applied to the server
+   * `sinceMs` ago; if it does not know those, reports that everything may have changed.
    */
   follow(server: string, listener: ChangeListener, options: FollowOptions): AsyncDisposable;
 }
 
 /** Bounds of {@linkcode ChangeFollower.follow}. */
 export interface FollowOptions {
-  /** For how long nothing has been announced. `Infinity`: nothing ever was. */
+  /** Time since the last announcement. `Infinity`: there was none. */
   readonly sinceMs: number;
   /** How often to ask. */
   readonly everyMs: number;
@@ -107,7 +105,7 @@ export interface ChangeListener {
   changed(names: { readonly keys: readonly string[]; readonly tags: readonly string[] }): void;
   /** Everything may have changed. */
   flushed(): void;
-  /** All that was committed up to `sentAtMs` (monotonic) has been told. */
+  /** Everything committed up to `sentAtMs` (monotonic) has been reported. */
   alive(sentAtMs: number): void;
 }
 
@@ -119,27 +117,27 @@ export interface InvalidatedNames {
   readonly tags: readonly string[];
 }
 
-/** A write that its own process invalidates. Disposed of once it is over, however it ended. */
+/** A write that its own process invalidates. Dispose of it when the write is over, whatever its outcome. */
 export interface OwnWrite extends Disposable {
   /**
-   * The mark that the write carries, in its transaction: for Postgres
-   * `set_config('lookaside.writer', mark, TRUE)`. Empty: nobody asks for it.
+   * The mark that the write's transaction carries; for Postgres, `set_config('lookaside.writer', mark, TRUE)`.
+   * Empty: not needed.
    */
   readonly mark: string;
   /**
-   * Notes that the write is committed, and that all of these names were invalidated behind it, in Redis too.
-   * The source is left what it changed besides, and all of it where this is not called.
+   * Reports that the write is committed and that all of these names were invalidated after it, in Redis too. The
+   * source still applies the write's other changes, and all of them if this is not called.
    */
   invalidated(names: InvalidatedNames): void;
 }
 
-/** The request to catch up with the changes that were committed before it. */
+/** A request to catch up with the changes that were committed before it. */
 export interface CatchUpRequest {
   /** The `name` of one of the servers. */
   readonly server: string;
   /**
-   * Whether what was applied lately has to be applied again: the server is another one, or has restarted,
-   * and may have lost it.
+   * True if recently applied changes must be applied again: the server restarted or is another one, and may have
+   * lost them.
    */
   readonly replay: boolean;
 }
@@ -150,19 +148,19 @@ export interface TableUse {
   readonly schema: string;
   /** Its name. */
   readonly name: string;
-  /** The columns of its key, in the order in which rows are named; none: no row is. */
+  /** The columns of its key, in the order in which rows are named. Empty: rows have no names. */
   readonly key: readonly string[];
-  /** The columns whose values tell its lists apart. */
+  /** The columns whose values distinguish its lists. */
   readonly columns: readonly string[];
 }
 
-/** A table whose changes are told. */
+/** A table whose changes are reported. */
 export interface WatchedTable {
-  /** The columns whose values are told. */
+  /** The columns whose values are reported. */
   readonly columns: readonly string[];
   /**
-   * The columns whose changes are told, and their types: `integer`, `uuid`, `boolean`, `date`, `char` or
-   * `text` where equal values have the same text, else `other`.
+   * The columns whose changes are reported, with their types: `integer`, `uuid`, `boolean`, `date`, `char` or
+   * `text` if equal values have the same text, otherwise `other`.
    */
   readonly types: ReadonlyMap<string, string>;
 }
@@ -173,24 +171,24 @@ export interface ChangesStats {
   readonly applied: number;
   /** Changes that it has applied again. */
   readonly replayed: number;
-  /** Changes that are left to apply. */
+  /** Changes left to apply. */
   readonly backlog: number;
-  /** Age of the oldest of them in milliseconds, 0 without one. */
+  /** Age in milliseconds of the oldest change left to apply, 0 without one. */
   readonly lagMs: number;
-  /** How long a write has been seen to be neither committed nor rolled back, in milliseconds. */
+  /** Time in milliseconds for which a write has been seen neither committed nor rolled back. */
   readonly heldMs: number;
-  /** Size of what is kept of changes, those that are applied among them. */
+  /** Size of the stored changes, applied ones included. */
   readonly bytes: number;
 }
 
-/** A write that nobody asks for. */
+/** A write without a mark. */
 const UNMARKED: OwnWrite = {
   mark: "",
   invalidated: () => undefined,
   [Symbol.dispose]: () => undefined,
 };
 
-/** The changes of a cache that nobody tells any. */
+/** The changes of a cache without a source of changes. */
 export const NO_CHANGES: Changes = {
   caughtUp: () => Promise.resolve(),
   catchUp: () => Promise.resolve(),

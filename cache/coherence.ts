@@ -1,27 +1,27 @@
 import { fnv1a } from "./hash.ts";
 import { type Clock, CoarseClock } from "./runtime.ts";
 
-/** Stripes of the epoch table. Two keys that share one only cost each other an installation. */
+/** Stripes of the epoch table. Keys that share one can only prevent an installation of each other. */
 const STRIPES = 1 << 14;
-/** Room for the epochs of one generation below the next, in a number that stays exact. */
+/** The range of epochs within one generation; the combined number stays exact. */
 const GENERATION_STEP = 2 ** 32;
 
 /**
- * Four judgements that every part of an engine shares: how long memory may be trusted, whether the store
- * may be read, whether it is the store still, and whether a key changed while it was being read.
+ * Four questions that every part of an engine asks: how long may memory be trusted, may the store be read, is it
+ * still the same store, and has a key changed while it was being read?
  *
- * Trust in memory is a lease on time. A sign of life of the invalidation feed that was asked for at t0
- * proves that everything announced before t0 has been applied here, so memory is good until t0 +
- * `memoryLeaseMs`, and not a moment longer however the feed fails.
+ * Memory is trusted on a lease. If the invalidation feed answers a question that was sent at t0, everything
+ * announced before t0 has been applied here. So memory is good until t0 + `memoryLeaseMs`, however the feed
+ * fails.
  *
- * The store may not be read while it is owed an invalidation, or may have lost some and has not been
- * caught up with: it may answer what was invalidated. An answer counts only if {@linkcode storeTrust} is
- * the same before it was asked for and after.
+ * The store may not be read while an invalidation is pending, or while it may have lost some and has not been
+ * caught up with. An answer counts only if {@linkcode storeTrust} is the same before the question and after the
+ * answer.
  *
- * A store whose server may be replaced without a word is the store on a lease as well: while it is not
- * known to stand, nothing is read from it, and nothing that it takes counts as taken.
+ * A store whose server may be replaced without notice is trusted on a lease as well: while it is not known to be
+ * current, nothing is read from it, and none of its acknowledgements counts.
  *
- * The epoch of a key is the install guard. It ends this race:
+ * The epoch of a key guards installations. It prevents this race:
  *
  * ```text
  * 1. reader: GET key is sent, and reads the old value
@@ -37,7 +37,7 @@ export class Coherence {
   readonly #memoryLeaseMs: number;
   readonly #epochs = new Uint32Array(STRIPES);
   #generation = 0;
-  /** Until when the feed, and the store itself, may be trusted: memory may be until the earlier of both. */
+  /** Memory may be trusted until the earlier of two times: that of the feed and that of the store. */
   #feedUntilMs: number;
   #storeUntilMs = Infinity;
   #trustedUntilMs: number;
@@ -49,7 +49,7 @@ export class Coherence {
   #doubts = 0;
   #unproved: { readonly sinceMs: number; readonly resolve: () => void }[] = [];
 
-  /** @param memoryLeaseMs `Infinity` where nobody else writes: memory is the store. */
+  /** @param memoryLeaseMs `Infinity` if memory is the store, so that no other process writes. */
   constructor(clock: Clock, memoryLeaseMs: number) {
     this.#clock = new CoarseClock(clock);
     this.#exact = clock;
@@ -63,41 +63,38 @@ export class Coherence {
     return this.#trustedUntilMs;
   }
 
-  /** Whether memory may be trusted now. */
+  /** True if memory may be trusted now. */
   trusted(): boolean {
     return this.#clock.monotonicNow() < this.#trustedUntilMs;
   }
 
-  /** Whether an answer that is asked for now may be kept: memory is trusted, and the store is owed nothing. */
+  /** True if an answer to a question sent now may be kept: memory is trusted, and no invalidation is pending. */
   mayKeep(): boolean {
     return (this.#standsIn || !this.#owed) && this.trusted();
   }
 
-  /**
-   * A number that has changed if the store was in doubt since it was asked for last; `undefined` while the
-   * store must not be read.
-   */
+  /** A number that changes whenever the store comes into doubt; `undefined` while the store must not be read. */
   storeTrust(): number | undefined {
     const mayBeRead = this.#standsIn ? this.trusted() : this.storeIsRight();
     return mayBeRead ? this.#doubts : undefined;
   }
 
-  /** Whether the servers are owed nothing, have been caught up with, and are known to stand. */
+  /** True if no invalidation is pending, and the store is caught up with and known to be current. */
   storeIsRight(): boolean {
     return !this.#owed && !this.#behind && this.stands();
   }
 
-  /** Whether the feed is open. */
+  /** True if the feed is open. */
   get isOpen(): boolean {
     return this.#open;
   }
 
-  /** For how long no feed of the store is known to have told all; `Infinity`: none ever did. */
+  /** Time since the feed was last known to be complete; `Infinity`: it never was. */
   silentMs(): number {
     return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);
   }
 
-  /** Memory stands in for the servers from now on, or no longer: nothing is believed that was asked before. */
+  /** Memory begins or ceases to replace the servers: answers to earlier questions are not believed. */
   standIn(standsIn: boolean): void {
     this.#standsIn = standsIn;
     this.#open = standsIn;
@@ -106,30 +103,30 @@ export class Coherence {
     this.#trust(-Infinity);
   }
 
-  /** Whether the store is known not to have been replaced. */
+  /** True if the store is known not to have been replaced. */
   stands(): boolean {
     return this.#storeUntilMs === Infinity || this.#exact.monotonicNow() < this.#storeUntilMs;
   }
 
-  /** The store is known to stand until then (monotonic). */
+  /** The store is known to be current until this time (monotonic). */
   stand(untilMs: number): void {
     this.#storeUntilMs = untilMs;
     this.#trust(this.#feedUntilMs);
   }
 
-  /** The store is owed an invalidation: what it answers, now or to a command under way, is neither believed nor kept. */
+  /** An invalidation is pending: answers of the store, to running commands too, are neither believed nor kept. */
   owe(): void {
     this.#owed = true;
     this.#doubts++;
   }
 
-  /** The store has taken what it was owed. What is being read is not kept. */
+  /** Nothing is pending any more. Values that are being read now are not kept. */
   settle(): void {
     this.#owed = false;
     this.#generation++;
   }
 
-  /** The store may have lost invalidations: what it answers, now or to a command under way, is not believed. */
+  /** The store may have lost invalidations: its answers, to running commands too, are not believed. */
   doubt(): void {
     this.#behind = true;
     this.#doubts++;
@@ -140,7 +137,7 @@ export class Coherence {
     this.#behind = false;
   }
 
-  /** The epoch of a key or tag. Equal before and after a read: no change in between is known here. */
+  /** The epoch of a key or tag. If it is equal before and after a read, no change in between is known here. */
   epoch(name: string): number {
     return this.#generation * GENERATION_STEP + (this.#epochs[stripe(name)] ?? 0);
   }
@@ -156,13 +153,13 @@ export class Coherence {
     this.#generation++;
   }
 
-  /** The feed began. Trust waits for its first sign of life. */
+  /** The feed opened. Memory is trusted from its first sign of life. */
   open(): void {
     this.#open = true;
     this.#generation++;
   }
 
-  /** The feed is lost: nothing may be trusted, and nothing being read may be installed. */
+  /** The feed is lost: memory is not trusted, and values that are being read are not installed. */
   close(): void {
     this.#open = false;
     this.#generation++;
@@ -170,7 +167,7 @@ export class Coherence {
     this.#proves(Infinity);
   }
 
-  /** The feed was alive for a question asked at `sentAtMs`. */
+  /** The feed answered a question that was sent at `sentAtMs`. */
   alive(sentAtMs: number): void {
     this.#aliveAtMs = sentAtMs;
     if (this.#open) this.#trust(sentAtMs + this.#memoryLeaseMs);
@@ -178,8 +175,8 @@ export class Coherence {
   }
 
   /**
-   * Resolves once all that was announced until now has been applied here: with the first sign of life that
-   * is asked for from now on, or when memory is no longer trusted.
+   * Resolves once everything announced so far has been applied here: when the feed answers a question sent after
+   * this call, or when memory is no longer trusted.
    */
   proved(): Promise<void> {
     if (!this.#open) return Promise.resolve();

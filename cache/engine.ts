@@ -25,16 +25,15 @@ import { Writer } from "./writer.ts";
 /** The parts of a cache that its engines are made of. */
 export interface CacheWiring extends CacheParts {
   readonly keyspace: Keyspace;
-  /** Catches up with what changed; `undefined`: nobody tells. */
+  /** Catches up with changes; `undefined`: there is no source of changes. */
   readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
-  /** The changes that the cache is told of, once it is made. */
+  /** The changes that are reported to the cache, available once it is constructed. */
   readonly changes: () => Changes;
 }
 
 /**
- * A cache whose keys have one place: its tiers, its feed, its read and write paths, put together. Only a
- * ring has several, which know nothing of each other: the tags of an entry are on its own server, and a
- * server that is lost costs the keys that it owns.
+ * The tiers, feed, read path and write path for one backend. Only a ring has several engines, which are
+ * independent: the tags of an entry are on its own server, and a lost server costs only its own keys.
  */
 export class Engine implements CacheServer, EngineFigures {
   readonly name: string;
@@ -43,7 +42,7 @@ export class Engine implements CacheServer, EngineFigures {
   readonly reader: Reader;
   readonly writer: Writer;
   readonly popularity: Popularity;
-  /** The servers behind it; `undefined` where there are none. */
+  /** Its servers; `undefined` if there are none. */
   readonly redis: RedisStore | undefined;
   readonly #wiring: CacheWiring;
   readonly #parts: EngineParts;
@@ -56,8 +55,8 @@ export class Engine implements CacheServer, EngineFigures {
   #stopped = false;
 
   /**
-   * @param backend Where the shared tier is; without one memory is all there is.
-   * @param given A store in place of servers, for tests.
+   * @param backend The shared tier; without it, memory is the only tier.
+   * @param given A store instead of servers, for tests.
    */
   constructor(backend: Backend | undefined, wiring: CacheWiring, given?: Store) {
     const { settings, runtime, counters, newNonce } = wiring;
@@ -98,7 +97,7 @@ export class Engine implements CacheServer, EngineFigures {
     store.follow(this.#listener());
   }
 
-  /** Callers that shared another's look-up. */
+  /** Callers that shared another caller's look-up. */
   get joined(): number {
     return this.reader.joined;
   }
@@ -108,22 +107,22 @@ export class Engine implements CacheServer, EngineFigures {
     return this.#parts.coherence.trusted();
   }
 
-  /** The circuit breaker in front of its servers: open as well while there is no connection to break. */
+  /** The state of the circuit breaker; also `open` while there is no connection. */
   get breaker(): CacheStats["breaker"] {
     return this.#reachable ? this.#breaker : "open";
   }
 
-  /** False from the loss of the connection, or the first that failed, until there is one. */
+  /** False after the connection is lost or the first attempt fails, until there is a connection. */
   get reachable(): boolean {
     return this.#reachable;
   }
 
-  /** True while memory stands in for its servers. */
+  /** True while memory replaces its servers. */
   get fallback(): boolean {
     return this.#fallback?.active ?? false;
   }
 
-  /** Invalidations that its servers have not taken yet. */
+  /** Invalidations that its servers have not applied yet. */
   get pendingInvalidations(): number {
     return this.#parts.pending.size;
   }
@@ -140,17 +139,17 @@ export class Engine implements CacheServer, EngineFigures {
     return this.writer.clear();
   }
 
-  /** Resolves once this process has dropped all that had been announced as changed. */
+  /** Resolves once this process has dropped everything that had been announced as changed. */
   followed(): Promise<void> {
     return this.#parts.coherence.proved();
   }
 
-  /** Tells what the tiers hold of a key of its own. */
+  /** Shows what the tiers have of one of its keys. */
   inspect(key: string): Promise<Inspection> {
     return inspect(key, this.#parts);
   }
 
-  /** Begins nothing more in the background. */
+  /** Starts no further background work. */
   stop(): void {
     this.#stopped = true;
     this.#claiming?.cancel();
@@ -181,7 +180,7 @@ export class Engine implements CacheServer, EngineFigures {
       boundsCommands: false,
       clock: runtime.clock,
       onError: (error) => {
-        // Later it may be one node of a cluster, which goes on without it.
+        // After the first connection, this may be one node of a cluster that works without it.
         if (connections === 0) this.#reachable = false;
         onError("connect", error);
         redis.attempted();
@@ -217,12 +216,12 @@ export class Engine implements CacheServer, EngineFigures {
     return redis;
   }
 
-  /** `undefined`: no failover and no source of changes, so there is nothing to catch up with. */
+  /** `undefined` if there is nothing to catch up with: no failover and no source of changes. */
   #catchUpOf(failsOver: boolean): CatchUp | undefined {
     const { catchUp, runtime, emit } = this.#wiring;
     if (catchUp === undefined && !failsOver) return undefined;
     const server = this.name;
-    // A server that has taken over may lack deletes, and nobody can name them.
+    // A server that has taken over may lack deletes, and there is no record of them.
     const clear = async ({ replay }: { readonly replay: boolean }): Promise<void> => {
       if (replay && await this.clear() === "pending") throw new Error("Cannot clear the server");
     };
@@ -255,7 +254,7 @@ export class Engine implements CacheServer, EngineFigures {
     if (this.#catchUp !== undefined) this.#wiring.track(this.#catchUp.begin());
   }
 
-  /** Claims the servers for the source of truth, and says again and again that they are in use. */
+  /** Claims the servers for the source of truth, and repeats this so that they count as in use. */
   async #claim(): Promise<void> {
     const { changes, keyspace } = this.#wiring;
     const source = await changes().source?.();
@@ -265,7 +264,7 @@ export class Engine implements CacheServer, EngineFigures {
       if (claim.inUse) {
         throw new OtherSourceError(keyspace.prefix, { own: source, other: claim.name });
       }
-      // Cleared first: whoever finds the mark of its own source believes what is there.
+      // Clear before marking: a process that finds the mark of its own source trusts the data there.
       if (await this.clear() === "pending") throw new Error("Cannot clear the server");
       await this.redis.claim(source, true);
     }
@@ -275,7 +274,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.#claiming = clock.after(SAY_SO_MS, () => this.#wiring.track(this.#claimAgain()));
   }
 
-  /** Never rejects: who cannot say that the servers are in use has to find out whose they are. */
+  /** Never rejects: if the claim fails, catching up finds out whose servers they are. */
   async #claimAgain(): Promise<void> {
     try {
       await this.#claim();
@@ -284,7 +283,7 @@ export class Engine implements CacheServer, EngineFigures {
     }
   }
 
-  /** Drops what this process holds. */
+  /** Drops everything that this process has in memory. */
   #dropAll(): void {
     this.writer.dropAll();
     this.#parts.held.forgetAll();
@@ -300,7 +299,8 @@ export class Engine implements CacheServer, EngineFigures {
       },
       closed: (reason) => {
         coherence.close();
-        // What memory holds may have to stand in. It is not believed from here on, and goes when the feed opens.
+        // Memory may have to replace the server: its entries are not trusted now, and are dropped when the feed
+        // opens.
         if (this.#fallback === undefined) this.#dropAll();
         else this.loads.detachAll();
         this.#fallback?.check(this.#parts);

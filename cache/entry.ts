@@ -1,6 +1,6 @@
 /**
- * The entry: a value with its times and tags, how long it lives, and its wire format, which is a small
- * header, then the payload as it was loaded.
+ * The entry: a value with its times and tags, how long it lives, and its wire format: a small header, then the
+ * payload as it was loaded.
  *
  * ```text
  * byte  0      format (1)
@@ -15,8 +15,8 @@
  * then the payload, to the last byte: cut short or run on, it is not an entry
  * ```
  *
- * Everything here is pure: chance comes in as a number. Bytes that do not parse are never an exception:
- * {@linkcode decodeEntry} answers why it could not read them, and the caller counts a miss.
+ * Everything here is pure: randomness is an argument. Bytes that cannot be parsed do not throw: {@linkcode
+ * decodeEntry} answers the reason, and the caller counts a miss.
  *
  * @module
  */
@@ -24,7 +24,7 @@
 import { Buffer } from "node:buffer";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
-/** The format this code writes. A reader of an older release must treat a newer one as a miss. */
+/** The format that this code writes. An older release must treat a newer format as a miss. */
 export const FORMAT = 1;
 
 const HEADER_BYTES = 35;
@@ -33,14 +33,14 @@ const CODEC_ZSTD = 1;
 const NEGATIVE_FLAG = 0x80;
 /** The most tags an entry may carry beside the root tag. */
 export const TAGS_MAX = 16;
-/** A payload that inflates past this is refused: a bound on what stored bytes can make us allocate. */
+/** A payload that inflates past this is refused, which bounds what stored bytes can allocate. */
 const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
 
 /** A tag and the version of it that was seen before the load. */
 export interface TagVersion {
   /** The tag's name. */
   readonly name: string;
-  /** Its version then. */
+  /** Its version at that time. */
   readonly version: string;
 }
 
@@ -48,7 +48,7 @@ export interface TagVersion {
 export interface Entry {
   /** The value as JSON, or `null` for a negative entry. */
   readonly text: string | null;
-  /** When the load ended. */
+  /** The time at which the load ended. */
   readonly loadedAtMs: number;
   /** The end of its fresh life. */
   readonly freshUntilMs: number;
@@ -63,7 +63,7 @@ export interface Entry {
 /**
  * Writes an entry.
  *
- * @param compressBytesMin Payloads of at least this many bytes are compressed, where it pays.
+ * @param compressBytesMin Payloads of at least this many bytes are compressed if that makes them smaller.
  */
 export function encodeEntry(entry: Entry, compressBytesMin: number): Buffer {
   let payload: Buffer = Buffer.from(entry.text ?? "", "utf8");
@@ -100,7 +100,7 @@ export function encodeEntry(entry: Entry, compressBytesMin: number): Buffer {
 }
 
 /**
- * Reads an entry, or answers why it cannot be read. Never throws.
+ * Reads an entry, or answers the reason why it cannot be read. Never throws.
  *
  * @returns The entry, or a short reason such as `"truncated"` or `"format 9"`.
  */
@@ -137,14 +137,14 @@ export function decodeEntry(stored: Uint8Array): Entry | string {
 }
 
 /**
- * The mark of a stored entry: when it was loaded and until when it is fresh, as they stand in the header.
- * {@linkcode ACQUIRE_LUA} compares them in place.
+ * The mark of a stored entry: its load time and fresh-until time, as they stand in the header. {@linkcode
+ * ACQUIRE_LUA} compares them in place.
  */
 export function storedMark(stored: Uint8Array): Uint8Array {
   return stored.subarray(2, 18);
 }
 
-/** The mark of an entry that is held decoded, equal to that of its stored bytes. */
+/** The mark of a decoded entry, equal to that of its stored bytes. */
 export function entryMark(entry: Entry): Uint8Array {
   const mark = Buffer.allocUnsafe(16);
   mark.writeDoubleLE(entry.loadedAtMs, 0);
@@ -171,12 +171,12 @@ export function jitteredTtlMs(ttlMs: number, ratio: number, random: number): num
 }
 
 /**
- * How long before its expiry an entry is refreshed: the exponential gap of XFetch, `-cost * beta *
- * ln(random)`, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede
- * Prevention" (VLDB 2015). The dearer the load, the earlier; `beta` 0 turns it off.
+ * The time before its expiry at which an entry is refreshed: the exponential gap of XFetch, `-cost * beta *
+ * ln(random)`, from Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention"
+ * (VLDB 2015). Costly loads are refreshed earlier; `beta` 0 turns it off.
  *
- * A reader refreshes when `now + gap >= freshUntil`. Drawn anew for each read of Redis; drawn once
- * for each installation in memory, so that a memory hit costs one comparison.
+ * A reader refreshes if `now + gap >= freshUntil`. The gap is drawn for each read of Redis, but once for each
+ * installation in memory, so that a memory hit costs one comparison.
  *
  * @param random Uniform in [0, 1); 0 counts as the smallest positive number.
  */
@@ -190,14 +190,14 @@ function writeShort(bytes: Buffer, text: string, offset: number): number {
   return offset + 2 + length;
 }
 
-/** `undefined` when the bytes end before the text does. */
+/** `undefined` if the bytes end before the text does. */
 function readShort(bytes: Buffer, offset: number): { text: string; end: number } | undefined {
   if (offset + 2 > bytes.length) return undefined;
   const end = offset + 2 + bytes.readUInt16LE(offset);
   return end > bytes.length ? undefined : { text: bytes.toString("utf8", offset + 2, end), end };
 }
 
-/** `undefined` when the payload does not inflate. */
+/** `undefined` if the payload does not inflate. */
 function payloadText(bytes: Buffer, offset: number, codec: number): string | undefined {
   if (codec === CODEC_JSON) {
     return offset === bytes.length ? undefined : bytes.toString("utf8", offset);
@@ -206,7 +206,7 @@ function payloadText(bytes: Buffer, offset: number, codec: number): string | und
     return zstdDecompressSync(bytes.subarray(offset), { maxOutputLength: PAYLOAD_BYTES_MAX })
       .toString("utf8");
   } catch (_error) {
-    // Damaged bytes are an expected answer of this function, and its caller counts them.
+    // Damaged bytes are an expected input, and the caller counts them.
     return undefined;
   }
 }

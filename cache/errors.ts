@@ -25,7 +25,7 @@ export class LoadRejectedError extends Error {
 }
 
 /**
- * A load ran past its deadline. Its `signal` was aborted with this error.
+ * A load exceeded its time limit. Its `signal` was aborted with this error.
  *
  * @example
  * ```ts
@@ -42,7 +42,7 @@ export class LoadTimeoutError extends Error {
 }
 
 /**
- * The cache was closed, so it starts nothing new.
+ * The cache is closed and starts nothing new.
  *
  * @example
  * ```ts
@@ -60,7 +60,7 @@ export class CacheClosedError extends Error {
 }
 
 /**
- * A value that was loaded or set does not fit the schema of its options. The message says why.
+ * A loaded or set value does not match the schema of its options. The message says why.
  *
  * @example
  * ```ts
@@ -79,7 +79,7 @@ export class SchemaError extends Error {
 }
 
 /**
- * The servers hold what was loaded from another source of truth, by a program that runs.
+ * The servers hold values from another source of truth, and a program that uses it is running.
  *
  * @example
  * ```ts
@@ -94,7 +94,7 @@ export class OtherSourceError extends Error {
   /** Names the class in logs. */
   override readonly name = "OtherSourceError";
 
-  /** Tells the two apart by their names. */
+  /** Names both sources. */
   constructor(prefix: string, { own, other }: { readonly own: string; readonly other: string }) {
     super(
       `Cannot use this Redis for ${own}: under ${prefix} it has what was loaded from ${other}, by a program ` +

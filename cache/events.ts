@@ -1,8 +1,8 @@
 import type { Source } from "./lookup.ts";
 
 /**
- * Something that happened in a cache. Library code does not log: subscribe a logger to these. Keys are
- * logical keys; durations are milliseconds; a server is told by its name.
+ * Something that happened in a cache. Library code does not log: subscribe a logger to these events. Keys are
+ * logical keys; durations are milliseconds; servers are given by name.
  */
 export type CacheEvent =
   | { readonly type: "fill"; readonly key: string; readonly ttlMs: number; readonly costMs: number }
@@ -40,7 +40,7 @@ export type CacheEvent =
   | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }
   | { readonly type: "caught-up"; readonly server: string; readonly replayed: boolean };
 
-/** One read that was answered, for debug logs. */
+/** One answered read, for debug logs. */
 export interface LookupEvent {
   /** The logical key. */
   readonly key: string;

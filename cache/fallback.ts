@@ -7,36 +7,36 @@ import { ROOT_TAG } from "./tags.ts";
 
 /** The parts that a {@linkcode Fallback} works with. */
 export interface FallbackOptions {
-  /** Tells what changes without the servers; `undefined`: nobody does. */
+  /** Reports changes without the servers; `undefined`: there is no such source. */
   readonly follower: () => ChangeFollower | undefined;
-  /** The name of the server that is away. */
+  /** The name of the server that memory replaces. */
   readonly server: string;
-  /** Whether the server, or the way there, is gone. */
+  /** True if the server is unreachable. */
   readonly isAway: () => boolean;
-  /** Begins the feed of the server anew, with nothing in memory. */
+  /** Reopens the feed of the server with an empty memory. */
   readonly followAnew: () => void;
-  /** Drops keys here, also for whoever is reading them. */
+  /** Drops keys in this process, also for running reads. */
   readonly drop: (keys: readonly string[]) => void;
-  /** Drops everything here. */
+  /** Drops everything in this process. */
   readonly dropAll: () => void;
 }
 
 /**
- * Memory in place of a server that is away: this process keeps what it loads, and the source of the changes
- * itself, which is asked four times in each memory lease, keeps it right.
+ * Memory replaces an unreachable server: this process keeps its loaded values, and asks the source of changes
+ * directly, four times in each memory lease, what has changed.
  *
- * Memory keeps what it held before, for what was applied to the server when the feed was last heard of had been
- * announced by it, and all that was committed since is told by the source:
+ * Entries that were already in memory stay. The feed announced everything applied to the server up to its last
+ * sign of life, and the source reports everything committed since:
  *
  * ```text
- * 1. feed:   alive at t0                      -> all that was applied to the server before t0 is dropped here
+ * 1. feed:   alive at t0                        -> everything applied to the server before t0 is dropped here
  * 2. server: dies
- * 3. source: tells what was not applied at t0 -> that is dropped, and the rest may be believed
+ * 3. source: reports what was not applied at t0 -> that is dropped, and the rest may be trusted
  * ```
  *
- * Only entries whose tags the source tells of are kept: of others, another process's invalidation would come
- * by the server alone. When the server is back and may be believed, its feed begins anew, which drops
- * everything: a server does not announce the change of a key that it does not have.
+ * Only entries whose tags the source reports are kept: for others, another process's invalidation would arrive
+ * through the server alone. Once the server is back and may be trusted, its feed reopens and everything is
+ * dropped, since a server does not announce changes of keys that it does not have.
  */
 export class Fallback implements Store {
   readonly #shared: Store;
@@ -56,12 +56,12 @@ export class Fallback implements Store {
     return this.#store.source;
   }
 
-  /** Whether memory stands in now. */
+  /** True while memory replaces the server. */
   get active(): boolean {
     return this.#following !== undefined;
   }
 
-  /** Begins or ends, when it is time to. `parts` are those of the engine, which are made of this store. */
+  /** Begins or ends the replacement, if it is time. `parts` are those of the engine, which contain this store. */
   check(parts: EngineParts): void {
     const { coherence } = parts;
     if (this.#closed) return;
@@ -69,7 +69,7 @@ export class Fallback implements Store {
     else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end(parts);
   }
 
-  /** Whether an entry with these tags may be kept here now. */
+  /** True if an entry with these tags may be kept now. */
   keeps(tags: readonly string[]): boolean {
     return !this.active || this.#covers(tags);
   }
@@ -82,7 +82,7 @@ export class Fallback implements Store {
     return this.#store.acquire(key, lease, options);
   }
 
-  /** Tags that were read off the value are known here for the first time. */
+  /** Checks the tags here too: those of `tagsOf` are known only once the value is loaded. */
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     if (this.#isKept(entry)) return await this.#store.fill(key, lease, entry);
     await this.#local.release(key, lease);
@@ -121,7 +121,7 @@ export class Fallback implements Store {
     await this.#shared.writeTags(names, version);
   }
 
-  /** Passes on what the server announces, while it is the store. */
+  /** Passes on the announcements of the server, unless memory replaces it. */
   follow(listener: FeedListener): void {
     const unlessActive =
       <Args extends unknown[]>(tell: (...args: Args) => void) => (...args: Args) => {

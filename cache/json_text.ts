@@ -1,5 +1,5 @@
 /**
- * A value that is JSON already: stored and answered as it is, every digit and space of it.
+ * A value that is JSON already: stored and answered unchanged, to every digit and space.
  *
  * @example
  * ```ts
@@ -15,7 +15,7 @@ export class JsonText {
   /** The JSON. */
   readonly text: string;
 
-  /** `text` must be JSON: nobody looks. */
+  /** @param text Must be JSON; this is not checked. */
   constructor(text: string) {
     this.text = text;
   }

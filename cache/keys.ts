@@ -8,9 +8,9 @@
  */
 
 /**
- * The part of an entry or tag that a Redis key holds: the value, its lease, or the version of a tag; and,
- * under the root tag's name, the read counts, the mark of their last decay, the life of the server that was
- * caught up with, until when tags are needed, what the values were loaded from, and the mark of the database.
+ * What a Redis key holds of an entry or tag: the value, its lease, or a tag's version. Under the name of the
+ * root tag also: the read counts, the mark of their last decay, the server life that was caught up with, how
+ * long tags are needed, the source of the values, and the mark of the database.
  */
 export type KeyPart =
   | ""
@@ -33,8 +33,8 @@ const FORBIDDEN = /[{}\u0000-\u001f\u007f]/;
 /**
  * Checks a logical key or a tag name.
  *
- * @throws {TypeError} It is empty, too long, or holds a brace, a control character or half of a
- * surrogate pair: those have no UTF-8, and all would become the same Redis key.
+ * @throws {TypeError} It is empty, too long, or contains a brace, a control character or half of a surrogate
+ * pair. Half pairs have no UTF-8, so all would become the same Redis key.
  */
 export function assertKey(key: string): void {
   if (typeof key === "string" && isKey(key)) return;
@@ -45,7 +45,7 @@ export function assertKey(key: string): void {
   );
 }
 
-/** Whether a text is a logical key, or the name of a tag. */
+/** True if a text can be a logical key or a tag name. */
 export function isKey(key: string): boolean {
   return key.length > 0 && key.length <= KEY_LENGTH_MAX && !FORBIDDEN.test(key) &&
     key.isWellFormed();
@@ -72,14 +72,14 @@ export class Keyspace {
   }
 
   /**
-   * The same under the key versions before and after this one. While a deployment rolls from one to
-   * the next, both are read, so what either invalidates has to go from both.
+   * The same key under the previous and the next key version. During a rolling deployment both are in use, so an
+   * invalidation by either must reach both.
    */
   ofNeighbours(name: string, part: KeyPart): string[] {
     return this.#neighbours.map((prefix) => `${prefix}{${name}}${part}`);
   }
 
-  /** Takes a Redis key apart. `undefined`: it is not one of this cache. */
+  /** Parses a Redis key. `undefined` if it does not belong to this cache. */
   parse(redisKey: string): { readonly name: string; readonly part: string } | undefined {
     const end = redisKey.lastIndexOf("}");
     if (!redisKey.startsWith(this.prefix) || redisKey[this.prefix.length] !== "{" || end < 0) {

@@ -1,7 +1,7 @@
 /**
  * The lease: one load per key across processes, and the fence against stale fills.
  *
- * After Nishtala et al., "Scaling Memcache at Facebook" (NSDI 2013), section 3.2.1. The race it ends:
+ * After Nishtala et al., "Scaling Memcache at Facebook" (NSDI 2013), section 3.2.1. It prevents this race:
  *
  * ```text
  * 1. reader: GET key            -> miss
@@ -11,12 +11,12 @@
  * 5. reader: SET key old row    -> stale until the TTL
  * ```
  *
- * Here step 1 leaves a lease with a fresh nonce beside the value, step 4 removes value and lease
- * together, and step 5 stores only while its own nonce stands: it finds none, and is refused. A
- * nonce, not a counter: an evicted counter restarts, and lets an old fill through.
+ * With the lease, step 1 puts a fresh nonce beside the value, step 4 removes value and lease together, and step
+ * 5 stores only if its own nonce is still there: it is not, so the fill is refused. A counter would not do:
+ * after an eviction it restarts, and an old fill could match.
  *
- * A lease reads `nonce stamp`. The stamp is made of the tag versions it was taken under; one taken
- * under other versions began before an invalidation by tag, so it does not count and is replaced.
+ * The text of a lease is `nonce stamp`. The stamp is derived from the tag versions at the time. A lease with
+ * another stamp began before an invalidation by tag, so it does not count and is replaced.
  *
  * @module
  */
@@ -25,36 +25,36 @@ import type { TagVersion } from "./entry.ts";
 
 const UNSTORABLE = "!";
 
-/** Makes the text of a lease: `nonce` must be one that nobody has used, and hold no space. */
+/** Makes the text of a lease: `nonce` must be unique and contain no space. */
 export function leaseOf(nonce: string, tags: readonly TagVersion[]): string {
   return `${nonce} ${tags.map((tag) => tag.version).join(",")}`;
 }
 
 /**
- * Makes the text that stands in place of a lease while the value of its key cannot be stored: it is too
- * large, or its time to live is over. Whoever finds it loads at once, where it would else wait for a
- * holder that stores nothing, and then for the next one.
+ * Makes the text that replaces a lease while the key's value cannot be stored: it is too large, or has already
+ * expired. A reader that finds it loads at once instead of waiting for a holder that stores nothing, and then
+ * for the next one.
  */
 export function unstorableMark(tags: readonly TagVersion[]): string {
   return leaseOf(UNSTORABLE, tags);
 }
 
-/** Tells whether a text that stands in place of a lease is an {@linkcode unstorableMark}. */
+/** True if the text in place of a lease is an {@linkcode unstorableMark}. */
 export function isUnstorable(holder: string): boolean {
   return holder.startsWith(`${UNSTORABLE} `);
 }
 
-/** The part of a lease that tells under which tag versions it was taken. */
+/** The part of a lease that identifies the tag versions under which it was taken. */
 export function stampOf(lease: string): string {
   return lease.slice(lease.indexOf(" "));
 }
 
 /**
- * KEYS: value and lease of each key. ARGV: leaseMs, then of each key lease and seen (empty, or `=` and the
- * mark of an entry). Answers holder and value of each key.
+ * KEYS: value and lease of each key. ARGV: leaseMs, then for each key lease and seen (empty, or `=` and the mark
+ * of an entry). Answers holder and value of each key.
  *
- * A value that differs from the one the caller saw is somebody's fill since: it is answered, and no
- * lease taken. `pcall`, because a foreign type under our key must read as "nothing there".
+ * A value that differs from the one the caller saw was filled since: it is answered, and no lease is taken.
+ * `pcall`, because a foreign type under our key must count as "nothing there".
  */
 export const ACQUIRE_LUA = `
 local replies = {}
@@ -80,8 +80,8 @@ return replies
 `;
 
 /**
- * KEYS: value and lease of each key. ARGV: lease, bytes and ttlMs of each key. Answers for each key 1 if it
- * is stored, 0 if refused.
+ * KEYS: value and lease of each key. ARGV: lease, bytes and ttlMs of each key. Answers for each key 1 if it was
+ * stored, 0 if refused.
  */
 export const FILL_LUA = `
 local replies = {}
@@ -97,7 +97,7 @@ end
 return replies
 `;
 
-/** KEYS: lease. ARGV: lease, its successor, for how many milliseconds (0: none). */
+/** KEYS: lease. ARGV: lease, its successor, milliseconds that the successor lasts (0: none). */
 export const RELEASE_LUA = `
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] ~= '0' then return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -105,8 +105,8 @@ return redis.call('DEL', KEYS[1])
 `;
 
 /**
- * KEYS: value, lease. ARGV: now. Ends the fresh life of a value: it serves as a stale one for its grace. A
- * load under way may have begun with older data, so its lease ends too.
+ * KEYS: value, lease. ARGV: now. Ends the fresh life of a value, which stays stale for its grace. A running load
+ * may have begun with older data, so its lease ends too.
  */
 export const EXPIRE_LUA = `
 redis.call('DEL', KEYS[2])
@@ -120,7 +120,7 @@ redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', now, now + grace))
 return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
 `;
 
-/** KEYS: value, lease. ARGV: bytes, ttlMs. A write: whoever is loading must not overwrite it. */
+/** KEYS: value, lease. ARGV: bytes, ttlMs. Ends the lease too, so that a running load cannot overwrite the value. */
 export const SET_LUA = `
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[2])

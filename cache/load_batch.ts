@@ -1,21 +1,21 @@
 import type { LoadContext, LoadLimit } from "./load_limit.ts";
 import type { Clock, Timer } from "./runtime.ts";
 
-/** A batch waits for more keys for as long as one comes within this time. */
+/** A batch that is not complete is sent once no key has been added for this time. */
 const GATHER_MS_MAX = 2;
 
-/** Fetches several values at once. A key that is absent from the map does not exist. */
+/** Loads several values at once. A key that is absent from the map does not exist. */
 export type BatchLoader<T> = (
   keys: readonly string[],
   context: LoadContext,
 ) => Promise<ReadonlyMap<string, T>>;
 
 /**
- * Gathers the keys of one batched read that need loading, and loads them in one call.
+ * Gathers the keys of one batched read that need loading, and loads them with one call.
  *
- * It goes out when every key of the read has either asked for a load or been answered, and when no key
- * has asked for a moment in any case: two batches that hold each other's keys must not wait for each
- * other for ever. What asks later, the refreshes behind stale answers, is gathered for that moment.
+ * The call is made once every key of the read has been answered or has asked for a load, or after a short time
+ * without a new key: two batches that each hold a key of the other must not wait for each other for ever. Keys
+ * that ask later, the refreshes after stale answers, are gathered for that short time.
  */
 export class LoadBatch<T> {
   readonly #limit: LoadLimit;
@@ -46,7 +46,7 @@ export class LoadBatch<T> {
     return gathered.promise;
   }
 
-  /** Says that a key has been answered, or has asked for its load. */
+  /** Notes that a key has been answered, or has asked for its load. */
   decided(key: string): void {
     if (this.#undecided.delete(key) && this.#undecided.size === 0) void this.#dispatch();
   }
@@ -59,7 +59,7 @@ export class LoadBatch<T> {
     });
   }
 
-  /** Never rejects: the outcome goes to those who asked. */
+  /** Never rejects: its callers get the outcome. */
   async #dispatch(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;

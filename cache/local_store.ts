@@ -4,20 +4,20 @@ import { stampOf } from "./lease.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
 
-/** Versions of tags that nobody may be using any more. Without one, a tag counts as changed. */
+/** Limit of tag versions. A tag without a version counts as changed, so dropping one is safe. */
 const TAGS_MAX = 10_000;
-/** Leases that may stand before those that have ended are looked for. */
+/** Number of leases from which expired ones are looked for. */
 const LEASES_MIN = 1_000;
 
-/** A lease, and when it ends on the monotonic clock. */
+/** A lease and its end on the monotonic clock. */
 interface LocalLease {
   readonly text: string;
   readonly untilMs: number;
 }
 
 /**
- * The store of a cache without Redis: leases and tags of this process; the values are those of memory, so
- * that a value is held once.
+ * The store of a cache without Redis: leases and tags of this process. Values are those of the memory tier, so
+ * that each is kept once.
  */
 export class LocalStore implements Store {
   readonly source = "memory";
@@ -99,14 +99,14 @@ export class LocalStore implements Store {
     return Promise.resolve();
   }
 
-  /** Goes by the versions that another store has given to tags. */
+  /** Takes over the tag versions of another store. */
   adopt(tags: readonly TagVersion[]): void {
     this.#tags.clear();
     this.#leases.clear();
     for (const { name, version } of tags) this.#tags.set(name, version);
   }
 
-  /** Announces nothing: every change is made by this process, which has applied it already. */
+  /** Announces nothing: every change is made by this process, which has already applied it. */
   follow(_listener: FeedListener): void {}
 
   close(): Promise<void> {

@@ -2,8 +2,8 @@
 export type Source = "memory" | "redis" | "load";
 
 /**
- * A type as JSON brings it back: a `Date` is a string, a `Map` an empty object, a method is gone.
- * `unknown` and `any` stay what they are.
+ * A type as it comes back from JSON: a `Date` is a string, a `Map` an empty object, methods are gone. `unknown`
+ * and `any` stay.
  */
 export type Jsonify<T> = unknown extends T ? T
   : T extends { toJSON(): infer J } ? Jsonify<J>
@@ -11,7 +11,7 @@ export type Jsonify<T> = unknown extends T ? T
   : T extends undefined | symbol | bigint | ((...args: never[]) => unknown) ? never
   : T extends ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> ? Record<string, never>
   : T extends readonly unknown[] ? {
-      // In a list JSON has `null` for a value that it leaves out elsewhere.
+      // In a list, JSON writes `null` for a value that it omits elsewhere.
       [I in keyof T]: [Jsonify<T[I]>] extends [never] ? null
         : Jsonify<T[I]> | (undefined extends T[I] ? null : never);
     }
@@ -23,10 +23,10 @@ export type Jsonify<T> = unknown extends T ? T
 /**
  * The answer to one read: the value as JSON text, and where it came from.
  *
- * A lookup is immutable and may be shared by many callers, so {@linkcode Lookup.value} parses the
- * text anew for each. A server that passes JSON on need never parse it: it writes `text`.
+ * A lookup is immutable and may be shared by many callers, so {@linkcode Lookup.value} parses the text for each
+ * call. A server that passes JSON on writes `text` and need not parse it.
  *
- * @typeParam T The shape of the value, as JSON brings it back.
+ * @typeParam T The shape of the value, as it comes back from JSON.
  *
  * @example
  * ```ts
@@ -42,14 +42,14 @@ export type Jsonify<T> = unknown extends T ? T
 export class Lookup<T = unknown> {
   /** The origin of the answer. */
   readonly source: Source;
-  /** The value as JSON, or as its codec wrote it; `null`: a value that is known not to exist (a negative entry). */
+  /** The value as JSON or as written by its codec; `null` if the value is known not to exist (a negative entry). */
   readonly text: string | null;
-  /** Wall time in milliseconds until which the value counts as fresh; 0 if it was not stored. */
+  /** Wall time in milliseconds until which the value is fresh; 0 if it was not stored. */
   readonly freshUntilMs: number;
   /** True if the value was served past its fresh life, within its grace. */
   readonly stale: boolean;
 
-  /** Use the cache's reads instead: they make lookups. */
+  /** Use the reads of a cache instead: they make lookups. */
   constructor(source: Source, text: string | null, freshUntilMs: number, stale: boolean) {
     this.source = source;
     this.text = text;
@@ -58,7 +58,7 @@ export class Lookup<T = unknown> {
   }
 
   /**
-   * Parses the value. `undefined` when it is known not to exist.
+   * Parses the value. `undefined` if it is known not to exist.
    *
    * @example
    * ```ts
@@ -78,12 +78,12 @@ export class Lookup<T = unknown> {
 /** The fields of a lookup. */
 type Found = Pick<Lookup, "source" | "text" | "freshUntilMs" | "stale">;
 
-/** A lookup whose value has a form of its own. It is of one caller, who has had it parsed once. */
+/** A lookup with a codec or schema. It belongs to one caller, and its value is already parsed. */
 export class FormedLookup<T> extends Lookup<T> {
   readonly #read: (text: string) => T;
   #first: { readonly value: T } | undefined;
 
-  /** @param first The value, which the first call of `value()` answers. */
+  /** @param first The parsed value, which the first call of `value()` answers. */
   constructor(
     { source, text, freshUntilMs, stale }: Found,
     first: T,
@@ -94,7 +94,7 @@ export class FormedLookup<T> extends Lookup<T> {
     this.#first = { value: first };
   }
 
-  /** Parses the value, as the base does. */
+  /** Parses the value, as the base class does. */
   override value(): T | undefined {
     if (this.text === null) return undefined;
     const first = this.#first;

@@ -8,31 +8,31 @@ import type { Counters } from "./stats.ts";
 import type { Stored } from "./store.ts";
 import type { HeldTag, HeldTags } from "./tags.ts";
 
-/** Bytes that an entry takes besides its key, text and tags: measured, see the test of the bound. */
+/** Bytes per entry beside its key, text and tags: measured, see the test of the memory bound. */
 const ENTRY_OVERHEAD_BYTES = 600;
 const TAG_REFERENCE_BYTES = 8;
 
-/** An entry in memory, with everything a hit needs ready-made. Times are monotonic milliseconds. */
+/** An entry in memory, with everything that a hit needs. Times are monotonic milliseconds. */
 export interface MemoryEntry {
   /** The entry as it was read. */
   readonly entry: Entry;
-  /** The tags of the entry, which it shares with other entries in memory. */
+  /** Its tags, shared with other entries in memory. */
   readonly tags: readonly HeldTag[];
   /** The answer of a fresh hit, the same object each time: a hit allocates nothing. */
   readonly answer: Promise<Lookup>;
   /** The lookup inside `answer`. */
   readonly lookup: Lookup;
-  /** Before this time a hit is answered as it is; after it, refresh or reload. */
+  /** Until this time a hit is answered as it is; after it, refresh or reload. */
   refreshAtMs: number;
   /** The end of the fresh life. */
   freshUntilMs: number;
   /** The end of the grace. */
   staleUntilMs: number;
-  /** The tag epoch at which the entry's tags were last seen to stand. */
+  /** The tag epoch at which the entry's tags were last found to be current. */
   tagEpoch: number;
 }
 
-/** The parts of an engine that its memory works with. */
+/** The parts of an engine that its memory tier uses. */
 export interface MemoryParts {
   readonly settings: Settings;
   readonly runtime: Runtime;
@@ -42,8 +42,8 @@ export interface MemoryParts {
 }
 
 /**
- * Tier 1: recently used entries in this process, bounded by bytes, and answered as long as they may be
- * believed. With a bound of 0 it is empty for ever.
+ * Tier 1: recently used entries in this process, limited by bytes, and answered only while they may be trusted.
+ * With a limit of 0 it stays empty.
  */
 export class MemoryTier {
   readonly #parts: MemoryParts;
@@ -72,22 +72,22 @@ export class MemoryTier {
     });
   }
 
-  /** Entries held. */
+  /** Entries in memory. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /** Bytes that the entries and their tags are accounted for. */
+  /** Bytes counted for the entries and their tags. */
   get bytes(): number {
     return this.#entries.calculatedSize + this.#parts.held.bytes;
   }
 
-  /** Entries dropped for lack of room, so far. */
+  /** Entries dropped for lack of room. */
   get evictions(): number {
     return this.#evictions;
   }
 
-  /** Answers a fresh entry that may be trusted and is not due for a refresh. The hot path. */
+  /** Answers a fresh entry that may be trusted and need not be refreshed yet. The hot path. */
   hit(key: string): MemoryEntry | undefined {
     const found = this.#entries.get(key);
     if (found === undefined) return undefined;
@@ -99,7 +99,7 @@ export class MemoryTier {
     return found;
   }
 
-  /** Answers a fresh entry that may be trusted, due for its early refresh or not. Counts a miss without. */
+  /** Answers a fresh entry that may be trusted, even if it should be refreshed early. Otherwise counts a miss. */
   fresh(key: string): MemoryEntry | undefined {
     const { coherence, runtime, counters } = this.#parts;
     const found = this.#entries.get(key);
@@ -115,7 +115,7 @@ export class MemoryTier {
     return found;
   }
 
-  /** Holds an entry, unless it may not be trusted or something changed since `epoch`. */
+  /** Installs an entry, unless it may not be trusted or something changed since `epoch`. */
   install(key: string, entry: Entry, epoch: number): void {
     const { coherence, runtime, settings, held } = this.#parts;
     if (this.#bytesMax === 0 || !coherence.mayKeep() || coherence.epoch(key) !== epoch) return;
@@ -139,7 +139,7 @@ export class MemoryTier {
     while (this.bytes > this.#bytesMax && this.#entries.size > 0) this.#entries.pop();
   }
 
-  /** Answers the entry of a key until the end of its grace, its times put right by the monotonic clock. */
+  /** Answers the entry of a key until the end of its grace, its times corrected by the monotonic clock. */
   stored(key: string): Stored | null {
     const found = this.#entries.get(key);
     const { clock } = this.#parts.runtime;
@@ -158,7 +158,7 @@ export class MemoryTier {
     };
   }
 
-  /** Ends the fresh life of what is held of a key; it keeps its grace. */
+  /** Ends the fresh life of an entry, which keeps its grace. */
   expire(key: string): void {
     const found = this.#entries.peek(key);
     const { coherence, runtime } = this.#parts;
@@ -171,13 +171,13 @@ export class MemoryTier {
     found.refreshAtMs = endMs;
   }
 
-  /** The entry of a key and what it is accounted for, without making it recently used. */
+  /** The entry of a key and the bytes counted for it, without marking it as recently used. */
   peek(key: string): { readonly entry: Entry; readonly bytes: number } | undefined {
     const found = this.#entries.peek(key);
     return found && { entry: found.entry, bytes: this.#sizeOf(key, found.entry) };
   }
 
-  /** Drops keys, also for whoever is reading them. */
+  /** Drops keys, also for running reads. */
   drop(keys: readonly string[]): void {
     for (const key of keys) {
       this.#parts.coherence.bump(key);
@@ -185,14 +185,14 @@ export class MemoryTier {
     }
   }
 
-  /** Drops the entries that are not to be kept. */
+  /** Drops the entries for which `keeps` answers false. */
   dropUnless(keeps: (entry: Entry) => boolean): void {
     for (const [key, { entry }] of [...this.#entries.entries()]) {
       if (!keeps(entry)) this.drop([key]);
     }
   }
 
-  /** Drops everything, also for whoever is reading it. */
+  /** Drops everything, also for running reads. */
   dropAll(): void {
     this.#parts.coherence.bumpAll();
     this.#entries.clear();
@@ -209,7 +209,7 @@ export class MemoryTier {
   }
 }
 
-/** V8 keeps a string in one byte a character only while all of them fit Latin-1. */
+/** V8 stores a string as one byte a character only if all characters fit Latin-1. */
 function textBytes(text: string | null): number {
   if (text === null) return 0;
   // deno-lint-ignore no-control-regex -- the range is Latin-1 itself

@@ -7,8 +7,8 @@ import type { Runtime } from "./runtime.ts";
 /**
  * Options of one call. Each defaults to the cache's own.
  *
- * @typeParam T The value, as it is loaded or set.
- * @typeParam V The value, as it comes back.
+ * @typeParam T The value as it is loaded or set.
+ * @typeParam V The value as it comes back.
  */
 export interface EntryOptions<T = unknown, V = Jsonify<T>> {
   /** Time for which the entry is fresh, or a function of the value that returns it. 0: do not store. */
@@ -37,9 +37,9 @@ export interface EntryOptions<T = unknown, V = Jsonify<T>> {
 
 /** Options of {@linkcode Cache.warm}. */
 export interface WarmOptions<T = unknown> extends EntryOptions<T, unknown> {
-  /** How many keys to warm. Default 100, at most 1,000. */
+  /** Number of keys to warm. Default 100, at most 1,000. */
   readonly count?: number;
-  /** The prefix of the keys to warm: those that the loader can load. Default: all keys. */
+  /** Prefix of the keys to warm, those that the loader can load. Default: all keys. */
   readonly keyPrefix?: string;
 }
 
@@ -53,7 +53,7 @@ export interface RedisAccess {
   readonly sentinelUsername?: string;
   /** The password of the Sentinels. */
   readonly sentinelPassword?: string;
-  /** Options of Node's `tls.connect()` beside `ca`, such as a client certificate. Used with `rediss:` only. */
+  /** Options of Node's `tls.connect()` besides `ca`, such as a client certificate. Used with `rediss:` only. */
   readonly tls?: Readonly<Record<string, unknown>>;
 }
 
@@ -85,7 +85,7 @@ export interface CacheOptions {
   readonly negativeTtlMs?: number;
   /** Random spread of TTLs, 0 to 1: 0.1 is ±10 %. Default 0.1. */
   readonly jitterRatio?: number;
-  /** How eagerly entries are refreshed ahead of expiry (XFetch's beta). 0: never. Default 1. */
+  /** Factor for refreshing entries before they expire (XFetch's beta). 0: never. Default 1. */
   readonly earlyRefreshBeta?: number;
   /** Payloads of at least this many bytes are stored compressed. Default 1,024. */
   readonly compressBytesMin?: number;
@@ -93,39 +93,39 @@ export interface CacheOptions {
   readonly memoryBytes?: number;
   /** Time for which memory is trusted after the feed's last sign of life. Default 1,000. */
   readonly memoryLeaseMs?: number;
-  /** How often the feed is asked for a sign of life. Default a quarter of `memoryLeaseMs`. */
+  /** Interval between questions for the feed's sign of life. Default a quarter of `memoryLeaseMs`. */
   readonly heartbeatMs?: number;
-  /** How long a Redis command may take. Default 200. */
+  /** Longest duration of a Redis command. Default 200. */
   readonly commandTimeoutMs?: number;
-  /** How long the right to load one key lasts. Default 5,000. */
+  /** Longest duration of the right to load one key. Default 5,000. */
   readonly leaseMs?: number;
   /** Time that a load may take, including the wait for its turn. Below `leaseMs`. Default 4,000. */
   readonly loadTimeoutMs?: number;
-  /** How long a reader waits for another process's load. Default `leaseMs` + 1,000. */
+  /** Longest wait for another process's load. Default `leaseMs` + 1,000. */
   readonly waitMsMax?: number;
   /** Loads that run at once in this process. Default 64. */
   readonly loadsMax?: number;
   /** Loads that may wait for their turn; any more are refused. Default 1,024. */
   readonly loadsWaitingMax?: number;
   /**
-   * Reports changes to the source of truth, whoever makes them. Nothing is read from a server until everything
-   * that was committed before it was connected has been applied.
+   * Reports changes to the source of truth, regardless of who makes them. A server is read only after everything
+   * that was committed before the connection to it has been applied.
    */
   readonly changes?: ChangeSource;
-  /** Called for each {@linkcode CacheEvent}. An error that it throws is counted, and goes no further. */
+  /** Called for each {@linkcode CacheEvent}. An error that it throws is counted and otherwise ignored. */
   readonly onEvent?: (event: CacheEvent) => void;
   /** Called for each read. It slows down every hit: leave it out unless debugging. */
   readonly onLookup?: (event: LookupEvent) => void;
   /**
-   * Called with each promise that is left running in the background, which never rejects. For hosts that freeze a
-   * process once it has answered: pass the promise to their `waitUntil`.
+   * Called with each promise that runs in the background; it never rejects. For hosts that freeze a process once
+   * it has answered: pass the promise to their `waitUntil`.
    */
   readonly background?: (work: Promise<void>) => void;
   /** The clock and random numbers. Default: the system's. */
   readonly runtime?: Runtime;
 }
 
-/** The longest duration that is kept; a longer one is cut to it. A hundred years, which Redis takes too. */
+/** The longest duration; a longer one is shortened to it. A hundred years, which Redis accepts too. */
 const DURATION_MS_MAX = 3_153_600_000_000;
 
 const DEFAULTS = {
@@ -146,7 +146,7 @@ const DEFAULTS = {
   loadsWaitingMax: 1_024,
 };
 
-/** {@linkcode CacheOptions} with every number decided and checked. */
+/** {@linkcode CacheOptions} with a checked value for every number. */
 export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
 /** @throws {RangeError} A number is out of range. */
@@ -182,7 +182,7 @@ export function settingsOf(options: CacheOptions): Settings {
 }
 
 /**
- * Normalises a duration that was read off a value: below 0 it is 0, and a longer one than can be kept is cut.
+ * Normalises a duration that was derived from a value: at least 0, at most the longest duration.
  *
  * @throws {RangeError} It is not a number.
  */
@@ -193,7 +193,7 @@ export function durationMs(name: string, value: unknown): number {
   return Math.min(Math.max(value, 0), DURATION_MS_MAX);
 }
 
-/** @throws {RangeError} A duration that does not depend on the value is not a number from 0. */
+/** @throws {RangeError} A duration that does not depend on the value is not a number of at least 0. */
 export function assertEntryOptions(options: EntryOptions<never, unknown>): void {
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
     const value = options[name];

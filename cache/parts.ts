@@ -9,24 +9,24 @@ import type { Waiters } from "./waiters.ts";
 
 /** The parts that all engines of a cache share. */
 export interface CacheParts extends Pick<MemoryParts, "settings" | "runtime" | "counters"> {
-  /** Bounds the loads of the whole cache. */
+  /** Limits the loads of the whole cache. */
   readonly limit: LoadLimit;
-  /** Makes a nonce that nobody has used. */
+  /** Makes a unique nonce. */
   readonly newNonce: () => string;
   readonly emit: (event: CacheEvent) => void;
-  /** Keeps a background promise, which must not reject, until it settles. */
+  /** Keeps a background promise until it settles; the promise must not reject. */
   readonly track: (work: Promise<void>) => void;
 }
 
-/** The parts of one engine, as its read path, its loads and its write path work with them. */
+/** The parts of one engine that its read path, loads and write path use. */
 export interface EngineParts extends CacheParts, MemoryParts {
   /** The name of the server in events. */
   readonly server: string;
   readonly memory: MemoryTier;
   readonly store: Store;
-  /** Whether the store may keep an entry with these tags. */
+  /** True if the store may keep an entry with these tags. */
   readonly keeps: (tags: readonly string[]) => boolean;
-  /** Counts what the store answers; not seen by anybody where memory is the store. */
+  /** Counts the answers of the store; not reported if memory is the store. */
   readonly stored: TierCounters;
   readonly tags: Tags;
   readonly pending: PendingInvalidations;

@@ -3,22 +3,22 @@ import { retryDelayMs, type Runtime, type Timer } from "./runtime.ts";
 import type { Store } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
 
-/** Past this many keys a clear is owed instead: bounded memory, and never less is invalidated. */
+/** Beyond this many keys, the whole cache is cleared instead, so that memory stays bounded. */
 const KEYS_MAX = 10_000;
 const BATCH_MAX = 500;
 const RETRY_MS_MAX = 500;
 
 /**
- * Invalidations that the store has not taken: kept, and tried again until it does.
+ * Invalidations that the store has not applied: kept and retried until it has.
  *
- * While any is owed, this process neither reads the store, which may answer what was invalidated, nor
- * keeps in memory what was asked for before:
+ * While any is pending, this process neither reads the store, which may answer an outdated value, nor keeps in
+ * memory what it asked for before. Otherwise:
  *
  * ```text
  * 1. reader: GET b is sent
- * 2. writer: the new version of a tag is not taken, and is owed
- * 3. reader: misses b, asks for the tag's version, is answered the old one
- * 4. reader: by that version, what memory holds under the tag is valid again
+ * 2. writer: the new version of a tag is not applied, and is pending
+ * 3. reader: misses b, asks for the tag's version, and gets the old one
+ * 4. reader: with that version, outdated entries of the tag in memory are valid again
  * ```
  */
 export class PendingInvalidations {
@@ -45,24 +45,24 @@ export class PendingInvalidations {
     this.#newVersion = wiring.newVersion;
   }
 
-  /** Keys and tags that are owed. */
+  /** Number of pending keys and tags. */
   get size(): number {
     return this.#keys.size + this.#tags.size + this.#underWay;
   }
 
-  /** Owes keys. */
+  /** Adds keys. */
   addKeys(keys: readonly string[]): void {
     this.#owe(this.#keys, keys);
   }
 
-  /** Owes tags. */
+  /** Adds tags. */
   addTags(tags: readonly string[]): void {
     this.#owe(this.#tags, tags);
   }
 
   /**
-   * Tries once more, and no more. Answers how many keys and tags the store has not taken: they are lost to
-   * it, and their time to live is the backstop.
+   * Tries once more. Answers how many keys and tags are still not applied: they are lost, and their values live
+   * until their TTL.
    */
   async close(): Promise<number> {
     this.#closed = true;
@@ -97,13 +97,13 @@ export class PendingInvalidations {
     });
   }
 
-  /** Resolves when nothing is owed, or the store has refused. */
+  /** Resolves when nothing is pending, or the store has failed. */
   async #drain(): Promise<void> {
     while (this.size > 0) {
       const keys = [...this.#keys].slice(0, BATCH_MAX);
       const tags = [...this.#tags].slice(0, BATCH_MAX);
-      // Taken out before the command is sent: the same key may be owed again while it is under way,
-      // and that later debt must not be struck off by this earlier command's success.
+      // Removed before the command is sent: the same key may be added again meanwhile, and the success of this
+      // earlier command must not remove that.
       for (const key of keys) this.#keys.delete(key);
       for (const tag of tags) this.#tags.delete(tag);
       this.#underWay = keys.length + tags.length;
@@ -111,7 +111,6 @@ export class PendingInvalidations {
         if (keys.length > 0) await this.#store.invalidate(keys);
         if (tags.length > 0) await this.#store.writeTags(tags, this.#newVersion());
       } catch (_error) {
-        // The debt stands.
         for (const key of keys) this.#keys.add(key);
         for (const tag of tags) this.#tags.add(tag);
         return;

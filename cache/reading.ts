@@ -1,7 +1,7 @@
 import { SchemaError } from "./errors.ts";
 import { FormedLookup, type Lookup } from "./lookup.ts";
 
-/** A form of values in the cache other than JSON's, for what JSON would change: a `Date`, a `Map`, a `bigint`. */
+/** A form of cached values for types that JSON would change: a `Date`, a `Map`, a `bigint`. */
 export interface Codec<T, V = T> {
   /** Writes a value as text. */
   stringify(value: T): string;
@@ -10,41 +10,41 @@ export interface Codec<T, V = T> {
 }
 
 /**
- * A schema by the Standard Schema, which zod, valibot, ArkType and others follow. It has to validate at once, and
- * not by a promise.
+ * A schema by the Standard Schema, which zod, valibot, ArkType and others follow. It must validate
+ * synchronously.
  *
  * @see {@link https://standardschema.dev}
  */
 export interface Schema<V> {
-  /** The interface of the standard, as far as it is used here. */
+  /** The used part of the standard's interface. */
   readonly "~standard": {
-    /** Answers the value as the schema puts it out, or what is wrong with it. */
+    /** Answers the output of the schema, or what is wrong with the value. */
     readonly validate: (value: unknown) => SchemaResult<V> | Promise<SchemaResult<V>>;
   };
 }
 
-/** The outcome of a validation: `issues` are there if the value does not fit. */
+/** The outcome of a validation: `issues` is set if the value does not match. */
 export type SchemaResult<V> =
   | { readonly value: V; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string }[] };
 
-/** The options of a read that say which form its values have. */
+/** The options of a read that define the form of its values. */
 export interface FormOptions {
   readonly codec?: Codec<never, unknown>;
   readonly schema?: Schema<unknown>;
 }
 
-/** Tells whether values have another form than that of JSON. */
+/** True if values have a form other than plain JSON. */
 export function hasForm({ codec, schema }: FormOptions): boolean {
   return codec !== undefined || schema !== undefined;
 }
 
 /**
- * Reads a text as the options of a read say.
+ * Reads a text by the options of a read.
  *
- * @throws What the codec throws.
- * @throws {SchemaError} The value does not fit the schema.
- * @throws {TypeError} The schema validates by a promise.
+ * @throws The error of the codec.
+ * @throws {SchemaError} The value does not match the schema.
+ * @throws {TypeError} The schema validates asynchronously.
  */
 export function valueIn(text: string, { codec, schema }: FormOptions): unknown {
   const value = codec === undefined ? JSON.parse(text) : codec.parse(text);
@@ -57,14 +57,14 @@ export function valueIn(text: string, { codec, schema }: FormOptions): unknown {
   throw new SchemaError(result.issues.map(({ message }) => message).join("; "));
 }
 
-/** One read of values in a form of their own: what it has parsed once it need not parse again. */
+/** One read of values with a codec or schema. It parses each text once. */
 export class Reading {
   readonly #options: FormOptions;
   readonly #onUnreadable: (error: unknown) => void;
   #last: { readonly text: string; readonly value: unknown } | undefined;
   #refused: string | undefined;
 
-  /** @param onUnreadable Is told of each text that cannot be read, and why. */
+  /** @param onUnreadable Called for each text that cannot be read, with the reason. */
   constructor(options: FormOptions, onUnreadable: (error: unknown) => void) {
     this.#options = options;
     this.#onUnreadable = onUnreadable;
@@ -77,7 +77,7 @@ export class Reading {
       this.#last = { text, value: valueIn(text, this.#options) };
       return true;
     } catch (error) {
-      // Memory and Redis mostly hold the same.
+      // Report once: memory and Redis mostly hold the same text.
       if (text !== this.#refused) this.#onUnreadable(error);
       this.#refused = text;
       return false;
@@ -85,9 +85,9 @@ export class Reading {
   };
 
   /**
-   * The lookup of a caller, whose values are its own.
+   * Makes the lookup of one caller, with a value of its own.
    *
-   * @throws What {@linkcode valueIn} throws, where the value was loaded by somebody with other options.
+   * @throws The errors of {@linkcode valueIn}, if a caller with other options loaded the value.
    */
   lookup({ source, text, freshUntilMs, stale }: Lookup): Lookup {
     const last = this.#last;

@@ -1,26 +1,26 @@
 /**
- * Time and chance, which library code takes from here and never from globals: tests drive both.
+ * Time and randomness. Library code takes both from here and never from globals, so that tests can control them.
  *
  * @module
  */
 
 /** A timer that {@linkcode Clock.after} has set. */
 export interface Timer {
-  /** Takes the timer back. Does nothing once it has fired. */
+  /** Cancels the timer. Does nothing once it has fired. */
   cancel(): void;
 }
 
-/** A source of time, which a test may drive. */
+/** A source of time, which a test may control. */
 export interface Clock {
   /** Wall time in milliseconds since the epoch: for what is stored and compared across processes. */
   now(): number;
-  /** Milliseconds from an arbitrary origin that never go back: for intervals within this process. */
+  /** Milliseconds since an arbitrary origin, never decreasing: for intervals within this process. */
   monotonicNow(): number;
   /** Calls `run` once, `delayMs` from now. */
   after(delayMs: number, run: () => void): Timer;
 }
 
-/** Time and chance as a cache uses them. */
+/** Time and randomness as a cache uses them. */
 export interface Runtime {
   /** The source of time. */
   readonly clock: Clock;
@@ -28,12 +28,12 @@ export interface Runtime {
   random(): number;
 }
 
-/** Delay before the n-th attempt in a row: 50 ms longer each time, at most `msMax`. */
+/** The delay before the n-th attempt in a row: 50 ms more each time, at most `msMax`. */
 export function retryDelayMs(attempts: number, msMax: number): number {
   return Math.min(attempts * 50, msMax);
 }
 
-/** Waits until `work` has settled, at most for `ms`. Rejects as `work` does if that comes first. */
+/** Waits until `work` has settled, but at most `ms`. Rejects if `work` rejects within that time. */
 export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
   let timer: Timer | undefined;
   const late = new Promise<void>((resolve) => {
@@ -47,7 +47,7 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
 }
 
 /**
- * The clock and the dice of the system.
+ * The clock and the random numbers of the system.
  *
  * @example
  * ```ts
@@ -72,10 +72,10 @@ export const systemRuntime: Runtime = {
 /**
  * Monotonic time to the millisecond, for the hot path.
  *
- * Reading the monotonic clock costs twice what reading the wall clock does in Deno, and would be half
- * of a memory hit. So it is read once per millisecond of wall time; in between the last reading stands.
- * A time is then at most one millisecond too early, and a step of the wall clock does no harm: any wall
- * time but the last one causes a new reading.
+ * In Deno, reading the monotonic clock costs twice as much as reading the wall clock, and would be half of a
+ * memory hit. So it is read once per millisecond of wall time, and the last reading is used in between. A time
+ * is then at most one millisecond too early. A step of the wall clock is harmless: any change of wall time
+ * causes a new reading.
  */
 export class CoarseClock {
   readonly #clock: Clock;
@@ -86,7 +86,7 @@ export class CoarseClock {
     this.#clock = clock;
   }
 
-  /** As {@linkcode Clock.monotonicNow}, less up to a millisecond. */
+  /** As {@linkcode Clock.monotonicNow}, at most a millisecond earlier. */
   monotonicNow(): number {
     const wallMs = this.#clock.now();
     if (wallMs !== this.#wallMs) {

@@ -1,8 +1,8 @@
 /**
- * One look-up per key at a time in this process, joined only before it is sent.
+ * One look-up per key at a time in this process, which callers can join only before it is sent.
  *
- * The usual single flight lets a caller join a call that is already running. For a cache that must
- * be fresh after a write that is a stale read:
+ * An ordinary single flight lets a caller join a call that is already running. In a cache that must be fresh
+ * after a write, that gives a stale read:
  *
  * ```text
  * 1. reader A: GET key is sent, and reads the old value
@@ -10,14 +10,14 @@
  * 3. reader B: starts after the acknowledgement, joins A's GET, and gets the old value
  * ```
  *
- * So at most one look-up per key runs, and at most one waits behind it, as in a group commit: B joins
- * the one that waits, which is sent after B began.
+ * So at most one look-up per key runs and at most one waits for it to end, as in a group commit: B joins the
+ * waiting one, which is sent after B began.
  */
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();
   #joined = 0;
 
-  /** Callers so far that shared a look-up that another began. */
+  /** Callers that shared a look-up begun by another. */
   get joined(): number {
     return this.#joined;
   }
@@ -28,8 +28,8 @@ export class SingleFlight<T> {
   }
 
   /**
-   * Runs `task` for `key`, or shares the outcome of one that has not begun. A rejection reaches every
-   * sharer unchanged. `task` must not throw synchronously.
+   * Runs `task` for `key`, or shares the outcome of one that has not begun. All who share it get the same
+   * rejection, unchanged. `task` must not throw synchronously.
    */
   run(key: string, task: () => Promise<T>): Promise<T> {
     const flight = this.#flights.get(key);

@@ -1,30 +1,30 @@
 import type { Jsonify, Lookup } from "./lookup.ts";
 
 /**
- * A read of a caller that gets and puts apart, as an ORM's cache does: {@linkcode Cache.begin} makes it. An
- * invalidation between its beginning and {@linkcode Slot.fill} refuses the value, as it does for a loader.
+ * A read whose caller loads and stores separately, as an ORM's cache does; made by {@linkcode Cache.begin}. As
+ * with a loader, an invalidation between its beginning and {@linkcode Slot.fill} refuses the value.
  */
 export interface Slot<T, V = Jsonify<T>> extends AsyncDisposable {
-  /** True if a fresh value is cached: answer {@linkcode Slot.value}. */
+  /** True if a fresh value is cached: use {@linkcode Slot.value}. */
   readonly hit: boolean;
-  /** The cached value. `undefined` without one, and if it is known not to exist. */
+  /** The cached value. `undefined` if there is none, or if it is known not to exist. */
   value(): V | undefined;
   /**
-   * Caches the value that the caller has got since. Answers `false` if it is not stored: the key or a tag
-   * was invalidated meanwhile, somebody else is loading it, the lease is over, or Redis is away.
+   * Caches the value that the caller has loaded. Answers `false` if it is not stored: the key or a tag was
+   * invalidated meanwhile, another caller is loading the key, the lease has ended, or Redis is unavailable.
    */
   fill(value: T | null | undefined): Promise<boolean>;
-  /** Gives the right to fill back. Happens by itself at the end of an `await using` block. */
+  /** Gives up the right to fill. Called by itself at the end of an `await using` block. */
   release(): Promise<void>;
 }
 
-/** The right to fill that a slot has: `undefined` without one. */
+/** The right of a slot to fill. */
 export interface Right<T> {
   fill(value: T | null | undefined): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** Makes a slot of what a look-up found, or of the right to fill. */
+/** Makes a slot from a found value or from the right to fill. */
 export function slotOf<T, V>(
   found: Lookup | undefined,
   right: Right<T> | undefined,

@@ -1,27 +1,28 @@
 /**
- * The mark in the store that says which source of truth its values were loaded from.
+ * The mark in the store that names the source of truth of its values.
  *
- * Two programs with databases of their own and one Redis would answer each other's rows. So who comes to a store
- * that is another's refuses it while that one is in use, and takes it over, cleared, once it is not.
+ * Without it, two programs with different databases and one Redis would answer each other's rows. A program that
+ * finds a store with the mark of another source refuses it while it is in use; later it clears the store and
+ * takes it over.
  *
  * @module
  */
 
-/** How long a store counts as in use after its owner said so last. */
+/** Time for which a store counts as in use after its owner's last claim. */
 export const IN_USE_MS = 60_000;
-/** How often an owner says so. */
+/** Interval at which an owner repeats its claim. */
 export const SAY_SO_MS = 20_000;
 
-/** The owner of a store, as it was found. */
+/** The owner of a store at the time of a claim. */
 export type Claim =
-  /** The source that asked, from now on if it was nobody's. */
+  /** The source that asked; it becomes the owner if there was none. */
   | { readonly owner: "self" }
-  /** Another source, which is in use or not. */
+  /** Another source, and whether it is in use. */
   | { readonly owner: "other"; readonly name: string; readonly inUse: boolean };
 
 /**
- * KEYS: source, in use. ARGV: the name of the source, how long it is in use, `1` to take the store over.
- * Answers the owner before, and whether it is in use.
+ * KEYS: source, in use. ARGV: the name of the source, for how long it is in use, `1` to take the store over.
+ * Answers the previous owner, and whether it is in use.
  */
 export const CLAIM_LUA = `
 local standing = redis.pcall('GET', KEYS[1])

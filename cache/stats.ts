@@ -2,19 +2,19 @@ import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
 /** Look-ups of one tier since the start. */
 export interface TierStats {
-  /** Look-ups answered fresh by this tier, negative entries included. */
+  /** Look-ups that this tier answered fresh, negative entries included. */
   readonly hits: number;
-  /** Look-ups that this tier was asked and could not answer fresh. */
+  /** Look-ups in this tier without a fresh answer. */
   readonly misses: number;
   /** `hits / (hits + misses)`, 0 before the first look-up. */
   readonly hitRate: number;
 }
 
-/** The memory tier: its look-ups, and the entries that it holds. */
+/** The memory tier: its look-ups and its entries. */
 export interface MemoryTierStats extends TierStats {
-  /** Entries held now. */
+  /** Entries in memory now. */
   readonly entries: number;
-  /** Bytes they are accounted for. */
+  /** Bytes counted for them. */
   readonly bytes: number;
   /** Entries dropped for lack of room. */
   readonly evictions: number;
@@ -36,9 +36,9 @@ export interface LatencyStats {
 export interface CacheStats {
   /** Tier 1, in this process. */
   readonly memory: MemoryTierStats;
-  /** Tier 2, shared. All zero in memory-only mode. */
+  /** Tier 2, shared. All zeroes in memory-only mode. */
   readonly redis: TierStats;
-  /** Calls of a loader that were started. */
+  /** Loader calls that were started. */
   readonly loads: number;
   /** Loads that rejected. */
   readonly loadErrors: number;
@@ -46,7 +46,7 @@ export interface CacheStats {
   readonly coalesced: number;
   /** Loaded values that were not stored because a write came in between. */
   readonly refusedFills: number;
-  /** Loads started ahead of expiry or behind a stale answer. */
+  /** Loads started before expiry or after a stale answer. */
   readonly refreshes: number;
   /** Answers past their fresh life, within grace. */
   readonly staleHits: number;
@@ -54,15 +54,15 @@ export interface CacheStats {
   readonly negativeHits: number;
   /** Loads refused because too many were running and waiting. */
   readonly rejectedLoads: number;
-  /** Loads that had not settled long after their time-out, and lost their place. */
+  /** Loads still running long after their time-out, which no longer count against the limit. */
   readonly abandonedLoads: number;
-  /** Handlers of the cache's owner (`onEvent`, `onLookup`) that threw. */
+  /** Errors thrown by `onEvent` and `onLookup`. */
   readonly handlerErrors: number;
   /** Stored entries that could not be read: foreign bytes, a newer format, a wrong type. */
   readonly unreadable: number;
   /** Keys invalidated by this process. */
   readonly invalidations: number;
-  /** Invalidations that Redis has not taken yet. */
+  /** Invalidations that Redis has not applied yet. */
   readonly pendingInvalidations: number;
   /** Redis commands that failed or timed out. */
   readonly redisErrors: number;
@@ -70,11 +70,11 @@ export interface CacheStats {
   readonly coherent: boolean;
   /** Times the memory tier was dropped because the invalidation feed was lost. */
   readonly feedDrops: number;
-  /** False while a server of Redis cannot be reached. */
+  /** False while a Redis server cannot be reached. */
   readonly reachable: boolean;
-  /** True while memory stands in for a server of Redis that is away. */
+  /** True while memory replaces an unreachable Redis server. */
   readonly fallback: boolean;
-  /** The circuit breaker in front of Redis, which is open while that cannot be reached. */
+  /** The circuit breaker in front of Redis; also open while Redis cannot be reached. */
   readonly breaker: "closed" | "open" | "half-open";
   /** Durations of look-ups in Redis. */
   readonly redisLatency: LatencyStats;
@@ -89,7 +89,7 @@ export class TierCounters {
   readonly latency: RecordableHistogram = createHistogram();
 }
 
-/** The counters while they count: plain numbers, so that a hit costs an addition. */
+/** Running counters: plain numbers, so that a hit costs one addition. */
 export class Counters {
   memoryHits = 0;
   memoryMisses = 0;
@@ -110,12 +110,12 @@ export class Counters {
   readonly loadLatency: RecordableHistogram = createHistogram();
 }
 
-/** Records a duration in a histogram of microseconds, which holds whole numbers from 1. */
+/** Records a duration in a histogram of microseconds, which takes whole numbers from 1. */
 export function record(histogram: RecordableHistogram, durationMs: number): void {
   histogram.record(Math.max(1, Math.round(durationMs * 1000)));
 }
 
-/** The figures of one engine, beside the counters, which all engines of a cache share. */
+/** The figures of one engine, besides the counters that all engines of a cache share. */
 export interface EngineFigures {
   readonly memory: { readonly size: number; readonly bytes: number; readonly evictions: number };
   readonly joined: number;
@@ -126,7 +126,7 @@ export interface EngineFigures {
   readonly breaker: CacheStats["breaker"];
 }
 
-/** From the worst: the state of several breakers is that of the worst. */
+/** Worst first: several breakers are reported as the worst of them. */
 const BREAKER_STATES = ["open", "half-open"] as const;
 
 /** Sums up the counters and the figures of every engine. */

@@ -4,21 +4,21 @@ import { TAGS_MAX, type TagVersion } from "./entry.ts";
 import { assertKey } from "./keys.ts";
 import type { Store } from "./store.ts";
 
-/** The tag that every entry carries: clearing the cache is giving it a new version. */
+/** The tag of every entry: giving it a new version clears the cache. */
 export const ROOT_TAG = "*";
 
-/** Versions that are held of tags that no entry in memory carries. */
+/** Limit of held versions of tags that no entry in memory carries. */
 const SPARE_MAX = 10_000;
-/** Bytes that a held tag takes besides its two texts: measured, see the test of the memory bound. */
+/** Bytes per held tag besides its two texts: measured, see the test of the memory bound. */
 const TAG_OVERHEAD_BYTES = 180;
 
 const ROOT_ONLY: readonly string[] = [ROOT_TAG];
 
 /**
- * KEYS: tags. ARGV: a version for each. Gives it to those that have none, and answers the versions that stand.
+ * KEYS: tags. ARGV: a version for each. Gives it to the tags that have none, and answers the current versions.
  *
- * One step: two processes that both thought the tag their own would not share the leases under it. `SET NX
- * GET` needs Redis 7. `pcall`, because a foreign type under our key must read as "no version".
+ * One script, so that two processes that create the same tag get the same version, and thus share leases. `SET
+ * NX GET` needs Redis 7. `pcall`, because a foreign type under our key must count as "no version".
  */
 export const CREATE_TAG_LUA = `
 local replies = {}
@@ -34,9 +34,9 @@ return replies
 `;
 
 /**
- * Checks what a caller names as tags.
+ * Checks a list of tags.
  *
- * @throws {TypeError} There are too many, or one cannot be used.
+ * @throws {TypeError} There are too many, or one of them cannot be used.
  */
 export function assertTags(tags: readonly string[] | undefined): void {
   if (tags === undefined) return;
@@ -52,30 +52,27 @@ export function assertTag(tag: string): void {
   if (tag === ROOT_TAG) throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: clear() owns it`);
 }
 
-/** The tags of an entry: the root tag of every entry, and its own. */
+/** The tags of an entry: the root tag and its own. */
 export function tagNames({ tags }: { readonly tags?: readonly string[] }): readonly string[] {
   return tags === undefined || tags.length === 0 ? ROOT_ONLY : [ROOT_TAG, ...tags];
 }
 
-/** Versions read for one look-up. `null`: the tag has none, so every entry under it is invalid. */
+/** Versions read for one look-up. `null`: the tag has none, so every entry that carries it is invalid. */
 export type TagVersions = ReadonlyMap<string, string | null>;
 
-/** A version of a tag that this process holds: one object, which all its entries in memory share. */
+/** A tag version that this process holds: one object, shared by all entries in memory that carry it. */
 export interface HeldTag extends TagVersion {
-  /** Whether it is the version that stands, as far as this process knows. */
+  /** True if it is the current version, as far as this process knows. */
   readonly stands: boolean;
 }
 
 interface CountedTag extends HeldTag {
   stands: boolean;
-  /** Entries in memory that carry it. */
+  /** Number of entries in memory that carry it. */
   entries: number;
 }
 
-/**
- * The tag versions that this process believes: all that entries in memory carry, for as long as they do,
- * and the most recently used of the others.
- */
+/** The tag versions that this process trusts: those of all entries in memory, and the most recently used others. */
 export class HeldTags {
   readonly #coherence: Coherence;
   readonly #carried = new Map<string, CountedTag>();
@@ -92,19 +89,19 @@ export class HeldTags {
     return this.#epoch;
   }
 
-  /** Bytes of the tags that entries in memory carry. */
+  /** Bytes of the tags of entries in memory. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** The held version of a tag, if it may be believed now. */
+  /** The held version of a tag, if it may be trusted now. */
   version(name: string): string | undefined {
     return this.#coherence.trusted() ? this.#find(name)?.version : undefined;
   }
 
   /**
-   * Compares what an entry saw with what stands: `undefined` when a version is neither in `read` nor
-   * held, and has to be read first.
+   * Compares the tag versions of an entry with the current ones. `undefined` if a version is neither in `read`
+   * nor held, so it must be read first.
    */
   current(tags: readonly TagVersion[], read?: TagVersions): boolean | undefined {
     let unknown = false;
@@ -129,7 +126,7 @@ export class HeldTags {
     this.#spare.set(name, { name, version, stands: true, entries: 0 });
   }
 
-  /** Forgets the versions of tags, and those being read. */
+  /** Forgets the versions of tags, and discards those that are being read. */
   forget(names: readonly string[]): void {
     for (const name of names) {
       this.#coherence.bump(name);
@@ -143,7 +140,7 @@ export class HeldTags {
     for (const held of this.all() as CountedTag[]) this.#drop(held);
   }
 
-  /** An entry that carries these tags, all current, comes into memory. Answers the objects to share. */
+  /** Notes that an entry with these current tags enters memory. Answers the objects to share. */
   carry(tags: readonly TagVersion[]): readonly HeldTag[] {
     return tags.map((tag) => {
       const held = this.#find(tag.name) ?? { ...tag, stands: false, entries: 0 };
@@ -155,7 +152,7 @@ export class HeldTags {
     });
   }
 
-  /** An entry that carried these tags has left memory. */
+  /** Notes that an entry with these tags has left memory. */
   uncarry(tags: readonly HeldTag[]): void {
     for (const held of tags as readonly CountedTag[]) {
       if (--held.entries > 0) continue;
@@ -185,10 +182,9 @@ function bytesOf({ name, version }: TagVersion): number {
 /**
  * Tag versions in the store.
  *
- * A tag is a random version under a key of its own. An entry records the versions it saw before its
- * load and is valid only while they are equal, so invalidating any number of entries is one write,
- * and no clocks are compared. Versions are held here while the feed is good, which saves the round
- * trip.
+ * A tag is a random version under a key of its own. An entry records the versions from before its load and is
+ * valid only while they are equal. So any number of entries is invalidated with one write, and no clocks are
+ * compared. While the feed is good, versions are held here, which saves a round trip.
  */
 export class Tags {
   readonly #store: Store;
@@ -196,7 +192,7 @@ export class Tags {
   readonly #coherence: Coherence;
   readonly #newVersion: () => string;
 
-  /** @param newVersion Makes a version that nobody has made before. */
+  /** @param newVersion Makes a unique version. */
   constructor(
     store: Store,
     held: HeldTags,
@@ -208,7 +204,7 @@ export class Tags {
     this.#newVersion = parts.newVersion;
   }
 
-  /** Reads the versions that are not held from the store, and holds what the feed vouches for. */
+  /** Reads versions that are not held from the store, and holds those that the feed covers. */
   async read(all: readonly string[]): Promise<TagVersions> {
     const names = all.filter((name) => this.#held.version(name) === undefined);
     const epochs = names.map((name) => this.#coherence.epoch(name));
@@ -217,7 +213,7 @@ export class Tags {
     return new Map(names.map((name, i) => [name, versions[i] ?? null]));
   }
 
-  /** The versions of tags, in their order; tags without one are given one. For use before a load. */
+  /** The versions of tags, in their order; tags without a version get one. Call it before a load. */
   async ensure(names: readonly string[]): Promise<readonly TagVersion[]> {
     const known: TagVersion[] = [];
     for (const name of names) {
@@ -233,13 +229,13 @@ export class Tags {
     return names.map((name, i) => ({ name, version: versions[i] ?? version }));
   }
 
-  /** Gives tags a new version. When it rejects, what is held here is forgotten all the same. */
+  /** Gives tags a new version. The held versions are forgotten even if it rejects. */
   async invalidate(names: readonly string[]): Promise<void> {
     this.#held.forget(names);
     try {
       await this.#store.writeTags(names, this.#newVersion());
     } finally {
-      // Again: a read that was sent before the write may have brought the old version since.
+      // Again: a read sent before the write may have brought the old version meanwhile.
       this.#held.forget(names);
     }
   }

@@ -1,6 +1,6 @@
 import type { Clock } from "./runtime.ts";
 
-/** Readers that wait for another process's load, woken by the feed or by the poll behind it. */
+/** Readers that wait for another process's load, until the feed or a poll wakes them. */
 export class Waiters {
   readonly #clock: Clock;
   readonly #waiting = new Map<
@@ -12,12 +12,12 @@ export class Waiters {
     this.#clock = clock;
   }
 
-  /** Keys that are waited for. */
+  /** Number of keys with waiting readers. */
   get size(): number {
     return this.#waiting.size;
   }
 
-  /** Resolves when the key is woken, or `pollMs` after the first of those who wait for it began. */
+  /** Resolves when the key is woken, or `pollMs` after its first reader began to wait. */
   wait(key: string, pollMs: number): Promise<void> {
     const waiting = this.#waiting.get(key);
     if (waiting !== undefined) return waiting.promise;
@@ -32,12 +32,12 @@ export class Waiters {
     return promise;
   }
 
-  /** Wakes those who wait for a key. */
+  /** Wakes the readers of a key. */
   wake(key: string): void {
     this.#waiting.get(key)?.wake();
   }
 
-  /** Wakes everyone. */
+  /** Wakes all readers. */
   wakeAll(): void {
     for (const { wake } of [...this.#waiting.values()]) wake();
   }

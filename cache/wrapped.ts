@@ -4,17 +4,17 @@ import { assertKey } from "./keys.ts";
 import type { Jsonify, Lookup } from "./lookup.ts";
 import type { EntryOptions } from "./options.ts";
 
-/** A function whose answers are cached: {@linkcode Cache.wrap} makes it. */
+/** A function whose results are cached; made by {@linkcode Cache.wrap}. */
 export interface Wrapped<A extends readonly unknown[], T, V = Jsonify<T>> {
-  /** Answers what is cached for these arguments, else calls the function. `undefined`: it does not exist. */
+  /** Answers the cached result for these arguments, or else calls the function. `undefined`: it does not exist. */
   (...args: A): Promise<V | undefined>;
-  /** Answers as a {@linkcode Lookup}: with its source, and as JSON. */
+  /** Answers a {@linkcode Lookup}, with its source and the JSON. */
   lookup(...args: A): Promise<Lookup<V>>;
-  /** Calls the function whatever is cached, and caches the answer. */
+  /** Calls the function even if its result is cached, and caches the new result. */
   refresh(...args: A): Promise<Lookup<V>>;
-  /** Invalidates the answer for these arguments. */
+  /** Invalidates the result for these arguments. */
   invalidate(...args: A): Promise<Invalidation>;
-  /** The key of the answer for these arguments. */
+  /** The key of the result for these arguments. */
   keyOf(...args: A): string;
 }
 
@@ -28,7 +28,7 @@ export interface WrappingCache {
   delete(...keys: string[]): Promise<Invalidation>;
 }
 
-/** Makes a function whose answers a cache keeps. */
+/** Makes a function whose results are cached. */
 export function wrapped<A extends readonly unknown[], T, V>(
   cache: WrappingCache,
   name: string,
@@ -46,12 +46,12 @@ export function wrapped<A extends readonly unknown[], T, V>(
   return Object.assign(answer, { lookup, refresh, invalidate, keyOf });
 }
 
-/** The texts of arguments that stand in a key as they are. Whatever could be meant otherwise is hashed. */
+/** Argument texts that are used in keys as they are. Any ambiguous text is hashed. */
 const PLAIN = /^[a-z_][\w.-]{0,47}$/i;
 
 /**
- * Makes the key of a call: the name, and each argument as it is if it is a number or a short word, else all
- * of them as a hash.
+ * Makes the key of a call: the name, then each argument, hashed unless it is a number or a short word. If that
+ * is too long, all arguments become one hash.
  *
  * @throws {TypeError} An argument has no stable form.
  */
@@ -70,7 +70,7 @@ function hash(text: string): string {
   return `~${createHash("sha256").update(text).digest("base64url").slice(0, 22)}`;
 }
 
-/** A text that equal values share, whatever the order of their properties, and no others. */
+/** A text that is equal for equal values, in any order of their properties, and differs for others. */
 function stableText(value: unknown, where: string): string {
   if (value === null || ["string", "number", "boolean", "undefined"].includes(typeof value)) {
     return Object.is(value, -0)

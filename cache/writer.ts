@@ -28,7 +28,7 @@ export class Writer {
   }
 
   /**
-   * Stores a value and voids the lease of whoever is loading it.
+   * Stores a value and ends the lease of any running load.
    *
    * @throws {TypeError} The value has no JSON form.
    * @throws {RangeError} The value is too large, or a duration is not a number.
@@ -42,7 +42,7 @@ export class Writer {
     return this.#track(this.#delete(keys));
   }
 
-  /** Ends the fresh life of keys. A store that does not take it is owed a delete. */
+  /** Ends the fresh life of keys. If the store does not apply it, the keys are deleted later. */
   expire(keys: readonly string[]): Promise<Invalidation> {
     return this.#track(this.#expire(keys));
   }
@@ -63,12 +63,12 @@ export class Writer {
     return outcome;
   }
 
-  /** Resolves once what has been asked for is taken, or owed. */
+  /** Resolves once every call so far is applied or pending. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#underWay);
   }
 
-  /** Drops keys here: from memory, for whoever is reading them, and for whoever would join their loads. */
+  /** Drops keys here: from memory, and for reads and loads that are running. */
   drop(keys: readonly string[]): void {
     this.#parts.memory.drop(keys);
     this.#loads.detach(keys);
@@ -96,14 +96,14 @@ export class Writer {
     }
     this.drop([key]);
     try {
-      // Without the tags nothing can be stored, and what stands has to go all the same.
+      // Without the tags' versions the value cannot be stored, but the old value must still be removed.
       const versions = await tags.ensure(taggedNames(value, options)).catch(() => undefined);
       if (versions && this.#lives(untagged)) await store.set(key, { ...untagged, tags: versions });
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);
       return "applied";
     } catch (_error) {
-      // Whether the store took the value is unknown, so it is owed a delete.
+      // It is unknown whether the store took the value, so delete the key later.
       pending.addKeys([key]);
       this.drop([key]);
       return "pending";
@@ -141,7 +141,7 @@ export class Writer {
     }
   }
 
-  /** Gives tags a new version, or owes it. */
+  /** Gives tags a new version, or keeps them as pending. */
   async #renew(names: readonly string[]): Promise<Invalidation> {
     try {
       await this.#parts.tags.invalidate(names);
