@@ -8,7 +8,7 @@
  */
 
 /**
- * What a Redis key holds of an entry or tag: the value, its lease, or a tag's version. Under the name of the
+ * The content of a Redis key: the value, its lease, or a tag's version. Under the name of the
  * root tag also: the read counts, the mark of their last decay, the server life that was caught up with, how
  * long tags are needed, the source of the values, and the mark of the database.
  */

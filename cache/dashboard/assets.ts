@@ -1,5 +1,5 @@
 /**
- * The files of the page, as text within the program, which may have no right to read files.
+ * The files of the page, embedded as text, because a program may lack the right to read files.
  *
  * @module
  */

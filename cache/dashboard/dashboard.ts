@@ -1,5 +1,5 @@
 /**
- * The dashboard of a cache, as an app of Hono.
+ * The dashboard of a cache, as a Hono app.
  *
  * @module
  */
@@ -13,40 +13,40 @@ import { LiveFeed } from "./live_feed.ts";
 import { addPageRoutes, type DashboardPlugin } from "./page.ts";
 import { type SampledCache, Sampler } from "./sampler.ts";
 
-/** A cache, as far as a dashboard shows it. */
+/** The methods of a cache that a dashboard uses. */
 export type ShownCache = SampledCache & EntryCache;
 
-/** Options of {@linkcode dashboard}. Without `guard` and `open`, nobody sees more than an empty page. */
+/** Options of {@linkcode dashboard}. Without `guard` and `open`, the page shows no data. */
 export interface DashboardOptions {
   /**
-   * Stands in front of the figures, and of all that can be done. The page and its scripts are for anyone: where
-   * the guard answers 401 with `WWW-Authenticate: Bearer`, as `bearerAuth` of Hono does, the page asks for the token.
+   * Guards the data and all actions. The page and its scripts are public: if the guard answers 401 with
+   * `WWW-Authenticate: Bearer`, as Hono's `bearerAuth` does, the page asks for the token.
    */
   readonly guard?: MiddlewareHandler;
   /**
-   * Lets in whoever gets that far, where the program keeps others out. Pages of other sites are refused still.
-   * Default false.
+   * Admits every request, for programs that already keep others out. Requests from other sites are still
+   * refused. Default false.
    */
   readonly open?: boolean;
-  /** Durations of reads, for a chart of them. Default: there is none. */
+  /** Durations of reads, for a chart. Default: no chart. */
   readonly latencies?: Latencies;
-  /** Invalidations, for a table of them, where those of the page are noted as well. Default: there is none. */
+  /** Invalidations, for a table that also lists those made on the page. Default: no table. */
   readonly invalidations?: InvalidationLog;
-  /** Adds to the page. Asked when that is first wanted. */
+  /** Adds to the page. Called when it is first needed. */
   readonly plugin?: () => Promise<DashboardPlugin>;
-  /** Ends the streams of those who look on, which would hold up a server that stops. */
+  /** Ends the streams of viewers, which would otherwise delay a server that stops. */
   readonly signal?: AbortSignal;
-  /** Time. Default: the system's. */
+  /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
 
 /**
- * Makes an app of Hono that shows a cache, live. It can be mounted anywhere: all its links are relative.
+ * Makes a Hono app that shows a live cache. It can be mounted anywhere: all its links are relative.
  *
  * - `GET /`: the page.
  * - `GET /dashboard/:file`: its scripts and styles.
  * - `GET /cache/live`: a sample each second, as Server-Sent Events.
- * - `GET /cache/entries/:key`, `DELETE /cache/entries/:key`: what the tiers hold of a key, and its end.
+ * - `GET /cache/entries/:key`, `DELETE /cache/entries/:key`: shows or invalidates the entries of a key.
  * - `DELETE /cache`: clears the cache.
  *
  * @example
@@ -83,14 +83,14 @@ export function dashboard(cache: ShownCache, options: DashboardOptions = {}): Ho
   return app;
 }
 
-/** Keys are told and entries invalidated here, so nobody may who was not let in. */
+/** Refuses everything: keys are visible and entries can be invalidated here. */
 const closed: MiddlewareHandler = () => {
   const error =
     "Closed: give dashboard() a guard, or `open: true` where the program keeps others out";
   return Promise.resolve(failure(403, { error }));
 };
 
-/** Refuses pages of other sites, which a browser would let in as its user. */
+/** Refuses requests from other sites, which a browser would send with its user's credentials. */
 const sameSiteOnly: MiddlewareHandler = async ({ req }, next) => {
   const site = req.header("sec-fetch-site") ?? "none";
   if (site !== "same-origin" && site !== "none") {

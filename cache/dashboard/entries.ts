@@ -1,5 +1,5 @@
 /**
- * Single entries, and the end of all: what the inspector of the page asks for.
+ * The routes of the page's inspector: single entries, and clearing the cache.
  *
  * @module
  */
@@ -9,10 +9,10 @@ import { isKey, KEY_LENGTH_MAX } from "../keys.ts";
 import { failure } from "./failure.ts";
 import type { InvalidationLog } from "./invalidation_log.ts";
 
-/** A cache that can be looked into, and invalidated by hand. */
+/** The methods for inspecting and invalidating by hand. */
 export type EntryCache = Pick<Cache, "inspect" | "delete" | "clear">;
 
-/** Adds the routes of entries. `guard` stands before all of them. */
+/** Adds the routes of entries, all behind `guard`. */
 export function addEntryRoutes(
   app: Hono,
   cache: EntryCache,

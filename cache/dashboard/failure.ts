@@ -1,4 +1,4 @@
-/** An answer of 4xx or 5xx as JSON, as the page reads it. */
+/** A 4xx or 5xx response as JSON, as the page reads it. */
 export function failure(
   status: number,
   body: {
@@ -9,7 +9,7 @@ export function failure(
 ): Response {
   return Response.json(body, {
     status,
-    // An error may repeat what a client wrote: no browser is to take that for something else.
+    // An error may repeat client input, which a browser must not interpret as another type.
     headers: { "cache-control": "no-store", "x-content-type-options": "nosniff", ...headers },
   });
 }

@@ -1,32 +1,32 @@
 /**
- * The last invalidations, and their causes.
+ * The last invalidations and their causes.
  *
  * @module
  */
 import { type Clock, systemRuntime } from "../runtime.ts";
 
-/** The most that are kept. */
+/** Number of invalidations that are kept. */
 const KEPT_MAX = 12;
-/** The most keys and tags of each that are named; the rest are counted. */
+/** Number of keys and of tags that are listed for each; the rest are only counted. */
 const NAMES_MAX = 5;
 
 /** Names that were invalidated. */
 export interface LoggedNames {
-  /** Keys of single entries. */
+  /** Keys. */
   readonly keys?: readonly string[];
   /** Tags. */
   readonly tags?: readonly string[];
-  /** Everything. */
+  /** True for all entries. */
   readonly everything?: boolean;
 }
 
 /** One invalidation. */
 export interface LoggedInvalidation {
-  /** Tells it from the others of this process. */
+  /** Distinguishes it from others of this process. */
   readonly id: number;
-  /** The time of it, wall time in milliseconds. */
+  /** Wall time in milliseconds. */
   readonly atMs: number;
-  /** The cause, in the words of the program. */
+  /** The cause, as the program describes it. */
   readonly cause: string;
   /** Keys, or the first of them. */
   readonly keys: readonly string[];
@@ -34,14 +34,14 @@ export interface LoggedInvalidation {
   readonly keyCount: number;
   /** Tags, or the first of them. */
   readonly tags: readonly string[];
-  /** Whether it was the whole cache. */
+  /** True if it was the whole cache. */
   readonly everything: boolean;
-  /** Whether Redis has yet to take it. */
+  /** True if Redis has not applied it yet. */
   readonly pending: boolean;
 }
 
 /**
- * Keeps the last invalidations of this process, in bounded memory, for the table of a dashboard.
+ * Keeps the last invalidations of this process, in limited memory, for the table of a dashboard.
  *
  * @example
  * ```ts
@@ -63,12 +63,12 @@ export class InvalidationLog {
   readonly #kept: LoggedInvalidation[] = [];
   #noted = 0;
 
-  /** `clock` tells the time. Default: the system's. */
+  /** @param clock Default: the system's. */
   constructor(clock: Clock = systemRuntime.clock) {
     this.#clock = clock;
   }
 
-  /** Notes one. Without a name in it, nothing was invalidated. */
+  /** Records an invalidation. If it names nothing, nothing is recorded. */
   note(
     cause: string,
     { keys = [], tags = [], everything = false }: LoggedNames,
@@ -88,7 +88,7 @@ export class InvalidationLog {
     if (this.#kept.length > KEPT_MAX) this.#kept.pop();
   }
 
-  /** The last ones, the latest first. */
+  /** The last invalidations, latest first. */
   recent(): readonly LoggedInvalidation[] {
     return [...this.#kept];
   }

@@ -5,22 +5,22 @@
  */
 import type { Source } from "../lookup.ts";
 
-/** The answers of each source that are looked at: the last ones before a look. A power of two. */
+/** Number of latest answers of each source that are kept. A power of two. */
 const WINDOW = 1_024;
 
-/** Durations of the answers of one source since the last look. Zeroes without one. */
+/** Durations of one source's answers since the last call. Zeroes if there were none. */
 export interface LatencyWindow {
   /** Number of answers. */
   readonly count: number;
-  /** The median of the last of them, in milliseconds. */
+  /** Their median, in milliseconds. */
   readonly p50Ms: number;
   /** Their 99th percentile, in milliseconds. */
   readonly p99Ms: number;
 }
 
 /**
- * Durations of reads, for the chart of a dashboard. Noting one is a store into a ring, because every memory hit does
- * it; sorting is left to whoever looks.
+ * Durations of reads, for the chart of a dashboard. Every memory hit records one, so that is only a write into a
+ * ring buffer; the sampler sorts.
  *
  * @example
  * ```ts
@@ -41,12 +41,12 @@ export class Latencies {
     load: new Ring(),
   };
 
-  /** Notes the duration of a read. */
+  /** Records the duration of a read. */
   note(source: Source, durationMs: number): void {
     this.#rings[source].note(durationMs);
   }
 
-  /** Takes what was noted since the last call, by source. */
+  /** Answers and removes the records since the last call, by source. */
   take(): Readonly<Record<"memory" | "redis" | "database", LatencyWindow>> {
     const { memory, redis, load } = this.#rings;
     return { memory: memory.take(), redis: redis.take(), database: load.take() };
@@ -70,7 +70,7 @@ class Ring {
   }
 }
 
-/** The value of nearest rank. 0 where there is none. */
+/** The percentile by nearest rank. 0 if there is no value. */
 function percentile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

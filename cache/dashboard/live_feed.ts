@@ -1,14 +1,14 @@
 /**
- * One sampler for every listener, as Server-Sent Events.
+ * One sampler for all viewers, over Server-Sent Events.
  *
  * @module
  */
 import type { Clock, Timer } from "../runtime.ts";
 
 const EVERY_MS = 1_000;
-/** The most listeners at once. */
+/** Limit of viewers at once. */
 const LISTENERS_MAX = 32;
-/** A listener that is this many samples behind is let go: it connects again if it still lives. */
+/** A viewer that is this many samples behind is disconnected; it reconnects if it is still there. */
 const BEHIND_MAX = 8;
 
 type Listener = ReadableStreamDefaultController<Uint8Array>;
@@ -17,13 +17,13 @@ type Listener = ReadableStreamDefaultController<Uint8Array>;
 export interface LiveFeedOptions {
   /** Makes a sample. */
   readonly sample: () => unknown;
-  /** For the pace. */
+  /** Sets the pace. */
   readonly clock: Clock;
-  /** Ends every stream, so that nobody who stops has to wait for those who look on. */
+  /** Ends every stream, so that viewers do not delay a server that stops. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** Takes a sample every second for as long as anybody listens, and sends it to all who do. */
+/** Takes a sample every second while there are viewers, and sends it to all of them. */
 export class LiveFeed {
   readonly #options: LiveFeedOptions;
   readonly #listeners = new Set<Listener>();
@@ -31,13 +31,13 @@ export class LiveFeed {
   #latest: Uint8Array | undefined;
   #timer: Timer | undefined;
 
-  /** Samples nothing yet. */
+  /** Takes no sample before the first viewer. */
   constructor(options: LiveFeedOptions) {
     this.#options = options;
     options.signal?.addEventListener("abort", () => this.#stop(), { once: true });
   }
 
-  /** A stream of events that begins with a sample. `undefined`: too many listen, or the end is near. */
+  /** A stream of events that begins with a sample. `undefined`: there are too many viewers, or the server stops. */
   listen(): ReadableStream<Uint8Array> | undefined {
     if (this.#listeners.size >= LISTENERS_MAX || this.#options.signal?.aborted) return undefined;
     let listener: Listener;

@@ -1,5 +1,5 @@
 /**
- * A live page about a cache, to mount in an app of Hono or Express.
+ * A live page about a cache, to be mounted in a Hono or Express app.
  *
  * @example
  * ```ts

@@ -1,23 +1,23 @@
 /**
- * The bridge from a server of Node to an app that answers `Request` with `Response`.
+ * Connects a Node server to an app that answers a `Request` with a `Response`.
  *
  * @module
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 
-/** An app of Hono, as far as a server needs it. */
+/** The part of a Hono app that a server uses. */
 export interface FetchApp {
-  /** Answers a request. `env` tells it of the connection, as that of `@hono/node-server` does. */
+  /** Answers a request. `env` describes the connection, as that of `@hono/node-server` does. */
   fetch(request: Request, env?: unknown): Response | Promise<Response>;
 }
 
-/** A listener of `node:http`, and a handler of Express. */
+/** A `node:http` listener, also usable as an Express handler. */
 export type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /**
- * Makes a handler of Express, Connect or `node:http` of a dashboard. Bodies of requests, of which a dashboard takes
- * none, are not passed on.
+ * Makes a handler for Express, Connect or `node:http` from a dashboard. Request bodies are not passed on; a
+ * dashboard uses none.
  *
  * @example
  * ```ts

@@ -9,9 +9,9 @@ import { matchesEtag, weakEtag } from "../hono/etag.ts";
 import type { Asset } from "./assets.ts";
 import { failure } from "./failure.ts";
 
-/** Additions of a program to the page: files, and markup that loads and places them. */
+/** A program's additions to the page: files, and markup that uses them. */
 export interface DashboardPlugin {
-  /** Files by name, at `dashboard/<name>` beside those of the page, whose modules they can import. */
+  /** Files by name, served at `dashboard/<name>` beside those of the page, whose modules they can import. */
   readonly files?: ReadonlyMap<string, Asset>;
   /** Markup at the end of the head: `<script src="dashboard/…" type="module">`. */
   readonly head?: string;
@@ -21,7 +21,7 @@ export interface DashboardPlugin {
   readonly sections?: string;
 }
 
-/** The page loads nothing but its own files, and a text can never become markup or script. */
+/** The page loads only its own files, and text can never become markup or script. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -36,10 +36,10 @@ const POLICY = [
 ].join("; ");
 
 const PAGE = "index.html";
-/** The places of the page that a plug-in fills. */
+/** The places in the page for the markup of a plug-in. */
 const PLACE = /<!-- (head|nav|sections) -->/g;
 
-/** Adds the page and its files, which are for anyone: nothing of the cache stands in them. */
+/** Adds the page and its files. They are public, since they contain no data of the cache. */
 export function addPageRoutes(
   app: Hono,
   plugin: () => Promise<DashboardPlugin> = () => Promise.resolve({}),
@@ -65,15 +65,15 @@ export function addPageRoutes(
   });
 }
 
-/** Loads a file. Imported when first asked for, so that no start waits for it. */
+/** Loads a file on first use, so that it does not slow down the start. */
 async function assetOf(name: string): Promise<Asset | undefined> {
   const { ASSETS } = await import("./assets.ts");
   return ASSETS.get(name);
 }
 
 /**
- * The way from the page's address to the dashboard's own: `./_cache/` for `/_cache`, and none for `/_cache/`. Below
- * Express an app sees the path without its mount, and the whole one stands in `originalUrl`.
+ * The relative path from the page's address to the dashboard: `./_cache/` for `/_cache`, empty for `/_cache/`.
+ * In Express an app sees the path without its mount; the whole path is in `originalUrl`.
  */
 function baseOf({ env, req }: Context): string {
   const [path = ""] = String(env?.incoming?.originalUrl ?? req.path).split("?");
@@ -94,7 +94,7 @@ function serve({ text, type }: Asset, { req }: Context): Response {
   return new Response(text, { headers: { ...headers, "content-type": type } });
 }
 
-/** Adds to the page the headers that keep other sites out of it. */
+/** Adds headers to the page that keep other sites out of it. */
 function protection() {
   return secureHeaders({
     xFrameOptions: "DENY",

@@ -1,5 +1,5 @@
 /**
- * Samples of a cache: all that a dashboard shows of one moment.
+ * Samples of a cache: everything that a dashboard shows at one moment.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import type { CacheStats } from "../stats.ts";
 import type { InvalidationLog, LoggedInvalidation } from "./invalidation_log.ts";
 import type { Latencies } from "./latencies.ts";
 
-/** The most keys that are shown of those most requested. */
+/** Number of most requested keys that are shown. */
 const POPULAR_COUNT = 10;
-/** One sample in so many asks Redis and Postgres, unless they have yet to answer the last question. */
+/** Redis and Postgres are asked with every n-th sample, unless an answer is still awaited. */
 const ASK_EVERY = 2;
 
-/** A cache, as far as a sample tells of it. */
+/** The methods of a cache that a sample uses. */
 export interface SampledCache extends Pick<Cache, "stats" | "popular"> {
-  /** The changes that it is told of. */
+  /** The changes that are reported to it. */
   readonly changes: Pick<Changes, "stats">;
 }
 
@@ -28,25 +28,25 @@ interface SamplerParts {
   readonly clock: Clock;
 }
 
-/** All that a dashboard shows of one moment. Counts are since the start of the process. */
+/** Everything that a dashboard shows at one moment. Counts are since the start of the process. */
 export interface Sample {
   /** Wall time in milliseconds. */
   readonly atMs: number;
   /** The counters. */
   readonly cache: CacheStats;
-  /** Durations of the reads since the last sample, by source; `null` where nobody notes any. */
+  /** Durations of the reads since the last sample, by source; `null` if they are not recorded. */
   readonly latencies: ReturnType<Latencies["take"]> | null;
-  /** The changes that the cache is told of; `null` while they cannot be asked, absent without. */
+  /** The changes that are reported to the cache; `null` if unavailable, absent without a source. */
   readonly changes?: ChangesStats | null;
   /** The most requested keys. */
   readonly popular: readonly string[];
-  /** The last invalidations, the latest first; `null` where nobody notes any. */
+  /** The last invalidations, latest first; `null` if they are not recorded. */
   readonly invalidations: readonly LoggedInvalidation[] | null;
 }
 
 /**
- * Takes samples. What this process knows is told as it is now; what Redis and Postgres have to be asked
- * is told as they last answered, so that neither can hold up a sample.
+ * Takes samples. Figures of this process are current; those of Redis and Postgres are from their last answer, so
+ * that neither can delay a sample.
  */
 export class Sampler {
   readonly #cache: SampledCache;
@@ -56,13 +56,13 @@ export class Sampler {
   #taken = 0;
   #asking = false;
 
-  /** Asks nobody yet. */
+  /** Asks no server before the first sample. */
   constructor(cache: SampledCache, parts: SamplerParts) {
     this.#cache = cache;
     this.#parts = parts;
   }
 
-  /** Tells what there is to show now. */
+  /** Takes a sample. */
   take(): Sample {
     const { latencies, invalidations, clock } = this.#parts;
     if (this.#taken++ % ASK_EVERY === 0 && !this.#asking) void this.#ask();
@@ -84,7 +84,7 @@ export class Sampler {
       changes.stats(),
       this.#cache.popular(POPULAR_COUNT),
     ]);
-    // Whoever could not be asked is reported where it is used.
+    // The error is reported where the value is used.
     this.#changes = stats.status === "fulfilled" ? stats.value : null;
     this.#popular = popular.status === "fulfilled" ? popular.value : [];
     this.#asking = false;

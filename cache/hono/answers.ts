@@ -1,5 +1,5 @@
 /**
- * Answers made of lookups. The data goes out as the text that the cache holds: it is never parsed.
+ * Responses made from lookups. The data is the cached text: it is never parsed.
  *
  * @module
  */
@@ -8,47 +8,47 @@ import type { Clock } from "../runtime.ts";
 import { cacheStatus, secondsLeft } from "./cache_status.ts";
 import { matchesEtag, weakEtag } from "./etag.ts";
 
-/** How many lookups' answers are kept: with what follows, at most some 15 MB. */
+/** Limit of lookups whose response is kept: with the next limit, at most some 15 MB. */
 const KEPT_MAX = 4_096;
-/** Answers with more data than this are made anew, in UTF-16 code units. */
+/** A response with more data than this is not kept. In UTF-16 code units. */
 const KEPT_LENGTH_MAX = 2_048;
 
-/** The part that answers made of one lookup have in common, for one second of its life. */
+/** The common part of responses from one lookup, valid for one second. */
 export interface Head {
-  /** The rest of the lookup's life, in whole seconds. */
+  /** The rest of the lookup's fresh life, in whole seconds. */
   readonly ttlSeconds: number;
   /** The entity tag of the data. */
   readonly etag: string;
   /** Status and headers of a 200. */
   readonly init: { readonly headers: Record<string, string> };
-  /** The last answer, and what was said in it beside the data. */
+  /** The last response, and its variable part besides the data. */
   last?: { readonly variant: string; readonly response: Response };
 }
 
-/** Makes answers of lookups. */
+/** Makes responses from lookups. */
 export class Answers {
   readonly #clock: Clock;
   readonly #headers: Readonly<Record<string, string>>;
   /**
-   * A memory hit gets the same lookup object every time. Making its headers anew for each answer would
-   * cost a fifth of the throughput, and having Deno check them again another tenth, so the whole answer
-   * is kept for as long as it stays true, and cloned.
+   * Every memory hit answers the same lookup object. New headers for each response would cost a fifth of the
+   * throughput, and Deno's checks of them another tenth. So the whole response is kept while it is valid, and
+   * cloned.
    */
   #kept = new WeakMap<Lookup, Head>();
   #keptCount = 0;
 
-  /** `clock` tells what is left of an entry's life. `headers` are those of each answer. */
+  /** Makes responses with `headers`; `clock` tells the rest of an entry's life. */
   constructor(clock: Clock, headers: Readonly<Record<string, string>> = {}) {
     this.#clock = clock;
     this.#headers = headers;
   }
 
-  /** The head of an answer made of `lookup` now. */
+  /** The common part for `lookup` at this time. */
   headOf(lookup: Lookup): Head {
     return lookup.source === "memory" ? this.#recall(lookup) : this.#make(lookup);
   }
 
-  /** 304, if the client that sent `ifNoneMatch` holds the data already. */
+  /** A 304 if the client that sent `ifNoneMatch` already has the data. */
   unchanged(
     { etag, init }: Pick<Head, "etag" | "init">,
     ifNoneMatch: string | null,
@@ -58,7 +58,7 @@ export class Answers {
     return new Response(null, { status: 304, headers });
   }
 
-  /** 200, with a body that differs between lookups and `variant`s, and in nothing else. */
+  /** A 200 whose body depends only on the lookup and `variant`. */
   whole(lookup: Lookup, head: Head, variant: string, bodyOf: (data: string) => string): Response {
     if (head.last?.variant === variant) return head.last.response.clone();
     const text = lookup.text ?? "null";
@@ -68,11 +68,11 @@ export class Answers {
     return response.clone();
   }
 
-  /** The headers of an answer made of data with that tag. */
+  /** The headers of a response whose data has this tag. */
   headersOf(etag: string, status: string): Record<string, string> {
     return {
       "content-type": "application/json",
-      // Whoever stores the answer asks again before using it: a write cannot reach its copy.
+      // A browser or proxy must revalidate before each use, since an invalidation cannot reach its copy.
       "cache-control": "no-cache",
       "etag": etag,
       "cache-status": status,
@@ -80,7 +80,7 @@ export class Answers {
     };
   }
 
-  /** The `Cache-Status` of an answer made of `lookup` now. */
+  /** The `Cache-Status` for `lookup` at this time. */
   status(lookup: Lookup): string {
     return cacheStatus(lookup, secondsLeft(lookup, this.#clock.now()));
   }
@@ -89,7 +89,7 @@ export class Answers {
     const ttlSeconds = secondsLeft(lookup, this.#clock.now());
     const kept = this.#kept.get(lookup);
     if (kept !== undefined && kept.ttlSeconds === ttlSeconds) return kept;
-    // Bounded by starting over: the memory tier's bound does not count what hangs on its entries here.
+    // Emptied when full: the limit of the memory tier does not count the responses kept here.
     if (kept === undefined && ++this.#keptCount > KEPT_MAX) {
       this.#kept = new WeakMap();
       this.#keptCount = 1;

@@ -1,5 +1,5 @@
 /**
- * The `Cache-Status` header (RFC 9211): what the cache did for an answer.
+ * The `Cache-Status` header (RFC 9211): how the cache handled the request.
  *
  * @module
  */
@@ -11,21 +11,19 @@ const DETAILS: Readonly<Record<Source, string>> = {
   load: "database",
 };
 
-/**
- * Whole seconds for which `lookup` stays fresh at `nowMs` (wall time); negative: it is stale.
- */
+/** Whole seconds for which `lookup` stays fresh at `nowMs` (wall time); negative if it is stale. */
 export function secondsLeft(lookup: Lookup, nowMs: number): number {
   const seconds = Math.floor((lookup.freshUntilMs - nowMs) / 1000);
-  // Staleness is the cache's to say: the sign follows it, not this reading of the clock.
+  // The cache decides whether it is stale: the sign follows that, not this reading of the clock.
   return lookup.stale ? Math.min(seconds, -1) : Math.max(seconds, 0);
 }
 
 /**
- * The value of `Cache-Status` for an answer made of `lookup`.
+ * The value of `Cache-Status` for a response made from `lookup`.
  *
- * - `Lookaside; hit; ttl=123; detail=memory`: a hit, its tier and the seconds it stays fresh. Negative
- *   seconds mean that it is stale.
- * - `Lookaside; fwd=uri-miss; stored; detail=database`: loaded, and stored unless `stored` is missing.
+ * - `Lookaside; hit; ttl=123; detail=memory`: a hit, its tier, and the seconds for which it stays fresh,
+ *   negative if stale.
+ * - `Lookaside; fwd=uri-miss; stored; detail=database`: loaded; without `stored` it was not stored.
  */
 export function cacheStatus(lookup: Lookup, ttlSeconds: number): string {
   const detail = DETAILS[lookup.source];
@@ -35,8 +33,8 @@ export function cacheStatus(lookup: Lookup, ttlSeconds: number): string {
 }
 
 /**
- * The lookup that speaks for an answer made of several: the worst of them, so that "hit" means that
- * every part was one and `ttl` holds for every part. `undefined` if there is none.
+ * The lookup that represents a response made from several: the worst of them, so that "hit" and `ttl` hold for
+ * every part. `undefined` if there are none.
  */
 export function worstOf(lookups: readonly Lookup[]): Lookup | undefined {
   let worst = lookups[0];

@@ -1,5 +1,5 @@
 /**
- * A cache in front of handlers that answer JSON.
+ * A cache in front of handlers that answer with JSON.
  *
  * @module
  */
@@ -14,44 +14,44 @@ import { Answers } from "./answers.ts";
 
 /** Options of {@linkcode cached}. Durations are milliseconds. */
 export interface CachedOptions {
-  /** The key of what a request asks for. Default: its path and its query, sorted. */
+  /** The key of a request. Default: its path and sorted query. */
   readonly key?: (context: Context) => string;
-  /** Names under which answers can be invalidated together with others. */
+  /** Names by which responses can be invalidated together with others. */
   readonly tags?: readonly string[] | ((context: Context) => readonly string[]);
   /**
-   * More tags, read off the JSON of an answer. The first answer to a key in a process is not stored: only the
-   * next one is known to have been made under the tags that it has.
+   * More tags, derived from the JSON of a response. The first response for a key in a process is not stored,
+   * because its tags were not known before the handler ran.
    */
   readonly tagsOf?: (answer: unknown) => readonly string[];
-  /** Fresh life of an answer. Default: that of the cache. */
+  /** Fresh life of a response. Default: that of the cache. */
   readonly ttlMs?: number;
   /**
-   * The mark that sets one reader's answer apart from another's: names of headers, or a text. With it, requests that
-   * have `Authorization` or `Cookie` are cached as well; without it, they pass by.
+   * Separates the responses of different readers: names of headers, or a function that returns a text. With it,
+   * requests that have `Authorization` or `Cookie` are cached too; without it, they bypass the cache.
    */
   readonly vary?: readonly string[] | ((context: Context) => string);
-  /** The methods that are answered from the cache. HEAD counts as GET. Default: GET. */
+  /** The methods that are cached. HEAD counts as GET. Default: GET. */
   readonly methods?: readonly string[];
-  /** Time. Default: the system's. */
+  /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** The longest answer that is stored, in bytes. */
+/** The longest response that is stored, in bytes. */
 const BYTES_MAX = 1024 * 1024;
-/** Stands for an answer that is not to be stored: each request gets its own. */
+/** Marks a response that must not be stored: each request gets its own. */
 const OWN = new JsonText('{"lookaside":"not stored"}');
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const UNSTORED = /\b(?:no-store|private)\b/i;
 
 /**
- * Makes a middleware that answers from the cache, and runs the handler once where many ask at a time, on
- * however many machines.
+ * Makes a middleware that answers from the cache, and runs the handler once for simultaneous requests, on any
+ * number of machines.
  *
- * Stored are answers with status 200 and JSON of up to 1 MiB, and that there is none (404, which is answered
- * by the app's `notFound` from then on). Whatever else a handler answers, it passes untouched: streams,
- * errors, and what has `Set-Cookie` or `Cache-Control: no-store` or `private`.
+ * It stores responses with status 200 and up to 1 MiB of JSON, and 404, which is then answered by the app's
+ * `notFound`. Every other response passes unchanged: streams, errors, and responses with `Set-Cookie` or
+ * `Cache-Control: no-store` or `private`.
  *
- * @throws {TypeError} An option is none of those that it takes.
+ * @throws {TypeError} An option has an unknown value.
  *
  * @example
  * ```ts
@@ -101,7 +101,7 @@ export function cached(
     };
     const entry = fixed ?? { ...common, tags: typeof tags === "function" ? tags(context) : tags };
     const lookup = await cache.getOrLoad<JsonText>(keyOf(context, options), load, entry);
-    // Behind a stale answer the handler goes on: what it answers is for those who come later.
+    // A stale answer is sent while the handler runs in the background, for later requests.
     const isHandled = handled && lookup.source === "load";
     const isOwn = lookup.text === OWN.text;
     if (isHandled && (isOwn || lookup.text === null)) return; // the handler's answer, as it is
@@ -128,7 +128,7 @@ function asItIs(text: string): string {
   return text;
 }
 
-/** The part of an answer that is stored: its JSON, that there is none (`undefined`), or nothing ({@linkcode OWN}). */
+/** The part of a response that is stored: its JSON, `undefined` for a 404, or {@linkcode OWN} for nothing. */
 async function storableOf(response: Response): Promise<JsonText | undefined> {
   const { status, headers } = response;
   const isKept = !headers.has("set-cookie") && !UNSTORED.test(headers.get("cache-control") ?? "");
@@ -158,7 +158,7 @@ async function textWithin(body: ReadableStream<Uint8Array> | null): Promise<Json
   }
 }
 
-/** The key of an answer. One that the cache does not take, or that could be another's, is hashed. */
+/** The key of a response. It is hashed if the cache does not accept it, or if it could be confused with another. */
 function keyOf(context: Context, { key, vary }: CachedOptions): string {
   const { raw } = context.req;
   const method = raw.method === "HEAD" ? "GET" : raw.method;

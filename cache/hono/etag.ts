@@ -1,16 +1,15 @@
 /**
- * Weak entity tags: two answers have the same one if they carry the same data, whichever tier they came
- * from and however long that took.
+ * Weak entity tags: equal for responses with the same data, from whichever tier and at whatever time.
  *
  * @module
  */
 
 /**
- * The weak entity tag of JSON objects or arrays, in their order. Each shows where it ends.
+ * The weak entity tag of a sequence of JSON objects or arrays; their ends are unambiguous.
  *
- * 64 bits in two lanes of multiply and xor (as FNV-1a, with two primes): a tag is compared only with
- * those of earlier versions of the same resource. It is computed on every answer from Redis, where
- * `node:crypto`'s SHA-1 took 2.5 µs and this takes 0.8 µs.
+ * 64 bits in two lanes of multiply and xor (as FNV-1a, with two primes). That suffices, since a tag is compared
+ * only with tags of earlier versions of the same resource. It is computed for every answer from Redis: SHA-1 of
+ * `node:crypto` took 2.5 µs, this takes 0.8 µs.
  */
 export function weakEtag(texts: readonly string[]): string {
   let left = 0x811c9dc5;
@@ -22,19 +21,17 @@ export function weakEtag(texts: readonly string[]): string {
       right = Math.imul(right ^ unit, 0x5f356495);
     }
   }
-  // The low bits of such a product know little of the high bits of the text, so mix once more.
+  // The low bits of such a product depend little on the high bits of the text, so mix once more.
   left = Math.imul(left ^ (left >>> 16) ^ right, 0x85ebca6b);
   right = Math.imul(right ^ (right >>> 13) ^ left, 0xc2b2ae35);
   return `W/"${hex(left ^ (left >>> 16))}${hex(right ^ (right >>> 16))}"`;
 }
 
-/**
- * Whether `If-None-Match` names the entity tag, by weak comparison (RFC 9110, 8.8.3.2). `*` names any.
- */
+/** True if `If-None-Match` contains the entity tag, by weak comparison (RFC 9110, 8.8.3.2). `*` matches any. */
 export function matchesEtag(ifNoneMatch: string, etag: string): boolean {
   if (ifNoneMatch === etag || ifNoneMatch.trim() === "*") return true;
   const opaque = etag.slice(etag.indexOf('"'));
-  // Read as a list: a comma may stand within a tag, so splitting at commas would not do.
+  // Matched as a list: a tag may contain commas, so splitting at commas would fail.
   for (const [, candidate] of ifNoneMatch.matchAll(/(?:W\/)?("[^"]*")/g)) {
     if (candidate === opaque) return true;
   }

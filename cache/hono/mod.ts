@@ -1,5 +1,5 @@
 /**
- * The cache in front of routes of Hono.
+ * A cache in front of Hono routes.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Spans by the API of OpenTelemetry: they go where the program sends its own, and nowhere without.
+ * Spans through the OpenTelemetry API: they go where the program sends its own, otherwise nowhere.
  *
  * @example
  * ```ts

@@ -9,7 +9,7 @@ import {
 const tracer = trace.getTracer("lookaside");
 
 /**
- * Runs `run` within a span of this library, which ends when it does and tells why if it fails.
+ * Runs `run` within a span of this library, which ends with it and records its error.
  *
  * @example
  * ```ts

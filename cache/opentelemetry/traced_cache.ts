@@ -11,8 +11,8 @@ import type { Slot } from "../slot.ts";
 import { spanned } from "./spanned.ts";
 
 /**
- * A cache whose look-ups and loads are spans, those of `wrap` among them. A load belongs to the look-up that
- * began it; of keys that are read together there is one of each.
+ * A cache that records look-ups and loads as spans, those of `wrap` included. A load belongs to the look-up that
+ * began it; a read of several keys has one span of each.
  *
  * @example
  * ```ts
@@ -59,7 +59,7 @@ export class TracedCache extends Cache {
     );
   }
 
-  /** As {@linkcode Cache.begin}, within a span. The load is the caller's, and behind it. */
+  /** As {@linkcode Cache.begin}, within a span. The caller's load comes after it. */
   override begin<T, V = Jsonify<T>>(
     key: string,
     options?: EntryOptions<T, V>,

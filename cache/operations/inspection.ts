@@ -2,31 +2,31 @@ import type { Entry } from "../entry.ts";
 import type { EngineParts } from "../parts.ts";
 import { ROOT_TAG } from "../tags.ts";
 
-/** The entry that one tier holds under a key. Durations in milliseconds. */
+/** The entry of one tier under a key. Durations in milliseconds. */
 export interface HeldEntry {
   /** True for "does not exist". */
   readonly negative: boolean;
-  /** Its size: in memory the bytes that it is accounted for, in Redis those stored. */
+  /** Its size: the bytes counted for it in memory, or those stored in Redis. */
   readonly bytes: number;
   /** Time since it was loaded. */
   readonly ageMs: number;
-  /** The rest of its fresh life; below 0 past it. */
+  /** Time until the end of its fresh life; negative afterwards. */
   readonly freshLeftMs: number;
-  /** The time until the end of its grace; below 0 past it. */
+  /** Time until the end of its grace; negative afterwards. */
   readonly staleLeftMs: number;
-  /** The tags that it carries. */
+  /** Its tags. */
   readonly tags: readonly string[];
   /** True if no tag has changed since its load, and the tier may be trusted now. */
   readonly valid: boolean;
 }
 
-/** The entries that the tiers hold under one key. */
+/** The entries of the tiers under one key. */
 export interface Inspection {
-  /** Tier 1, of this process. */
+  /** Tier 1, in this process. */
   readonly memory: HeldEntry | undefined;
   /** Tier 2. */
   readonly redis: HeldEntry | undefined;
-  /** True if Redis could be asked. */
+  /** True if Redis answered. */
   readonly redisReached: boolean;
 }
 
@@ -67,7 +67,7 @@ export async function inspect(key: string, parts: EngineParts): Promise<Inspecti
   }
 }
 
-/** Reads the tags. If they cannot be read, no read would be answered with the entry. */
+/** Reads the tags. If that fails, the entry counts as invalid, as it does for a read. */
 async function isCurrent(entry: Entry, { held, tags }: EngineParts): Promise<boolean> {
   try {
     const versions = await tags.read(entry.tags.map(({ name }) => name));

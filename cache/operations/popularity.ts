@@ -1,17 +1,17 @@
 import type { Runtime, Timer } from "../runtime.ts";
 
-/** Keys that are counted at once: the sketch holds at most twice as many. */
+/** Number of counters; the sketch has at most twice as many. */
 const COUNTERS = 1_000;
 /** One read in about this many is counted. */
 const SAMPLE_EVERY = 32;
 const FLUSH_MS = 10_000;
 
-/** How long until every shared count is halved: what was popular once gives way. */
+/** Time until every shared count is halved, so that formerly popular keys give way. */
 const POPULAR_HALF_LIFE_MS = 60 * 60 * 1000;
-/** How many shared counts are kept. */
+/** Number of shared counts that are kept. */
 const POPULAR_MAX = 1_000;
 
-/** KEYS: counts, mark. ARGV: count, key, … One instance of many halves the counts, once in an hour. */
+/** KEYS: counts, mark. ARGV: count, key, … Once an hour, one of the instances halves the counts. */
 export const POPULAR_LUA: string = `
 if redis.call('SET', KEYS[2], 1, 'NX', 'PX', ${POPULAR_HALF_LIFE_MS}) then
   redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.5)
@@ -25,7 +25,7 @@ return 1
 /** A key and about how often it was read. */
 export type KeyCount = readonly [key: string, count: number];
 
-/** The counts that all processes share. */
+/** The counts shared by all processes. */
 export interface SharedCounts {
   /** Adds to the counts; they decay by half each hour. */
   addPopular(counts: readonly KeyCount[]): Promise<void>;
@@ -34,12 +34,12 @@ export interface SharedCounts {
 }
 
 /**
- * Which keys are read most, counted on a sample of the reads in bounded memory.
+ * Finds the most read keys by counting a sample of the reads, in limited memory.
  *
- * The sketch is that of Misra and Gries ("Finding repeated elements", 1982) with the batched
- * decrement of Anderson et al. (2017): count into up to 2k counters; when they are full, subtract the
- * (k+1)-th largest count from all and drop what falls to nothing. A key read more often than one
- * read in k is never lost. Counts go to the shared tier now and then, where they decay.
+ * The sketch is that of Misra and Gries ("Finding repeated elements", 1982) with the batched decrement of
+ * Anderson et al. (2017): count into up to 2k counters; when they are full, subtract the (k+1)-th largest count
+ * from all and drop those that reach 0. A key with more than one in k reads is never lost. Counts are regularly
+ * added to those in the shared tier, which decay.
  */
 export class Popularity {
   readonly #runtime: Runtime;
@@ -60,19 +60,19 @@ export class Popularity {
     this.#track = track;
   }
 
-  /** Notes a read. One decrement, but for the reads that are counted. */
+  /** Notes a read. Only a decrement, unless this read is counted. */
   note(key: string): void {
     if (--this.#untilSample <= 0) this.#count(key);
   }
 
-  /** The most read keys, most read first: of every process, or of this one without shared counts. */
+  /** The most read keys, most read first: of all processes, or of this one if there are no shared counts. */
   async top(count: number): Promise<readonly string[]> {
     if (this.#shared === undefined) return sorted(this.#counts).slice(0, count).map(([key]) => key);
     await this.flush();
     return await this.#shared.readPopular(count);
   }
 
-  /** Adds what was counted here to the shared counts. Never rejects: counts may be lost. */
+  /** Adds the counts of this process to the shared counts. Never rejects: counts may be lost. */
   async flush(): Promise<void> {
     if (this.#shared === undefined || this.#counts.size === 0) return;
     const counts = sorted(this.#counts).slice(0, COUNTERS);
@@ -80,7 +80,7 @@ export class Popularity {
     try {
       await this.#shared.addPopular(counts);
     } catch (_error) {
-      // The store has reported it. A hint that is lost costs a slower start, nothing more.
+      // The store has reported the error. Lost counts only make warming less exact.
     }
   }
 
@@ -90,9 +90,9 @@ export class Popularity {
     this.#timer?.cancel();
   }
 
-  /** Apart from the decrement, which is then small enough to be inlined into a memory hit. */
+  /** Separate from the decrement, which is thus small enough to be inlined into a memory hit. */
   #count(key: string): void {
-    // A random stride of the same mean, so that a regular pattern of reads can't hide between.
+    // A random stride with the same mean, so that a regular pattern of reads is sampled too.
     this.#untilSample = 1 + Math.floor(this.#runtime.random() * (2 * SAMPLE_EVERY - 1));
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     if (this.#counts.size >= 2 * COUNTERS) this.#shrink();
@@ -117,14 +117,14 @@ function sorted(counts: ReadonlyMap<string, number>): KeyCount[] {
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
 
-/** Merges the most read keys of several servers. A server that cannot be asked tells none. */
+/** Merges the most read keys of several servers. An unreachable server contributes none. */
 export async function mostRead(
   servers: readonly { readonly popularity: Popularity }[],
   count: number,
 ): Promise<readonly string[]> {
   const tops = await Promise.allSettled(servers.map(({ popularity }) => popularity.top(count)));
   const keys = tops.map((top) => top.status === "fulfilled" ? top.value : []);
-  // Keys are spread evenly, so keys of the same rank on their servers are about equally popular.
+  // Keys are spread evenly, so those of equal rank on their servers are about equally popular.
   const ranks = keys.flatMap((own) => own.map((key, rank) => ({ key, rank })));
   return ranks.sort((a, b) => a.rank - b.rank).slice(0, count).map(({ key }) => key);
 }

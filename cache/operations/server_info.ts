@@ -1,4 +1,4 @@
-/** The servers behind a cache as they describe themselves, for a person to read. */
+/** The servers of a cache as they describe themselves, for a person to read. */
 export interface StoreInfo {
   /** `INFO stats`. */
   readonly info: string;
@@ -23,7 +23,7 @@ export function joinInfos(
   };
 }
 
-/** Asks every server; those that cannot answer are left out. `undefined`: none could. */
+/** Asks every server; unreachable ones are left out. `undefined`: none answered. */
 export async function serverInfos(
   servers: readonly {
     readonly name: string;

@@ -9,23 +9,23 @@ import { type Changes, type ChangesStats, NO_CHANGES } from "../changes.ts";
 import type { CacheStats, LatencyStats } from "../stats.ts";
 import { labelled, Metrics } from "./metrics.ts";
 
-/** A cache, as far as metrics read it. */
+/** The methods of a cache that metrics use. */
 export interface MeasuredCache extends Pick<Cache, "stats"> {
-  /** The changes that it is told of. */
+  /** The changes that are reported to it. */
   readonly changes: Pick<Changes, "stats">;
 }
 
 /** Options of {@linkcode collect}. */
 export interface CollectOptions {
-  /** The beginning of each name. Two caches in one registry need two. Default: `lookaside_`. */
+  /** Prefix of every name. Two caches in one registry need different ones. Default: `lookaside_`. */
   readonly prefix?: string;
 }
 
 /**
- * Adds the figures of a cache to a registry. Each is read when it is scraped; nothing is counted for it. A
- * figure that cannot be known at a scrape, as those of Postgres while it is down, has no value in it.
+ * Adds the figures of a cache to a registry. They are read at each scrape; nothing is counted for them. A figure
+ * that is unavailable at a scrape, such as those of Postgres while it is down, has no value in it.
  *
- * @throws {Error} The registry has metrics with these names.
+ * @throws {Error} The registry already has metrics with these names.
  *
  * @example
  * ```ts
@@ -153,7 +153,7 @@ function collectChanges(to: Metrics, feed: () => Promise<ChangesStats | undefine
   );
 }
 
-/** Quantiles since start: the histograms are never emptied. */
+/** Quantiles since the start: the histograms are never emptied. */
 function latency(to: Metrics, name: string, subject: string, read: () => LatencyStats): void {
   to.quantiles(`${name}_duration_seconds`, `${subject}: how long they took since start`, read);
   to.counter(`${name}_durations_total`, `${subject} that were timed`, () => read().count);
@@ -168,7 +168,7 @@ function countsOf(to: Metrics, stats: () => CacheStats) {
     to.counter(name, help, () => stats()[count]);
 }
 
-/** All metrics of a scrape are collected in one synchronous step: they share what is read in it. */
+/** Reads once per scrape: all metrics of a scrape are collected in one synchronous step. */
 function shared<T>(read: () => T): () => T {
   let reading: { readonly value: T } | undefined;
   return () => {

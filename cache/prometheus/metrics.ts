@@ -1,14 +1,14 @@
 /**
- * Metrics that read, when they are scraped, figures that are there anyway.
+ * Metrics whose values are read at each scrape.
  *
  * @module
  */
 import { Counter, Gauge, type Registry } from "prom-client";
 
-/** A value with the labels that tell it from others of its metric. */
+/** A value with the labels that distinguish it from others of its metric. */
 export type Sample = readonly [value: number, labels: Readonly<Record<string, string>>];
 
-/** A figure, or one for each set of labels. `undefined`: it cannot be known now. */
+/** A figure, or one for each set of labels. `undefined`: unavailable now. */
 export type Reading = number | undefined | readonly Sample[];
 
 /** Reads a figure at a scrape. */
@@ -49,7 +49,7 @@ export class Metrics {
     this.#prefix = prefix;
   }
 
-  /** Adds a count that only grows. */
+  /** Adds a counter. */
   counter(name: string, help: string, read: Read, labelNames: string[] = []): void {
     const metric: Counter = new Counter({
       ...{ name: `${this.#prefix}${name}`, help, labelNames, registers: [this.#registry] },
@@ -57,7 +57,7 @@ export class Metrics {
     });
   }
 
-  /** Adds a figure that goes up and down. */
+  /** Adds a gauge. */
   gauge(name: string, help: string, read: Read, labelNames: string[] = []): void {
     const metric: Gauge = new Gauge({
       ...{ name: `${this.#prefix}${name}`, help, labelNames, registers: [this.#registry] },
@@ -75,7 +75,7 @@ export class Metrics {
   }
 }
 
-/** Reads several figures, told apart by one label. */
+/** Reads several figures that one label distinguishes. */
 export function labelled(
   label: string,
   read: () => Readonly<Record<string, number>>,

@@ -5,9 +5,9 @@ export type BreakerState = "closed" | "open" | "half-open";
 
 /** Options of a {@linkcode Breaker}. */
 export interface BreakerOptions {
-  /** Consecutive failures that open it. Default 5. */
+  /** Consecutive failures after which it opens. Default 5. */
   readonly failuresMax?: number;
-  /** How long it stays open before it lets one probe through. Default 250. */
+  /** Time for which it stays open before it admits one probe. Default 250. */
   readonly openMs?: number;
   /** Called on every change of state. */
   readonly onChange?: (state: BreakerState) => void;
@@ -19,10 +19,10 @@ export class BreakerOpenError extends Error {
 }
 
 /**
- * A circuit breaker: after consecutive failures it refuses calls at once, then lets one probe
- * through; the probe's outcome closes it or opens it again. (Nygard, "Release It!", 2007.)
+ * A circuit breaker: after consecutive failures it refuses calls at once, then admits one probe, whose outcome
+ * closes it or opens it again. (Nygard, "Release It!", 2007.)
  *
- * A hung server thus costs its time-out once, not once per request.
+ * So a server that hangs costs one time-out, not one per request.
  */
 export class Breaker {
   readonly #runtime: Runtime;
@@ -40,14 +40,14 @@ export class Breaker {
     this.#onChange = options.onChange ?? (() => {});
   }
 
-  /** The state now. An open breaker whose time is over stays `open` until the next call probes. */
+  /** The current state. An open breaker stays `open` after its time until the next call probes. */
   get state(): BreakerState {
     return this.#state;
   }
 
   /**
-   * Whether a call may be made now. The first caller after the open time gets `true` and is the
-   * probe; until it reports, all others get `false`.
+   * True if a call may be made now. The first caller after the open time gets `true` and is the probe; until it
+   * reports, all others get `false`.
    */
   admit(): boolean {
     if (this.#state === "closed") return true;
@@ -60,8 +60,8 @@ export class Breaker {
   /** Reports that an admitted call succeeded. */
   succeed(): void {
     this.#failures = 0;
-    // A late answer to a call from before the breaker opened is good news too, but only the probe
-    // closes it: otherwise one slow success would let the whole rush through again.
+    // Only the probe closes the breaker. A late answer to an earlier call must not: one slow success would let
+    // every waiting call through again.
     if (this.#state === "half-open") this.#change("closed");
   }
 

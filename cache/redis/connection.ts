@@ -2,90 +2,93 @@ import type { Cluster, Redis, RedisOptions } from "ioredis";
 import { type Clock, retryDelayMs, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
-/** How long the other side may take to agree that a connection ends, before it is torn down. */
+/** Time that the other side has to agree to the end of a connection, before it is torn down. */
 export const DISCONNECT_MS = 100;
 const CONNECT_MS_MAX = 2_000;
-/** However long an outage was, a server that is back is in use within two seconds. */
+/** However long an outage lasted, a server that is back is used within two seconds. */
 const RETRY_MS_MAX = 1_000;
 
-/** The client that commands are sent through: it finds the server that owns their key. */
+/** The client that sends commands: it finds the server that owns their key. */
 export type Client = Redis | Cluster;
 
 /** A connection to the servers of one topology. */
 export interface Connection {
-  /** Sends commands to the servers that take writes. */
+  /** Sends commands to primaries. */
   readonly client: Client;
-  /** Whether one command may name keys of several slots. */
+  /** True if one command may name keys of several slots. */
   readonly anySlot: boolean;
-  /** Answers the servers that take writes now: all of them, or it rejects. */
+  /** Answers all current primaries, or rejects. */
   primaries(): Promise<readonly Redis[]>;
-  /** As `primaries`, and rejects as well if a newer configuration names others. Asked before the first read. */
+  /** As `primaries`, but also rejects if a newer configuration names others. Called before the first read. */
   proved(): Promise<readonly Redis[]>;
-  /** Follows what those servers announce, whichever they are, until it is closed. */
+  /** Follows the announcements of the current primaries until it is closed. */
   follow(options: FeedOptions, listener: FeedListener): Following;
-  /** Ends it, and waits until every socket is closed. */
+  /** Closes every socket, and waits until they are closed. */
   close(): Promise<void>;
 }
 
 /** Options of {@linkcode Connection.follow}. */
 export interface FeedOptions {
-  /** Keys that begin with this are announced. */
+  /** Changes of keys with this prefix are announced. */
   readonly prefix: string;
-  /** How often the connection is asked for a sign of life. */
+  /** Interval between questions for a sign of life. */
   readonly heartbeatMs: number;
-  /** Without an answer for this long the connection counts as lost. */
+  /** A connection without an answer for this long counts as lost. */
   readonly silenceMsMax: number;
-  /** Looks, with each sign of life, for what the servers do not announce; while it cannot, none counts. */
+  /**
+   * Looks, with each sign of life, for changes that servers do not announce; if it fails, the sign does not
+   * count.
+   */
   readonly look?: () => Promise<void>;
 }
 
-/** An invalidation feed that is being followed. */
+/** An open invalidation feed. */
 export interface Following {
-  /** Drops what is held and begins anew: the server may be another one. */
+  /** Drops all entries and opens a new feed: the server may be another one. */
   restart(): void;
-  /** Ends it for good. */
+  /** Closes the feed for good. */
   close(): Promise<void>;
 }
 
-/** How a {@linkcode Connection} is made, and who is told of it. */
+/** Settings and callbacks of a {@linkcode Connection}. */
 export interface ConnectionOptions {
-  /** How long a command may take. */
+  /** Longest duration of a command. */
   readonly commandTimeoutMs: number;
-  /** Whether the client bounds each command by itself; a `Pipeline` does so otherwise. */
+  /** True if the client itself limits the duration of commands; otherwise a `Pipeline` does. */
   readonly boundsCommands: boolean;
   /** The source of time. */
   readonly clock: Clock;
-  /** Called when an attempt to connect fails; another one follows. */
+  /** Called when an attempt to connect fails; another follows. */
   readonly onError: (error: unknown) => void;
-  /** Called when a server does not let us track keys, so that memory is not used. */
+  /** Called if the server does not permit key tracking, so that memory is not used. */
   readonly onRefused: (error: unknown) => void;
-  /** Called when the connection comes or goes. */
+  /** Called when the connection is made or lost. */
   readonly onConnection: (connected: boolean) => void;
-  /** Called when one of several servers came, went or took another's place. */
+  /** Called when one of several servers joined, left or replaced another. */
   readonly onChange: () => void;
   /**
-   * Called where a server may be replaced without a word: until then (monotonic) it is known not to have been.
-   * Such a connection says so for the first time once it is open.
+   * Called if a server may be replaced without notice, with the time (monotonic) until which it is known to be
+   * current; for the first time when the connection is open.
    */
   readonly onStands: (untilMs: number) => void;
 }
 
-/** The address of a server and the credentials there, which every connection has in common. */
+/** The address and credentials that all connections to a server share. */
 export interface Access {
   readonly username?: string;
   readonly password?: string;
   readonly db?: number;
-  /** How to encrypt: `ca` is PEM of the certificates to trust, instead of the system's. */
+  /** Encryption; `ca` is PEM of the certificates to trust instead of the system's. */
   readonly tls?: { readonly ca?: string };
-  /** The same for Sentinels, which have users of their own. */
+  /** The credentials for Sentinels, which have their own users. */
   readonly ofSentinels?: Pick<Access, "username" | "password">;
   readonly connectTimeout: number;
   readonly disconnectTimeout: number;
-  /** Keeps the client from telling its name, unasked: a server of 7.2 or newer notes each such attempt as denied. */
+  /** Keeps the client from sending its name unasked: a server of 7.2 or newer logs each attempt as denied. */
   readonly disableClientInfo: true;
 }
 
-/** Settings of every connection: bounds of its attempts, and no command that ops/redis.acl does not list. */
+/** Settings of every connection: limits of its attempts, and only commands that ops/redis.acl allows. */
 export const PATIENCE: Pick<Access, "connectTimeout" | "disconnectTimeout" | "disableClientInfo"> =
   {
     connectTimeout: CONNECT_MS_MAX,
@@ -93,10 +96,10 @@ export const PATIENCE: Pick<Access, "connectTimeout" | "disconnectTimeout" | "di
     disableClientInfo: true,
   };
 
-/** How to connect, in the words of ioredis. */
+/** Connection options of ioredis. */
 export type ConnectOptions = Omit<RedisOptions, "replyMapping">;
 
-/** Puts settings together without asking for them: those of a getter are asked for when they are used. */
+/** Merges two objects without evaluating getters, which are then called on each use. */
 export function together<A extends object, B extends object>(some: A, others: B): A & B {
   const all = {
     ...Object.getOwnPropertyDescriptors(some),
@@ -105,7 +108,7 @@ export function together<A extends object, B extends object>(some: A, others: B)
   return Object.defineProperties({}, all) as A & B;
 }
 
-/** Has a client ask for its credentials each time that it connects, or is duplicated. */
+/** Makes a client ask for its credentials each time that it connects or is duplicated. */
 export function askForCredentials(
   client: Redis,
   access: Pick<ConnectOptions, "username" | "password">,
@@ -116,7 +119,7 @@ export function askForCredentials(
   }
 }
 
-/** Says how commands are sent: none is sent twice, and none waits in the client for a connection. */
+/** Options for sending commands: none is sent twice, and none waits in the client for a connection. */
 export function commandOptions(
   { commandTimeoutMs, boundsCommands }: ConnectionOptions,
 ): ConnectOptions {
@@ -128,12 +131,12 @@ export function commandOptions(
   };
 }
 
-/** How long to wait before the n-th attempt in a row to connect, in milliseconds. */
+/** The delay before the n-th attempt to connect in a row, in milliseconds. */
 export function reconnectDelayMs(attempts: number): number {
   return retryDelayMs(attempts, RETRY_MS_MAX);
 }
 
-/** Disconnects, and waits until every socket is closed; a server that hangs gets its bound for that. */
+/** Disconnects, and waits until every socket is closed, for a limited time if the server hangs. */
 export async function disconnect(
   client: Client,
   clock: Clock,
@@ -146,6 +149,6 @@ export async function disconnect(
   );
   if (client.status === "end") return;
   client.disconnect();
-  // Between two attempts to connect there is no socket, and nothing ever ends.
+  // Between two attempts to connect there is no socket, so no end event either.
   await within(clock, 2 * DISCONNECT_MS, ended);
 }

@@ -6,30 +6,30 @@ import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
-/** How long to wait where the server does not let us track keys, which it will not the next moment either. */
+/** Delay after the server did not permit key tracking, which will not change soon. */
 const REFUSED_RETRY_MS = 10_000;
-/** How soon it is looked again where that failed: the connection for commands may be on its way. */
+/** Delay before a failed look is repeated: the command connection may be about to open. */
 const LOOK_MS = 100;
-/** Answers that say so. `LOADING` and the like are over soon. */
+/** Replies that do not permit tracking. `LOADING` and the like pass soon. */
 const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
 
 /** The parts of a {@linkcode Feed}. */
 export interface FeedWiring {
-  /** Is told what is announced. */
+  /** Receives the announcements. */
   readonly listener: FeedListener;
-  /** Called when the server does not let us track keys, the first time. */
+  /** Called the first time that the server does not permit key tracking. */
   readonly onRefused: (error: unknown) => void;
   /** The source of time. */
   readonly clock: Clock;
 }
 
 /**
- * One Redis server's invalidation feed: client tracking in broadcast mode, redirected to the
- * connection itself, which announces every change of a key under the prefix, whoever made it.
- * (Redis documentation, "Client-side caching".)
+ * The invalidation feed of one Redis server: client tracking in broadcast mode, redirected to the connection
+ * itself, which announces every change of a key with the prefix, by any client. (Redis documentation,
+ * "Client-side caching".)
  *
- * It speaks RESP2: ioredis drops the push messages of RESP3. Each attempt is a new connection, so
- * that "the same connection" is the same object; a lost one is never mended, only replaced.
+ * It uses RESP2, because ioredis drops the push messages of RESP3. Each attempt is a new connection object, and
+ * a lost one is always replaced, so the same object means the same connection.
  */
 export class Feed implements Following {
   readonly #connect: ConnectOptions;
@@ -40,7 +40,7 @@ export class Feed implements Following {
   #refused = false;
   #client: Redis | undefined;
   #timer: Timer | undefined;
-  /** Resolves when every connection that was lost or replaced is closed. */
+  /** Resolves when all lost or replaced connections are closed. */
   #ending: Promise<unknown> = Promise.resolve();
   #attempts = 0;
   #closed = false;
@@ -58,12 +58,12 @@ export class Feed implements Following {
     void this.#open();
   }
 
-  /** Gives the connection up for another one. */
+  /** Replaces the connection. */
   restart(): void {
     if (this.#client !== undefined) this.#lost(this.#client, "begun anew");
   }
 
-  /** Ends the feed for good. */
+  /** Closes the feed for good. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
@@ -85,14 +85,15 @@ export class Feed implements Following {
     });
     this.#client = client;
     client.on("error", () => {
-      // The close event follows, and says what matters: the feed is lost.
+      // The close event follows, and reports that the feed is lost.
     });
     client.on("messageBuffer", (_channel: Buffer, message: unknown) => this.#receive(message));
     try {
       await client.connect();
       const id = await client.client("ID");
       const prefix = this.#options.prefix;
-      // Only to a Redis: an answer to SUBSCRIBE that is none makes ioredis throw where nothing catches.
+      // Check that this is Redis: an invalid reply to SUBSCRIBE makes ioredis throw an error that cannot be
+      // caught.
       if (!Number.isInteger(id)) throw new Error("Cannot track keys: CLIENT ID answers no number");
       const tracking = ["ON", "REDIRECT", `${id}`, "BCAST", "PREFIX", prefix];
       const answer = await client.call("CLIENT", "TRACKING", ...tracking);
@@ -116,7 +117,7 @@ export class Feed implements Following {
     this.#refused = true;
   }
 
-  /** Asks for a sign of life, and goes on asking. Rejects when none comes. */
+  /** Asks for a sign of life, again and again. Rejects if there is none. */
   async #beat(client: Redis): Promise<void> {
     const sentAtMs = this.#clock.monotonicNow();
     const [looked] = await Promise.all([this.#look(), client.ping()]);
@@ -128,7 +129,7 @@ export class Feed implements Following {
     });
   }
 
-  /** Answers whether it could look. Never rejects. */
+  /** Answers true if the look succeeded. Never rejects. */
   async #look(): Promise<boolean> {
     let looked = false;
     try {
@@ -136,12 +137,12 @@ export class Feed implements Following {
       if (looking === undefined) return true;
       await within(this.#clock, this.#options.silenceMsMax, looking);
     } catch {
-      // The next beat looks again; trust ends in its time.
+      // The next heartbeat looks again; meanwhile trust runs out by itself.
     }
     return looked;
   }
 
-  /** `null` announces that everything was flushed. */
+  /** `null` announces that the database was flushed. */
   #receive(message: unknown): void {
     if (message === null) return this.#listener.flushed();
     if (!Array.isArray(message)) return;

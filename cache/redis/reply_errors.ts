@@ -1,27 +1,27 @@
 /**
- * Errors that Redis answers, told apart.
+ * Kinds of errors that Redis replies.
  *
  * @module
  */
 
 const REFUSES_ALL = /^(LOADING|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
 
-/** Whether Redis itself answered with an error, as opposed to not answering. */
+/** True if Redis replied with an error, as opposed to not replying. */
 export function isReply(error: unknown): error is Error {
   return error instanceof Error && error.name === "ReplyError";
 }
 
-/** Whether the server answers, and will answer everything else the same for now. */
+/** True if the server replies, but for now with the same error to every command. */
 export function refusesAll(error: unknown): boolean {
   return isReply(error) && REFUSES_ALL.test(error.message);
 }
 
-/** Whether the key holds what the command cannot read. */
+/** True if the key holds a type that the command cannot read. */
 export function isWrongType(error: unknown): boolean {
   return isReply(error) && error.message.startsWith("WRONGTYPE");
 }
 
-/** Whether the server does not know the script of that hash. */
+/** True if the server does not know the script with that hash. */
 export function isUnknownScript(error: unknown): boolean {
   return isReply(error) && error.message.startsWith("NOSCRIPT");
 }

@@ -7,13 +7,13 @@ import { isUnknownScript } from "./reply_errors.ts";
 /** An argument of a script. */
 export type ScriptValue = string | number | Buffer;
 
-/** A Lua script that Redis runs as one step. */
+/** A Lua script, which Redis runs atomically. */
 export class Script {
   readonly #name: string;
   readonly #lua: string;
   readonly #sha: string;
 
-  /** @param name What errors call it. */
+  /** @param name Used in error messages. */
   constructor(name: string, lua: string) {
     this.#name = name;
     this.#lua = lua;
@@ -21,8 +21,8 @@ export class Script {
   }
 
   /**
-   * Runs the script by its hash, and in full where the server does not know it: a restart or
-   * `SCRIPT FLUSH` forgets it.
+   * Runs the script by its hash; in full if the server does not know it, which happens after a restart or
+   * `SCRIPT FLUSH`.
    */
   async run(
     { client, pipeline }: { readonly client: Client; readonly pipeline: Pipeline },
@@ -51,8 +51,8 @@ export class Script {
 }
 
 /**
- * Commands that ioredis makes for every command name, and whose types it leaves out. (Its
- * `callBuffer` is typed, but loses the command's name when pipelined automatically.)
+ * Methods that ioredis generates for every command name, but leaves out of its types. (Its `callBuffer` is
+ * typed, but loses the command's name in automatic pipelines.)
  */
 interface ScriptCommands {
   evalshaBuffer(sha: string, keysCount: number, ...rest: ScriptValue[]): Promise<unknown>;

@@ -2,9 +2,9 @@ import type { Redis } from "ioredis";
 import type { StoreInfo } from "../operations/server_info.ts";
 
 /**
- * Names the life of a server: differs after a restart and after a failover.
+ * Identifies the current life of a server: differs after a restart or failover.
  *
- * @throws {Error} It is a replica, or says neither who it is nor since when.
+ * @throws {Error} It is a replica, or reports neither an identity nor a start time.
  */
 export async function lifeOf(primary: Redis): Promise<string> {
   const [server, replication] = await Promise.all([
@@ -12,14 +12,14 @@ export async function lifeOf(primary: Redis): Promise<string> {
     primary.info("replication"),
   ]);
   const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
-  // A replica may be behind what its primary has acknowledged.
+  // A replica may lag behind what its primary has acknowledged.
   if (!/^role:master/m.test(replication)) throw new Error("Cannot trust Redis: it is a replica");
-  // A primary that was a replica for a while has another's data since, and a new one of these.
+  // A primary that was a replica for a while has the data of another server, and a new `master_replid`.
   const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
   return `${runId}/${history}`;
 }
 
-/** Names the life of a server without a `run_id` (Dragonfly) by the second in which it was started. */
+/** Identifies the life of a server without a `run_id` (Dragonfly) by the second of its start. */
 function startOf(server: string): string {
   const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(server)?.[1]);
   const startedAt = Math.floor(field("server_time_usec") / 1e6) - field("uptime_in_seconds");
@@ -27,7 +27,7 @@ function startOf(server: string): string {
   throw new Error("Cannot identify the server's process: INFO has neither run_id nor a start time");
 }
 
-/** Reads what a server says of itself. */
+/** Reads a server's description of itself. */
 export async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {
   const [info, keyspace, totalKeys] = await Promise.all([
     primary.info("stats"),

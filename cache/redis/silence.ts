@@ -4,17 +4,17 @@ import type { ConnectionOptions } from "./connection.ts";
 
 /** Reconnect after this many command time-outs without a byte. */
 const SILENT_COMMANDS_MAX = 4;
-/** How often a connection is looked at, in parts of the silence that it may keep. */
+/** Number of checks within the longest permitted silence. */
 const LOOKS = 4;
-/** A look that comes later than this is a sign that this process was busy, or did not run. */
+/** A check that is later than this shows that this process was busy or suspended. */
 const LATE_MS = 20;
 
 /**
- * Tears a connection down on which nothing has come for too long though something is awaited: one that a firewall
- * forgot stays open for ever. A new one follows.
+ * Tears down a connection that has been silent for too long although a reply is due: a connection that a
+ * firewall forgot stays open for ever. A new one follows.
  *
- * Time in which this process did not get to what had come is not held against the server, as it would be by
- * ioredis's own `socketTimeout`: a timer is due before the socket is read.
+ * Time in which this process did not read its sockets does not count. With ioredis's own `socketTimeout` it
+ * would, because a timer fires before the socket is read.
  */
 export function endSilence(
   client: Redis,

@@ -5,22 +5,22 @@ import { ROOT_TAG } from "../tags.ts";
 import type { Client } from "./connection.ts";
 import type { Pipeline } from "./pipeline.ts";
 
-/** A tag is kept for this long after the last entry that is known to carry it. */
+/** Time for which a tag is kept after the last entry known to carry it. */
 const SPARE_MS = 24 * 60 * 60 * 1000;
-/** Tags of which this process knows until when they are kept. Of others it says so again. */
+/** Number of tags whose end this process remembers. It writes the end of others again. */
 const KNOWN_MAX = 10_000;
-/** This often a process that keeps tags looks for those that nobody needs any more. */
+/** Interval at which a process that stores tags removes those that are no longer needed. */
 const SWEEP_MS = 10 * 60 * 1000;
 const SWEEP_TAGS_MAX = 500;
 
 /**
  * Keeps the versions of tags for as long as entries carry them, and no longer.
  *
- * A time to live of Redis's own would make a tag a victim: `volatile-lru` evicts it before its entries,
- * for whoever holds its version asks for it no more, and all entries under it are lost with it. So a tag
- * has none, and until when it is needed stands in an index beside: a sorted set, which every process
- * extends as it stores entries, and now and then rids of what is over. A tag that is removed too early
- * counts as changed, which costs a load and never an old value.
+ * A TTL would not do: `volatile-lru` would evict a tag before its entries, because a process that holds its
+ * version does not read it again, and all its entries would be lost. So tags have no TTL. The time until which
+ * each is needed is in a sorted set, which every process extends when it stores entries, and from which it
+ * regularly removes what is over. A tag that is removed too early counts as changed, which costs a load but
+ * never gives an old value.
  */
 export class TagKeeper {
   readonly #client: Client;
@@ -42,7 +42,7 @@ export class TagKeeper {
     this.#clock = clock;
   }
 
-  /** Sees to it that tags are kept until `untilMs` (wall time). Never rejects: at worst a tag changes. */
+  /** Keeps tags until `untilMs` (wall time). Never rejects: at worst a tag counts as changed. */
   async keep(names: readonly string[], untilMs: number): Promise<void> {
     const short = names.filter((name) =>
       name !== ROOT_TAG && (this.#known.get(name) ?? 0) < untilMs
@@ -74,7 +74,7 @@ export class TagKeeper {
         this.#pipeline.send("unlink", () => this.#client.unlink(this.#keyspace.of(name, ":tag")))
       ),
     );
-    // A tag that was extended meanwhile stays in the index. More than one sweep takes goes with the next.
+    // A tag that was extended meanwhile stays in the index. What exceeds one sweep is left to the next.
     if (over.length < SWEEP_TAGS_MAX) {
       await this.#pipeline.send(
         "zremrangebyscore",

@@ -19,19 +19,19 @@ import type { FeedListener } from "../store.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 const SLOTS = 16_384;
-/** How often the client asks who owns which slots, besides whenever a server sends it elsewhere. */
+/** Interval at which the client asks who owns which slots; it also asks whenever a server redirects it. */
 const SLOTS_REFRESH_MS = 1_000;
-/** The client passes over servers that announce no address, as one does that has met no other. */
+/** The client skips servers that announce no address, as a server does that has met no other. */
 const NO_ADDRESS =
   "the cluster serves no slots, or announces no address of its servers: set cluster-announce-ip";
-/** A slot under migration refuses keys that are on both sides for a moment. */
+/** During a migration, a slot briefly refuses commands for keys that are on both sides. */
 const TRY_AGAIN_MS = 20;
 
 /**
  * A Redis Cluster.
  *
- * An entry and its lease share a slot, so the scripts work; a tag has a slot of its own. While any
- * primary is away nothing is believed: what may be read depends on tags that may be there.
+ * An entry and its lease share a slot, so the scripts work; a tag has its own slot. While any primary is
+ * unreachable, nothing is trusted: every entry may depend on tags that are there.
  */
 export class ClusterConnection implements Connection {
   readonly anySlot = false;
@@ -39,25 +39,25 @@ export class ClusterConnection implements Connection {
   readonly #access: Access;
   readonly #options: ConnectionOptions;
 
-  /** @param seeds The servers that are asked first which others there are. */
+  /** @param seeds The servers that are asked first for the others. */
   constructor(seeds: readonly ServerAddress[], access: Access, options: ConnectionOptions) {
     this.#access = access;
     this.#options = options;
     this.client = new Cluster([...seeds], {
       redisOptions: { ...access, ...commandOptions(options) },
       enableOfflineQueue: false,
-      // It would ask a server that the client has just been told of, and is not connected to yet.
+      // It would query a server that the client has only just heard of and is not connected to.
       enableReadyCheck: false,
-      // In a pipeline a key that moves fails its neighbours, and does not teach the client where it is.
+      // In a pipeline, one moved key fails the other commands, and the client does not learn its new place.
       enableAutoPipelining: false,
       clusterRetryStrategy: reconnectDelayMs,
       slotsRefreshInterval: SLOTS_REFRESH_MS,
       slotsRefreshTimeout: SLOTS_REFRESH_MS,
-      // The reader falls back to the database, which is quicker than to wait for a new primary.
+      // The reader falls back to the database, which is faster than waiting for a new primary.
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,
       retryDelayOnTryAgain: TRY_AGAIN_MS,
-      // By name, as permissions list servers and certificates are made out.
+      // Connect by name, since permissions and certificates list names.
       dnsLookup: (address, callback) => callback(null, address),
     });
     this.client.on("+node", (node: Redis) => {
@@ -88,8 +88,8 @@ export class ClusterConnection implements Connection {
   }
 
   /**
-   * Every server is asked for its view, replicas as well: one that has taken over knows of the newer epoch when
-   * the primary before it, which may have been started again, does not.
+   * Asks every server for its view, also replicas: a replica that has taken over knows the newer epoch, and the
+   * previous primary, if it was restarted, does not.
    */
   async proved(): Promise<readonly Redis[]> {
     const primaries = await this.primaries();
@@ -101,7 +101,7 @@ export class ClusterConnection implements Connection {
     );
     const views = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     const refused = asked.some((each) => each.status === "rejected" && isReply(each.reason));
-    // A user that may not ask is left with what CLUSTER SLOTS says.
+    // A user that may not ask must rely on CLUSTER SLOTS.
     if (views.length === 0 && refused) return primaries;
     const owners = newestOwners(views.map(({ text }) => text));
     const ids = views.filter(({ node }) => primaries.includes(node)).map(({ text }) => idOf(text));
@@ -118,7 +118,7 @@ export class ClusterConnection implements Connection {
     const { client } = this;
     const { clock } = this.#options;
     await disconnect(client, clock, client.nodes());
-    // A look for the owners of the slots that is under way has a connection and a timer of its own.
+    // A running look-up of slot owners has its own connection and timer.
     const looked = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
     await within(clock, DISCONNECT_MS, looked);
   }
@@ -155,13 +155,13 @@ export class ClusterConnection implements Connection {
       node.on("close", () => {
         if (!node.options.readOnly) changed();
       });
-      // Not with the first command, which would be refused for coming too early.
+      // Connect before the first command, which would be refused while connecting.
       if (!node.options.readOnly) node.connect().catch(() => undefined);
     });
   }
 }
 
-/** The servers that a cluster's client sends commands to, by their address. */
+/** The primaries that a cluster's client sends commands to, by address. */
 export function primariesOf(client: Cluster): ReadonlyMap<string, Redis> {
   return new Map(client.nodes("master").map((node) => [addressOfNode(node), node]));
 }

@@ -12,53 +12,52 @@ import { type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 import { addressText } from "./url.ts";
 
-/** When a client may have found servers, or lost some. */
+/** Events after which the client may know more or fewer servers. */
 const EVENTS = ["ready", "close", "+node", "-node"];
-/** How soon primaries are asked again that do not say the same: what they tell each other is under way. */
+/** Delay before primaries that disagree are asked again: their messages to each other may still be on the way. */
 const SETTLE_MS = 100;
 
 /** The parts of a {@linkcode ClusterFeed}. */
 export interface ClusterFeedWiring extends FeedWiring {
-  /** Of the feed of each server. */
+  /** Options of the feed of each server. */
   readonly options: FeedOptions;
 }
 
-/** The feed of one server, and the sign of life it has given. */
+/** The feed of one server and its last sign of life. */
 interface Member {
   readonly feed: Feed;
-  /** When the question was asked that was answered last; `undefined` while the feed is not open. */
+  /** Time of the last question that was answered; `undefined` while the feed is not open. */
   aliveMs: number | undefined;
 }
 
 /**
- * A feed for each server that a cluster's client may send commands to, as one.
+ * One feed made of the feeds of all primaries that a cluster's client uses.
  *
- * A key may be anywhere from one moment to the next, and whether its entry is valid depends on tags
- * that are elsewhere. So this is good only while every one of them is, and as old as the oldest sign
- * of life. A server that the client finds is one whose feed is not open yet: from that moment on nothing
- * is trusted, and what was read from it without a feed is dropped when the feed opens. One that the
- * client found between two heartbeats cannot outlive the memory lease.
+ * A key can move to any server at any time, and its entry may depend on tags on other servers. So this feed is
+ * alive only while every member is, as of the oldest sign of life. When the client finds a new server, that feed
+ * is not open yet: nothing is trusted until it is, and entries read before are dropped when it opens. A server
+ * that was found between two heartbeats cannot cause older reads than the memory lease permits.
  *
- * Nor can one that the client has not heard of, while the primary whose place it took goes on answering: with
- * each heartbeat all primaries are asked whether they are still the cluster's ({@linkcode ClusterView}), and
- * that is a sign of life like the others. It is asked for where commands are sent: a connection that follows
- * a feed cannot ask.
+ * A primary that was replaced may keep answering, and the client may not know its successor. So with each
+ * heartbeat all primaries are asked whether they still belong to the cluster ({@linkcode ClusterView}), which
+ * counts like a sign of life. The question is sent on the command connection, because a feed connection cannot
+ * ask.
  */
 export class ClusterFeed implements Following {
   readonly #client: Cluster;
   readonly #connect: Access;
   readonly #wiring: ClusterFeedWiring;
   readonly #view: ClusterView;
-  /** When the primaries were asked who said last that they are the cluster's. */
+  /** Time of the last question after which the primaries were known to be current. */
   #stoodMs: number | undefined;
   readonly #members = new Map<string, Member>();
-  /** Resolves when every feed that was given up is closed. */
+  /** Resolves when all former feeds are closed. */
   #ending: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
   #viewTimer: Timer | undefined;
-  /** Resolves when no question is under way. */
+  /** Resolves when no question is running. */
   #asking: Promise<unknown> = Promise.resolve();
-  /** The primaries of all slots, as the cluster named them last. */
+  /** The primaries of all slots, as the cluster last named them. */
   #expected: ReadonlySet<string> = new Set();
   #open = false;
   #closed = false;
@@ -79,12 +78,12 @@ export class ClusterFeed implements Following {
     void this.#watch();
   }
 
-  /** Begins every feed anew. */
+  /** Reopens every feed. */
   restart(): void {
     for (const { feed } of this.#members.values()) feed.restart();
   }
 
-  /** Ends every feed, and waits for what the primaries were asked: not longer than they have to hang up. */
+  /** Closes every feed, and waits for running questions, at most as long as for closing sockets. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
@@ -99,14 +98,14 @@ export class ClusterFeed implements Following {
     ]);
   }
 
-  /** Servers may change their roles without an event. */
+  /** Servers may change roles without an event. */
   #beat(): void {
     this.#join();
     const { clock, options } = this.#wiring;
     this.#timer = clock.after(options.heartbeatMs, () => this.#beat());
   }
 
-  /** Asks the primaries, and goes on asking. Never rejects. */
+  /** Asks the primaries, again and again. Never rejects. */
   async #watch(): Promise<void> {
     const stands = await this.#ask();
     if (this.#closed) return;
@@ -115,7 +114,7 @@ export class ClusterFeed implements Following {
     this.#viewTimer = clock.after(delayMs, () => void this.#watch());
   }
 
-  /** Whether the primaries that are followed are known to be those of the cluster. */
+  /** True if the followed primaries are known to be those of the cluster. */
   async #ask(): Promise<boolean> {
     const nodes = this.#primaries();
     if (this.#client.status !== "ready" || !this.#reached(nodes)) return false;
@@ -135,16 +134,16 @@ export class ClusterFeed implements Following {
     return stands;
   }
 
-  /** Follows the servers that there are now, and no others. */
+  /** Follows exactly the current servers. */
   #join(): void {
     if (this.#closed) return;
-    // Until it has asked who owns what, the client takes every server that it was told of for a primary.
+    // Before it has asked for slot owners, the client takes every known server for a primary.
     if (this.#client.status !== "ready") return this.#lost("the cluster cannot be reached");
     const nodes = this.#primaries();
     if (!sameKeys(nodes, this.#members)) this.#stoodMs = undefined;
     for (const [key, { feed }] of this.#members) {
       if (nodes.has(key)) continue;
-      // Somebody else will own its keys, and tell us nothing until we follow it.
+      // Its keys get another owner, which announces nothing until we follow it.
       this.#lost("a server left");
       this.#members.delete(key);
       this.#ending = Promise.all([this.#ending, feed.close()]);
@@ -165,10 +164,10 @@ export class ClusterFeed implements Following {
     return new Map(this.#client.nodes("master").map((node) => [keyOf(node), node]));
   }
 
-  /** Whether commands can be sent to every primary. */
+  /** True if commands can be sent to every primary. */
   #reached(nodes: ReadonlyMap<string, Redis>): boolean {
-    // The client forgets a server that it cannot reach, until it is named again a second later: memory
-    // would come and go with it.
+    // The client forgets a server that it cannot reach until it is named again a second later; memory would be
+    // switched off and on with it.
     const needed = new Set([...this.#expected, ...nodes.keys()]);
     return [...needed].every((key) => nodes.get(key)?.status === "ready");
   }
@@ -177,7 +176,7 @@ export class ClusterFeed implements Following {
     const { listener } = this.#wiring;
     return {
       opened: () => {
-        // Nothing is trusted yet; the sign of life follows.
+        // Nothing is trusted yet; a sign of life follows.
       },
       closed: (reason) => {
         const member = this.#members.get(key);
@@ -195,7 +194,7 @@ export class ClusterFeed implements Following {
     };
   }
 
-  /** Passes on a sign of life if every server has given one, and all together have. */
+  /** Reports a sign of life if every server has given one, and so have the primaries together. */
   #report(): void {
     if (this.#stoodMs === undefined || this.#members.size === 0) return;
     let oldestMs = this.#stoodMs;

@@ -2,57 +2,56 @@ import { Deadlines } from "../redis/deadlines.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText } from "./url.ts";
 
-/** The questions that a server of a cluster is asked. */
+/** The commands that a cluster server is asked. */
 export interface ClusterMember {
   /** `CLUSTER INFO`, `CLUSTER SLOTS`. */
   cluster(subcommand: "INFO"): Promise<string>;
   cluster(subcommand: "SLOTS"): Promise<unknown>;
 }
 
-/** The members that are asked, by their address as {@linkcode addressText} has it. */
+/** The servers to ask, by their {@linkcode addressText}. */
 type ClusterMembers = ReadonlyMap<string, ClusterMember>;
 
-/** Some slots in a row, and the address of the primary that owns them. */
+/** A range of slots and the address of the primary that owns them. */
 type SlotRange = readonly [from: number, to: number, primary: string];
 
 /**
- * Whether the primaries that a client knows are still those that the cluster has.
+ * Tells whether the primaries that a client knows are still those of the cluster.
  *
- * A primary that is cut off from the others goes on answering:
+ * A primary that is cut off from the others keeps answering:
  *
  * ```text
  * 1. A is cut off from B and C, and not from this process
- * 2. B and C vote for a replica of A, which takes writes from then on
- * 3. A answers a PING: nothing was changed here
+ * 2. B and C vote for a replica of A, which accepts writes from now on
+ * 3. A answers a PING: nothing has changed here
  * ```
  *
- * A replica takes over only when a majority of the primaries has voted for it in an epoch that is new to
- * them, and who votes notes the epoch first. So once it has, at least one of those that are asked names
- * an epoch that A has not heard of. If all name the same one, nobody had taken over when they were asked.
+ * A replica takes over only after a majority of the primaries has voted for it in an epoch that is new to them,
+ * and each records the epoch before it votes. So after a takeover at least one of the asked primaries names an
+ * epoch that A has not heard of. If all name the same epoch, there was no takeover before they were asked.
  * (Redis Cluster specification, "Replica election and promotion".)
  *
- * A may also hear of the epoch before it hears who won it, from somebody who does not know yet. So a
- * view that is new is believed only when it is the same a second time, and every primary names these
- * primaries, and no others, the owners of the slots. A primary that becomes a replica tells by an epoch of
- * its own that is another.
+ * A may hear of the epoch before it hears of the winner. So a new view is trusted only if it is the same twice,
+ * and if every primary names exactly these primaries as the owners of the slots. A primary that becomes a
+ * replica is noticed by a changed epoch of its own.
  *
- * `CLUSTER FAILOVER TAKEOVER` asks nobody for a vote. It is noticed when a primary has heard of its epoch, or
- * when the client is told, for it need not make a new one.
+ * `CLUSTER FAILOVER TAKEOVER` asks for no votes, and may not create a new epoch. It is noticed when a primary
+ * hears of its epoch, or when the client does.
  */
 export class ClusterView {
   readonly #deadlines: Deadlines;
-  /** The last answer of all primaries; `undefined` if they did not answer the same. */
+  /** The last answer of all primaries; `undefined` if they differed. */
   #seen: string | undefined;
   #believed = false;
 
-  /** @param answerMsMax How long all of them together may take to answer. */
+  /** @param answerMsMax The longest time for all answers together. */
   constructor(clock: Clock, answerMsMax: number) {
     this.#deadlines = new Deadlines(clock, answerMsMax);
   }
 
   /**
-   * Whether all primaries say the same, and what they said before. Rejects when one does not answer, which
-   * tells nothing. Not to be called again before it has answered.
+   * True if all primaries agree, and as before. Rejects if one does not answer, which proves nothing. Call it
+   * again only after it has answered.
    */
   async stands(primaries: ClusterMembers): Promise<boolean> {
     const { view, owners } = await this.#deadlines.run(this.#ask(primaries));
@@ -62,12 +61,12 @@ export class ClusterView {
     return this.#believed;
   }
 
-  /** Bounds nothing any more: the connections end. */
+  /** Ends the time limit: the connections are closing. */
   close(): void {
     this.#deadlines.close();
   }
 
-  /** `owners`: whether they are the owners of the slots, which is asked only if it is in question. */
+  /** `owners` is true if they own the slots; this is asked only if it is in doubt. */
   async #ask(primaries: ClusterMembers): Promise<{ view: string | undefined; owners?: boolean }> {
     const view = await viewOf(primaries);
     const settled = view === undefined || view !== this.#seen || this.#believed;
@@ -75,7 +74,7 @@ export class ClusterView {
   }
 }
 
-/** The answer of `CLUSTER SLOTS`, less the replicas. */
+/** The reply of `CLUSTER SLOTS` without replicas. */
 export function slotRangesOf(reply: unknown): SlotRange[] {
   if (!Array.isArray(reply)) throw new Error("Cannot ask the cluster: unexpected reply");
   return reply.map(([from, to, [host, port]]) => [
@@ -86,8 +85,8 @@ export function slotRangesOf(reply: unknown): SlotRange[] {
 }
 
 /**
- * Reads off what `CLUSTER NODES` answers the ids of the primaries that own slots: each slot belongs to the
- * owner of the highest configuration epoch that any of the answers names.
+ * Reads from replies of `CLUSTER NODES` the ids of the primaries that own slots: each slot belongs to the owner
+ * with the highest configuration epoch in any reply.
  */
 export function newestOwners(answers: readonly string[]): ReadonlySet<string> {
   const owners: { readonly id: string; readonly epoch: number }[] = [];
@@ -105,12 +104,12 @@ export function newestOwners(answers: readonly string[]): ReadonlySet<string> {
   return new Set(owners.map(({ id }) => id));
 }
 
-/** Reads off what `CLUSTER NODES` answers the id of the server that was asked. */
+/** Reads from a reply of `CLUSTER NODES` the id of the server that replied. */
 export function idOf(answer: string): string {
   return /^(\w+) \S+ \S*myself/m.exec(answer)?.[1] ?? "";
 }
 
-/** The epoch that all primaries name, and the one of each; `undefined` if they differ or one is not well. */
+/** The epoch that all primaries name, with each one's own; `undefined` if they differ or one is not well. */
 async function viewOf(primaries: ClusterMembers): Promise<string | undefined> {
   const epochs = new Set<string>();
   const own = await Promise.all([...primaries].map(async ([address, primary]) => {
@@ -126,7 +125,7 @@ function fieldOf(info: string, name: string): string {
   return new RegExp(`^cluster_${name}:(\\w+)`, "m").exec(info)?.[1] ?? "";
 }
 
-/** Whether each of them says that the slots are theirs together, and nobody else's. */
+/** True if each of them says that together they own the slots, and no other server does. */
 async function areOwners(primaries: ClusterMembers): Promise<boolean> {
   const views = await Promise.all([...primaries.values()].map(async (primary) => {
     const ranges = slotRangesOf(await primary.cluster("SLOTS"));

@@ -1,5 +1,5 @@
 /**
- * The way from a URL to a connection: the only place that tells one topology from another.
+ * Connects to the servers of a URL. Only this file distinguishes the topologies.
  *
  * @module
  */
@@ -17,22 +17,23 @@ import { SentinelConnection } from "./sentinel.ts";
 import { StandaloneConnection } from "./standalone.ts";
 import { addressText, type Credentials, type Topology } from "./url.ts";
 
-/** A part of the shared tier that owns its keys by itself: a server of a ring, else all there is. */
+/** An independent part of the shared tier: one server of a ring; otherwise the whole. */
 export interface Backend {
-  /** The same in every process: `host:port/db` of a server, else what the URL names. */
+  /** The same in every process: `host:port/db` of a server, otherwise the name in the URL. */
   readonly name: string;
-  /** Whether a server may take another's place. */
+  /** True if another server may take over. */
   readonly failsOver: boolean;
-  /** Whether that happens without a word, so that a connection has to be proved again and again. */
+  /** True if that happens without notice, so that the connection must be checked again and again. */
   readonly leased: boolean;
   /** Connects. */
   connect(options: ConnectionOptions): Connection;
 }
 
 /**
- * Lists the backends of a cache: one, but none for `memory:` and several for a ring.
+ * Lists the backends of a cache: none for `memory:`, several for a ring, otherwise one.
  *
- * @param options `ca`: certificates to trust with TLS, as PEM, instead of the system's; `connect`: what changes.
+ * @param options `ca`: certificates to trust with TLS, as PEM, instead of the system's; `connect`: changing
+ * credentials.
  */
 export function backendsOf(
   topology: Topology,
@@ -70,13 +71,13 @@ export function backendsOf(
 
 /** Options of {@linkcode connectRedis}. */
 export interface ConnectRedisOptions extends Pick<CacheOptions, "ca" | "connect"> {
-  /** How long each command may take. */
+  /** Longest duration of each command. */
   readonly commandTimeoutMs: number;
 }
 
 /**
- * Connects to the Redis of a topology: of a ring, to its first server; for `memory:` to none. Resolves
- * once it is connected, once an attempt has failed, or after `commandTimeoutMs`: it goes on trying.
+ * Connects to the Redis of a URL: for a ring to its first server, for `memory:` to none. Resolves once it is
+ * connected, an attempt has failed, or `commandTimeoutMs` have passed; it keeps trying.
  */
 export async function connectRedis(
   topology: Topology,
@@ -90,7 +91,7 @@ export async function connectRedis(
     clock,
     onError: () => resolve(),
     onConnection: () => resolve(),
-    // Only a cache that believes what it reads needs to know.
+    // Matters only to a cache, which must know whether its reads are current.
     onChange: () => undefined,
     onRefused: () => undefined,
     onStands: () => undefined,

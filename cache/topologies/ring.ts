@@ -1,10 +1,10 @@
 /**
- * Which of several independent servers a key belongs to: rendezvous hashing (Thaler and Ravishankar,
- * "Using Name-Based Mappings to Increase Hit Rates", 1998).
+ * Chooses which of several independent servers owns a key: rendezvous hashing (Thaler and Ravishankar, "Using
+ * Name-Based Mappings to Increase Hit Rates", 1998).
  *
- * Every server has a weight for every key, and the heaviest owns it. So a server that is added takes keys
- * from each of the others in equal parts and moves none between them, and there is no table to agree on:
- * every process that has the same names, in whatever order, places a key alike.
+ * Every server has a weight for every key, and the one with the highest owns it. So an added server takes an
+ * equal share of keys from each of the others, and no key moves between those. No table is needed: all processes
+ * with the same names, in any order, place keys alike.
  *
  * @module
  */
@@ -27,8 +27,8 @@ export class Ring {
   readonly #seeds: Uint32Array;
 
   /**
-   * @param names What the servers are called, each once.
-   * @throws {RangeError} There is none.
+   * @param names The names of the servers, each once.
+   * @throws {RangeError} The list is empty.
    */
   constructor(names: readonly string[]) {
     if (names.length === 0) throw new RangeError("Cannot place keys: there is no server");
@@ -50,7 +50,7 @@ export class Ring {
   }
 }
 
-/** The finalizer of MurmurHash3 (Appleby): each bit of its input turns half of its output's. */
+/** The finalizer of MurmurHash3 (Appleby): each input bit flips half of the output bits. */
 function mixed(hash: number): number {
   let bits = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);

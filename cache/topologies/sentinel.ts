@@ -19,55 +19,54 @@ import {
 import { StandaloneConnection } from "./standalone.ts";
 import { addressText } from "./url.ts";
 
-/** How long a primary is believed after a question that confirmed it. */
+/** Time for which a primary is trusted after a question that confirmed it. */
 const STANDS_MS = 2_000;
-/** How long a server has to be the primary to be believed: clocks may run unevenly. */
+/** Time for which a server must have been the primary before it is trusted; longer, since clocks run unevenly. */
 const SETTLED_MS = STANDS_MS + 500;
 
 /**
- * The server that Sentinels call the primary.
+ * The server that the Sentinels call the primary.
  *
- * A primary that they replace ends its connections when they tell it so. A primary that is out of their
- * reach, but not of ours, is told nothing, and goes on answering:
+ * A primary that the Sentinels replace closes its connections when they tell it. If they cannot reach it, but
+ * this process can, it keeps answering:
  *
  * ```text
  * 1. this process: is connected to a primary that the Sentinels lose
- * 2. Sentinels:    make a replica the primary, where others are sent from here on
+ * 2. Sentinels:    make a replica the primary, and send others there
  * 3. others:       invalidate there
- * 4. this process: reads what was invalidated, and its feed is quiet
+ * 4. this process: reads outdated entries, and its feed announces nothing
  * ```
  *
- * So the Sentinels are asked all the time, and the client connects anew when they name another server. And a
+ * So the Sentinels are asked continuously, and the client reconnects when they name another server. But a
  * Sentinel may lag behind the others:
  *
  * ```text
  * 1. Sentinel C:   hangs
  * 2. A and B:      replace the primary
- * 3. C:            goes on, and names the primary before, which was started again
- * 4. this process: asks C, connects, and reads what was invalidated at the new primary
+ * 3. C:            continues, and names the former primary, which was restarted
+ * 4. this process: asks C, connects, and reads entries that were invalidated on the new primary
  * ```
  *
- * So every Sentinel is asked, and the server is believed that the highest configuration epoch names.
+ * So every Sentinel is asked, and the server with the highest configuration epoch is trusted.
  *
- * Processes still hear of a new primary one after the other, and the old one takes writes meanwhile:
+ * Still, processes hear of a new primary one after the other, and the old one accepts writes meanwhile:
  *
  * ```text
  * 1. Sentinels:    make a replica the primary
  * 2. B:            asks them, and reads from the new one
  * 3. A:            has not asked again yet; the old one acknowledges its delete
- * 4. B:            reads what was deleted
+ * 4. B:            reads the deleted entry
  * ```
  *
- * So each process believes its primary for {@linkcode STANDS_MS} after the question that confirmed it, and
- * not a moment longer; and a new one only when it has been the primary for longer than that, for then
- * nobody believes another.
+ * So each process trusts its primary only for {@linkcode STANDS_MS} after the question that confirmed it, and a
+ * new primary only when it has been one for longer than that: by then no process trusts another.
  */
 export class SentinelConnection extends StandaloneConnection {
   readonly #sentinels: Sentinels;
   readonly #named: WeakMap<Socket, Named>;
   readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
-  /** The address of the server that was confirmed last. */
+  /** The address of the last confirmed server. */
   #standing = "";
 
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
@@ -84,7 +83,7 @@ export class SentinelConnection extends StandaloneConnection {
     this.client.on("ready", () => {
       const connected = this.#connected();
       if (connected === undefined) return;
-      // That another server stood says nothing of this one.
+      // The confirmation of another server does not hold for this one.
       if (addressText(connected.server) !== this.#standing) options.onStands(-Infinity);
       this.#confirm(connected);
     });
@@ -104,14 +103,14 @@ export class SentinelConnection extends StandaloneConnection {
     await Promise.all([this.#sentinels.close(), super.close()]);
   }
 
-  /** Asks, and goes on asking. Never rejects. */
+  /** Asks, again and again. Never rejects. */
   async #watch(): Promise<void> {
     const askedAtMs = this.#options.clock.monotonicNow();
     this.#timer = this.#options.clock.after(ASK_MS, () => void this.#watch());
     try {
       await this.#ask();
     } catch (error) {
-      // Nobody can tell of another primary: what stood goes on to stand.
+      // No Sentinel can name another primary, so the confirmed one remains.
       const connected = this.#connected();
       if (error instanceof UnreachableError && connected !== undefined) {
         if (addressText(connected.server) === this.#standing) this.#stand(askedAtMs);
@@ -119,7 +118,7 @@ export class SentinelConnection extends StandaloneConnection {
     }
   }
 
-  /** Asks for the primary; leaves the server if it is another. */
+  /** Asks for the primary; disconnects from the server if it is another. */
   async #ask(): Promise<Named> {
     const named = await askFor(this.#sentinels, this.#options.clock);
     const connected = this.#connected();
@@ -130,28 +129,28 @@ export class SentinelConnection extends StandaloneConnection {
       this.#confirm(named);
       return named;
     }
-    // A client that is connecting asks the Sentinels by itself.
+    // While it connects, the client asks the Sentinels itself.
     if (this.client.status === "ready") this.client.disconnect(true);
     throw new Error(
       `Cannot trust the server: the Sentinels name ${addressText(named.server)} as the primary`,
     );
   }
 
-  /** Believes a server that is named, once it has been the primary for long enough. */
+  /** Trusts a named server once it has been the primary for long enough. */
   #confirm({ server, sinceMs, askedAtMs }: Named): void {
-    // One that does not say for how long is an old one, and taken at its word.
+    // A time below this means a new primary. An old server that reports no time is trusted at once.
     if (sinceMs < SETTLED_MS) return;
     const isNew = this.#standing !== addressText(server);
     this.#standing = addressText(server);
     this.#stand(askedAtMs);
-    if (isNew) this.#options.onChange(); // what waits for it tries again at once
+    if (isNew) this.#options.onChange(); // work that waits for it retries at once
   }
 
   #stand(askedAtMs: number): void {
     this.#options.onStands(askedAtMs + STANDS_MS);
   }
 
-  /** The server at the other end, as it was named when it was connected to. */
+  /** The server at the other end, as the Sentinels named it at the time of connecting. */
   #connected(): Named | undefined {
     const { stream, status } = this.client;
     if (status !== "ready" || !(stream instanceof Object)) return undefined;
@@ -159,7 +158,7 @@ export class SentinelConnection extends StandaloneConnection {
   }
 }
 
-/** The answer of the Sentinels, and when they were asked for it (monotonic). */
+/** The answer of the Sentinels, with the time of the question (monotonic). */
 interface Named extends NamedPrimary {
   readonly askedAtMs: number;
 }
@@ -174,11 +173,11 @@ interface ConnectorParts {
   readonly sentinels: Sentinels;
   readonly access: Access;
   readonly clock: Clock;
-  /** Notes where each socket goes. */
+  /** Records which server each socket connects to. */
   readonly sockets: WeakMap<Socket, Named>;
 }
 
-/** Makes the class of which ioredis makes a connector for each client. */
+/** Makes the class from which ioredis makes each client's connector. */
 function connectorOf(
   { sentinels, access, clock, sockets }: ConnectorParts,
 ): new () => AbstractConnector {
@@ -193,7 +192,7 @@ function connectorOf(
       return role === undefined || role === "master";
     }
 
-    /** Goes on asking until it is told to end: ioredis gives up a client whose connector rejects. */
+    /** Keeps asking until it is told to end: ioredis gives up a client whose connector rejects. */
     override async connect(emit: (type: string, error: Error) => void): Promise<Socket> {
       this.connecting = true;
       for (let attempts = 1; this.connecting; attempts++) {

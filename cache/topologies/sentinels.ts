@@ -4,36 +4,36 @@ import { isReply } from "../redis/reply_errors.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
-/** How often every Sentinel is asked, and how long it may take to answer. */
+/** Interval at which every Sentinel is asked, and the time that it has to answer. */
 export const ASK_MS = 500;
-/** Sentinels that are asked beside those that the URL names. */
+/** Limit of discovered Sentinels, besides those in the URL. */
 const FOUND_MAX = 16;
 
-/** The addresses of Sentinels, and their name for the primary. */
+/** The addresses of the Sentinels, and their name for the primary. */
 export interface SentinelsOptions {
   readonly servers: readonly ServerAddress[];
   readonly master: string;
 }
 
-/** The server that Sentinels call the primary. */
+/** The server that the Sentinels call the primary. */
 export interface NamedPrimary {
   readonly server: ServerAddress;
-  /** For at least so long every Sentinel that knows of it has called it that. */
+  /** Time for which every Sentinel that knows it has called it the primary, at least. */
   readonly sinceMs: number;
 }
 
-/** No Sentinel answers. */
+/** Thrown if no Sentinel answers. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
-/** The answer of one Sentinel: the primary, the configuration epoch in which it became that, the others. */
+/** The answer of one Sentinel: the primary, the configuration epoch since which it is one, the other Sentinels. */
 interface Answer extends NamedPrimary {
   readonly epoch: number;
   readonly others: readonly ServerAddress[];
 }
 
-/** All Sentinels that are known, asked together: one that lags behind the others is not believed. */
+/** All known Sentinels, which are asked together, so that one that lags behind is not believed. */
 export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #access: Access;
@@ -41,7 +41,7 @@ export class Sentinels {
   readonly #clock: Clock;
   #closed = false;
   #closing: Promise<unknown> = Promise.resolve();
-  /** The credentials that they are asked with: their own, none, or those of the servers if they want some. */
+  /** The credentials for Sentinels: their own, none, or those of the servers if they require some. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;
@@ -55,8 +55,8 @@ export class Sentinels {
   }
 
   /**
-   * Answers the primary of the highest configuration epoch that is known. Rejects while nobody can name it:
-   * no Sentinel answers, all that do lag behind, or two of the same epoch contradict each other.
+   * Answers the primary with the highest known configuration epoch. Rejects while it is unknown: no Sentinel
+   * answers, all that answer lag behind, or two with the same epoch contradict each other.
    *
    * @throws {UnreachableError} No Sentinel answers.
    */
@@ -76,7 +76,7 @@ export class Sentinels {
     const epoch = Math.max(...answers.map((answer) => answer.epoch));
     const newest = answers.filter((answer) => answer.epoch === epoch);
     const names = new Set(newest.map(({ server }) => addressText(server)));
-    // Sentinels that were set up anew count from 0: then they all say so.
+    // Sentinels that were set up again count from 0; then all of them name a lower epoch.
     const anew = newest.length >= this.#asked.size;
     if (epoch < this.#epoch && !anew) {
       throw new Error("Cannot find the primary: the Sentinels that answer lag behind");
@@ -89,7 +89,7 @@ export class Sentinels {
     return { server: found.server, sinceMs: Math.min(...newest.map(({ sinceMs }) => sinceMs)) };
   }
 
-  /** Asks nobody any more, and waits until every connection is closed. */
+  /** Stops asking, and waits until every connection is closed. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#disconnect();
@@ -102,7 +102,7 @@ export class Sentinels {
     this.#asked.clear();
   }
 
-  /** Asks with the credentials of the servers from now on, unless some are in use. */
+  /** Asks with the credentials of the servers from now on, unless it already has a password. */
   #logIn(): void {
     const { username, password } = this.#access;
     if (this.#closed || this.#login.password !== undefined || password === undefined) return;
@@ -122,18 +122,18 @@ export class Sentinels {
     const sentinel = new Redis({
       ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
       ...{ ...(tls === undefined ? {} : { tls }), disableClientInfo, ...this.#login },
-      // A question waits for the connection; an attempt that fails rejects it.
+      // A question waits for the connection; if the attempt fails, it rejects.
       ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ASK_MS },
     });
     sentinel.on("error", () => {
-      // The question that it could not be asked says the same.
+      // The failed question reports the same.
     });
     this.#asked.set(name, sentinel);
   }
 
   /**
-   * The epoch is asked for before the address: in a failover the epoch changes first, and an address that
-   * is older than its epoch would be believed.
+   * Asks for the epoch before the address: a failover changes the epoch first, and an address older than its
+   * epoch would be trusted.
    */
   async #ask(sentinel: Redis): Promise<Answer> {
     const { master } = this.#options;
@@ -145,7 +145,7 @@ export class Sentinels {
     if (!Array.isArray(address)) throw new Error(`a Sentinel knows no ${master}`);
     const known = fieldsOf(fields);
     const server = { host: String(address[0]), port: Number(address[1]) };
-    // Whoever leads a failover names the new primary before it counts how long that has been one.
+    // The leader of a failover names the new primary before it restarts the time for which it has been one.
     const same = known.get("ip") === server.host && Number(known.get("port")) === server.port;
     return {
       server,

@@ -13,14 +13,14 @@ import { Feed } from "../redis/feed.ts";
 import { endSilence } from "../redis/silence.ts";
 import type { FeedListener } from "../store.ts";
 
-/** One server: it stands alone, or is the one that Sentinels call the primary. */
+/** One server: it is alone, or is the primary that Sentinels name. */
 export class StandaloneConnection implements Connection {
   readonly anySlot = true;
   readonly client: Redis;
   readonly #connect: ConnectOptions;
   readonly #options: ConnectionOptions;
 
-  /** @param connect Where the server is, and who we are to it. */
+  /** @param connect The address and credentials of the server. */
   constructor(connect: ConnectOptions, options: ConnectionOptions) {
     this.#connect = connect;
     this.#options = options;
@@ -28,10 +28,10 @@ export class StandaloneConnection implements Connection {
       ...connect,
       ...commandOptions(options),
       enableAutoPipelining: true,
-      // `Gather` has batched them already: a second queue would add a turn of the event loop.
+      // `Gather` has already batched these: a second queue would cost one more turn of the event loop.
       autoPipeliningIgnoredCommands: ["get", "mget", "evalsha"],
       retryStrategy: reconnectDelayMs,
-      // Only a replica says so: the server that we wrote to has been demoted.
+      // Only a replica replies this: the primary that we wrote to has been demoted.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
     });
     askForCredentials(this.client, connect);

@@ -1,10 +1,10 @@
 /**
- * One URL says where Redis is, and in what form.
+ * Reads the URL that says where Redis is and in which topology.
  *
  * @module
  */
 
-/** How many servers a URL may name: each of a ring is a cache of its own, with its connections. */
+/** Limit of servers in a URL: each server of a ring is a separate cache with its own connections. */
 const SERVERS_MAX = 64;
 const REDIS_PORT = 6379;
 const SENTINEL_PORT = 26379;
@@ -36,7 +36,7 @@ export interface ServerAddress {
 }
 
 /**
- * The credentials and the encryption that all connections to Redis share.
+ * The credentials and encryption that all connections to Redis share.
  *
  * @example
  * ```ts
@@ -55,12 +55,12 @@ export interface Credentials {
   readonly password?: string;
   /** The number of the database. Absent: 0. */
   readonly db?: number;
-  /** Whether to encrypt. */
+  /** True for TLS. */
   readonly tls: boolean;
 }
 
 /**
- * The place of the shared tier.
+ * The servers of the shared tier.
  *
  * @example
  * ```ts
@@ -74,9 +74,9 @@ export interface Credentials {
 export type Topology =
   | { readonly kind: "memory" }
   | {
-    /** One server; the primary that Sentinels name; a Redis Cluster; independent servers. */
+    /** One server, the primary that Sentinels name, a Redis Cluster, or independent servers. */
     readonly kind: "standalone" | "cluster" | "ring";
-    /** All servers, or for a cluster those that are asked first. */
+    /** All servers; for a cluster, those that are asked first. */
     readonly servers: readonly ServerAddress[];
     readonly credentials: Credentials;
   }
@@ -94,7 +94,7 @@ export type Topology =
  * `redis-cluster://h1,h2,h3`, `redis-ring://h1,h2,h3/db`; with `rediss` for TLS, and
  * `user:password@` before the hosts.
  *
- * @throws {TypeError} It is none of these. The message does not repeat it, for it may hold a password.
+ * @throws {TypeError} It is none of these. The message omits the URL, which may contain a password.
  *
  * @example
  * ```ts
@@ -169,7 +169,7 @@ function decoded(text: string): string {
   }
 }
 
-/** Writes an address as `host:port`, for people and for maps. */
+/** Writes an address as `host:port`, for messages and as a map key. */
 export function addressText({ host, port }: ServerAddress): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
