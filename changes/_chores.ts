@@ -1,6 +1,6 @@
 import { type Clock, sleep, type Timer } from "./runtime.ts";
 
-/** Work that is done now and then beside the relaying, and never waited for. */
+/** Occasional background work of a relay, which nothing waits for. */
 export class Chores implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
@@ -13,14 +13,14 @@ export class Chores implements AsyncDisposable {
     this.#onError = onError;
   }
 
-  /** Whether a task was not due within the last `everyMs`. Then it is not for as long again. */
+  /** True if a task is due: it was not within the last `everyMs`. It then is not due for as long again. */
   isDue(task: string, everyMs: number): boolean {
     if (this.#closed || this.#later.has(task)) return false;
     this.#later.set(task, this.#clock.after(everyMs, () => this.#later.delete(task)));
     return true;
   }
 
-  /** Calls `run` after a while, once for all who ask for it meanwhile. */
+  /** Calls `run` after a delay, once for all calls meanwhile. */
   soon(task: string, afterMs: number, run: () => void): void {
     if (this.#closed || this.#later.has(task)) return;
     const begin = () => {
@@ -30,17 +30,17 @@ export class Chores implements AsyncDisposable {
     this.#later.set(task, this.#clock.after(afterMs, begin));
   }
 
-  /** Runs a task, if it is due. */
+  /** Runs a task if it is due. */
   whenDue(task: string, everyMs: number, run: () => Promise<void>): void {
     if (this.isDue(task, everyMs)) this.run(run);
   }
 
-  /** Takes steps until there is nothing left to do, with a rest behind each. */
+  /** Repeats a step until it answers false, with a pause after each. */
   async repeat(step: () => Promise<boolean>, restMs: number): Promise<void> {
     while (!this.#closed && await step()) await sleep(this.#clock, restMs);
   }
 
-  /** Runs a task. What it throws is told. */
+  /** Runs a task, and reports its error. */
   run(task: () => Promise<void>): void {
     const done = task().catch(this.#onError).finally(() => {
       this.#running.delete(done);
@@ -48,7 +48,7 @@ export class Chores implements AsyncDisposable {
     this.#running.add(done);
   }
 
-  /** Begins nothing any more, and waits for what is under way. */
+  /** Starts nothing new, and waits for running tasks. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const timer of this.#later.values()) timer.cancel();

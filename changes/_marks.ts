@@ -1,23 +1,23 @@
 import type { Change, Invalidated } from "./apply.ts";
 import { changeOf, GRACE_MS, type OutboxRow, type Settled } from "./_outbox.ts";
 
-/** Marks that are remembered at the most: those of a second, and some. */
+/** Limit of remembered marks: those of a second, with a margin. */
 const MARKS_MAX = 5_000;
-/** Marks that others are told of at once. */
+/** Number of marks that others are told of at once. */
 const BATCH_MAX = 500;
 
-/** Makes the names of what depends on a change. */
+/** Makes the names of the entries that depend on a change. */
 export type NamesOf = (change: Change) => Invalidated;
 
 /**
- * The marks that this process has given to its own writes, and what it has invalidated for them.
+ * The marks that this process has given to its own writes, and the names that it has invalidated for them.
  *
- * A transaction may change more than its writer knows of: by a foreign key that cascades, a trigger, another
- * statement. So a mark alone settles nothing. A row counts as applied where all that depends on it is among
- * the names that its writer has invalidated.
+ * A transaction may change more than its writer knows, by a cascading foreign key, a trigger or another
+ * statement. So a mark alone proves nothing: a row counts as applied only if its writer has invalidated every
+ * name that depends on it.
  */
 export class Marks {
-  /** Name that others know this process by. */
+  /** The name of this process for others. */
   readonly writer: string;
   readonly #namesOf: NamesOf;
   readonly #open = new Set<string>();
@@ -30,7 +30,7 @@ export class Marks {
     this.#namesOf = namesOf;
   }
 
-  /** A mark that no other write has. It is open until it is settled. */
+  /** Makes a unique mark. It is open until it is settled. */
   open(): string {
     const mark = `${this.writer}.${(this.#count++).toString(36)}`;
     this.#open.add(mark);
@@ -38,31 +38,31 @@ export class Marks {
     return mark;
   }
 
-  /** Notes that a write is over, and what was invalidated. */
+  /** Notes that a write is over, and the names that were invalidated. */
   settle({ mark, names }: Settled): void {
     this.#open.delete(mark);
     this.#settled.set(mark, names);
     dropFirst(this.#settled);
   }
 
-  /** Has other processes told of a write that is over. */
+  /** Tells other processes that a write is over. */
   tell(settled: Settled): void {
     this.#untold.push(settled);
     if (this.#untold.length > MARKS_MAX) this.#untold.shift(); // the relay applies it after a second
   }
 
-  /** Takes some of what others have to be told. */
+  /** Takes a batch of the marks that others must be told of. */
   take(): readonly Settled[] {
     return this.#untold.splice(0, BATCH_MAX);
   }
 
-  /** Splits rows into those to apply, and the transactions to leave to their writers for a while. */
+  /** Splits rows into those to apply now, and the transactions to leave to their writers for a while. */
   split(rows: readonly OutboxRow[]): { due: OutboxRow[]; held: ReadonlySet<string> } {
     const due: OutboxRow[] = [];
     const held = new Set<string>();
     for (const [xid, ofOne] of Map.groupBy(rows, (row) => row.xid)) {
       const left = ofOne.filter((row) => !this.#isDone(row));
-      // All or nothing: what is applied now would be applied again with the rest.
+      // All or nothing: rows that are applied now would be applied again with the rest.
       if (left.length > 0 && left.every((row) => this.#isHeld(row))) held.add(xid);
       else due.push(...left);
     }
@@ -91,7 +91,7 @@ function isSubset(names: readonly string[], all: readonly string[]): boolean {
   return names.every((name) => all.includes(name));
 }
 
-/** Keeps the last ones. */
+/** Keeps only the latest. */
 function dropFirst(marks: Set<string> | Map<string, unknown>): void {
   if (marks.size <= MARKS_MAX) return;
   for (const first of marks.keys()) {

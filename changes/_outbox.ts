@@ -1,35 +1,35 @@
 import type { Change, Invalidated } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 
-/** How often a cache that has nothing to do says that it is there. */
+/** Interval at which an idle cache reports that it still exists. */
 const SEEN_MS = 10_000;
-/** How long a row is left to the writer who said that it will invalidate by itself. */
+/** Time that a row is left to a writer that has announced to invalidate it itself. */
 export const GRACE_MS = 1_000;
-/** For how long a process counts as one that does, after it last said so. */
+/** Time for which a process counts as such a writer after its last report. */
 const WRITER_MS = 30_000;
-/** Past these a replay clears the cache instead: quicker, and as right. */
+/** Beyond this many rows, a replay clears the cache instead: faster, and equally correct. */
 const REPLAY_ROWS_MAX = 100_000;
 const REPLAY_NAMES_MAX = 10_000;
-/** Past this many open rows the backlog is reported as this many: counting is bounded too. */
+/** The largest reported backlog: counting open rows is limited too. */
 const BACKLOG_MAX = 10_000;
 
-/** The server, and the timeline that it writes to: another one may lack what was seen on this one. */
+/** The server and its timeline: another one may lack changes that this one has shown. */
 const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
   || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`;
 
-/** The time of the server in milliseconds, and not a fraction of one later. */
+/** The server's time in whole milliseconds, rounded down. */
 const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000)::BIGINT";
 
-/** Has a statement not wait for the disk. */
+/** Makes a statement not wait for the disk. */
 const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
 
-/** The change that a row tells of. */
+/** The change in a row. */
 export interface ChangedRow {
-  /** The label of the table. */
+  /** The label of its table. */
   readonly label: string;
   /** `null`: the whole table. */
   readonly keys: readonly string[] | null;
-  /** `null`: none. */
+  /** `null`: no values. */
   readonly values: readonly string[] | null;
 }
 
@@ -40,74 +40,74 @@ export interface OutboxRow extends ChangedRow {
   readonly id: string;
   /** The mark of the writer. */
   readonly writer: string | null;
-  /** The names that this writer has said to have invalidated; `null`: it has not said. */
+  /** The names that this writer has reported as invalidated; `null`: it has not reported. */
   readonly settled: Invalidated | null;
-  /** Whether that writer is one of this cache. */
+  /** True if the writer belongs to this cache. */
   readonly isKnown: boolean;
-  /** How long ago it was written, in milliseconds. */
+  /** Time since it was written, in milliseconds. */
   readonly openMs: number;
 }
 
-/** The end of a write: what its process invalidated. None: the write failed, or the invalidation did. */
+/** The end of a write with the names that its process invalidated. No names: the write or the invalidation failed. */
 export interface Settled {
   readonly mark: string;
   readonly names: Invalidated;
 }
 
-/** The change that a row tells of. */
+/** Reads the change of a row. */
 export function changeOf({ label, keys, values }: ChangedRow): Change {
   return keys === null
     ? { table: label, keys: undefined, values: [] }
     : { table: label, keys, values: values ?? [] };
 }
 
-/** A cache as it stands. */
+/** The state of a cache. */
 export interface Standing {
-  /** The registration. */
+  /** The id of its registration. */
   readonly cache: string;
   /** The number of the last look. */
   readonly look: string;
-  /** Snapshot of the last complete look: all that it saw is applied. */
+  /** Snapshot of the last complete look: everything visible in it is applied. */
   readonly seen: string;
-  /** Snapshot of a look that took but a part; `null`: there is none under way. */
+  /** Snapshot of an incomplete look, which took only a part of the rows; `null`: there is none. */
   readonly pass: string | null;
   /** Snapshot of this look. */
   readonly now: string;
-  /** The time of the server then, in milliseconds. */
+  /** The server's time at this look, in milliseconds. */
   readonly nowMs: number;
-  /** How long ago the last look was noted, in milliseconds. */
+  /** Time since the last look was noted, in milliseconds. */
   readonly agoMs: number;
-  /** Whether that is so long ago that the cache may seem to be gone. */
+  /** True if that is long enough for the cache to seem gone. */
   readonly unseen: boolean;
-  /** Whether there are other caches. */
+  /** True if there are other caches. */
   readonly others: boolean;
-  /** The feed that relayed rows last; `null`: none has. */
+  /** The relay that last relayed rows; `null`: none has. */
   readonly feed: string | null;
-  /** How long the first open row has been there, in milliseconds; `null`: none is open. */
+  /** Time since the first open row was written, in milliseconds; `null`: none is open. */
   readonly openMs: number | null;
 }
 
-/** Findings of a look. */
+/** The results of a look. */
 export interface Look extends Standing {
   /** The first open rows. */
   readonly rows: readonly OutboxRow[];
 }
 
-/** Note of a relay. */
+/** The record of a relay's look. */
 export interface Note {
-  /** Snapshot of all that is applied from now on. */
+  /** Snapshot of the changes that are applied from now on. */
   readonly seen: string;
-  /** The pass that is not over, and the last row that it took. */
+  /** The incomplete pass, and the last row that it took. */
   readonly pass?: { readonly snapshot: string; readonly after: OutboxRow } | undefined;
-  /** The feed, if it has applied rows. */
+  /** The relay, if it has applied rows. */
   readonly feed: string | undefined;
-  /** For how long the feed promises to look by itself; `undefined`: it promises nothing. */
+  /** Time for which the relay promises to poll; `undefined`: no promise. */
   readonly promiseMs?: number | undefined;
-  /** Whether the relays of other caches have to be woken: writers do not while there is a promise. */
+  /** True if the relays of other caches must be notified: writers do not notify during a promise. */
   readonly wakes: boolean;
 }
 
-/** The rows that `seen` has not seen, in the order of their transactions, behind a place among them. */
+/** The rows that are not visible in `seen`, in the order of their transactions, after a given position. */
 function openRows(
   { seen, behind, within, limit }: {
     readonly seen: string;
@@ -142,13 +142,13 @@ const SETTLED = `CASE WHEN o.writer IS NOT NULL THEN (
   SELECT d.names::JSON FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
 ) END`;
 
-/** Whether the writer of row `o` is one of this cache. */
+/** True if the writer of row `o` belongs to this cache. */
 const IS_KNOWN = `o.writer IS NOT NULL AND EXISTS (
   SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
     AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
 )`;
 
-/** The look before which nothing has to be applied again, of cache `c`. */
+/** The look from which a replay of cache `c` starts. */
 const REPLAY_FROM = `CROSS JOIN LATERAL (
   (SELECT l.seen, 1 AS choice FROM lookaside.looks l
    WHERE l.cache = c.id AND l.at <= clock_timestamp() - c.keep ORDER BY l.look DESC LIMIT 1)
@@ -157,7 +157,7 @@ const REPLAY_FROM = `CROSS JOIN LATERAL (
   ORDER BY choice LIMIT 1
 ) l`;
 
-/** The statements of one cache's relay. Each is a transaction of its own, and answers texts and numbers. */
+/** The statements of one cache's relay. Each is a transaction of its own, and answers only texts and numbers. */
 export class Outbox {
   readonly #query: ChangesDatabase["query"];
   readonly #cache: string;
@@ -167,9 +167,10 @@ export class Outbox {
     this.#cache = cache;
   }
 
-  /** Registers the cache unless it is. Answers how it is registered. */
+  /** Registers the cache, unless it is registered. Answers its registration. */
   async register(keepMs: number): Promise<{ readonly cache: string; readonly reset: boolean }> {
-    // Of another server, whose dump or copy this one was made from, or of a time that is taken back.
+    // Delete a registration of another server, from whose dump or copy this one was made, or of a future state,
+    // after a restore to an earlier time.
     await this.#query(
       `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR (
          SELECT pg_snapshot_xmax(l.seen) FROM lookaside.looks l WHERE l.cache = c.id
@@ -198,7 +199,7 @@ export class Outbox {
     );
   }
 
-  /** Notes that the cache was reset after it was registered so. Answers whether it still is. */
+  /** Notes that the cache was reset after this registration. Answers true if the registration still exists. */
   async noteReset(cache: string): Promise<boolean> {
     const rows = await this.#query(
       `UPDATE lookaside.caches SET reset_at = clock_timestamp() WHERE id = $1::TEXT::BIGINT
@@ -208,7 +209,7 @@ export class Outbox {
     return rows.length > 0;
   }
 
-  /** Whether the database is the one that the cache was registered in. */
+  /** True if the database is the one in which the cache was registered. */
   async isSameServer(): Promise<boolean> {
     const rows = await this.#query(
       `SELECT 1 AS one FROM lookaside.caches WHERE name = $1::TEXT AND origin <> ${ORIGIN}`,
@@ -217,7 +218,7 @@ export class Outbox {
     return rows.length === 0;
   }
 
-  /** Whether the cache was reset within the replay window. */
+  /** True if the cache was reset within the replay window. */
   async resetLately(): Promise<boolean> {
     const rows = await this.#query(
       `SELECT 1 AS one FROM lookaside.caches
@@ -227,7 +228,7 @@ export class Outbox {
     return rows.length > 0;
   }
 
-  /** Forgets the cache. */
+  /** Deletes the registration. */
   async unregister(): Promise<void> {
     await this.#query(
       `WITH gone AS (DELETE FROM lookaside.caches WHERE name = $1::TEXT RETURNING id)
@@ -236,9 +237,9 @@ export class Outbox {
     );
   }
 
-  /** Answers where the cache stands, and its first open rows; `undefined`: it is not registered and reset. */
+  /** Answers the state of the cache and its first open rows; `undefined`: it is not registered and reset. */
   async look(rowsMax: number): Promise<Look | undefined> {
-    // The rows are one text: drivers take long over many columns.
+    // The rows are one text, because drivers are slow with many columns.
     const [found] = await this.#query<
       Omit<Standing, "openMs" | "unseen"> & { readonly rows: string | null }
     >(
@@ -262,11 +263,11 @@ export class Outbox {
   }
 
   /**
-   * Notes what is applied. Answers whether it is: another feed may have noted a look since, and then what
-   * this one has seen counts for nothing.
+   * Notes which rows are applied. Answers false if another relay has noted a look meanwhile: this look then does
+   * not count.
    */
   async note({ cache, look }: Standing, note: Note): Promise<boolean> {
-    // Not durable at once: what a crash takes back is applied again.
+    // Not durable at once: after a crash, rows whose note is lost are applied again.
     const rows = await this.#query(
       `INSERT INTO lookaside.looks (cache, look, seen, pass, pass_xid, pass_id, feed, applied)
        SELECT c.id, $2::TEXT::BIGINT + 1, $3::TEXT::PG_SNAPSHOT, $4::TEXT::PG_SNAPSHOT,
@@ -293,8 +294,8 @@ export class Outbox {
   }
 
   /**
-   * Takes back the promise to look by itself: writers ring again. Answers a transaction that began behind all
-   * who may have relied on it: they draw theirs before they look whether to ring.
+   * Withdraws the promise to poll, so that writers notify again. Answers the id of a transaction that began
+   * after all that may have relied on the promise: each gets its id before it checks whether to notify.
    */
   async takeBackPromise(): Promise<bigint> {
     await this.askToRing();
@@ -304,12 +305,12 @@ export class Outbox {
     return BigInt(only(rows).xid);
   }
 
-  /** Has writers ring from now on, for a while. Ask again before it is over. */
+  /** Makes writers notify for a while from now on. Call it again before that time is over. */
   async askToRing(): Promise<void> {
     await this.#query(`SELECT setval('lookaside.doorbell', ${NOW_MS})::TEXT AS bell ${UNSYNCED}`);
   }
 
-  /** Answers what can be seen now. */
+  /** Answers the current snapshot. */
   async snapshot(): Promise<string> {
     return only(
       await this.#query<{ now: string }>("SELECT pg_current_snapshot()::TEXT AS now"),
@@ -317,8 +318,8 @@ export class Outbox {
   }
 
   /**
-   * Whether a row that `snapshot` can see is open, and who relayed last within a while; `undefined`: the
-   * cache is not registered.
+   * Answers whether a row that is visible in `snapshot` is open, and which relay was the last within a while;
+   * `undefined`: the cache is not registered.
    */
   async isOpen(
     snapshot: string,
@@ -341,7 +342,7 @@ export class Outbox {
     return found;
   }
 
-  /** Names that the cache was told within the replay window, each name once; `undefined`: too much to list. */
+  /** Changes that were applied to the cache within the replay window, each once; `undefined`: too many to list. */
   async appliedLately(): Promise<Change[] | undefined> {
     const rows = openRows({
       seen: "l.seen",
@@ -373,7 +374,7 @@ export class Outbox {
     });
   }
 
-  /** The snapshot of the last look that was noted `ms` ago or before; `undefined`: there is none. */
+  /** The snapshot of the latest look that was noted at least `ms` ago; `undefined`: there is none. */
   async seenBefore(ms: number): Promise<string | undefined> {
     const rows = await this.#query<{ seen: string }>(
       `SELECT l.seen::TEXT AS seen FROM lookaside.caches c JOIN lookaside.looks l ON l.cache = c.id
@@ -385,8 +386,8 @@ export class Outbox {
   }
 
   /**
-   * Answers the first rows that a snapshot has not seen, whoever has applied them, and what can be seen now;
-   * `undefined`: the cache is not registered, and rows are not kept for it.
+   * Answers the first rows that are not visible in a snapshot, applied or not, and the current snapshot;
+   * `undefined`: the cache is not registered, so its rows are not kept.
    */
   async since(
     seen: string,
@@ -408,7 +409,7 @@ export class Outbox {
     return found && { now: found.now, rows: JSON.parse(found.rows ?? "[]") as ChangedRow[] };
   }
 
-  /** How many rows are open, at most 10,000, the age of the oldest, and what the outbox takes. */
+  /** The number of open rows, at most 10,000, the age of the oldest, and the size of the outbox. */
   async backlog(): Promise<
     { readonly count: number; readonly lagMs: number; readonly bytes: number }
   > {
@@ -424,7 +425,7 @@ export class Outbox {
     return only(rows);
   }
 
-  /** Says that a process writes to the cache itself. */
+  /** Reports a process that invalidates its own writes to the cache. */
   async noteWriter(writer: string): Promise<void> {
     await this.#query(
       `INSERT INTO lookaside.writers (cache, writer) SELECT id, $2::TEXT FROM lookaside.caches
@@ -433,7 +434,7 @@ export class Outbox {
     );
   }
 
-  /** Says which writes are over, and what their writer has invalidated. */
+  /** Reports ended writes, with the names that their writer has invalidated. */
   async noteSettled(settled: readonly Settled[]): Promise<void> {
     await this.#query(
       `INSERT INTO lookaside.done (cache, mark, names)
@@ -444,13 +445,13 @@ export class Outbox {
     );
   }
 
-  /** Takes one step of cleaning. Answers whether another one is worth taking at once. */
+  /** Takes one step of cleaning. Answers true if another step should follow at once. */
   async clean(): Promise<boolean> {
     const rows = await this.#query<{ more: boolean }>("SELECT lookaside.clean() AS more");
     return rows[0]?.more ?? false;
   }
 
-  /** Whether transactions may be prepared here: then no writer rings. */
+  /** True if transactions can be prepared here: then writers do not notify by themselves. */
   async isSilent(): Promise<boolean> {
     const rows = await this.#query<{ silent: boolean }>(
       `SELECT CASE current_setting('lookaside.notify', TRUE) WHEN 'on' THEN FALSE WHEN 'off' THEN TRUE
@@ -466,7 +467,7 @@ function only<Row>(rows: readonly Row[]): Row {
   return row;
 }
 
-/** One change per table: what changed twice is invalidated once. */
+/** Merges changes by table, so that each name is invalidated once. */
 export function merged(rows: readonly ChangedRow[]): Change[] {
   return [...Map.groupBy(rows.map(changeOf), ({ table }) => table)].map(([table, ofTable]) => {
     if (ofTable.some(({ keys }) => keys === undefined)) {

@@ -3,9 +3,9 @@ import type { Chores } from "./_chores.ts";
 import type { Marks } from "./_marks.ts";
 import type { Outbox } from "./_outbox.ts";
 
-/** How often a process that writes says so. */
+/** Interval at which a process that writes reports itself. */
 const WRITER_MS = 10_000;
-/** How long marks wait to be noted together. */
+/** Time that marks wait to be noted together. */
 const SETTLED_MS = 100;
 const NOTHING: InvalidatedNames = { keys: [], tags: [] };
 
@@ -14,15 +14,15 @@ export interface OwnWritesOptions {
   readonly marks: Marks;
   readonly outbox: Outbox;
   readonly chores: Chores;
-  /** Whether other processes relay for this cache. */
+  /** True if other processes relay for this cache. */
   readonly isShared: boolean;
-  /** Whether this process is the usual relay: then it knows of its own marks. */
+  /** True if this process is the usual relay, which knows its own marks. */
   readonly isRelay: () => boolean;
-  /** Told that others could not be told. */
+  /** Called if other processes could not be told. */
   readonly onError: (error: unknown) => void;
 }
 
-/** The writes of this process that it invalidates by itself, as the relays of other processes hear of them. */
+/** Writes that this process invalidates itself, and how the relays of other processes hear of them. */
 export class OwnWrites {
   readonly #options: OwnWritesOptions;
   #announced: Promise<void> = Promise.resolve();
@@ -31,7 +31,7 @@ export class OwnWrites {
     this.#options = options;
   }
 
-  /** Begins a write. Others know by then that this process writes, or it is left to the relay. */
+  /** Begins a write. By then others know that this process writes, or the write is left to the relay. */
   async begin(): Promise<OwnWrite> {
     const { marks, outbox, chores, isShared, onError } = this.#options;
     if (isShared && chores.isDue("writer", WRITER_MS)) {
@@ -55,7 +55,7 @@ export class OwnWrites {
     chores.soon("settled", SETTLED_MS, () => chores.run(() => this.#tell()));
   }
 
-  /** Tells others. They apply a second later those that cannot be told. */
+  /** Tells other processes. If that fails, they apply the rows a second later. */
   async #tell(): Promise<void> {
     const { marks, outbox } = this.#options;
     for (let settled = marks.take(); settled.length > 0; settled = marks.take()) {

@@ -2,15 +2,15 @@ import type { Outbox } from "./_outbox.ts";
 
 /** Options of a {@linkcode Registration}. */
 export interface RegistrationOptions {
-  /** Invalidates all that the cache holds. */
+  /** Invalidates everything in the cache. */
   readonly reset: () => Promise<void>;
-  /** How long applied rows are kept for it. */
+  /** Time for which applied rows are kept for the cache. */
   readonly keepMs: number;
-  /** Whether nobody needs it any more. */
+  /** True if the registration is no longer needed. */
   readonly isClosed: () => boolean;
 }
 
-/** The registration of a cache: from when on the rows are kept for it. */
+/** The registration of a cache: from then on, rows are kept for it. */
 export class Registration {
   readonly #outbox: Outbox;
   readonly #options: RegistrationOptions;
@@ -22,13 +22,13 @@ export class Registration {
     this.#options = options;
   }
 
-  /** Whether this process has reset the cache. */
+  /** True if this process has reset the cache. */
   get hasReset(): boolean {
     return this.#hasReset;
   }
 
   /**
-   * Registers the cache unless it is, and resets it unless that was done since.
+   * Registers the cache and resets it, unless both are done already.
    *
    * ```text
    * 1. writer: UPDATE, not committed; its row carries transaction id 700
@@ -38,17 +38,17 @@ export class Registration {
    * 5. writer: commits; its row is not in the snapshot: the relay finds it, and invalidates 4
    * ```
    *
-   * A change committed before 2 has no row for this cache, and needs none: a load that begins after the
-   * reset finds it in Postgres, and a load that began before cannot fill. So the registration must be
-   * committed before the reset, and a crash between them must not pass for a reset: that is noted last.
+   * A change committed before step 2 has no row for this cache and needs none: a load that begins after the
+   * reset finds it in Postgres, and a load that began before cannot fill. So the registration must be committed
+   * before the reset. The reset is noted last, because after a crash in between it must be repeated.
    */
   register(): Promise<void> {
-    // Once for who relays and who catches up: a second reset would empty a cache that is in use.
+    // Once for relaying and catching up together: a second reset would empty a cache that is in use.
     this.#registering ??= this.#register().finally(() => this.#registering = undefined);
     return this.#registering;
   }
 
-  /** Registers anew where the database turns out to be another one, or the same at an earlier time. */
+  /** Registers again if the database turns out to be another one, or the same at an earlier time. */
   async renew(isEarlier = false): Promise<void> {
     if (isEarlier) await this.#outbox.unregister();
     if (isEarlier || !await this.#outbox.isSameServer()) await this.register();
@@ -60,7 +60,7 @@ export class Registration {
       if (reset) return;
       await this.#options.reset();
       this.#hasReset = true;
-      // Forgotten and registered anew in the meantime: then the reset was too early.
+      // If the registration was replaced meanwhile, the reset came too early.
       if (await this.#outbox.noteReset(cache)) return;
     }
   }

@@ -1,10 +1,10 @@
-/** A snapshot of Postgres as text, `xmin:xmax:xip,…`: which transactions had ended, and may be seen. */
+/** A snapshot of Postgres as text, `xmin:xmax:xip,…`: it says which transactions have ended and are visible. */
 export interface Snapshot {
-  /** All lower ones had ended. */
+  /** All lower transactions have ended. */
   readonly xmin: bigint;
-  /** This and all higher ones had not begun. */
+  /** This and all higher transactions have not begun. */
   readonly xmax: bigint;
-  /** Those between the two that had not ended. */
+  /** Those in between that have not ended. */
   readonly xip: readonly bigint[];
 }
 
@@ -18,7 +18,7 @@ export function parseSnapshot(text: string): Snapshot {
   };
 }
 
-/** The snapshot without what some transactions wrote, as though they had not ended yet. */
+/** The snapshot as though some transactions had not ended yet. */
 export function without(text: string, xids: ReadonlySet<string>): string {
   if (xids.size === 0) return text;
   const { xmax, xip } = parseSnapshot(text);

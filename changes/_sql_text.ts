@@ -11,7 +11,7 @@ export function textArray(texts: readonly string[]): string {
   return literal(`{${elements.join(",")}}`);
 }
 
-/** A name, in quotes where it needs any. */
+/** A name, quoted if necessary. */
 export function identifier(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }

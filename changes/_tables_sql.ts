@@ -1,23 +1,23 @@
-/** Seconds in which one table of the outbox is written to, before the next one has its turn. */
+/** Seconds for which one table of the outbox is written to before the next. */
 const TURN_SECONDS = 450;
 
 /**
- * The tables: what writers leave behind, and how far each cache has come.
+ * The tables: what writers record, and the progress of each cache.
  *
- * The outbox is three tables that are written to in turn, so that a whole one is emptied by a TRUNCATE,
- * which leaves nothing behind for an old snapshot to keep. Nothing in `outbox` or `looks` is ever updated: with an
- * old transaction open each version of a row would stay, and every look would pass over all of them.
+ * The outbox consists of three tables that are written to in turn. A finished one is emptied by TRUNCATE, which
+ * leaves no dead rows for an old snapshot to keep. Nothing in `outbox` or `looks` is ever updated: while an old
+ * transaction is open, every version of a row would stay, and every look would read all of them.
  */
 export const tablesSql: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS lookaside.installed (
   only_one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only_one),
   version INTEGER NOT NULL
 )`,
-  // Writers draw several at a time: they would queue for the page of the sequence otherwise.
+  // Each writer reserves several ids at once; otherwise writers would queue for the page of the sequence.
   `CREATE SEQUENCE IF NOT EXISTS lookaside.outbox_id CACHE 16`,
-  // Until when, in milliseconds, a relay has promised to look by itself: writers do not ring before. They do for a
-  // while from then on, and not for good, as the relay may have gone. A sequence, for that is read and written
-  // past all snapshots.
+  // The time, in milliseconds, until which a relay has promised to poll, so that writers do not notify. After it
+  // they notify for a while, but not for ever, because the relay may be gone. It is a sequence because those are
+  // read and written regardless of snapshots.
   `CREATE SEQUENCE IF NOT EXISTS lookaside.doorbell MINVALUE 0 START 0`,
   `CREATE TABLE IF NOT EXISTS lookaside.outbox (
   -- The writer's transaction: what tells rows that may still appear from those that cannot.
@@ -38,7 +38,7 @@ export const tablesSql: readonly string[] = [
   ...[0, 1, 2].map((turn) =>
     `CREATE TABLE IF NOT EXISTS lookaside.outbox_${turn} PARTITION OF lookaside.outbox FOR VALUES IN (${turn})`
   ),
-  // The caches that the rows are for. One that is not seen for long is removed.
+  // The caches that rows are kept for. One that has not reported for long is removed.
   `CREATE TABLE IF NOT EXISTS lookaside.caches (
   -- Differs when the same name is registered again.
   id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -50,8 +50,8 @@ export const tablesSql: readonly string[] = [
   -- NULL: what the cache holds may be older than its registration.
   reset_at TIMESTAMPTZ
 )`,
-  // What each cache has applied: all that its last look has "seen". A look that found more than it took
-  // begins a pass: of what was visible to "pass" it has taken all up to (pass_xid, pass_id).
+  // The changes that each cache has applied: those visible in "seen" of its last look. A look that finds more
+  // than it takes begins a pass: of the rows visible in "pass", it has taken all up to (pass_xid, pass_id).
   `CREATE TABLE IF NOT EXISTS lookaside.looks (
   cache BIGINT NOT NULL,
   look BIGINT NOT NULL,
@@ -66,7 +66,7 @@ export const tablesSql: readonly string[] = [
   at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (cache, look)
 )`,
-  // The processes that write to a cache themselves, and what they have written: see the writer's mark.
+  // The processes that invalidate their own writes, and the writes that are over (see the writer's mark).
   `CREATE TABLE IF NOT EXISTS lookaside.writers (
   cache BIGINT NOT NULL,
   writer TEXT NOT NULL,
@@ -79,7 +79,7 @@ export const tablesSql: readonly string[] = [
   at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (cache, mark)
 )`,
-  // What the writer has invalidated: JSON, as only relays read it.
+  // The names that the writer has invalidated: as JSON, since only relays read them.
   "ALTER TABLE lookaside.done ADD COLUMN IF NOT EXISTS names TEXT",
   `CREATE TABLE IF NOT EXISTS lookaside.watched (
   label TEXT PRIMARY KEY,
@@ -96,9 +96,9 @@ export const tablesSql: readonly string[] = [
 )`,
 ];
 
-/** Empties and forgets, in small steps, each of which is a transaction of its own. */
+/** Empties and forgets in small steps, each in a transaction of its own. */
 export const cleaningSql: readonly string[] = [
-  // The look before which a cache may be asked for nothing again.
+  // The look before which a cache needs no rows.
   `CREATE OR REPLACE FUNCTION lookaside.kept_since() RETURNS TABLE (cache BIGINT, look BIGINT, seen PG_SNAPSHOT)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT c.id, l.look, l.seen FROM lookaside.caches c CROSS JOIN LATERAL (
@@ -109,7 +109,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY choice LIMIT 1
   ) l
 $$`,
-  // Whether a row of that table of the outbox may still be asked for.
+  // True if rows of that table of the outbox may still be needed.
   `CREATE OR REPLACE FUNCTION lookaside.is_kept(of_turn INTEGER) RETURNS BOOLEAN
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
@@ -121,10 +121,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     )
   )
 $$`,
-  // Takes one step. Answers whether another one is worth taking at once.
-  //
-  // The table that is written to next was written to last a whole turn ago. Who holds a lock on it still
-  // is not waited for, not even for a moment: relays would queue behind. Its rows go one by one then.
+  // Takes one step. Answers true if another should follow at once. Cleans the table that is written to next,
+  // which was last written to a whole turn ago. If another transaction has locked it, the step does not wait at
+  // all, since relays would queue behind; its rows are then deleted one by one.
   `CREATE OR REPLACE FUNCTION lookaside.clean() RETURNS BOOLEAN
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -169,7 +168,7 @@ BEGIN
   PERFORM lookaside.forget_caches();
   RETURN worth;
 END $$`,
-  // Forgets the caches that have been away for an hour, or for as long as what they applied is kept.
+  // Forgets caches that have been away for an hour, or for as long as their applied rows are kept.
   `CREATE OR REPLACE FUNCTION lookaside.forget_caches() RETURNS VOID
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   WITH gone AS (

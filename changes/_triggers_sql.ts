@@ -1,28 +1,28 @@
-/** Rows of one statement that are listed at the most; more count as the whole table. */
+/** Limit of listed rows per statement; more count as the whole table. */
 const ROWS_MAX = 1_000;
 
-/** How long writers ring after a relay has asked for it, or has promised to look by itself no longer. */
+/** Time for which writers notify after a relay has asked for it, or after its promise to poll has ended. */
 const RUNG_MS = 30_000;
 
-/** The type of a column that is not there: no watched column may have it. */
+/** The type of a missing column: no watched column may have it. */
 const IS_MISSING = `OPERATOR(pg_catalog.=) ''pg_catalog.txid_snapshot''::pg_catalog.regtype`;
 
 /**
- * Generates the trigger functions of a table: static SQL over its columns, so that a wide row costs
- * what a narrow one does.
+ * Generates the trigger functions of a table: static SQL over its columns, so that wide rows cost as much as
+ * narrow ones.
  *
- * They run as the owner of the schema, and the rows are the writer's. So a value becomes text by
- * `format('%s')`, which calls the output function of its type and no cast; values are compared as they are
- * stored, by no operator of theirs; and every name is qualified.
+ * They run as the owner of the schema on rows of the writer. So values become text by `format('%s')`, which
+ * calls the output function of their type and no cast; they are compared as they are stored, not with their
+ * type's operators; and every name is qualified.
  *
- * A write must not fail because a column was renamed meanwhile. So columns are named without a table, and
- * behind the rows stands `missing`, which has them all:
+ * A write must not fail because a column was renamed meanwhile. So columns are named without their table, and
+ * the additional relation `missing` has all of them:
  *
  * ```sql
  * SELECT ARRAY(SELECT id FROM new_rows) FROM (SELECT NULL::txid_snapshot AS id) AS missing
  * ```
  *
- * Once new_rows has no `id`, the name means that of `missing`, and the row counts for the whole table.
+ * If new_rows no longer has `id`, the name means that of `missing`, and the change counts for the whole table.
  */
 export const triggersSql: readonly string[] = [
   // A text as part of a name; changes/names.ts has the same rule.
@@ -45,7 +45,7 @@ BEGIN
   EXECUTE 'SELECT ' || lookaside.plain_sql('$1') INTO name USING value;
   RETURN name;
 END $$`,
-  // A dot parts schema and table, so none may stand within.
+  // A dot separates schema and table, so neither may contain one.
   `CREATE OR REPLACE FUNCTION lookaside.label_part(part TEXT) RETURNS TEXT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -60,8 +60,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN table_schema = 'public' THEN '' ELSE lookaside.label_part(table_schema) || '.' END
     || lookaside.label_part(table_name)
 $$`,
-  // An expression for a column in a name: its key where there is no prefix, else "prefix=value". NULL: it has
-  // none, or one that is too long to hash.
+  // An expression for a column in a name: its key if there is no prefix, otherwise "prefix=value". NULL if it
+  // has no value, or one that is too long to hash.
   `CREATE OR REPLACE FUNCTION lookaside.column_sql(relation OID, name TEXT, prefix TEXT) RETURNS TEXT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -93,7 +93,7 @@ BEGIN
     'OR pg_catalog.pg_column_size(%1$I) OPERATOR(pg_catalog.>) 1000000 THEN NULL '
     'WHEN %1$I IS NULL THEN %2$L ELSE %3$s END', name, prefix, value);
 END $$`,
-  // The rows of a transition table: their key, the values of their columns, and what else matters.
+  // The rows of a transition table: their key, the values of their columns, and everything else that matters.
   `CREATE OR REPLACE FUNCTION lookaside.rows_sql(
   rows TEXT, relation OID, key TEXT[], columns TEXT[], matter TEXT[], also TEXT
 ) RETURNS TEXT LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -109,8 +109,8 @@ END $$`,
     FROM unnest(matter) WITH ORDINALITY x (name, n)
   ), rows)
 $$`,
-  // The rows that an UPDATE changed in what matters: the n-th old row with the n-th new one. Postgres notes
-  // them in one order. If it did not, other pairs would differ, and more would be taken for changed.
+  // The rows that an UPDATE changed in what matters: pairs the n-th old row with the n-th new one, which
+  // Postgres records in the same order. If it did not, more rows would count as changed, not fewer.
   `CREATE OR REPLACE FUNCTION lookaside.changed_sql(
   relation OID, key TEXT[], columns TEXT[], matter TEXT[]
 ) RETURNS TEXT LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -124,7 +124,7 @@ $$`,
       FROM generate_series(1, cardinality(matter)) n
     )) FROM (VALUES ('pg_catalog.row_number() OVER () AS place, ')) x (place)
 $$`,
-  // What an INSERT into the outbox selects from: lists of the keys and values of the rows.
+  // The source of an INSERT into the outbox: lists of the keys and values of the rows.
   `CREATE OR REPLACE FUNCTION lookaside.lists_sql(
   event TEXT, relation OID, key TEXT[], columns TEXT[], matter TEXT[]
 ) RETURNS TEXT LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -160,7 +160,7 @@ BEGIN
   RETURN format('(SELECT ARRAY(SELECT r.k FROM %s) AS k, %s AS ok, %s AS v OFFSET 0)', from_first,
     CASE event WHEN 'update' THEN format('ARRAY(SELECT r.k FROM %s)', from_old) ELSE none END, values_sql);
 END $$`,
-  // The row that a statement leaves in the outbox, if it touched any.
+  // The outbox row of a statement, if it touched any row.
   `CREATE OR REPLACE FUNCTION lookaside.outbox_row_sql(
   event TEXT, relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[]
 ) RETURNS TEXT LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -185,9 +185,9 @@ BEGIN
     ), lookaside.lists_sql(event, relation, key, columns, matter),
     CASE WHEN event = 'update' AND matter IS NOT NULL THEN ${2 * ROWS_MAX} ELSE ${ROWS_MAX} END);
 END $$`,
-  // The body of a trigger function. Nobody is rung while a relay has promised to look, nor where none has asked
-  // for it lately: NOTIFY takes a lock of the whole server until the commit is on disk. It also keeps a transaction from being prepared, so where
-  // that is possible nobody is rung unless it is asked for.
+  // The body of a trigger function. It does not notify while a relay has promised to poll, nor if no relay has
+  // asked for notifications lately: NOTIFY holds a lock of the whole server until the commit is on disk. It also
+  // prevents preparing a transaction, so where that is possible, it notifies only when asked.
   `CREATE OR REPLACE FUNCTION lookaside.body_sql(row_sql TEXT) RETURNS TEXT
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format($body$

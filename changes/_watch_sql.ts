@@ -1,24 +1,24 @@
-/** Tries to lock a table before watching it is given up, some 100 to 300 ms apart. */
+/** Number of attempts to lock a table before watching it fails, 100 to 300 ms apart. */
 const TRIES_MAX = 40;
 
-/** Attaches a table, looks after it, and detaches it. */
+/** Attaches tables, checks them, and detaches them. */
 export const watchSql: readonly string[] = [
-  // A table with all its partitions, or all that inherit from it.
+  // A table with all its partitions or inheriting tables.
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE family (relation) AS (
     SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
   ) SELECT relation FROM family
 $$`,
-  // A digest of the tables and their columns: where it differs, rows may have changed unseen. It is the same
-  // after a TRUNCATE, which was seen, and after an ALTER TABLE … USING that keeps the type, which is not.
+  // A digest of the tables and their columns: if it differs, rows may have changed unnoticed. It stays the same
+  // after a TRUNCATE, which is noticed, and after an ALTER TABLE … USING that keeps the type, which is not.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT md5(string_agg(format('%s %s %s:%s', a.attrelid, a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attrelid, a.attnum))
   FROM lookaside.family(root) f (relation) JOIN pg_attribute a ON a.attrelid = f.relation
   WHERE a.attnum > 0 AND NOT a.attisdropped
 $$`,
-  // Why a table cannot be watched; NULL: it can.
+  // The reason why a table cannot be watched; NULL if it can.
   `CREATE OR REPLACE FUNCTION lookaside.refusal(watched REGCLASS) RETURNS TEXT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -52,7 +52,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$`,
-  // The key of a table as it was asked for, or its primary key.
+  // The requested key of a table, or its primary key.
   `CREATE OR REPLACE FUNCTION lookaside.key_of(watched REGCLASS, key TEXT[]) RETURNS TEXT[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -94,7 +94,7 @@ BEGIN
     END IF;
   END LOOP;
 END $$`,
-  // What a session may set about the text of values other than these is set for the function.
+  // Settings of a session that affect the text of values are fixed in the function.
   `CREATE OR REPLACE FUNCTION lookaside.settings_sql(watched REGCLASS, names TEXT[]) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN bool_and(atttypid = ANY ('{int2,int4,int8,numeric,text,varchar,bpchar,uuid,bool,name,oid}'::REGTYPE[]))
@@ -102,7 +102,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       'SET extra_float_digits = 1 SET bytea_output = ''hex'' SET lc_monetary = ''C'''  END
   FROM pg_attribute WHERE attrelid = watched AND attname = ANY (names)
 $$`,
-  // Makes a trigger function what it is to be. Answers whether it was not.
+  // Creates or changes a trigger function. Answers true if it was different.
   `CREATE OR REPLACE FUNCTION lookaside.define(name TEXT, body TEXT, settings TEXT) RETURNS BOOLEAN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -117,7 +117,7 @@ BEGIN
     (SELECT nspowner::REGROLE::TEXT FROM pg_namespace WHERE nspname = 'lookaside'));
   RETURN TRUE;
 END $$`,
-  // The tables that lack a trigger, or have one that is switched off or another's.
+  // The tables whose trigger is missing, disabled or not ours.
   `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT relation FROM lookaside.family(root) f (relation) WHERE (
@@ -130,7 +130,7 @@ $$`,
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(label, 1, 40) || '_' || substr(md5(label), 1, 8) || '_' || event
 $$`,
-  // Hangs the triggers on one table. ALWAYS: also on what a role writes as a replica.
+  // Attaches the triggers to one table. ALWAYS: also for writes of a replica role.
   `CREATE OR REPLACE FUNCTION lookaside.attach(relation REGCLASS, label TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,8 +149,8 @@ BEGIN
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER lookaside_%s', relation, event);
   END LOOP;
 END $$`,
-  // Locks tables without making writers queue behind this for long: it gives up after a moment, lets them
-  // pass, and tries again.
+  // Locks tables without making writers queue for long: gives up after a moment, lets writers pass, and tries
+  // again.
   `CREATE OR REPLACE FUNCTION lookaside.lock(relations OID[], tries INTEGER, mode TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -171,7 +171,7 @@ BEGIN
     PERFORM pg_sleep(0.1 + 0.2 * random());
   END LOOP;
 END $$`,
-  // As lookaside.watch(), which tries often.
+  // Implements lookaside.watch(), with a number of attempts to lock.
   `CREATE OR REPLACE FUNCTION lookaside.watch_table(watched REGCLASS, columns TEXT[], key TEXT[], matter TEXT[], tries INTEGER)
 RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -222,20 +222,20 @@ BEGIN
   INSERT INTO lookaside.outbox (label) VALUES (new_row.label);
   RETURN TRUE;
 END $$`,
-  // Attaches a table: SELECT lookaside.watch('orders', columns => '{customer_id}'). Answers whether anything
-  // was changed. Where nothing is, nothing is locked.
+  // Attaches a table: SELECT lookaside.watch('orders', columns => '{customer_id}'). Answers true if anything
+  // changed; if nothing does, nothing is locked.
   `CREATE OR REPLACE FUNCTION lookaside.watch(watched REGCLASS, columns TEXT[] DEFAULT '{}', key TEXT[] DEFAULT NULL, matter TEXT[] DEFAULT NULL)
 RETURNS BOOLEAN LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT lookaside.watch_table(watched, coalesce(columns, '{}'), key, matter, ${TRIES_MAX})
 $$`,
-  // The triggers of a label, wherever they hang.
+  // The triggers of a label, on any table.
   `CREATE OR REPLACE FUNCTION lookaside.hung(label TEXT) RETURNS TABLE (tgrelid OID, tgname NAME)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
   WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname IN (
     SELECT lookaside.function_name(label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event)
 $$`,
-  // Takes the triggers of a label from tables.
+  // Removes the triggers of a label from tables.
   `CREATE OR REPLACE FUNCTION lookaside.detach(label TEXT, relations OID[], tries INTEGER) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -246,7 +246,7 @@ BEGIN
     EXECUTE format('DROP TRIGGER %I ON %s', each.tgname, each.tgrelid::REGCLASS);
   END LOOP;
 END $$`,
-  // Detaches a table, and all its parts. Answers whether it was attached.
+  // Detaches a table and all its parts. Answers true if it was attached.
   `CREATE OR REPLACE FUNCTION lookaside.unwatch(watched REGCLASS) RETURNS BOOLEAN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -256,7 +256,7 @@ BEGIN
   PERFORM lookaside.forget(name);
   RETURN TRUE;
 END $$`,
-  // Detaches what has a label, also where its table is gone.
+  // Detaches a label, even if its table is gone.
   `CREATE OR REPLACE FUNCTION lookaside.forget(gone TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -273,7 +273,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('SELECT lookaside.watch(%L, columns => %L, key => %L%s)', format('%I.%I', w.table_schema, w.table_name), w.columns, w.key,
     CASE WHEN w.matter IS NULL THEN '' ELSE format(', matter => %L', w.matter) END)
 $$`,
-  // Puts right what has become of the watched tables. Answers what it cannot, and what does.
+  // Repairs watched tables. Answers the problems that it cannot repair, with their remedies.
   `CREATE OR REPLACE FUNCTION lookaside.check() RETURNS TABLE (label TEXT, problem TEXT, remedy TEXT)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,17 +1,17 @@
 /**
- * The place where database and cache meet: what a committed change invalidates.
+ * Says which cache entries a committed change invalidates.
  *
  * @module
  */
 import type { CacheServer, InvalidatedNames } from "@lookaside/cache";
 import { anyTag, rowName, tableTag, valueTag } from "./names.ts";
 
-/** Keys or tags that are sent at once at the most. */
+/** Limit of keys or tags that are sent at once. */
 const BATCH_MAX = 1_000;
 
 /** A committed change of a watched table. */
 export interface Change {
-  /** The table: `orders`, or `sales.orders` outside of the schema `public`. */
+  /** The table: `orders`, or `sales.orders` outside the schema `public`. */
   readonly table: string;
   /** Keys of the rows that changed, before and after; `undefined`: too many to list, or all. */
   readonly keys: readonly string[] | undefined;
@@ -22,16 +22,16 @@ export interface Change {
 /** Cache keys and tags to invalidate. */
 export type Invalidated = InvalidatedNames;
 
-/** By table: what a change of it invalidates, where that is named otherwise than by `table()`. */
+/** Names that a change invalidates, by table, for entries that `table()` has not named. */
 export type Invalidates = Readonly<Record<string, (change: Change) => Invalidated>>;
 
-/** A change could not be applied yet: it has to stay open in the outbox. */
+/** A change could not be applied yet: it must stay open in the outbox. */
 export class InvalidationPendingError extends Error {
   /** Names the class in logs. */
   override readonly name = "InvalidationPendingError";
 }
 
-/** The names that `table()` gives to what depends on a change. */
+/** The names that `table()` gives to entries that depend on a change. */
 export function invalidatedBy({ table, keys, values }: Change): Invalidated {
   if (keys === undefined) return { keys: [], tags: [tableTag(table)] };
   const rows = keys.map((key) => rowName(table, key));
@@ -41,13 +41,13 @@ export function invalidatedBy({ table, keys, values }: Change): Invalidated {
   };
 }
 
-/** The names of what depends on a change: those that were given for its table, or those of `table()`. */
+/** The names of the entries that depend on a change: those given for its table, or those of `table()`. */
 export function namesOf(change: Change, invalidates: Invalidates = {}): Invalidated {
   const own = Object.hasOwn(invalidates, change.table) ? invalidates[change.table] : undefined;
   return (own ?? invalidatedBy)(change);
 }
 
-/** The names of all that changes invalidate, each once. */
+/** All names that changes invalidate, each once. */
 export function invalidatedNames(
   changes: readonly Change[],
   invalidates: Invalidates = {},
@@ -63,9 +63,9 @@ export function invalidatedNames(
 }
 
 /**
- * Applies changes to a server of a cache, and answers what they invalidated.
+ * Applies changes to a server of a cache. Answers the invalidated names.
  *
- * @throws {InvalidationPendingError} Redis has not taken all of it.
+ * @throws {InvalidationPendingError} Redis has not applied all of it.
  */
 export async function applyChanges(
   server: Pick<CacheServer, "delete" | "invalidateTags">,
@@ -74,7 +74,7 @@ export async function applyChanges(
 ): Promise<Invalidated> {
   const names = invalidatedNames(changes, invalidates);
   for (const batch of batches(names.keys)) assertApplied(await server.delete(...batch));
-  // Behind the keys: a list that is loaded in between carries the old version of its tag.
+  // After the keys: a list that is loaded in between carries the old version of its tag.
   for (const batch of batches(names.tags)) assertApplied(await server.invalidateTags(...batch));
   return names;
 }
@@ -82,7 +82,7 @@ export async function applyChanges(
 /**
  * Invalidates everything.
  *
- * @throws {InvalidationPendingError} Redis has not taken it.
+ * @throws {InvalidationPendingError} Redis has not applied it.
  */
 export async function resetServer(server: Pick<CacheServer, "clear">): Promise<void> {
   assertApplied(await server.clear());

@@ -1,45 +1,45 @@
 /**
- * Asks Postgres, for a share of the answers, whether the cache was right: a test of the promise in
- * production, as Meta's Polaris is ("Cache made consistent", 2022).
+ * Compares a share of the answers with Postgres: a test of the guarantee in production, like Meta's Polaris
+ * ("Cache made consistent", 2022).
  *
  * @module
  */
 import type { Cache, Clock, Timer } from "@lookaside/cache";
 
-/** Audits that run at once at the most; what is noted meanwhile is not audited. */
+/** Limit of audits at once; reads beyond it are not audited. */
 const RUNNING_MAX = 16;
 
 /** The parts of an {@linkcode Audit}. */
 export interface AuditOptions {
   /** Share of the reads that are audited, 0 to 1. */
   readonly ratio: number;
-  /** How long an invalidation may take to reach this process by the contract, and some. */
+  /** The longest time in which an invalidation must reach this process, with a margin. */
   readonly propagationMs: number;
-  /** The subject of an audit. */
+  /** The cache to audit. */
   readonly cache: Pick<Cache, "get">;
   /** Reads a value as a load would. */
   readonly load: (key: string) => Promise<unknown>;
-  /** Called with the key of an answer that was wrong. */
+  /** Called with the key of a wrong answer. */
   readonly onStale: (key: string) => void;
-  /** Called when an audit could not be made. */
+  /** Called if an audit failed. */
   readonly onError: (error: unknown) => void;
-  /** Time. */
+  /** The clock. */
   readonly clock: Clock;
-  /** Uniform in [0, 1). */
+  /** A uniform random number in [0, 1). */
   readonly random: () => number;
 }
 
-/** The findings of an {@linkcode Audit}. */
+/** The results of an {@linkcode Audit}. */
 export interface AuditStats {
-  /** Values that were compared. */
+  /** Number of compared values. */
   readonly audited: number;
-  /** Values that the cache should not have had any more. */
+  /** Number of values that the cache should no longer have had. */
   readonly stale: number;
 }
 
 /**
- * Compares cached values with the database. A value counts as stale only if the row did not change
- * from before the propagation bound until after the cache was asked: then nothing excuses a difference.
+ * Compares cached values with the database. A value counts as stale only if the row did not change from
+ * `propagationMs` before until after the read: then nothing explains the difference.
  */
 export class Audit implements AsyncDisposable {
   readonly #options: AuditOptions;
@@ -49,12 +49,12 @@ export class Audit implements AsyncDisposable {
   #stale = 0;
   #closed = false;
 
-  /** Audits nothing until reads are noted. */
+  /** Audits nothing before reads are noted. */
   constructor(options: AuditOptions) {
     this.#options = options;
   }
 
-  /** Notes a read. One in `1 / ratio` is audited behind it. */
+  /** Notes a read. One in `1 / ratio` is audited in the background. */
   note(key: string): void {
     if (this.#options.random() >= this.#options.ratio) return;
     if (this.#closed || this.#running.size >= RUNNING_MAX) return;
@@ -64,12 +64,12 @@ export class Audit implements AsyncDisposable {
     this.#running.add(audit);
   }
 
-  /** The findings so far. */
+  /** The results so far. */
   stats(): AuditStats {
     return { audited: this.#audited, stale: this.#stale };
   }
 
-  /** Gives up what is waiting, and ends. */
+  /** Drops waiting audits, and ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const [timer, resolve] of this.#timers) {

@@ -29,9 +29,9 @@ The database is that of DATABASE_URL, or --database URL. Without either, watch a
 statement. Requires pg or postgres to be installed in this project.
 `;
 
-/** The surroundings of a command. */
+/** The environment of a command. */
 export interface Surroundings {
-  /** The address of the database, if anybody gave one. */
+  /** The address of the database, if given. */
   readonly url: string | undefined;
   /** Connects to it. */
   readonly connect: (url: string) => Promise<ChangesDatabase & AsyncDisposable>;
@@ -39,7 +39,7 @@ export interface Surroundings {
   readonly print: (text: string) => void;
 }
 
-/** Runs a command. Answers the exit code. */
+/** Runs a command. Answers its exit code. */
 export async function run(args: readonly string[], around: Surroundings): Promise<number> {
   const text = { type: "string" } as const;
   const { values, positionals: [command = "help", ...rest] } = parseArgs({
@@ -131,7 +131,7 @@ async function withDatabase<T>(
   }
 }
 
-/** Connects with the driver that the project has. */
+/** Connects with the driver that the project has installed. */
 async function connectFrom(
   directory: string,
   url: string,
@@ -153,7 +153,7 @@ async function connectFrom(
   throw new TypeError("Cannot connect: install pg or postgres in this project");
 }
 
-/** Whether this file is the program that was started, and not one that a program imports. */
+/** True if this file was started as a program, not imported. */
 function isStarted(): boolean {
   const started = process.argv[1];
   return started !== undefined && /(^|[/\\])(cli\.[jt]s|lookaside-changes)$/.test(started);

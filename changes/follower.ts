@@ -4,26 +4,26 @@ import type { ChangesDatabase } from "./database.ts";
 import { merged, Outbox } from "./_outbox.ts";
 import { parseSnapshot } from "./_snapshot.ts";
 
-/** Past this many rows in one look everything counts as changed. */
+/** If one look finds more rows than this, everything counts as changed. */
 const ROWS_MAX = 1_000;
-/** The snapshot of who has seen nothing. */
+/** A snapshot in which nothing is visible. */
 const NOTHING = "1:1:";
 
 /** Options of a {@linkcode Follower}. */
 export interface FollowerOptions extends FollowOptions {
-  /** The cache, by the name that its relays use. */
+  /** The name of the cache, as its relays use it. */
   readonly cacheName: string;
-  /** Names of what a change invalidates, by table, where they are not those of `table()`. */
+  /** Names that a change invalidates, by table, for entries that `table()` has not named. */
   readonly invalidates?: Invalidates | undefined;
-  /** Time. */
+  /** The clock. */
   readonly clock: Clock;
-  /** Called when Postgres fails. It is asked again. */
+  /** Called if Postgres fails, which is retried. */
   readonly onError: (error: unknown) => void;
 }
 
 /**
- * Reads the outbox for one process, beside the relays, and notes nothing there: each look finds what the
- * snapshot of the one before has not seen.
+ * Reads the outbox for one process, besides the relays, and writes nothing to it: each look finds the rows that
+ * were not visible in the snapshot of the previous one.
  */
 export class Follower implements AsyncDisposable {
   readonly #outbox: Outbox;
@@ -32,7 +32,7 @@ export class Follower implements AsyncDisposable {
   readonly #following: Promise<void>;
   #closed = false;
   #wake: (() => void) | undefined;
-  /** The snapshot of the last look; `undefined`: none, so everything may have changed. */
+  /** The snapshot of the last look; `undefined`: there is none, so everything may have changed. */
   #seen: string | undefined;
 
   constructor(database: ChangesDatabase, listener: ChangeListener, options: FollowerOptions) {
@@ -42,7 +42,7 @@ export class Follower implements AsyncDisposable {
     this.#following = this.#follow();
   }
 
-  /** Ends after the look under way. */
+  /** Ends after the running look. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     this.#wake?.();
@@ -56,7 +56,7 @@ export class Follower implements AsyncDisposable {
     while (!this.#closed) {
       const askedAtMs = clock.monotonicNow();
       try {
-        // The longer it takes to ask, the further back.
+        // The longer the question takes, the further back to look.
         const silentMs = sinceMs + askedAtMs - startedAtMs;
         if (Number.isFinite(silentMs)) this.#seen ??= await this.#outbox.seenBefore(silentMs);
         await this.#look(clock.monotonicNow());
@@ -83,7 +83,7 @@ export class Follower implements AsyncDisposable {
     const look = await this.#outbox.since(known ?? NOTHING, known === undefined ? 0 : ROWS_MAX);
     if (look === undefined || this.#closed) return;
     const { now, rows } = look;
-    // A database that was taken back to an earlier time has seen less than the look before.
+    // A database that was restored to an earlier time shows less than the previous look.
     const isEarlier = known !== undefined &&
       parseSnapshot(now).xmax < parseSnapshot(known).xmax;
     if (known === undefined || isEarlier || rows.length === ROWS_MAX) this.#listener.flushed();

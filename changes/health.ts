@@ -1,35 +1,35 @@
 import { parseSnapshot } from "./_snapshot.ts";
 
-/** A relay that is behind, or what keeps it from forgetting: something for a person to look at. */
+/** A problem of a relay, or one that prevents the outbox from shrinking, for a person to fix. */
 export interface RelayProblem {
-  /** The fault, in the same words each time. */
+  /** The problem, in the same words each time. */
   readonly problem: string;
-  /** The statement, or the deed, that puts it right. */
+  /** The statement or action that fixes it. */
   readonly remedy: string;
 }
 
-/** Figures of a relay and of what it leaves behind. */
+/** Figures of a relay and its outbox. */
 export interface Health {
   /** Age of the oldest open row, in milliseconds. */
   readonly lagMs: number;
   /** Size of the outbox. */
   readonly bytes: number;
-  /** How long the oldest transaction that has written is seen to be open, in milliseconds, and its id. */
+  /** Time for which the oldest writing transaction has been seen open, in milliseconds, and its id. */
   readonly heldMs: number;
   readonly heldBy: string;
 }
 
-/** Figures past which a person should look. */
+/** Limits beyond which a person should look. */
 export interface Limits {
   readonly lagMs: number;
   readonly bytes: number;
   readonly heldMs: number;
 }
 
-/** The limits by default. */
+/** The default limits. */
 export const LIMITS: Limits = { lagMs: 30_000, bytes: 2 ** 30, heldMs: 300_000 };
 
-/** Names whatever is past its limit, and what to do. */
+/** Lists the figures beyond their limit, with remedies. */
 export function problemsOf(health: Health, limits: Limits): RelayProblem[] {
   const problems: RelayProblem[] = [];
   if (health.lagMs > limits.lagMs) {
@@ -61,14 +61,14 @@ export function problemsOf(health: Health, limits: Limits): RelayProblem[] {
   return problems;
 }
 
-/** The oldest transaction that has written and not ended, seen from one look to the next. */
+/** The oldest transaction that has written and not ended, as seen over several looks. */
 export class Horizon {
   #xmin = 0n;
   #sinceMs = 0;
   #nowMs = 0;
   #isHeld = false;
 
-  /** Takes notice of a snapshot, and of when it was taken. */
+  /** Records a snapshot and its time. */
   note(snapshot: string, nowMs: number): void {
     const { xmin, xmax } = parseSnapshot(snapshot);
     const wasHeld = this.#isHeld && xmin === this.#xmin;
@@ -78,12 +78,12 @@ export class Horizon {
     this.#xmin = xmin;
   }
 
-  /** How long it has been seen, in milliseconds; 0: there is none. */
+  /** Time for which it has been seen, in milliseconds; 0 if there is none. */
   get heldMs(): number {
     return this.#isHeld ? this.#nowMs - this.#sinceMs : 0;
   }
 
-  /** Its id, as `pg_stat_activity.backend_xid` has it. */
+  /** Its id, as in `pg_stat_activity.backend_xid`. */
   get heldBy(): string {
     return String(this.#xmin % 2n ** 32n);
   }

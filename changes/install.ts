@@ -1,5 +1,5 @@
 /**
- * Bringing the SQL of the change feed into a database.
+ * Installs the SQL of the changes in a database.
  *
  * @module
  */
@@ -8,38 +8,41 @@ import { changesStatements, changesVersion } from "./schema.ts";
 import { type Clock, sleep, systemClock } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 
-/** Those who install at once go one by one. Any number that no other program uses ("look"). */
+/**
+ * The advisory lock of installations, so that they run one at a time: a number that no other program should use
+ * ("look").
+ */
 const INSTALL_LOCK = 0x6c6f6f6b;
-/** A statement that waits for a lock has others wait behind it. */
+/** Limit of waiting for a lock, because other statements queue behind one that waits. */
 const LOCK_TIMEOUT_MS = 500;
 const TRIES_MAX = 20;
 const RETRY_MS = 250;
-/** A lock that was not to be had in time, and a deadlock. */
+/** A lock that was not granted in time, or a deadlock. */
 const LOCKED = /^(55P03|40P01)$/;
 
 /** Options of {@linkcode installChanges}. */
 export interface InstallOptions {
-  /** A role that may then relay, and do nothing else with the schema. */
+  /** A role that may then relay, and nothing else in the schema. */
   readonly service?: string;
-  /** Time. Default: the system's. */
+  /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** A watched table that is not as it should be. */
+/** A problem of a watched table. */
 export interface WatchProblem {
   /** The label of the table. */
   readonly label: string;
-  /** The fault. */
+  /** The problem. */
   readonly problem: string;
-  /** The statement, or the deed, that puts it right. */
+  /** The statement or action that fixes it. */
   readonly remedy: string;
 }
 
 /**
- * Makes sure that the database has the schema `lookaside` of this version or a later one, and that what is
- * watched is watched by it. Runs again without an effect, and without a lock on any table of yours.
+ * Makes sure that the database has the schema `lookaside` in this version or a later one, and that it watches
+ * the watched tables. If that is so already, nothing is changed, and none of your tables is locked.
  *
- * Needs CREATE on the database once. Answers what is left to do by hand.
+ * Needs CREATE on the database once. Answers what is left for a person to do.
  *
  * @throws {Error} The schema belongs to another role, or Postgres refuses.
  *
@@ -74,14 +77,14 @@ export async function installChanges(
 }
 
 /**
- * Puts right what has become of the watched tables: partitions that were made since, columns that were
- * renamed, triggers that were dropped. Answers what it may not or cannot.
+ * Repairs watched tables: new partitions, renamed columns, dropped triggers. Answers what it may not or cannot
+ * repair.
  */
 export async function checkWatched(database: ChangesDatabase): Promise<WatchProblem[]> {
   return await database.query<WatchProblem>("SELECT label, problem, remedy FROM lookaside.check()");
 }
 
-/** The version that is installed; 0: none is. */
+/** The installed version; 0 if there is none. */
 async function versionOf(query: Query): Promise<number> {
   const [found] = await query<{ there: boolean }>(
     `SELECT EXISTS (
@@ -107,7 +110,7 @@ async function install(query: Query): Promise<void> {
   if (server !== undefined && server.refusal !== null) {
     throw new Error(`Cannot install into the schema lookaside: ${server.refusal}`);
   }
-  // Names are hashes of UTF-8, and a conversion may fail where the write did not.
+  // Names are hashes of UTF-8, and a conversion may fail for a text that the write accepted.
   if (server !== undefined && !/^(UTF8|SQL_ASCII)$/.test(server.encoding)) {
     throw new Error(`Cannot watch a database in ${server.encoding}: it has to be in UTF8`);
   }

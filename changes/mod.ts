@@ -1,5 +1,5 @@
 /**
- * Postgres tells a cache what changed, whoever wrote it.
+ * Reports to a cache what changes in Postgres, by any writer.
  *
  * @example
  * ```ts

@@ -1,29 +1,29 @@
 /**
- * The names of rows and values, by the same rule in SQL (schema.ts) and here: what a trigger writes down
- * is what a reader has carried.
+ * The names of rows and values, by the same rule here and in SQL (schema.ts), so that triggers record the names
+ * that entries carry.
  *
  * @module
  */
 import { createHash } from "node:crypto";
 
-/** A value of a column, in the forms that have one text in Postgres and in JavaScript. */
+/** A value of a column, of a type with the same text in Postgres and in JavaScript. */
 export type Value = string | number | bigint | boolean;
 
-/** A table: its name, with its schema before a dot where that is not `public`; or both, as they are. */
+/** A table: its name, after its schema and a dot unless that is `public`; or both as they are. */
 export type TableName = string | readonly [schema: string, table: string];
 
 const PLAIN = /^[A-Za-z0-9_.@+-]{1,64}$/;
 /** Hexadecimal digits of a hash. */
 const HASH_LENGTH = 40;
-/** The longest name that the cache takes. */
+/** The longest name that the cache accepts. */
 const NAME_LENGTH_MAX = 200;
 
-/** A text as part of a name: itself, or a hash where it is long or has other characters. */
+/** A text as part of a name: itself, or a hash if it is long or has other characters. */
 export function plain(text: string): string {
   return PLAIN.test(text) ? text : hashed(text);
 }
 
-/** The label of a table: what its names begin with. */
+/** The label of a table, with which its names begin. */
 export function labelOf(name: TableName): string {
   const [schema, table] = partsOf(name);
   return schema === "public" ? part(table) : `${part(schema)}.${part(table)}`;
@@ -66,12 +66,12 @@ export function tableTag(label: string): string {
   return bounded(`${label}:`, "*");
 }
 
-/** The cache key of what a query for rows with these values answers. `as` tells such queries apart. */
+/** The cache key of a query for rows with these values. `as` distinguishes several such queries. */
 export function whereKey(label: string, values: readonly string[], as: string): string {
   return bounded(`${label}:?`, [...values].sort().join("&") + (as === "" ? "" : `&:${quoted(as)}`));
 }
 
-/** The cache key of what a query over the whole table answers. */
+/** The cache key of a query over the whole table. */
 export function anyKey(label: string, name: string): string {
   return bounded(`${label}:/`, quoted(name));
 }
@@ -79,8 +79,8 @@ export function anyKey(label: string, name: string): string {
 /**
  * The text of a value, as Postgres writes it.
  *
- * @throws {TypeError} A number that is not a safe integer has no single one, and no value of Postgres has
- * the character 0 or half of a surrogate pair.
+ * @throws {TypeError} It is a number but no safe integer, so it has several texts; or it contains the character
+ * 0 or half of a surrogate pair, which no value of Postgres does.
  */
 export function textOf(value: Value): string {
   if (typeof value === "number" && !Number.isSafeInteger(value)) {
@@ -93,12 +93,12 @@ export function textOf(value: Value): string {
   return text;
 }
 
-/** A dot parts schema and table, so none may stand within. */
+/** A name with a dot is hashed, because a dot separates schema and table. */
 function part(name: string): string {
   return name.includes(".") ? hashed(name) : plain(name);
 }
 
-/** A name that a person gave, as it is where the cache takes it. */
+/** A given name, hashed if the cache does not accept it. */
 function quoted(name: string): string {
   textOf(name);
   return /^[\p{L}\p{N}\p{P}\p{S} ]{1,100}$/u.test(name) && !/[{}#]/.test(name)

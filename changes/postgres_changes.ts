@@ -20,7 +20,7 @@ import { ChangeFeed } from "./relay.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { WatchedTables } from "./watched_tables.ts";
 
-/** How often it is looked whether the tables in use are still watched. */
+/** Interval at which used tables are checked for still being watched. */
 const RECHECK_MS = 60_000;
 
 /** Options of {@linkcode postgresChanges}. Durations are milliseconds. */
@@ -48,11 +48,11 @@ export interface PostgresChangesOptions {
    * changed, four times per `memoryLeaseMs` of the cache. `false`: all reads go to Postgres. Default true.
    */
   readonly fallback?: boolean;
-  /** Called with what was invalidated on a server, once it has been. */
+  /** Called with the names that were invalidated on a server. */
   readonly onInvalidated?: (
     names: Partial<Invalidated> & { readonly everything?: boolean },
   ) => void;
-  /** Called when Postgres fails, or Redis does not take an invalidation. Both are retried. */
+  /** Called if Postgres fails, or Redis does not apply an invalidation. Both are retried. */
   readonly onError?: (error: unknown) => void;
   /**
    * Called once a minute with each problem that a person must fix: a table that is not watched properly, a relay
@@ -97,10 +97,10 @@ export function postgresChanges(
 }
 
 /**
- * Relays every change to every server of a cache, each by itself: a server of a ring that is away does not
- * hold up the others, and is told all that it missed when it is back.
+ * Relays every change to every server of a cache separately: an unreachable server of a ring does not delay the
+ * others, and gets all changes that it missed once it is back.
  *
- * Each is told of all keys, not only of those that it owns:
+ * Each server gets all keys, not only its own:
  *
  * ```text
  * 1. ring of A and B: key k is on A
@@ -168,7 +168,7 @@ class PostgresChanges implements Changes {
       };
     }
     this.#feeds = new Map(cache.servers.map((server) => [server.name, feedOf(server)]));
-    // A feed that finds no schema tries again: somebody may install it meanwhile.
+    // A relay that finds no schema tries again: it may be installed meanwhile.
     const start = () => this.#feeds.forEach((feed) => feed.start());
     void this.#installed().catch(this.#onError).then(start);
     this.#recheckLater();
@@ -187,7 +187,7 @@ class PostgresChanges implements Changes {
 
   async beginWrite(): Promise<OwnWrite> {
     const [feed, ...others] = this.#feeds.values();
-    // A ring's cache deletes a key where it is now. The other servers, where it may have been, are the relay's.
+    // A ring's cache deletes a key on its present server. The relay does so on others, which may have had it.
     return feed === undefined || others.length > 0 ? UNMARKED : await feed.beginWrite();
   }
 
@@ -206,7 +206,7 @@ class PostgresChanges implements Changes {
     return await asked.table;
   }
 
-  /** Sums up the figures of all feeds; the lag is that of the furthest behind. */
+  /** Sums up the figures of all relays; the lag is the longest. */
   async stats(): Promise<ChangesStats> {
     const all = await Promise.all([...this.#feeds.values()].map((feed) => feed.stats()));
     return all.reduce((sum, one) => ({
@@ -219,7 +219,7 @@ class PostgresChanges implements Changes {
     }));
   }
 
-  /** Ends after the batches under way. */
+  /** Ends after the running batches. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     this.#recheck?.cancel();
@@ -227,7 +227,7 @@ class PostgresChanges implements Changes {
     await Promise.all([...this.#feeds.values()].map((feed) => feed[Symbol.asyncDispose]()));
   }
 
-  /** A role that may not install is right where somebody else has. */
+  /** Ignores that the role may not install: somebody else may have done it. */
   async #install(database: ChangesDatabase): Promise<void> {
     try {
       (await installChanges(database)).forEach(this.#onProblem);
@@ -242,7 +242,7 @@ class PostgresChanges implements Changes {
     });
   }
 
-  /** Nobody tells of what is not watched any more, so nothing of it may stay. */
+  /** Changes of a table that is no longer watched are not reported, so its entries must go. */
   async #recheckNow(): Promise<void> {
     try {
       for (const { use, error } of await this.#tables.recheck()) {
@@ -262,7 +262,7 @@ const UNMARKED: OwnWrite = {
   [Symbol.dispose]: () => undefined,
 };
 
-/** Has the work done once: again only after it has failed. */
+/** Runs the work once; again only if it failed. */
 function once(work: () => Promise<void>): () => Promise<void> {
   let done: Promise<void> | undefined;
   return () => {
@@ -274,7 +274,7 @@ function once(work: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** The database, with the listening of another one, or none. */
+/** The database, listening through another one, or not at all. */
 function listeningOn(
   database: ChangesDatabase,
   listen: PostgresChangesOptions["listen"],
@@ -286,8 +286,8 @@ function listeningOn(
 }
 
 /**
- * The name of a server of a cache in the database: the same in every process that uses it, in a ring of
- * whatever others. Without the key version, for an invalidation covers the neighbouring ones.
+ * The name of a server of a cache in the database: the same in every process, whatever the other servers of a
+ * ring are. Without the key version, since an invalidation covers the neighbouring versions.
  */
 function nameIn(
   { kind, prefix }: ChangedCache,

@@ -1,16 +1,16 @@
 /** A timer that was set. */
 export interface Timer {
-  /** Keeps it from firing. */
+  /** Cancels it. */
   cancel(): void;
 }
 
-/** Time, as far as relaying needs it. */
+/** The clock functions that relaying uses. */
 export interface Clock {
   /** Calls `run` once, `delayMs` from now. */
   after(delayMs: number, run: () => void): Timer;
 }
 
-/** The time of this machine. */
+/** The clock of this machine. */
 export const systemClock: Clock = {
   after(delayMs, run) {
     const timer = setTimeout(run, delayMs);
@@ -18,7 +18,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves `delayMs` from now. */
+/** Resolves after `delayMs`. */
 export function sleep(clock: Clock, delayMs: number): Promise<void> {
   return new Promise((resolve) => void clock.after(delayMs, resolve));
 }

@@ -1,6 +1,6 @@
 /**
- * The SQL of the change feed: what every committed change of a watched table leaves behind, in the
- * writer's own transaction, whoever the writer is.
+ * The SQL of the changes: what every committed change of a watched table records, in the transaction of any
+ * writer.
  *
  * @module
  */
@@ -8,14 +8,14 @@ import { cleaningSql, tablesSql } from "./_tables_sql.ts";
 import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
 
-/** The version of {@linkcode changesSql}: one more with each change of it. */
+/** The version of {@linkcode changesSql}; increment it with each change. */
 export const changesVersion = 4;
 
 /**
- * Its statements. Each may run again, in a schema of an earlier version.
+ * Its statements. Each may run again on a schema of an earlier version.
  *
- * Whoever runs them owns the schema and runs what the triggers do. Nobody else may do anything in it but
- * who was admitted.
+ * The role that runs them owns the schema and runs the triggers. Other roles have no rights in it unless
+ * admitted.
  */
 export const changesStatements: readonly string[] = [
   "CREATE SCHEMA IF NOT EXISTS lookaside",
@@ -24,7 +24,7 @@ export const changesStatements: readonly string[] = [
   ...triggersSql,
   ...watchSql,
   ...cleaningSql,
-  // What a role needs to relay, and nothing else: SELECT lookaside.admit('my_service').
+  // The rights that a role needs to relay, and no others: SELECT lookaside.admit('my_service').
   `CREATE OR REPLACE FUNCTION lookaside.admit(service REGROLE) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -37,7 +37,7 @@ export interface TableOptions extends Pick<EntryOptions, "graceMs" | "negativeTt
   readonly ttlMs?: number;
   /** The columns of its key, in their order. Default `["id"]`. */
   readonly key?: readonly string[];
-  /** The columns that `where()` may use: checked at once, instead of at the first use. */
+  /** The columns that `where()` may use; they are then checked at once, not at the first use. */
   readonly columns?: readonly string[];
 }
 
@@ -47,10 +47,10 @@ export interface ListOptions<T, V = Jsonify<T>> extends EntryOptions<T, V> {
   readonly as?: string;
 }
 
-/** The parts of a cache that a {@linkcode Table} works with. */
+/** The methods of a cache that a {@linkcode Table} uses. */
 export type TableCache = Pick<Cache, "getOrLoad" | "delete" | "invalidateTags" | "changes">;
 
-/** Forms of the values of which equal ones have the same text, by the type of their column. */
+/** Text forms in which equal values have the same text, by the type of their column. */
 const FORMS: ReadonlyMap<string, RegExp> = new Map([
   ["integer", /^(0|-?[1-9]\d*)$/],
   ["boolean", /^(true|false)$/],
@@ -61,10 +61,10 @@ const FORMS: ReadonlyMap<string, RegExp> = new Map([
 ]);
 
 /**
- * A table of Postgres, whose rows and lists are cached until they change, whoever writes to it.
+ * A table of Postgres whose rows and lists are cached until they change, by any writer.
  *
- * @throws {TypeError} The name or a column cannot be used. What Postgres knows of the table is checked in
- * the background, and told by whatever is loaded next.
+ * @throws {TypeError} The name or a column cannot be used. Postgres is asked about the table in the background;
+ * an error is thrown by the next load.
  *
  * @example
  * ```ts
@@ -88,13 +88,13 @@ export function table<Row extends object = Record<string, Value | null>>(
 
 /** The entries that depend on one table. Made by {@linkcode table}. */
 export class Table<Row extends object = Record<string, Value | null>> {
-  /** The beginning of all its names. */
+  /** The prefix of all its names. */
   readonly label: string;
   readonly #cache: TableCache;
   readonly #options: Omit<TableOptions, "key" | "columns">;
   #use: TableUse;
   #known: WatchedTable | undefined;
-  /** Uses that were refused, by their columns. */
+  /** Refused uses, by their columns. */
   readonly #refused = new Map<string, TypeError>();
 
   /** Checks the table in the background. */
@@ -110,8 +110,8 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
-   * Resolves to the table once its changes are known to be told. Before, {@linkcode Table.tags} may be
-   * given to what nobody would invalidate; the other reads wait by themselves.
+   * Resolves to the table once it is known to be watched. Use it before giving {@linkcode Table.tags} to an
+   * entry of your own, which might otherwise never be invalidated; other reads wait by themselves.
    *
    * @throws {TypeError} The table is not watched.
    */
@@ -121,7 +121,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
-   * Answers a row from the cache, or loads it: until the row with this key changes.
+   * Answers a row from the cache or loads it. The entry is valid until the row with this key changes.
    *
    * @throws {TypeError} The table is not watched, or the key cannot be one of its keys.
    */
@@ -137,11 +137,11 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
-   * Answers what depends on the rows with these values from the cache, or loads it: until one of them
-   * changes, one is added, or one is gone. It is told of changes of the first of the columns that is
-   * watched, so name the one with the most values first.
+   * Answers a result for the rows with these values from the cache or loads it. The entry is valid until one of
+   * these rows changes, is added or removed. Only the first watched column counts, so name the most selective
+   * one first.
    *
-   * @throws {TypeError} The table is not watched, has no such column, or its values have several texts.
+   * @throws {TypeError} The table is not watched or has no such column, or equal values have several texts.
    */
   async where<T = Row[], V = Jsonify<T>>(
     filter: Filter<Row>,
@@ -157,7 +157,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     return await this.#getOrLoad(whereKey(this.label, values, as), tags, wanted);
   }
 
-  /** Answers what depends on the whole table from the cache, or loads it: until any row changes. */
+  /** Answers a result for the whole table from the cache or loads it. The entry is valid until any row changes. */
   async any<T, V = Jsonify<T>>(
     name: string,
     load: Loader<T>,
@@ -167,8 +167,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
-   * The tags of an entry that depends on rows: on those with the key or the values that are given, or on
-   * any without.
+   * The tags of an entry that depends on rows: those with the given key or values; without filters, any row.
    *
    * @throws {TypeError} The table is known not to be watched with these columns.
    */
@@ -184,10 +183,10 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /**
-   * Invalidates what depends on rows that were written, as they were before and after; all that is the
-   * table's without. For writes that need not wait for Postgres to tell.
+   * Invalidates entries that depend on written rows, given as before and after the write; without rows, all of
+   * the table. For writes that should not wait until Postgres reports them.
    *
-   * @throws {TypeError} A row lacks its key, or a column that lists are cached by.
+   * @throws {TypeError} A row lacks its key, or a column by which lists are cached.
    */
   async invalidate(...rows: readonly Filter<Row>[]): Promise<Invalidation> {
     const columns = new Set([...this.#use.columns, ...this.#known?.columns ?? []]);
@@ -207,7 +206,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     return outcomes.includes("pending") ? "pending" : "applied";
   }
 
-  /** A hit does not wait for Postgres; a load does not begin before it is known that it may be kept. */
+  /** A hit does not wait for Postgres. A load begins only once it is known that its value may be stored. */
   #getOrLoad<T, V>(
     key: string,
     tags: readonly string[],
@@ -242,11 +241,11 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   #checkInBackground(use: TableUse): void {
-    // Told by the next load, and to `onError` of the source.
+    // The next load throws it, and `onError` of the source gets it.
     this.#check(use).catch(() => undefined);
   }
 
-  /** This use of the table, with the first of these columns where none of them is watched yet. */
+  /** This use of the table, with the first of these columns if none of them is watched yet. */
   #useFor(named: readonly (readonly [string, Value | null | undefined])[]): TableUse {
     const { key, columns } = this.#use;
     const given = named.filter(([, value]) => value !== undefined).map(([column]) => column);
@@ -257,7 +256,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     return given[0] === undefined ? this.#use : { ...this.#use, columns: [...columns, given[0]] };
   }
 
-  /** The tags of the rows with these values. Of columns that are not known yet: all of them. */
+  /** The tags of the rows with these values. If no column is known to be watched yet: those of all columns. */
   #tagsOf(named: readonly (readonly [string, Value | null | undefined])[]): string[] {
     const given = named.filter((each): each is [string, Value | null] => each[1] !== undefined);
     const { key } = this.#use;
@@ -302,7 +301,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     values.forEach((value, i) => this.#assertForm(key[i] ?? "", value));
   }
 
-  /** Changes are told in the text that Postgres gives a value, so another one would miss them. */
+  /** Changes are reported with the text that Postgres gives a value, so another text would miss them. */
   #assertForm(column: string, value: Value | null): void {
     if (value === null) return;
     const text = textOf(value);

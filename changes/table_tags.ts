@@ -2,10 +2,10 @@ import type { Cache } from "@lookaside/cache";
 import { anyTag, labelOf, partsOf, type TableName, tableTag } from "./names.ts";
 
 /**
- * The tags of an entry that depends on any row of a table, once its changes are known to be told. For
- * adapters of ORMs and query builders, which know the tables of a query and no more.
+ * The tags of an entry that depends on any row of a table, once the table is known to be watched. For adapters
+ * of ORMs and query builders, which know only the tables of a query.
  *
- * @throws {TypeError} The table is not watched, and this role may not watch it; or it is none.
+ * @throws {TypeError} It is not watched and this role may not watch it, or it is not a table.
  *
  * @example
  * ```ts

@@ -6,9 +6,9 @@ import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
 
 /** A table as Postgres describes it. */
 interface Found {
-  /** The types of its columns; `null`: there is no such table. */
+  /** The types of its columns; `null`: the table does not exist. */
   readonly types: Readonly<Record<string, string>> | null;
-  /** How it is watched; `null`: it is not. */
+  /** How it is watched; `null`: it is not watched. */
   readonly watch: {
     readonly key: readonly string[];
     readonly columns: readonly string[];
@@ -16,22 +16,22 @@ interface Found {
   } | null;
 }
 
-/** Postgres refuses: privileges are missing, or there is no schema, function or table. */
+/** Refusals of Postgres: privileges, the schema, a function or the table are missing. */
 const REFUSED = /^(42|3F|0A|22|55000$|P0001$)/;
 
-/** Makes sure that the tables which a program uses are watched, with the columns that it uses. */
+/** Makes sure that the tables of a program are watched, with the columns that it uses. */
 export class WatchedTables {
   readonly #database: ChangesDatabase;
   readonly #known = new Map<string, Promise<WatchedTable>>();
   readonly #uses = new Map<string, TableUse>();
   #labels = new Set<string>();
 
-  /** Asks nothing yet. */
+  /** Queries nothing yet. */
   constructor(database: ChangesDatabase) {
     this.#database = database;
   }
 
-  /** Answers what is known of a table, which is asked for once, and whether it is asked for now. */
+  /** Answers what is known of a table, asking for it once, and whether the answer is still awaited. */
   of(use: TableUse): { readonly table: Promise<WatchedTable>; readonly isNew: boolean } {
     const name = JSON.stringify([use.schema, use.name, use.key, use.columns]);
     const known = this.#known.get(name);
@@ -39,21 +39,21 @@ export class WatchedTables {
     const asked = this.#ensure(use);
     this.#uses.set(name, use);
     this.#known.set(name, asked);
-    // What could not be asked is asked again; what was refused is refused again until it is looked at anew.
+    // Failed questions are asked again. Refusals stay until the next check.
     asked.catch((error: unknown) => {
       if (!(error instanceof TypeError)) this.#known.delete(name);
     });
     return { table: asked, isNew: true };
   }
 
-  /** Whether all tags are names of tables that are watched, and there is one. */
+  /** True if there are tags, and all are names of watched tables. */
   cover(tags: readonly string[]): boolean {
     const labels = [...this.#labels];
     return tags.length > 0 &&
       tags.every((tag) => labels.some((label) => tag.startsWith(`${label}:`)));
   }
 
-  /** Learns which tables are watched, by whomever. */
+  /** Learns which tables are watched, by any program. */
   async learn(): Promise<void> {
     const rows = await this.#database.query<{ label: string }>(
       "SELECT label FROM lookaside.watched",
@@ -61,7 +61,7 @@ export class WatchedTables {
     this.#labels = new Set(rows.map(({ label }) => label));
   }
 
-  /** Looks at every table again. Answers those that are not watched any more, or still not, and why. */
+  /** Checks every table again. Answers those that are not watched, with the errors. */
   async recheck(): Promise<{ readonly use: TableUse; readonly error: unknown }[]> {
     await this.learn();
     const lost: { use: TableUse; error: unknown }[] = [];
@@ -102,11 +102,11 @@ export class WatchedTables {
     return { columns: watch.columns, types: new Map(types) };
   }
 
-  /** Watches a table with the columns of all who use it. */
+  /** Watches a table with the columns of all its users. */
   async #watch(use: TableUse): Promise<Found["watch"]> {
     try {
       return await this.#database.transaction(async (query) => {
-        // Two who add a column each would otherwise lose one.
+        // Without the lock, one of two that each add a column would lose it.
         await query(
           "SELECT pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || $1::text, 0))",
           [
@@ -154,9 +154,9 @@ export class WatchedTables {
 }
 
 /**
- * Watches a table, with these columns and those that others have it watched with.
+ * Watches a table with these columns and those already watched.
  *
- * @throws {TypeError} There is no such table or column, or it cannot be watched.
+ * @throws {TypeError} The table or a column does not exist, or it cannot be watched.
  *
  * @example
  * ```ts
@@ -185,7 +185,7 @@ export function watchStatement({ schema, name, key, columns }: TableUse): string
   }${ofKey})`;
 }
 
-/** The columns of a table with a type for those of whose values equal ones have the same text. */
+/** The columns of a table, with the type of those whose equal values have equal texts. */
 const FOUND_SQL = `SELECT json_build_object(
   'types', (
     SELECT json_object_agg(a.attname, CASE
@@ -213,7 +213,7 @@ function isEnough({ watch }: Found, { columns }: TableUse): boolean {
   return watch !== null && columns.every((name) => watch.columns.includes(name));
 }
 
-/** Rows that nobody names may be told by any key. */
+/** Rows without names may be reported with any key. */
 function assertKey(use: TableUse, key: readonly string[]): void {
   if (use.key.length === 0) return;
   if (key.length === use.key.length && key.every((name, i) => name === use.key[i])) return;

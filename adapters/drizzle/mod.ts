@@ -1,5 +1,5 @@
 /**
- * Drizzle's queries from a cache that is never stale.
+ * Answers Drizzle's queries from a cache that is never stale.
  *
  * @module
  */

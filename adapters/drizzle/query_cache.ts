@@ -9,19 +9,19 @@ import { is } from "drizzle-orm/entity";
 import { getTableUniqueName, Table } from "drizzle-orm/table";
 import { tablesRead } from "./tables_read.ts";
 
-/** A cache of `@lookaside/cache`, as far as it is used here. */
+/** The methods of a cache of `@lookaside/cache` that are used here. */
 export type UsedCache = Pick<
   Cache,
   "begin" | "delete" | "invalidateTags" | "clear" | "changes"
 >;
 
-/** One run of a SELECT, from Drizzle's question to the cache until it hands over the rows. */
+/** One run of a SELECT, from Drizzle's look-up in the cache until it stores the rows. */
 export interface Run {
   /** The statement. */
   readonly sql: string;
-  /** Its parameters, and the values of its placeholders. */
+  /** Its parameters, with the values of its placeholders. */
   readonly parameters: unknown;
-  /** Tells the rows of one driver from those of another. */
+  /** Separates the rows of different drivers. */
   readonly driver: string;
   /** Fresh life of its rows; `undefined`: that of the cache. */
   readonly ttlMs: number | undefined;
@@ -29,45 +29,44 @@ export interface Run {
   slot?: Slot<unknown> | undefined;
 }
 
-/** The part of a {@linkcode QueryCache} that is the database's. */
+/** The options that belong to a database. */
 interface Options {
-  /** Whether all queries are cached, or those alone that ask for it. */
+  /** True if all queries are cached; false: only those that ask for it. */
   readonly global: boolean;
-  /** Tells whether a name without a schema is that of a table in `public`. */
+  /** True if a name without a schema means a table in `public`. */
   readonly isPublic: (name: string) => Promise<boolean>;
 }
 
-/** Values that rows have beside those of JSON, in their own forms. */
+/** Row values of types that JSON does not have, in their own forms. */
 const TO_TEXT = { Buffer: (value: unknown) => Buffer.isBuffer(value) && value.toString("base64") };
 const FROM_TEXT = { Buffer: (text: string) => Buffer.from(text, "base64") };
 
 /**
- * Drizzle's `Cache`, whose two halves `get` and `put` are the two phases of one fill here: a run that has found
- * nothing holds the lease of its key, so that rows which were read before a change are refused.
+ * Implements Drizzle's `Cache`. Its `get` and `put` are the two phases of one fill: a run that finds nothing
+ * holds the lease of its key, so rows that were read before a change are refused.
  *
- * Drizzle hands nothing from `get` to `put` but the key, under which others may be reading; so each run goes
- * in an asynchronous context of its own. Outside of one, which is in a transaction, nothing is answered and
- * nothing kept.
+ * Drizzle passes nothing from `get` to `put` but the key, which other runs may use at the same time. So each run
+ * has an asynchronous context of its own. Outside of one, as in a transaction, nothing is answered or stored.
  */
 export class QueryCache extends DrizzleCache {
-  /** The run that is under way in this asynchronous context; `null`: a write or a transaction. */
+  /** The current run of this asynchronous context; `null`: a write or a transaction. */
   readonly runs: AsyncLocalStorage<Run | null> = new AsyncLocalStorage();
   readonly #cache: UsedCache;
   readonly #options: Options;
 
-  /** Caches nothing but what goes in a context of {@linkcode runs}. */
+  /** Caches only inside a context of {@linkcode runs}. */
   constructor(cache: UsedCache, options: Options) {
     super();
     this.#cache = cache;
     this.#options = options;
   }
 
-  /** Tells Drizzle which queries it asks for. */
+  /** Tells Drizzle for which queries to call `get`. */
   override strategy(): "all" | "explicit" {
     return this.#options.global ? "all" : "explicit";
   }
 
-  /** Answers the rows of a query; `undefined`: ask the database. */
+  /** Answers the rows of a query; `undefined`: query the database. */
   override async get(
     key: string,
     _tables: string[],
@@ -86,19 +85,19 @@ export class QueryCache extends DrizzleCache {
       if (slot.hit) return unflatten(slot.value() as number, FROM_TEXT);
       run.slot = slot;
     } catch (_error) {
-      // A table that nobody tells of, which the source of changes reports, or rows that cannot be read.
+      // The table is not watched, which the source of changes reports, or the stored rows cannot be read.
     }
     return undefined;
   }
 
-  /** Keeps the rows of a query, unless what they depend on has changed since it was asked. */
+  /** Stores the rows of a query, unless a row that they depend on has changed since `get`. */
   override async put(_key: string, rows: unknown): Promise<void> {
     const run = this.runs.getStore();
     const slot = run?.slot;
     if (!run || slot === undefined) return;
     run.slot = undefined;
     try {
-      // Of a result of `pg` or PGlite Drizzle takes the rows alone.
+      // Drizzle uses only the rows of a result of `pg` or PGlite.
       const kept = Array.isArray(rows) ? [...rows] : { rows: Reflect.get(Object(rows), "rows") };
       await slot.fill(new JsonText(stringify(kept, TO_TEXT)));
     } catch (_error) {
@@ -106,7 +105,7 @@ export class QueryCache extends DrizzleCache {
     }
   }
 
-  /** Invalidates what a caller of `$cache.invalidate()` names. What is written, Postgres tells. */
+  /** Invalidates the tables and tags of `$cache.invalidate()`. Written rows are reported by Postgres. */
   override async onMutate({ tables = [], tags = [] }: MutationOption): Promise<void> {
     if (this.runs.getStore() === null) return;
     const names = [tables].flat().map((table) =>
@@ -116,7 +115,7 @@ export class QueryCache extends DrizzleCache {
     await this.#cache.invalidateTags(...ofTables.flat(), ...[tags].flat().map(tagOf));
   }
 
-  /** The tags of all tables that a statement reads. `undefined`: it does not tell. */
+  /** The tags of all tables that a statement reads. `undefined`: its text does not say which. */
   async #tagsOf(sql: string): Promise<string[] | undefined> {
     const tables = tablesRead(sql);
     if (tables === undefined) return undefined;
@@ -128,7 +127,7 @@ export class QueryCache extends DrizzleCache {
   }
 }
 
-/** The key of a query. Under one tag there may be several, which Drizzle does not tell apart. */
+/** The key of a query. One tag may stand for several queries, which Drizzle does not distinguish. */
 function keyOf(key: string, isTag: boolean, { sql, parameters, driver }: Run): string {
   if (!isTag) return `drizzle:${driver}:${key}`;
   const ofBigint = (_: string, value: unknown) =>

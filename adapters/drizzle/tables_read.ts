@@ -1,18 +1,18 @@
 /**
- * The tables that a statement reads, told by its text: Drizzle names those of `from()` and of joins, and
- * leaves out those of subqueries in conditions and of raw SQL.
+ * Finds the tables that a statement reads in its text. Drizzle reports those of `from()` and of joins, but not
+ * those of subqueries in conditions or of raw SQL.
  *
  * @module
  */
 
-/** A table: its schema, where the statement names it, and its name. */
+/** A table: its schema, if the statement names it, and its name. */
 export type ReadTable = readonly [schema: string | undefined, name: string];
 
 const QUOTED = /"(?:[^"]|"")*"|'(?:[^']|'')*'/g;
 const IDENTIFIER = String.raw`(?:"(?:[^"]|"")+"|[a-z_][\w$]*)`;
-/** Quotes that only raw SQL has, and comments: where a text ends is not worth finding out. */
+/** Comments, and quotes that only raw SQL has: finding the end of such a text is not worth the effort. */
 const UNCLEAR = /\be'|u&['"]|\$(?:[a-z_]\w*)?\$|--|\/\*/i;
-/** The word FROM in what reads no table. */
+/** The word FROM where it does not name a table. */
 const OTHER_FROM = /\bdistinct\s+from\b|\b(?:extract|substring|trim|overlay)\s*\([^()]*\bfrom\b/gi;
 const READS = new RegExp(
   String
@@ -25,7 +25,7 @@ const NAMED_QUERY = new RegExp(
   "gi",
 );
 
-/** The tables that a SELECT reads. `undefined`: its text does not tell. */
+/** The tables that a SELECT reads. `undefined`: its text does not say which. */
 export function tablesRead(sql: string): ReadTable[] | undefined {
   const text = sql.replace(QUOTED, (quoted) => quoted.startsWith('"') ? quoted : "''");
   if (UNCLEAR.test(text.replace(QUOTED, "''"))) return undefined;
@@ -44,7 +44,7 @@ export function tablesRead(sql: string): ReadTable[] | undefined {
   return tables.size === 0 ? undefined : [...tables.values()];
 }
 
-/** The queries of WITH, and where each ends: what has its name before is a table. */
+/** The queries of WITH and their ends: before its end, the name of a query means a table. */
 function namedQueries(text: string): { readonly name: string; readonly end: number }[] {
   const bare = text.replace(QUOTED, (quoted) => "_".repeat(quoted.length));
   return [...text.matchAll(NAMED_QUERY)].map(({ 0: head, 1: name = "", index }) => {

@@ -6,19 +6,19 @@ import { QueryCache, type Run, type UsedCache } from "./query_cache.ts";
 
 /** Options of {@linkcode withCache}. */
 export interface QueryCacheOptions {
-  /** Whether every query is cached that does not say `$withCache(false)`. Default: those with `$withCache()`. */
+  /** True if every query is cached unless it says `$withCache(false)`. Default: only those with `$withCache()`. */
   readonly global?: boolean;
-  /** Fresh life of rows. Default: that of the cache; a query's own `config` (`ex`, `px`, …) counts more. */
+  /** Fresh life of rows. Default: that of the cache; a query's own `config` (`ex`, `px`, …) takes precedence. */
   readonly ttlMs?: number;
 }
 
-/** A database of Drizzle for Postgres, as far as it is used here. */
+/** The part of a Drizzle database for Postgres that is used here. */
 export interface DrizzleDatabase {
-  /** Drizzle's own. */
+  /** Drizzle's internals. */
   readonly _: { readonly session: object };
 }
 
-/** The part of Drizzle's session that every statement passes. */
+/** The part of Drizzle's session that every statement passes through. */
 interface Session {
   cache: QueryCache;
   prepareQuery(query: Statement, ...others: unknown[]): Prepared;
@@ -33,19 +33,19 @@ interface Statement {
 
 type Prepared = Partial<Record<"execute" | "all", (values?: unknown) => Promise<unknown>>>;
 
-/** What Drizzle says of a statement that it has built. */
+/** Drizzle's description of a statement that it has built. */
 interface Metadata {
   readonly type: "select" | "insert" | "update" | "delete";
 }
 
 /**
- * Answers the queries of a Drizzle database from a cache, whose option `changes` has to tell of the database.
+ * Answers the queries of a Drizzle database from a cache whose option `changes` reports that database.
  *
- * Rows are never older than a write that was acknowledged before the query began: a write, and a
- * transaction, resolves when what it changed has been invalidated; of other writers Postgres tells. What
- * reads a table that nobody tells of is not cached, nor is what is read in a transaction.
+ * Rows are never older than a write that was acknowledged before the query began: a write or transaction
+ * resolves once its changes are invalidated, and Postgres reports other writers. Queries of tables that are not
+ * watched are not cached, nor are those in a transaction.
  *
- * @throws {TypeError} It is no database of Drizzle that has sessions with `prepareQuery()`.
+ * @throws {TypeError} It is not a Drizzle database whose session has `prepareQuery()`.
  *
  * @example
  * ```ts
@@ -100,7 +100,7 @@ export function withCache<Database extends DrizzleDatabase>(
   return Object.assign(db, { $cache: { invalidate } });
 }
 
-/** Drizzle's word on a statement, whose place among the arguments differs between 0.44 and 1. */
+/** Drizzle's description of a statement, whose position among the arguments differs between 0.44 and 1. */
 function told(
   args: readonly unknown[],
 ): { readonly metadata?: Metadata; readonly config?: WithCacheConfig } {
@@ -109,7 +109,7 @@ function told(
   return { metadata: args[at] as Metadata, config: args[at + 1] as WithCacheConfig };
 }
 
-/** Asks where a name leads: to the table in `public`, or by the search path to another. `undefined`: nowhere. */
+/** Asks what a name means: a table in `public`, or another by the search path. `undefined`: none. */
 async function readsPublic(session: Session, name: string): Promise<boolean | undefined> {
   const quoted = `"${name.replaceAll('"', '""')}"`;
   const result = await session.execute(
@@ -120,7 +120,7 @@ async function readsPublic(session: Session, name: string): Promise<boolean | un
   return typeof same === "boolean" ? same : undefined;
 }
 
-/** Asks once of each name, and again where that had no answer. */
+/** Asks once for each name, and again if there was no answer. */
 function once(
   ask: (name: string) => Promise<boolean | undefined>,
 ): (name: string) => Promise<boolean> {
@@ -132,7 +132,7 @@ function once(
   };
 }
 
-/** Runs a query in a context of its own. */
+/** Runs a query in its own context. */
 async function reading(
   queries: QueryCache,
   { query, values, session, config, options }: {
@@ -157,7 +157,7 @@ async function reading(
   }
 }
 
-/** Resolves when what was written has been invalidated as well. */
+/** Resolves once the written rows are invalidated too. */
 async function written<T>(cache: UsedCache, writing: Promise<T>): Promise<T> {
   const result = await writing;
   try {
@@ -168,14 +168,14 @@ async function written<T>(cache: UsedCache, writing: Promise<T>): Promise<T> {
   return result;
 }
 
-/** Of a statement that Drizzle has not built, its first word decides; in WITH may be anything. */
+/** For a statement that Drizzle has not built, the first word decides; a WITH may contain a write. */
 function isWrite({ sql }: Statement, metadata: Metadata | undefined): boolean {
   if (metadata !== undefined && metadata.type !== "select") return true;
   if (/^\s*with\b/i.test(sql)) return /\b(insert|update|delete|merge)\b/i.test(sql);
   return metadata === undefined && !/^\s*(select|values|table|show|explain)\b/i.test(sql);
 }
 
-/** The fresh life that a query asks for. */
+/** The fresh life that a query sets. */
 function ttlOf({ ex, px, exat, pxat }: CacheConfig = {}): number | undefined {
   if (px !== undefined) return px;
   if (ex !== undefined) return ex * 1_000;

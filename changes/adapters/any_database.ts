@@ -4,7 +4,7 @@ import { fromPg, type PgPool } from "./pg.ts";
 import { fromPGlite, type PGliteDatabase } from "./pglite.ts";
 import { fromPostgresJs, type PostgresJs } from "./postgres_js.ts";
 
-/** The object that a driver gives its users, or the port itself. */
+/** A driver's own object, or the interface itself. */
 export type AnyDatabase =
   | ChangesDatabase
   | PgPool
@@ -13,9 +13,9 @@ export type AnyDatabase =
   | DenoPostgresPool;
 
 /**
- * The port over whatever pool it is given, told by the functions that only this driver's has.
+ * Makes the interface from any driver's pool, recognised by functions that only this driver has.
  *
- * @throws {TypeError} It is none that is known.
+ * @throws {TypeError} The driver is unknown.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 import { type ChangesDatabase, inTransaction, type Query, type SqlParameter } from "../database.ts";
 
-/** A `Pool` of `@db/postgres`, as far as it is used here. */
+/** The part of a `Pool` of `@db/postgres` that is used here. */
 export interface DenoPostgresPool {
-  /** How many connections are free. */
+  /** Number of free connections. */
   readonly available: number;
   /** Takes a connection out of the pool. */
   connect(): Promise<DenoPostgresClient>;
@@ -10,14 +10,14 @@ export interface DenoPostgresPool {
 
 /** A connection of a {@linkcode DenoPostgresPool}. */
 export interface DenoPostgresClient {
-  /** Runs a statement, whose rows are objects. */
+  /** Runs a statement and answers its rows as objects. */
   queryObject<Row>(sql: string, parameters?: unknown[]): Promise<{ rows: Row[] }>;
-  /** Gives the connection back. */
+  /** Returns the connection to the pool. */
   release(): void;
 }
 
 /**
- * Postgres through `@db/postgres`, which cannot listen: changes are polled for.
+ * Postgres through `@db/postgres`, which cannot listen: changes are polled.
  *
  * @example
  * ```ts

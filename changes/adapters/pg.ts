@@ -6,11 +6,11 @@ import {
   type SqlParameter,
 } from "../database.ts";
 
-/** A `Pool` of `pg`, as far as it is used here. */
+/** The part of a `Pool` of `pg` that is used here. */
 export interface PgPool {
-  /** The options that it was made with. */
+  /** Its options. */
   readonly options: { readonly max?: number };
-  /** How many connections it has. */
+  /** Number of its connections. */
   readonly totalCount: number;
   /** Runs a statement on any connection. */
   query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
@@ -22,16 +22,16 @@ export interface PgPool {
 export interface PgClient {
   /** Runs a statement. */
   query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
-  /** Gives the connection back, or ends it. */
+  /** Returns the connection to the pool, or closes it. */
   release(ended?: boolean): void;
-  /** Calls `listener` when it says so. */
+  /** Adds a listener for an event. */
   on(event: "notification" | "error" | "end", listener: (reason?: unknown) => void): unknown;
-  /** Takes a listener back. */
+  /** Removes a listener. */
   removeListener(event: "error", listener: () => void): unknown;
 }
 
 /**
- * Postgres through a pool of `pg`, of whose connections one is kept for `LISTEN`.
+ * Postgres through a pool of `pg`; one of its connections is kept for `LISTEN`.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ export function fromPg(pool: PgPool): ChangesDatabase {
     query: over(pool),
     async transaction(run) {
       const client = await pool.connect();
-      // Its statement rejects as well: an error that nobody listens for would end the process.
+      // The statement rejects as well; an error event without a listener would end the process.
       const onError = (): void => undefined;
       client.on("error", onError);
       try {
@@ -63,7 +63,7 @@ export function fromPg(pool: PgPool): ChangesDatabase {
         client.release();
       }
     },
-    // The only connection of a pool is for statements.
+    // A pool with one connection needs it for statements.
     ...(pool.options.max === 1 ? {} : { listen: (...how) => listen(pool, ...how) }),
   };
 }

@@ -1,6 +1,6 @@
 import type { ChangesDatabase, Query, SqlParameter } from "../database.ts";
 
-/** A `PGlite`, as far as it is used here. */
+/** The part of a `PGlite` that is used here. */
 export interface PGliteDatabase extends PGliteTransaction {
   /** Runs a transaction. */
   transaction<T>(run: (transaction: PGliteTransaction) => Promise<T>): Promise<T>;
@@ -36,7 +36,7 @@ export function fromPGlite(database: PGliteDatabase): ChangesDatabase {
   const over =
     (on: PGliteTransaction): Query =>
     async <Row>(sql: string, parameters: readonly SqlParameter[] = []) => {
-      // Without parameters it may be several statements, as the drivers of other servers allow.
+      // Without parameters there may be several statements, as with the drivers of other servers.
       if (parameters.length === 0) return (await on.exec(sql)).at(-1)?.rows as Row[] ?? [];
       return (await on.query<Row>(sql, [...parameters])).rows;
     };

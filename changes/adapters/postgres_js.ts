@@ -1,10 +1,10 @@
 import type { ChangesDatabase, Query, SqlParameter } from "../database.ts";
 
-/** The client of `postgres` (postgres.js), as far as it is used here. */
+/** The part of the client of `postgres` (postgres.js) that is used here. */
 export interface PostgresJs extends PostgresJsConnection {
   /** Runs a transaction. */
   begin<T>(run: (connection: PostgresJsConnection) => Promise<T>): Promise<unknown>;
-  /** Listens on a connection of its own, across reconnects. */
+  /** Listens on a connection of its own, also after reconnects. */
   listen(
     channel: string,
     onNotify: (payload: string) => void,
@@ -14,13 +14,13 @@ export interface PostgresJs extends PostgresJsConnection {
 
 /** A connection of a {@linkcode PostgresJs}. */
 export interface PostgresJsConnection {
-  /** Runs a statement that is text. */
+  /** Runs a statement given as text. */
   unsafe(sql: string, parameters?: never[], options?: { prepare?: boolean }): PromiseLike<unknown>;
 }
 
 /**
- * Postgres through `postgres`, which listens anew by itself when its connection broke. Behind a pooler it
- * has to be made with `prepare: false`, or its own COMMIT is prepared.
+ * Postgres through `postgres`, which listens again by itself after its connection broke. Behind a pooler it must
+ * be made with `prepare: false`; otherwise it prepares its own COMMIT.
  *
  * @example
  * ```ts
@@ -48,7 +48,7 @@ export function fromPostgresJs(sql: PostgresJs): ChangesDatabase {
     query: over(sql),
     transaction: (run) => transaction(sql, (connection) => run(over(connection))),
     async listen(channel, onNotify) {
-      // What was announced while its connection was away is lost: look when it is back.
+      // Notifications during a lost connection are lost: look once it is back.
       const listening = await sql.listen(channel, onNotify, onNotify);
       return {
         async [Symbol.asyncDispose]() {
@@ -60,8 +60,8 @@ export function fromPostgresJs(sql: PostgresJs): ChangesDatabase {
 }
 
 /**
- * As `begin()`, which in 3.4.9 ends the process if it sends COMMIT or ROLLBACK over a connection that is
- * lost: where it is, the transaction is left open, and `begin()` rejects because of the connection.
+ * As `begin()`, which in 3.4.9 ends the process if it sends COMMIT or ROLLBACK over a lost connection. Here the
+ * transaction is then left open, and `begin()` rejects because of the connection.
  */
 async function transaction<T>(
   sql: PostgresJs,
@@ -88,7 +88,7 @@ async function transaction<T>(
   }
 }
 
-/** Whether a connection ends with this error: the driver says so, or Postgres shuts down. */
+/** True if this error ends the connection: the driver says so, or Postgres shuts down. */
 function endsConnection(error: unknown): boolean {
   const code = error instanceof Error ? Reflect.get(error, "code") : undefined;
   return typeof code === "string" && /^(CONNECTION_|E[A-Z]+$|57P0[1-5]|08)/.test(code);
