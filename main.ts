@@ -1,6 +1,6 @@
 /**
- * The service: makes the cache, the database and the app from the configuration, serves, and on
- * SIGTERM, SIGINT or SIGHUP finishes what runs before it ends.
+ * The service: makes the cache, the database and the app from the configuration, and serves. On SIGTERM, SIGINT
+ * or SIGHUP it finishes running requests before it ends.
  *
  * @module
  */
@@ -30,11 +30,11 @@ import { warnOfTables } from "./server/table_warnings.ts";
 import { doneWithin } from "./server/within.ts";
 import { Worker } from "./server/worker.ts";
 
-/** How long the cache and the database may take to close. */
+/** Time that the cache and the database have to close. */
 const CLOSE_TIMEOUT_MS = 5_000;
-/** How long the process may take to end by itself once all is closed. */
+/** Time that the process has to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
-/** How many rows `POST /cache/warm` reads. */
+/** Number of rows that `POST /cache/warm` reads. */
 const WARM_COUNT = 100;
 
 /** Runs the service until it is told to stop. */
@@ -50,18 +50,18 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   if (Deno.args.includes(WITH_PARENT)) resources.use(watchParent(stop));
   const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
-  // What was committed before the start would else invalidate what the first requests have filled.
+  // Otherwise changes that were committed before the start would invalidate the first entries.
   await Promise.race([service.settled, stopped]);
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
   const asked = refusalOf(service.tables, service.relayRefused).then((error) => {
     refusal = error;
     if (error !== undefined) stop();
-    // Postgres is away, or the start has ended: nothing to say of tables.
+    // Postgres is unavailable, or the start has ended: no warnings about tables.
     else return warnOfTables(service.tables, logger).catch(() => undefined);
   });
   if (worker !== undefined) {
-    // A supervisor gives up where a process ends before it tells this, and else starts another.
+    // The supervisor gives up if a process ends before this message, and otherwise starts another.
     void doneWithin(READINESS_TIMEOUT_MS, asked).then(() => refusal ?? worker.tell("listening"));
     void worker.announce(service.ready);
   }
@@ -79,7 +79,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   if (refusal !== undefined) throw refusal;
 }
 
-/** Makes the database, the cache and the app. `resources` closes what needs it, the database last. */
+/** Makes the database, the cache and the app. `resources` closes them, the database last. */
 async function compose(
   config: Config,
   { resources, stopping, logger }: {
@@ -145,6 +145,6 @@ async function main(): Promise<number> {
 
 if (import.meta.main) {
   Deno.exitCode = await main();
-  // Nothing is left that keeps the process alive. Under `--watch`, an exit by force hangs the watcher.
+  // Nothing should keep the process alive now. Under `--watch`, an exit by force would hang the watcher.
   Deno.unrefTimer(setTimeout(() => Deno.exit(), END_TIMEOUT_MS));
 }

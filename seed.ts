@@ -2,11 +2,10 @@
 /**
  * `deno task seed`: the schema and sample users.
  *
- * Creates the database if it is missing, migrates it, and makes sure that users 1 to `--count` (1,000)
- * exist. `--reset` removes all users first. Running it again changes nothing.
+ * Creates the database if it is missing, migrates it, and makes sure that users 1 to `--count` (1,000) exist.
+ * `--reset` removes all users first. Running it again changes nothing.
  *
- * As a program of its own it reads the environment alone, as in a container; `tools/seed.ts` looks
- * further.
+ * As a program of its own it reads only the environment, as in a container; `tools/seed.ts` looks further.
  *
  * @module
  */
@@ -25,7 +24,7 @@ import { loadConfig } from "./server/secrets.ts";
 
 /** Ids are 32-bit integers. */
 const COUNT_MAX = 2 ** 31 - 1;
-/** A migration may rewrite a table, and one seeder waits for another. */
+/** A migration may rewrite a table, and seeders wait for each other. */
 const STATEMENT_TIMEOUT_MS = 600_000;
 
 const COMMAND = {
@@ -46,17 +45,14 @@ that users 1 to --count exist. Running it again changes nothing.
 /**
  * Migrates `database` and makes sure that its sample users exist. Answers how many were inserted.
  *
- * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+ * @throws {DatabaseUnavailableError} Postgres is unavailable.
  */
 export async function seed(database: Database, options: SeedOptions = {}): Promise<number> {
   await bringUpToDate(database);
   return await seedUsers(database, options);
 }
 
-/**
- * Does what the command line says, to the database that `env` names. Answers the exit code, and has said
- * what is wrong.
- */
+/** Runs the command line on the database that `env` names. Prints errors, and answers the exit code. */
 export async function runSeed(env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const { count, reset } = parseOptions();
   let where = "";
@@ -100,7 +96,7 @@ function parseOptions(): { count: number; reset: boolean } {
   return { count, reset };
 }
 
-/** Shows a bar while `run` works, where a person may be watching. */
+/** Shows a progress bar while `run` works, if a person may be watching. */
 async function withProgress<T>(
   total: number,
   run: (onProgress: (done: number) => void) => Promise<T>,

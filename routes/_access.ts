@@ -1,5 +1,5 @@
 /**
- * Who may write and look inside: decided for each request.
+ * Decides for each request whether it may write and look inside.
  *
  * @module
  */
@@ -11,36 +11,35 @@ import { closed, foreignOrigin, notLocal, tooManyRequests, UNAUTHORIZED } from "
 import type { Client } from "./_client.ts";
 import { headersOf, type RateLimiter, tell } from "./_rate_limit.ts";
 
-/** How access is granted. */
+/** Rules for access. */
 export interface Access {
-  /** Asked for as `Authorization: Bearer …`. Several are good at once while they are rotated. */
+  /** Accepted as `Authorization: Bearer …`. There may be several during a rotation. */
   readonly adminTokens: readonly string[];
   /**
-   * Whether no token is as good as one where there are none: `on` for everybody, `loopback` for requests
-   * that ask for this machine by a loopback name.
+   * Access without a token if none is set: `on` for all requests, `loopback` for those that name this machine by
+   * a loopback name.
    */
   readonly open: "off" | "loopback" | "on";
 }
 
-/** The limit on requests to what is guarded. */
+/** The limit on guarded requests. */
 export interface GuardLimit {
-  /** Counts them. */
+  /** Counts the requests. */
   readonly limiter: RateLimiter;
-  /** Tells clients apart. */
+  /** Identifies the client. */
   readonly clientOf: Client;
 }
 
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
-/** Headers of requests that somebody else passes on. */
+/** Headers of requests that a proxy has forwarded. */
 const PASSED_ON = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /**
- * Lets a request through to a route that writes or looks inside: with a token, where there is one, and
- * without, only where it is open.
+ * Admits a request to a guarded route: with a valid token, or without one if none is set and access is open.
  *
- * Refused requests are counted apart: behind a proxy that is not trusted all clients are one, and whoever
- * has the token must not be locked out by those who guess it.
+ * Refused requests are counted separately: behind an untrusted proxy all clients look like one, and clients that
+ * guess tokens must not lock out those with a valid one.
  */
 export function adminOnly(access: Access, limit?: GuardLimit): MiddlewareHandler {
   const withToken = bearerAuth({
@@ -79,16 +78,16 @@ export function adminOnly(access: Access, limit?: GuardLimit): MiddlewareHandler
   };
 }
 
-/** Compares with every token, each in constant time: how long it takes tells nothing. */
+/** Compares with every token in constant time, so that the duration reveals nothing. */
 async function isAny(given: string, tokens: readonly string[]): Promise<boolean> {
   const equal = await Promise.all(tokens.map((token) => timingSafeEqual(given, token)));
   return equal.includes(true);
 }
 
 /**
- * A browser sends no token by itself, but without one a page of anybody's could write through the browser
- * of whoever may. So pages of other origins are refused and, where only this machine is let in, names that
- * somebody else may have pointed here.
+ * A browser sends no token by itself. But without a token, any page could write through the browser of a
+ * permitted user. So pages of other origins are refused and, if only this machine is admitted, also names that
+ * another site may have pointed here.
  */
 function refusalWithoutToken(context: Context, open: Access["open"]): Response | undefined {
   if (open === "off") return closed();
@@ -101,7 +100,7 @@ function isForeign({ req }: Context): boolean {
   if (site !== undefined) return site !== "same-origin" && site !== "none";
   const origin = req.header("origin");
   if (origin === undefined) return false;
-  // Without the scheme: a proxy may speak TLS in front of the service.
+  // Ignores the scheme, because a proxy may terminate TLS.
   return !URL.canParse(origin) || new URL(origin).host !== new URL(req.url).host;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Makes answers of lookups, in the words of the service.
+ * Makes the service's responses from lookups.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import { Answers as Heads, weakEtag, worstOf } from "../cache/hono/mod.ts";
 import type { Clock, Lookup } from "../cache/mod.ts";
 import type { Latencies } from "../cache/dashboard/mod.ts";
 
-/** What an answer is made of. */
+/** The parts of a response. */
 export interface Answer {
-  /** When the request's handler began, on the monotonic clock. */
+  /** The start of the request's handler, on the monotonic clock. */
   readonly startedAtMs: number;
   /**
-   * Members between `duration` and `data`, as JSON, with a comma after each. The same for every answer
-   * made of one lookup.
+   * Members between `duration` and `data`, as JSON, each with a comma after it. The same for every response from
+   * one lookup.
    */
   readonly members?: string;
 }
@@ -25,7 +25,7 @@ export class Answers {
   readonly #latencies: Latencies;
   readonly #heads: Heads;
 
-  /** `clock` tells durations, which `latencies` are told, and what is left of an entry's life. */
+  /** @param clock For durations, which `latencies` records, and for the rest of an entry's life. */
   constructor(clock: Clock, latencies: Latencies) {
     this.#clock = clock;
     this.#latencies = latencies;
@@ -37,7 +37,7 @@ export class Answers {
     return this.#clock.monotonicNow();
   }
 
-  /** Answers with the value of `lookup`, which has one: 200, or 304 if the client holds it already. */
+  /** Answers with the value of `lookup`, which must exist: 200, or 304 if the client already has it. */
   one(context: Context, lookup: Lookup, answer: Answer): Response {
     const head = this.#heads.headOf(lookup);
     const unchanged = this.#heads.unchanged(head, context.req.raw.headers.get("if-none-match"));
@@ -49,7 +49,7 @@ export class Answers {
     );
   }
 
-  /** Answers with the values of `lookups` as an array; those that do not exist are left out. */
+  /** Answers with the values of `lookups` as an array, without those that do not exist. */
   many(context: Context, lookups: readonly Lookup[], answer: Answer): Response {
     const texts = lookups.map(({ text }) => text).filter((text) => text !== null);
     const etag = weakEtag(texts);
@@ -62,7 +62,7 @@ export class Answers {
     return new Response(bodyOf(worst, `[${texts.join(",")}]`, { duration }), { headers });
   }
 
-  /** The `Cache-Status` of an answer made of `lookup` now. */
+  /** The `Cache-Status` for `lookup` at this time. */
   status(lookup: Lookup): string {
     return this.#heads.status(lookup);
   }

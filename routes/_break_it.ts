@@ -1,20 +1,20 @@
 /**
- * The panel of `deno task dev`, which that program serves: the recipe beside Lookaside, and buttons that
- * break what both stand on.
+ * The panel that `deno task dev` serves: the usual recipe beside Lookaside, and buttons that break their
+ * servers.
  *
  * @module
  */
 import type { Hono, MiddlewareHandler } from "hono";
 
-/** Passes a request on to the program that serves the panel. */
+/** Forwards a request to the program that serves the panel. */
 export type PassOn = (name: string, method: "GET" | "POST") => Promise<Response>;
 
-/** What loads the panel, in the head of the page. */
+/** Loads the panel, in the head of the page. */
 export const PANEL = `
     <link rel="stylesheet" href="/break-it/panel.css">
     <script src="/break-it/panel.js" type="module"></script>`;
 
-/** Adds the routes of the panel. Its files are for anyone; what it tells and does stands behind `guard`. */
+/** Adds the routes of the panel. Its files are public; its data and actions are behind `guard`. */
 export function addBreakItRoutes(app: Hono, passOn: PassOn, guard: MiddlewareHandler): void {
   for (const file of ["panel.js", "panel.css"]) {
     app.get(`/break-it/${file}`, async () => unstored(await passOn(file, "GET")));
@@ -27,7 +27,7 @@ export function addBreakItRoutes(app: Hono, passOn: PassOn, guard: MiddlewareHan
   );
 }
 
-/** The answer with its type alone: whose it was is nobody's affair. */
+/** The response with its type only, without other headers of that program. */
 function unstored({ body, status, headers }: Response): Response {
   return new Response(body, {
     status,

@@ -1,35 +1,35 @@
 /**
- * Who sends a request, as far as a limit is concerned.
+ * Identifies the client of a request, for limits.
  *
  * @module
  */
 import { isIP } from "node:net";
 
-/** Names the client of a request, by its headers and what the server tells of its connection. */
+/** Names the client of a request, by its headers and the server's description of its connection. */
 export type Client = (headers: Headers, connection: unknown) => string;
 
-/** What the server tells of a connection beside the request. */
+/** The server's description of a connection. */
 interface Connection {
   readonly remoteAddr?: { readonly hostname?: string };
 }
 
-/** A client's part of an IPv6 address: a network of 64 bits is one household or one machine. */
+/** The part of an IPv6 address that counts as one client: a 64-bit network is one household or machine. */
 const IPV6_GROUPS = 4;
 
-/** An identifier that a proxy makes up (RFC 7239, section 6.3). */
+/** An identifier that a proxy has made up (RFC 7239, section 6.3). */
 const OBFUSCATED = /^_[\w.-]+$/;
-/** An address, in brackets or not, and its port, which may be made up as well. */
+/** An address, with or without brackets, and its port, which may be made up as well. */
 const NODE = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::[\w.-]+)?$/;
-/** One pair of `Forwarded` and what ends it. Strict: a quote that stays open could hide what follows. */
+/** One pair of `Forwarded` and its end. Strict, because an unclosed quote could hide the rest. */
 const PAIR = /[ \t]*(?:([\w!#$%&'*+.^`|~-]+)=("(?:\\.|[^"\\])*"|[^\s",;]+))?[ \t]*([;,]|$)/y;
 
 /**
- * The client is the address that the connection comes from or, behind `trustedProxies`, the one that the
- * outermost of them saw: counted from the right, for what stands before may be made up. Where both
- * `X-Forwarded-For` and `Forwarded` come, they must agree, for proxies write one and pass the other on.
+ * The client is the address of the connection or, behind `trustedProxies`, the address that the outermost of
+ * them saw: counted from the right, because the rest may be forged. `X-Forwarded-For` and `Forwarded` must agree
+ * if both are there, because proxies write one and pass the other on.
  *
- * @param onUnreadable Told each time that proxies are trusted and their word cannot be read. All such
- *   requests count as the proxy's own.
+ * @param onUnreadable Called each time that the headers of trusted proxies cannot be read. All such requests
+ * count as the proxy's own.
  */
 export function clients(trustedProxies: number, onUnreadable: () => void): Client {
   return (headers, connection) => {
@@ -48,7 +48,7 @@ function forwardedFor(headers: Headers): string[] | undefined {
   return headers.get("x-forwarded-for")?.split(",");
 }
 
-/** The `for` of each element. None, if the header is malformed anywhere. */
+/** The `for` of each element. Empty if any part of the header is malformed. */
 function forwarded(headers: Headers): string[] | undefined {
   const text = headers.get("forwarded");
   if (text === null) return undefined;
@@ -63,7 +63,7 @@ function forwarded(headers: Headers): string[] | undefined {
   return nodes;
 }
 
-/** The address in a node as RFC 7239 and its predecessors write it; `undefined`: there is none. */
+/** The address in a node as in RFC 7239 and its predecessors; `undefined`: there is none. */
 function addressOf(node: string): string | undefined {
   const text = node.trim().replace(/^"(.*)"$/s, "$1").replace(/\\(.)/gs, "$1");
   const [, bracketed, plain] = NODE.exec(text) ?? [];
@@ -74,7 +74,7 @@ function addressOf(node: string): string | undefined {
 function networkOf(address: string): string {
   if (isIP(address) !== 6) return address;
   const text = address.replace(/%.*$/, "");
-  // As IPv4 over IPv6: without this, all of them were one network.
+  // IPv4 within IPv6; otherwise all such clients would share one network.
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(text);
   if (mapped?.[1] !== undefined) return mapped[1];
   const [head = "", tail] = new URL(`http://[${text}]`).hostname.slice(1, -1).split("::");

@@ -1,5 +1,5 @@
 /**
- * The service's own metrics for Prometheus, beside those of its cache.
+ * The service's own metrics for Prometheus, besides those of its cache.
  *
  * @module
  */
@@ -11,9 +11,9 @@ import type { RequestCount } from "./_request_counts.ts";
 
 /** The counters that metrics read. */
 export interface Sources {
-  /** The cache, and the changes that it is told of. */
+  /** The cache, with the changes that are reported to it. */
   readonly cache: MeasuredCache;
-  /** The audit of answers, where there is one. */
+  /** The audit of answers, if enabled. */
   readonly audit?: () => { readonly audited: number; readonly stale: number };
   /** Requests answered. */
   readonly requests: () => readonly RequestCount[];

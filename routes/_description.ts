@@ -1,6 +1,6 @@
 /**
- * The parts that routes describe themselves with. `zod-openapi` makes the document of them; no request
- * meets what stands here, for a validator around each handler would stand in front of every read.
+ * Helpers with which routes describe themselves; `zod-openapi` makes the document. They do not validate
+ * requests: a validator around each handler would slow down every read.
  *
  * @module
  */
@@ -14,23 +14,23 @@ import type {
 /** Operations by path and method. */
 export type Paths = ZodOpenApiPathsObject;
 
-/** What the routes tell of themselves. */
+/** The routes' descriptions of themselves. */
 export interface Described {
   /** The operations. */
   readonly paths: Paths;
-  /** The groups of operations that tables make. */
+  /** The groups of operations of tables. */
   readonly tags: readonly { readonly name: string; readonly description: string }[];
-  /** Whether that is all there is to know: not while Postgres is away at the start. */
+  /** True if the description is complete; false while Postgres has been down since the start. */
   readonly isFinal: boolean;
 }
 
-/** One answer of an operation. */
+/** One response of an operation. */
 export type Answer = ZodOpenApiResponseObject;
 
-/** Headers of an answer but `Content-Type`, all of them always there. */
+/** Headers of a response besides `Content-Type`; all of them are always sent. */
 export type Headers = Readonly<Record<string, z.ZodType>>;
 
-/** Any number of things. */
+/** A count. */
 export const Count: z.ZodInt = z.int().min(0);
 
 /** A duration. */
@@ -41,7 +41,7 @@ const Failure = z.object({
   error: z.string().meta({ description: "What went wrong" }),
 }).meta({ id: "Failure" });
 
-/** The body of the answer to a request that cannot be understood as it stands. */
+/** The body of the response to an invalid request. */
 const InvalidRequest = z.object({
   error: z.literal("Invalid request"),
   issues: z.array(z.object({
@@ -50,7 +50,7 @@ const InvalidRequest = z.object({
   })).max(20),
 }).meta({ id: "InvalidRequest" });
 
-/** An answer with a body, of JSON where no `types` are given, or with none. */
+/** A response with a body, of JSON unless `types` are given, or without one. */
 export function answer(
   description: string,
   schema: z.ZodType | undefined,
@@ -66,12 +66,12 @@ export function answer(
   };
 }
 
-/** An answer that tells in a sentence what went wrong. */
+/** A response whose text says what went wrong. */
 export function failure(description: string, headers: Headers): Answer {
   return answer(description, Failure, headers);
 }
 
-/** An answer of text of those media types. */
+/** A text response with those media types. */
 export function text(description: string, headers: Headers, ...types: string[]): Answer {
   return answer(description, z.string(), headers, types);
 }
@@ -81,7 +81,7 @@ export function header(description: string, schema: z.ZodType = z.string()): z.Z
   return schema.meta({ description });
 }
 
-/** The header that makes a 304 of a 200. */
+/** The header that allows a 304. */
 export const IF_NONE_MATCH: z.ZodObject = z.object({
   "If-None-Match": z.string().optional().meta({
     description: "Entity tags of the client's copy",
@@ -95,22 +95,22 @@ export const IF_MATCH: z.ZodObject = z.object({
   }),
 });
 
-/** Of answers that are good for once. */
+/** Headers of responses that must not be stored. */
 export const UNSTORED: Headers = {
   "Cache-Control": header("Nobody may store it", z.literal("no-store")),
 };
 
-/** Of answers that may be stored. */
+/** Headers of responses that may be stored. */
 export const FRESH: Headers = {
   "Cache-Control": header("Whoever stores it asks again first", z.literal("no-cache")),
 };
 
-/** Of answers that are compared. */
+/** Headers of responses that can be compared. */
 export const ETAG: Headers = {
   "ETag": header("The same for the same data", z.string().regex(/^W\/"[0-9a-f]{16}"$/)),
 };
 
-/** Of answers that tell how the cache knew. */
+/** Headers that say how the cache handled the request. */
 export const CACHE_STATUS: Headers = {
   "Cache-Status": header(
     "Hit or miss, seconds left and tier (RFC 9211)",
@@ -120,10 +120,10 @@ export const CACHE_STATUS: Headers = {
   ),
 };
 
-/** Of answers that were made of look-ups. */
+/** Headers of responses made from look-ups. */
 export const CACHED: Headers = { ...ETAG, ...CACHE_STATUS, ...FRESH };
 
-/** Of what passes by itself. */
+/** Headers of temporary failures. */
 const RETRY: Headers = {
   "Retry-After": header("Seconds to wait", z.string().regex(/^\d+$/)),
   ...UNSTORED,
@@ -138,21 +138,21 @@ export function unchanged(headers: Headers): Answer {
   return answer("The client holds this already", undefined, headers);
 }
 
-/** 400 of what anyone may ask for. */
+/** 400 of public operations. */
 export const INVALID: Answer = answer(
   "The request cannot be understood",
   InvalidRequest,
   UNSTORED,
 );
 
-/** 400 of what stands behind the guard. */
+/** 400 of guarded operations. */
 export const INVALID_OR_UNAUTHORIZED: Answer = answer(
   "The request cannot be understood, or `Authorization` is no bearer token",
   z.union([InvalidRequest, Failure]),
   {},
 );
 
-/** 503 of what can be had again soon. */
+/** 503 of temporary failures. */
 export function away(description: string): Answer {
   return failure(description, RETRY);
 }
@@ -175,7 +175,7 @@ const CONFLICTING = z.object({
   issues: InvalidRequest.shape.issues,
 }).meta({ id: "RefusedWrite" });
 
-/** Answers to writes that the database refuses. `412`: also to those whose condition does not hold. */
+/** Responses to writes that the database refuses. `412` adds the one for a condition that does not hold. */
 export function refused(changed?: 412): Readonly<Record<string, Answer>> {
   return {
     409: answer("The write conflicts with other rows", CONFLICTING, UNSTORED),
@@ -205,7 +205,7 @@ const GUARD: Readonly<Record<string, Answer>> = {
   }),
 };
 
-/** An operation that anyone may ask for, with each answer but that to a defect. */
+/** A public operation, with all its responses except 500. */
 export function operation(
   operationId: string,
   described: ZodOpenApiOperationObject,
@@ -213,7 +213,7 @@ export function operation(
   return { operationId, ...described, responses: { ...described.responses, 500: DEFECT } };
 }
 
-/** An operation behind the guard, with each answer but that to a defect and those of the guard. */
+/** A guarded operation, with all its responses except 500 and those of the guard. */
 export function guarded(
   operationId: string,
   described: ZodOpenApiOperationObject,

@@ -1,6 +1,6 @@
 /**
- * The description of the API as a page: plain HTML made of the same document, without a script and
- * without anything from elsewhere. The common viewers are megabytes of script that need `unsafe-inline`.
+ * The description of the API as a page: plain HTML made from the document, without scripts or external files.
+ * The common viewers are megabytes of script and need `unsafe-inline`.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { DOCS_STYLE } from "../web/assets.ts";
 import type { ApiDocument, Content, Operation, Schema } from "./_openapi.ts";
 
-/** A page and the policy that allows it what it needs. */
+/** A page, and the policy with the permissions that it needs. */
 export interface Page {
   /** The HTML. */
   readonly html: string;
@@ -138,7 +138,7 @@ ${
 </article>`;
 }
 
-/** On a narrow screen it is scrolled, which a keyboard can do only to what has a name and the focus. */
+/** A table scrolls on a narrow screen. By keyboard that needs a name and the focus. */
 function table(
   name: string,
   heads: readonly string[],

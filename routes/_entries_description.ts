@@ -1,6 +1,5 @@
 /**
- * The description of the routes that look at single entries of the cache, and invalidate them: the dashboard
- * has them.
+ * The description of the routes that show and invalidate single entries; the dashboard serves them.
  *
  * @module
  */

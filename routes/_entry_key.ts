@@ -1,5 +1,5 @@
 /**
- * The key of an entry, as requests write it.
+ * The key of an entry in requests.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { z } from "zod";
 /** The longest key of an entry, in UTF-16 code units. */
 const KEY_LENGTH_MAX = 200;
 
-/** The key of an entry: all that the cache takes for one. */
+/** The key of an entry, as the cache accepts it. */
 export const EntryKey: z.ZodType<string, string> = z.string()
   // deno-lint-ignore no-control-regex -- control characters are what it is there to refuse
   .regex(/^[^{}\u0000-\u001f\u007f]+$/, {

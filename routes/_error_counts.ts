@@ -1,16 +1,16 @@
 /**
- * Counts the errors that are reported, which costs answers without an error nothing.
+ * Counts reported errors, at no cost for other responses.
  *
  * @module
  */
 import type { ErrorListener } from "./_errors.ts";
 
-/** How many errors were reported, by the status that was answered. */
+/** The number of reported errors, by status. */
 export class ErrorCounts {
-  // From 0, so that a rate over the first error shows it.
+  // From 0, so that a rate shows the first error.
   readonly #counts = new Map([[500, 0], [503, 0]]);
 
-  /** The listener that counts an error, and then tells `onError`. */
+  /** Makes a listener that counts an error and then calls `onError`. */
   around(onError: ErrorListener): ErrorListener {
     return (error, context) => {
       this.#counts.set(context.status, (this.#counts.get(context.status) ?? 0) + 1);

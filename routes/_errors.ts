@@ -1,5 +1,5 @@
 /**
- * What went wrong, as an answer. The only file that knows which status belongs to which failure.
+ * Errors as responses. Only this file knows which error has which status.
  *
  * @module
  */
@@ -9,39 +9,39 @@ import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../cache/
 import { DatabaseUnavailableError } from "../db/database.ts";
 import type { Refusal, RefusedWriteError } from "../db/refused_write.ts";
 
-/** One thing that is wrong with a request. */
+/** One problem of a request. */
 export interface Issue {
-  /** Where: a path segment, a query parameter or a field of the body. Empty: the body as a whole. */
+  /** Its place: a path segment, a query parameter or a field of the body. Empty: the whole body. */
   readonly path: string;
-  /** What was expected there. */
+  /** A description of valid input. */
   readonly message: string;
 }
 
-/** What {@linkcode ErrorListener} is told about the request that failed. */
+/** Details of the failed request, for an {@linkcode ErrorListener}. */
 export interface ErrorContext {
   /** The request's method. */
   readonly method: string;
   /** The request's path, without the query. */
   readonly path: string;
-  /** What was answered: 500 for a defect, 503 for a failure that passes by itself. */
+  /** The status of the response: 500 for a defect, 503 for a temporary failure. */
   readonly status: number;
 }
 
-/** Told of every error that became a 5xx, and of none that is the client's. Must not throw. */
+/** Called for every error that became a 5xx, but not for errors of the client. Must not throw. */
 export type ErrorListener = (error: unknown, context: ErrorContext) => void;
 
-/** Told of the answers that are made here in place of a route that counts its own. */
+/** Called for the responses made here instead of a route that counts its own. */
 interface ReadCounts {
   noteForRead(context: Context, status: number): void;
 }
 
-/** How many issues one answer lists, and how much of a client's own words it repeats. */
+/** Limits of listed issues, and of repeated client input. */
 const ISSUES_MAX = 20;
 const ISSUE_PATH_LENGTH_MAX = 100;
-/** When to come back: about the time that a restart of Postgres or of this process takes. */
+/** Seconds after which to retry: about the time that a restart of Postgres or of this process takes. */
 const RETRY_AFTER_S = "1";
 
-/** An error repeats what a client wrote. No browser is to take that for something else than JSON. */
+/** An error may repeat client input, which a browser must not interpret as anything but JSON. */
 const PROTECTION = { "x-content-type-options": "nosniff" };
 
 const CONFLICT = { status: 409, error: "Conflict with other rows" };
@@ -65,7 +65,7 @@ const UNAVAILABLE = [
   LoadTimeoutError,
 ];
 
-/** 400: the request cannot be understood as it stands. */
+/** 400: the request is invalid. */
 export function invalid(issues: readonly Issue[]): Response {
   const listed = issues.slice(0, ISSUES_MAX).map(({ path, message }) => ({
     path: path.slice(0, ISSUE_PATH_LENGTH_MAX),
@@ -80,38 +80,38 @@ export function invalidTarget(): Response {
   return invalid([{ path: "host", message }]);
 }
 
-/** 401: the body of an answer to a request without a good token. */
+/** 401: the body of the response to a request without a valid token. */
 export const UNAUTHORIZED = { error: "Unauthorized" };
 
-/** 403: nobody may, because there is no token to ask for. */
+/** 403: access is closed, because no token is set. */
 export function closed(): Response {
   return failure(403, { error: "Forbidden: set ADMIN_TOKEN, which this then asks for" });
 }
 
-/** 403: a page of another origin may not. */
+/** 403: a page of another origin is not allowed. */
 export function foreignOrigin(): Response {
   return failure(403, {
     error: "Forbidden to pages of other origins while there is no ADMIN_TOKEN",
   });
 }
 
-/** 403: only this machine may. */
+/** 403: only this machine is allowed. */
 export function notLocal(): Response {
   const error = "Forbidden: without ADMIN_TOKEN, this is open to requests for localhost alone";
   return failure(403, { error });
 }
 
-/** 404: there is no such row. `headers` tell how that is known. */
+/** 404: there is no such row. `headers` say how that is known. */
 export function notFound(title: string, headers: Record<string, string> = {}): Response {
   return failure(404, { error: `${title} not found` }, headers);
 }
 
-/** 412: the row is not the one that the client's tag stands for. */
+/** 412: the row no longer has the content that the client's tag stands for. */
 export function changedMeanwhile(title: string): Response {
   return failure(412, { error: `${title} has changed` });
 }
 
-/** 409 or 422: Postgres has refused a write, and would again. */
+/** 409 or 422: Postgres refused a write, and would refuse it again. */
 export function refusedWrite({ refusal, columns }: RefusedWriteError): Response {
   const { status, error, message } = REFUSALS[refusal];
   const paths = columns.length === 0 ? [""] : columns;
@@ -130,7 +130,7 @@ export function unsupportedMediaType(): Response {
   });
 }
 
-/** 429: the client has asked for too much. `headers` tell when it may ask again. */
+/** 429: the client has sent too many requests. `headers` say when it may send more. */
 export function tooManyRequests(headers: Readonly<Record<string, string>> = {}): Response {
   return failure(429, { error: "Too many requests" }, headers);
 }
@@ -140,10 +140,7 @@ export function notReady(): Response {
   return failure(503, { error: "Not ready" }, { "retry-after": RETRY_AFTER_S });
 }
 
-/**
- * Answers what no route answered: 404, 405 for a path that exists under other methods, and the errors
- * that handlers threw.
- */
+/** Answers requests that no route has answered: 404, 405 for a path with other methods, and errors of handlers. */
 export function answerErrors(
   app: Hono,
   { onError, requests }: { readonly onError: ErrorListener; readonly requests: ReadCounts },
@@ -155,7 +152,7 @@ export function answerErrors(
     return failure(405, { error: "Method not allowed" }, { "allow": allowed.join(", ") });
   });
   app.onError((error, context) => {
-    // What middleware of Hono's own refuses, it refuses with an answer.
+    // Hono's own middleware refuses with a response.
     if (error instanceof HTTPException) return protect(error.getResponse());
     const response = UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
@@ -166,16 +163,15 @@ export function answerErrors(
   });
 }
 
-/** What the listener is told of a request that is answered with `status`. */
+/** The listener's details of a request that is answered with `status`. */
 export function errorContext({ req }: Context, status: number): ErrorContext {
   return { method: req.method, path: req.path, status };
 }
 
-/** The methods that have a route at `path`. Asked only when a request has found none. */
+/** The methods that have a route at `path`. Called only if a request has found none. */
 function allowedMethods(app: Hono, path: string): string[] {
-  // A handler for every route, registered beside the real ones, would answer 405 too, but would turn
-  // the one handler of each hot route into a chain.
-  // What stands before every route answers none.
+  // An extra handler for every route could answer 405 too, but would turn the single handler of each hot route
+  // into a chain. Handlers for all paths do not answer by themselves.
   const routed = new Set(
     app.routes.map(({ method }) => method).filter((method) => method !== "ALL"),
   );

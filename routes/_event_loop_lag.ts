@@ -1,12 +1,12 @@
 /**
- * How late this process gets round to what is due.
+ * Delays of this process's event loop.
  *
  * @module
  */
 import type { Clock, Timer } from "../cache/mod.ts";
 
 const EVERY_MS = 100;
-/** Those of the last minute. */
+/** The number of samples in a minute. */
 const SAMPLES_MAX = 600;
 
 /** Quantiles of the lags of the last minute, in milliseconds. */
@@ -20,8 +20,8 @@ export interface EventLoopLagStats {
 }
 
 /**
- * Notes how late timers fire. Begins when first asked, for it is of use only to who asks again and again;
- * `monitorEventLoopDelay` of `node:perf_hooks` does not see a blocked loop in Deno 2.9.6.
+ * Records how late timers fire. Begins with the first call, because only repeated callers need it.
+ * `monitorEventLoopDelay` of `node:perf_hooks` does not notice a blocked loop in Deno 2.9.6.
  */
 export class EventLoopLag {
   readonly #clock: Clock;
@@ -30,13 +30,13 @@ export class EventLoopLag {
   #count = 0;
   #timer: Timer | undefined;
 
-  /** `stopping` ends it. */
+  /** @param stopping Ends it. */
   constructor(clock: Clock, stopping: AbortSignal) {
     this.#clock = clock;
     this.#stopping = stopping;
   }
 
-  /** What was noted in the last minute. Zeroes where nothing was. */
+  /** The records of the last minute. Zeroes if there are none. */
   stats(): EventLoopLagStats {
     if (this.#timer === undefined && !this.#stopping.aborted) {
       this.#stopping.addEventListener("abort", () => this.#timer?.cancel(), { once: true });
@@ -56,7 +56,7 @@ export class EventLoopLag {
   }
 }
 
-/** The value of nearest rank. 0 where there is none. */
+/** The percentile by nearest rank. 0 if there is no value. */
 function percentile(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -1,5 +1,5 @@
 /**
- * Reads ids, queries and bodies, and validates them before anything else is touched.
+ * Reads and validates ids, queries and bodies before anything else happens.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const BODY_BYTES_MAX = 64 * 1024;
 
 const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf-8")[\t ]*)?$/i;
 
-/** The query of a list, or the answer that says what is wrong with it. */
+/** The query of a list, or an error response. */
 export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {
   const given = context.req.queries();
   const texts = new Map<string, string>();
@@ -29,7 +29,7 @@ export function parseQuery(context: Context, reader: QueryReader): ListQuery | R
   return error === undefined ? reader.queryOf(data) : invalid(issuesOf(error));
 }
 
-/** The body as `schema` describes it, or the answer that says what is wrong with it. */
+/** The body as `schema` describes it, or an error response. */
 export async function parseBody<T extends object>(
   context: Context,
   schema: z.ZodType<T>,
@@ -49,14 +49,13 @@ export async function parseBody<T extends object>(
 }
 
 /**
- * The text of a body, read no further than the bound. It does what `hono/body-limit` does, which makes
- * the request anew from what it has read: that touches the request's signal, and Deno then warns in the
- * service's log of what the signal means.
+ * The text of a body, read up to the limit. Replaces `hono/body-limit`, which makes a new request from the text:
+ * that touches the request's signal, and Deno then logs a warning about the signal.
  */
 async function readText(
   body: ReadableStream<Uint8Array> | null,
 ): Promise<{ readonly read: string } | "too large" | "unreadable"> {
-  // `fatal`: bytes that are not UTF-8 must not be stored as replacement characters.
+  // `fatal`: invalid UTF-8 must not be stored as replacement characters.
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let size = 0;
   let read = "";
@@ -68,7 +67,7 @@ async function readText(
     }
     return { read: read + decoder.decode() };
   } catch (_error) {
-    // Bytes that are not UTF-8, or a client that left in the middle: its doing, and no defect.
+    // Invalid UTF-8, or a client that disconnected: not a defect.
     return "unreadable";
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The description of the API (OpenAPI 3.1): every route, what it takes and all that it answers, as the
- * routes tell it of themselves.
+ * The description of the API (OpenAPI 3.1): every route with its inputs and responses, as the routes describe
+ * themselves.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export interface Operation {
   readonly security?: readonly unknown[];
 }
 
-/** The whole description: as much of OpenAPI as is in it. */
+/** The whole description, with the used parts of OpenAPI. */
 export interface ApiDocument {
   readonly info: { readonly title: string; readonly description: string };
   readonly tags: readonly { readonly name: string; readonly description: string }[];
@@ -50,7 +50,7 @@ const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write 
   "and a method without one 405 with `Allow`. Where a limit on all clients is set, everything but " +
   "`/healthz` and `/readyz` may be answered 429.";
 
-/** Makes the description. Takes some milliseconds: keep it. */
+/** Makes the description. Takes some milliseconds, so keep it. */
 export function describeApi({ paths, tags }: Described): ApiDocument {
   const document: unknown = createDocument({
     openapi: "3.1.1",

@@ -1,5 +1,5 @@
 /**
- * What a browser is told to be careful with.
+ * Security headers for pages.
  *
  * @module
  */
@@ -7,13 +7,13 @@ import type { MiddlewareHandler } from "hono";
 import { secureHeaders } from "hono/secure-headers";
 
 /**
- * Adds to a page the headers that keep other sites out of it. Its own `Content-Security-Policy` says what
- * it may load. Answers that are data have no use for them, and each header costs time.
+ * Adds headers to a page that keep other sites out of it. The page's own `Content-Security-Policy` says what it
+ * may load. Data responses do not need these headers, and each costs time.
  */
 export function protectPage(): MiddlewareHandler {
   return secureHeaders({
     xFrameOptions: "DENY",
-    // Whoever speaks TLS in front of the service knows whether there is no way around it.
+    // Only the proxy that terminates TLS knows whether every access is by TLS.
     strictTransportSecurity: false,
     permissionsPolicy: { camera: [], geolocation: [], microphone: [] },
   });

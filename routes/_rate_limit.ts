@@ -1,5 +1,5 @@
 /**
- * How much one client may ask for.
+ * Limits on the requests of one client.
  *
  * @module
  */
@@ -7,37 +7,37 @@ import type { Context, MiddlewareHandler } from "hono";
 import type { Client } from "./_client.ts";
 import { tooManyRequests } from "./_errors.ts";
 
-/** What is left to a client. */
+/** The remaining allowance of a client. */
 export interface Allowance {
-  /** Whether the request may go on. */
+  /** True if the request is allowed. */
   readonly allowed: boolean;
-  /** How many more may follow until it begins anew. */
+  /** Number of requests that remain in this window. */
   readonly remaining: number;
-  /** Until it begins anew. */
+  /** Time until the next window. */
   readonly resetMs: number;
-  /** Whether this process alone counts, for now. */
+  /** True while only this process counts. */
   readonly local?: boolean;
 }
 
 /** Counts the requests of clients. */
 export interface RateLimiter {
-  /** What it is called in the headers of answers. */
+  /** The name in the headers of answers. */
   readonly name: string;
-  /** How many requests are allowed in {@linkcode RateLimiter.windowMs}. */
+  /** Number of requests allowed in {@linkcode RateLimiter.windowMs}. */
   readonly limit: number;
-  /** How long until counting begins anew. */
+  /** Length of a window. */
   readonly windowMs: number;
-  /** Counts one more request of a client. Must not reject: whoever can't count lets through. */
+  /** Counts one request of a client. Must not reject: if it cannot count, it allows the request. */
   take(client: string): Promise<Allowance>;
 }
 
 /** Headers, in order. */
 type HeaderList = readonly (readonly [name: string, value: string])[];
 
-/** Paths that whoever watches over the service asks for, whatever else comes from its address. */
+/** Paths for monitoring, which may share an address with clients. */
 const EXEMPT: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 
-/** Answers 429 to a client that has used up its requests to all routes but those of the health. */
+/** Answers 429 to a client that has used up its requests, on all routes except those of health. */
 export function limitAll(
   limiter: RateLimiter,
   { clientOf, onRefused }: {
@@ -58,14 +58,14 @@ export function limitAll(
   };
 }
 
-/** Adds headers to the answer: there may be two limits. */
+/** Adds headers to the answer, in addition to those of another limit. */
 export function tell(context: Context, headers: HeaderList): void {
   for (const [name, value] of headers) context.header(name, value, { append: true });
 }
 
 /**
- * As the draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10) has them. The
- * parameter `local` is our own: other instances do not know of these requests.
+ * Headers as in the draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10). The
+ * parameter `local` is our own: other instances do not count these requests.
  */
 export function headersOf(
   { name, limit, windowMs }: RateLimiter,

@@ -1,35 +1,35 @@
 /**
- * Counts the requests that were answered, by method, route and status.
+ * Counts answered requests by method, route and status.
  *
  * @module
  */
 import type { Context, Hono } from "hono";
 import { getPath } from "hono/utils/url";
 
-/** How many requests of a kind were answered. */
+/** The number of answered requests of one kind. */
 export interface RequestCount {
-  /** `GET` and so on; `other` for what no route takes. */
+  /** `GET` and so on; `other` for methods that no route has. */
   readonly method: string;
   /** The route's path, as `/users/:id`; `other` for a path without a route. */
   readonly route: string;
-  /** What was answered. */
+  /** The status of the answer. */
   readonly status: number;
-  /** How many. */
+  /** The number of requests. */
   readonly count: number;
 }
 
 type Fetch = Hono["fetch"];
 
-/** A client may send any word for a method: those that no route takes share a count. */
+/** A client may send any word as a method: unknown ones share a count. */
 const OTHER = "other";
 
 /** The answers of one route to one method, by status. */
 export class AnswerCounts {
   readonly #counts = new Map([[200, 0]]);
-  /** Apart, because nearly all are: one addition. */
+  /** Separate because nearly all are 200: then counting is one addition. */
   #ok = 0;
 
-  /** Counts an answer, and gives it back. */
+  /** Counts an answer and returns it. */
   noted(response: Response): Response {
     this.note(response.status);
     return response;
@@ -41,7 +41,7 @@ export class AnswerCounts {
     else this.#counts.set(status, (this.#counts.get(status) ?? 0) + 1);
   }
 
-  /** What was counted, by status. */
+  /** The counts, by status. */
   byStatus(): Map<number, number> {
     return new Map(this.#counts).set(200, this.#ok);
   }
@@ -50,17 +50,14 @@ export class AnswerCounts {
 /** One route. */
 interface Route {
   readonly path: string;
-  /** What stands before the parameter that it ends in, if it does. */
+  /** The text before the parameter at its end, if it ends in one. */
   readonly prefix: string | undefined;
   readonly methods: Map<string, AnswerCounts>;
-  /** Whether its GET counts its own answers. */
+  /** True if its GET handler counts its own answers. */
   countsReads: boolean;
 }
 
-/**
- * Counts of all routes of an app. Bounded: by its routes and methods, and the statuses there are. HEAD
- * counts as the GET that it is.
- */
+/** Counts of all routes of an app. Limited by the number of its routes, methods and statuses. HEAD counts as GET. */
 export class RequestCounts {
   readonly #exact = new Map<string, Route>();
   readonly #prefixes: Route[] = [];
@@ -73,9 +70,8 @@ export class RequestCounts {
   readonly #methods = new Set(["OPTIONS"]);
 
   /**
-   * The counts of a route whose GET is asked so often that it counts its own answers, which is to note
-   * all that it answers itself. Beside it {@linkcode RequestCounts.around} costs it a look at its
-   * URL, and nothing waits.
+   * The counts of a route with a frequently called GET, whose handler must count its own answers. For such a
+   * route {@linkcode RequestCounts.around} only looks at the URL, and nothing waits.
    */
   reads(path: string): AnswerCounts {
     const route = this.#routeAt(path);
@@ -83,12 +79,15 @@ export class RequestCounts {
     return this.#countsOf(route, "GET");
   }
 
-  /** Notes what others have answered for such a GET: to what it threw, to a path that is not quite its own. */
+  /**
+   * Notes an answer for such a GET that its handler did not make: to an error, or to a path that is not exactly
+   * its own.
+   */
   noteForRead({ req }: Context, status: number): void {
     if (req.method === "GET" && this.#routeOf(req.url).countsReads) this.note(req, status);
   }
 
-  /** Notes the answer to a request that has no route because it has no URL. */
+  /** Notes the answer to a request that has no route, because it has no valid URL. */
   noteWithoutRoute(method: string, status: number): void {
     this.#countsFor(this.#other, method).note(status);
   }
@@ -98,7 +97,10 @@ export class RequestCounts {
     this.#countsFor(this.#routeOf(url), method === "HEAD" ? "GET" : method).note(status);
   }
 
-  /** Counts what `fetch` answers, of all these routes. Each begins at 0, so that a rate shows its first. */
+  /**
+   * Counts the answers of `fetch` for all these routes. Each count begins at 0, so that a rate shows the first
+   * request.
+   */
   around(fetch: Fetch, routes: Hono["routes"]): Fetch {
     for (const { method, path } of routes) {
       if (method === "ALL") continue;
@@ -111,7 +113,7 @@ export class RequestCounts {
       const method = request.method === "HEAD" ? "GET" : request.method;
       if (route.countsReads && method === "GET") return answering;
       const counts = this.#countsFor(route, method);
-      // Beside the answer, which is not held up.
+      // Counted in the background, so that the answer does not wait.
       if (answering instanceof Response) counts.noted(answering);
       else answering.then((response) => counts.noted(response), ignore);
       return answering;
@@ -128,7 +130,7 @@ export class RequestCounts {
   }
 
   #routeOf(url: string): Route {
-    // As the router reads it. Without an escape, the path is there to be looked at in place.
+    // As the router reads it. A path without escapes can be looked at in place.
     if (url.includes("%")) return this.#routeFrom(getPath(new Request(url)), 0);
     return this.#routeFrom(url, url.indexOf("/", "http://".length));
   }
@@ -164,5 +166,5 @@ export class RequestCounts {
 }
 
 function ignore(): void {
-  // Whoever asked is told.
+  // The caller of `fetch` gets the error.
 }

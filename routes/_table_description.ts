@@ -31,7 +31,7 @@ import type { Inputs, Table } from "./table.ts";
 
 type Operation = NonNullable<Paths[string]["get"]>;
 
-/** A table, its inputs, and its columns once Postgres has told them. */
+/** A table, its inputs, and its columns once Postgres has described them. */
 interface DescribedTable {
   readonly resource: Resource;
   readonly inputs: Inputs;
@@ -56,7 +56,7 @@ const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
   description: "A number up to 2^53 - 1, a string beyond",
 });
 
-/** Describes the routes of tables: without Postgres, as far as their declarations tell. */
+/** Describes the routes of tables; without Postgres, as far as their declarations suffice. */
 export async function describeTables(tables: readonly Table[]): Promise<Described> {
   const described: DescribedTable[] = [];
   let isFinal = true;
@@ -227,7 +227,7 @@ function bodyOf(schema: z.ZodType): NonNullable<Operation["requestBody"]> {
   return { required: true, content: { "application/json": { schema } } };
 }
 
-/** A row as it is answered: a column of 64 bits holds more than a number of JSON can. */
+/** A row in a response: a 64-bit column may exceed what a JSON number can represent. */
 function rowOf({ resource: { row, title }, shape }: DescribedTable): z.ZodType {
   const wide = Object.entries(row.shape).filter(([name, schema]) =>
     shape?.columns.get(name)?.plain === "bigint" && schema instanceof z.ZodNumber
@@ -252,7 +252,7 @@ function tagName(name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
 }
 
-/** `OrderItem` is an order item. */
+/** `OrderItem` becomes "an order item". */
 function noun(title: string): string {
   return title.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
 }

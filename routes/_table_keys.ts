@@ -1,5 +1,5 @@
 /**
- * Keys of rows and values of filters, as requests write them.
+ * Keys of rows and values of filters, as they are written in requests.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Resource } from "./resource.ts";
 /** A column of a key, or a filter. */
 export type PlainColumn = Pick<Column, "name" | "plain" | "max">;
 
-/** The largest number of 32 bits: no page begins behind so many rows. */
+/** The largest 32-bit number: no page begins after so many rows. */
 export const ROWS_MAX = 2_147_483_647;
 const BIGINT_MAX = 2n ** 63n - 1n;
 /** The longest text that chooses a row, in UTF-16 code units. */
@@ -21,7 +21,7 @@ const TEXT_LENGTH_MAX = 1_000;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,18})$/;
 
-/** Reads one value in the one form that it has as text. */
+/** Reads one value, which has only one valid text. */
 export class ValueReader {
   /** The column. */
   readonly name: string;
@@ -30,7 +30,7 @@ export class ValueReader {
   readonly #min: number | bigint;
   readonly #max: number | bigint;
 
-  /** Bounds that the schema of the column sets hold beside those of its type. */
+  /** Limits of the column's schema apply in addition to those of its type. */
   constructor({ name, plain = "text", max = BIGINT_MAX }: PlainColumn, schema?: z.core.$ZodType) {
     this.name = name;
     this.plain = plain;
@@ -42,7 +42,7 @@ export class ValueReader {
     this.#max = isSmall ? Number(most) : most;
   }
 
-  /** Whether a text is a value in the one form it has. By hand, because every hit passes here. */
+  /** True if a text is a valid value. Written by hand, because every hit calls it. */
   accepts(text: string): boolean {
     switch (this.plain) {
       case "integer": {
@@ -63,7 +63,7 @@ export class ValueReader {
     }
   }
 
-  /** What is expected. */
+  /** A description of valid values. */
   get expected(): string {
     return {
       integer: `Expected a whole number from ${this.#min} to ${this.#max}`,
@@ -74,7 +74,7 @@ export class ValueReader {
     }[this.plain];
   }
 
-  /** As the API's description has it. */
+  /** The schema for the API's description. */
   get schema(): z.ZodType {
     const error = this.expected;
     if (this.plain === "integer") {
@@ -103,18 +103,18 @@ export class KeyReader {
   readonly columns: readonly ValueReader[];
   readonly #only: ValueReader | undefined;
 
-  /** Of the columns of a primary key, as `resource` describes them. */
+  /** Takes the columns of a primary key, as `resource` describes them. */
   constructor(columns: readonly PlainColumn[], { row }: Pick<Resource, "row">) {
     this.columns = columns.map((column) => new ValueReader(column, row.shape[column.name]));
     this.#only = this.columns.length === 1 ? this.columns[0] : undefined;
   }
 
-  /** Whether a key has several columns, which commas part. */
+  /** True if a key has several columns, separated by commas. */
   get isComposite(): boolean {
     return this.#only === undefined;
   }
 
-  /** The name of the row in keys of the cache; `undefined`: the text is no key. */
+  /** The name of the row in cache keys; `undefined`: the text is not a key. */
   nameOf(text: string): string | undefined {
     const only = this.#only;
     if (only === undefined || only.plain === "text") {
@@ -124,7 +124,7 @@ export class KeyReader {
     return only.accepts(text) ? text : undefined;
   }
 
-  /** The key that a text is. */
+  /** Parses a key. */
   read(text: string): Key | undefined {
     if (this.#only !== undefined) return this.#only.accepts(text) ? [text] : undefined;
     const parts = text.split(",").map(decoded);
@@ -133,7 +133,7 @@ export class KeyReader {
     return key.length === parts.length ? key as string[] : undefined;
   }
 
-  /** What is wrong with a text that is no key. */
+  /** The problems of a text that is not a key. */
   issuesOf(text: string): Issue[] {
     if (this.#only !== undefined) return [{ path: this.#only.name, message: this.#only.expected }];
     const parts = text.split(",").map(decoded);
@@ -143,20 +143,20 @@ export class KeyReader {
     ) => ({ path: name, message: expected }));
   }
 
-  /** What is expected. */
+  /** A description of valid keys. */
   get expected(): string {
     return this.#only?.expected ??
       `Expected ${this.columns.map(({ name }) => name).join(",")}, each percent-encoded`;
   }
 
-  /** As the API's description has it. */
+  /** The schema for the API's description. */
   get schema(): z.ZodType {
     if (this.#only !== undefined) return this.#only.schema;
     const error = this.expected;
     return z.string({ error }).refine((text) => this.read(text) !== undefined, { error });
   }
 
-  /** The reader of keys that a list may begin behind. */
+  /** The reader of keys after which a list may begin. */
   get before(): KeyReader {
     if (this.#only === undefined) return this;
     const { name, plain } = this.#only;
@@ -165,13 +165,13 @@ export class KeyReader {
     });
   }
 
-  /** The text of a row's key in a path. */
+  /** The text of a row's key, as in a path. */
   textOf(row: Readonly<Record<string, unknown>>): string {
     return keyText(this.columns.map(({ name }) => String(row[name])));
   }
 }
 
-/** The columns of the key that the schema of a row suggests, until Postgres has said which they are. */
+/** The key columns that the schema of a row suggests, until Postgres has said which they are. */
 export function suggestedKey({ row }: Pick<Resource, "row">): readonly PlainColumn[] | undefined {
   const id = row.shape.id;
   if (id === undefined) return undefined;
@@ -182,8 +182,8 @@ export function suggestedKey({ row }: Pick<Resource, "row">): readonly PlainColu
 }
 
 /**
- * A number in its one canonical form: decimal digits, no leading zeros, no exponent. `undefined` for
- * anything else, and past the digits that any bound allows.
+ * A number in its one canonical form: decimal digits, no leading zeros, no exponent. `undefined` for any other
+ * text, and for more digits than any limit allows.
  */
 export function decimalOf(text: string): number | undefined {
   const isNegative = text.charCodeAt(0) === 45;
@@ -200,7 +200,7 @@ export function decimalOf(text: string): number | undefined {
   return isNegative ? -value : value;
 }
 
-/** A schema of whole numbers without bounds of its own has those of a float. */
+/** A schema of whole numbers without limits of its own has those of a float. */
 function boundsOf(schema: z.core.$ZodType | undefined): { min?: number; max?: number } {
   if (schema === undefined) return {};
   const { minimum, maximum } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });

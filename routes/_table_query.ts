@@ -9,18 +9,18 @@ import { decimalOf, type KeyReader, ROWS_MAX, ValueReader } from "./_table_keys.
 import type { PlainColumn } from "./_table_keys.ts";
 import type { Resource } from "./resource.ts";
 
-/** The most rows on one page, and the most keys in one request. */
+/** Limit of rows on one page, and of keys in one request. */
 export const PAGE_LIMIT_MAX = 100;
-/** Rows on a page where nothing else was asked for. */
+/** Rows on a page by default. */
 export const PAGE_LIMIT_DEFAULT = 10;
 
-/** What a list is asked for. */
+/** The query of a list. */
 export interface ListQuery {
-  /** Which page, from 1. */
+  /** The number of the page, from 1. */
   readonly page?: number;
   /** Rows on a page. */
   readonly limit?: number;
-  /** The text of the key that they follow. */
+  /** The text of the key after which the rows begin. */
   readonly after?: string;
   /** Texts of keys. */
   readonly ids?: readonly string[];
@@ -28,19 +28,19 @@ export interface ListQuery {
   readonly where: Values;
 }
 
-/** The parameters that exclude others, by name. */
+/** The parameters that each one excludes. */
 const EXCLUDED_BY = { after: ["page"], ids: ["page", "limit", "after"] };
 
-/** The query of a list, as a schema and as the way to read it. */
+/** The query of a list: its schema, and how to read it. */
 export class QueryReader {
-  /** The parameters; numbers are read, lists are split. */
+  /** The parameters; numbers are parsed, lists are split. */
   readonly schema: z.ZodType<Readonly<Record<string, unknown>>, Record<string, unknown>>;
-  /** The names that it has. */
+  /** The names of the parameters. */
   readonly names: readonly string[];
   readonly #keys: KeyReader;
   readonly #filters: readonly ValueReader[];
 
-  /** Of rows with such keys, and the columns of the filters. */
+  /** For rows with such keys and filters by these columns. */
   constructor(resource: Resource, keys: KeyReader, filters: readonly PlainColumn[]) {
     this.#keys = keys;
     this.#filters = filters.map((column) =>
@@ -50,14 +50,14 @@ export class QueryReader {
     this.schema = schemaOf(resource, keys, this.#filters);
   }
 
-  /** The parameters as the schema takes them, of the texts that were given. */
+  /** The given texts, as input for the schema. */
   valuesOf(texts: ReadonlyMap<string, string>): Record<string, unknown> {
     const values: Record<string, unknown> = {};
     for (const [name, text] of texts) values[name] = this.#valueOf(name, text);
     return values;
   }
 
-  /** The query, of parameters that the schema has taken. */
+  /** Makes the query from the schema's output. */
   queryOf({ page, limit, after, ids, ...filters }: Readonly<Record<string, unknown>>): ListQuery {
     return {
       ...(page === undefined ? {} : { page: Number(page) }),

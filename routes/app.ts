@@ -29,13 +29,13 @@ export type { Access } from "./_access.ts";
 export type { ErrorContext, ErrorListener } from "./_errors.ts";
 export type { Allowance, RateLimiter } from "./_rate_limit.ts";
 
-/** How long a browser may rely on an answer to what it asked ahead. */
+/** Time for which a browser may reuse the answer to a preflight request. */
 const PREFLIGHT_MAX_AGE_S = 600;
 
 const READER_METHODS = ["GET", "HEAD"];
 const WRITER_METHODS = [...READER_METHODS, "POST", "PUT", "PATCH", "DELETE"];
 
-/** Everything that the API is made of. */
+/** All dependencies of the API. */
 export interface AppDependencies
   extends
     ReadDependencies,
@@ -46,44 +46,44 @@ export interface AppDependencies
     MetricsDependencies {
   /** The tables that are served. */
   readonly tables: readonly Table[];
-  /** Reads, writes and clearing go through it. */
+  /** Reads, writes and clearing go through this cache. */
   readonly cache:
     & ReadDependencies["cache"]
     & WriteDependencies["cache"]
     & CacheDependencies["cache"]
     & DashboardDependencies["cache"];
-  /** The change feed. */
+  /** The changes that are reported to the cache. */
   readonly changes: CacheDependencies["changes"] & WriteDependencies["changes"];
-  /** Audits answers, where they are audited. */
+  /** Audits answers, if enabled. */
   readonly audit?: NonNullable<ReadDependencies["audit"] & CacheDependencies["audit"]>;
-  /** Who may write, and look inside. */
+  /** Decides who may write and look inside. */
   readonly access: Access;
-  /** How much one client may ask for. Default: as much as it likes. */
+  /** Limits on the requests of one client. Default: none. */
   readonly limits?: Limits;
-  /** Whose pages may read answers, `*` being everyone's. Default: nobody's. */
+  /** Origins whose pages may read answers; `*` is every origin. Default: none. */
   readonly corsOrigins?: readonly string[];
-  /** Whose pages may write as well, with a token. Default: nobody's. */
+  /** Origins whose pages may also write, with a token. Default: none. */
   readonly corsWriteOrigins?: readonly string[];
 }
 
-/** How much one client may ask for. */
+/** Limits on the requests of one client. */
 export interface Limits {
-  /** Of what stands behind the guard; what it refuses counts apart. */
+  /** Limits guarded routes; refused requests are counted separately. */
   readonly admin?: RateLimiter;
-  /** Of everything but `/healthz` and `/readyz`. */
+  /** Limits everything except `/healthz` and `/readyz`. */
   readonly clients?: RateLimiter;
-  /** How many proxies in front of the service add to `X-Forwarded-For` or `Forwarded`. */
+  /** Number of proxies in front of the service that add to `X-Forwarded-For` or `Forwarded`. */
   readonly trustedProxies: number;
-  /** Told each time that what they add cannot be read. */
+  /** Called each time that their headers cannot be read. */
   readonly onUnreadable?: () => void;
 }
 
 /**
- * The API as an app whose `fetch` answers requests.
+ * Makes the API as an app; its `fetch` answers requests.
  *
- * It has no middleware of its own in front of a route, because a single one would turn the one handler
- * of each read into a chain of promises. To see every request, wrap `app.fetch`. Only who asks for CORS
- * or for a limit on all clients pays for them.
+ * There is no middleware in front of the routes, because even one would turn the single handler of each read
+ * into a chain of promises. To see every request, wrap `app.fetch`. CORS and a limit on all clients cost time
+ * only if configured.
  */
 export function createApp(given: AppDependencies): Hono {
   const app = new Hono();
@@ -100,7 +100,7 @@ export function createApp(given: AppDependencies): Hono {
   );
   allowOrigins(app, dependencies);
   if (limits.clients !== undefined) {
-    // Behind the answers to preflights, which are not counted, and within CORS, which a refusal needs.
+    // After preflights, which are not counted, and inside CORS, which a refusal needs.
     const onRefused = (context: Context) => requests.noteForRead(context, 429);
     app.use(limitAll(limits.clients, { clientOf, onRefused }));
   }
@@ -134,7 +134,7 @@ async function describeRoutes(tables: readonly Table[]): Promise<Described> {
   };
 }
 
-/** Lets pages of other origins read answers or write. Without this no browser lets them. */
+/** Lets pages of other origins read answers or write, which browsers prevent by default. */
 function allowOrigins(
   app: Hono,
   { corsOrigins: readers = [], corsWriteOrigins: writers = [] }: AppDependencies,
@@ -160,7 +160,7 @@ function allowOrigins(
   }));
 }
 
-/** Refuses, whatever the method, a request whose URL is not what it seems: before anybody reads that. */
+/** Refuses requests with an invalid URL, for any method, before it is used. */
 function refuseBadTargets(app: Hono, requests: RequestCounts): void {
   const fetch = app.fetch;
   const targets = new Targets();
@@ -172,19 +172,19 @@ function refuseBadTargets(app: Hono, requests: RequestCounts): void {
 }
 
 /**
- * Makes HEAD answer with the headers of GET, `Content-Length` included. Hono drops the body, and with it
- * the length: a server would then announce the length 0, which is not that of the GET.
+ * Makes HEAD answer with the headers of GET, `Content-Length` included. Hono drops the body and thus its length,
+ * and a server would then announce the length 0.
  */
 function answerHeads(app: Hono): void {
   const fetch = app.fetch;
-  // Its arguments by name: gathering them costs every request.
+  // Named parameters: a rest parameter would cost every request.
   app.fetch = (request, env, executionContext) => {
     if (request.method !== "HEAD") return fetch(request, env, executionContext);
     return withoutBody(fetch(asGet(request), env, executionContext));
   };
 }
 
-/** A request for the same URL to the letter, which a new `Request` would rewrite. */
+/** A GET for the same URL, letter for letter; `new Request` would normalise it. */
 function asGet(request: Request): Request {
   return new Proxy(request, {
     get: (target, name) => name === "method" ? "GET" : Reflect.get(target, name, target),
@@ -192,7 +192,7 @@ function asGet(request: Request): Request {
 }
 
 function ignore(): void {
-  // Nobody wants to know.
+  // The body is not wanted, so its error does not matter.
 }
 
 async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {
@@ -203,7 +203,7 @@ async function withoutBody(answering: Response | Promise<Response>): Promise<Res
   }
   const { byteLength } = await response.arrayBuffer();
   const headers = new Headers(response.headers);
-  // 304 says nothing of a body that it never has.
+  // A 304 has no body, so it gets no length.
   if (response.status !== 304) headers.set("content-length", String(byteLength));
   return new Response(null, { status: response.status, headers });
 }

@@ -1,5 +1,5 @@
 /**
- * The cache itself: what it did, and a way to warm it. The dashboard has that to empty it, described here.
+ * The cache itself: its statistics, and warming. Clearing is described here, but served by the dashboard.
  *
  * @module
  */
@@ -17,19 +17,19 @@ import {
   UNSTORED,
 } from "./_description.ts";
 
-/** What the routes of the cache need. */
+/** Dependencies of the cache routes. */
 export interface CacheDependencies {
-  /** The cache to tell of. */
+  /** The cache to report. */
   readonly cache: Pick<Cache, "stats" | "storeInfo">;
-  /** What the change feed did and has to do. May reject while Postgres is down. */
+  /** Figures of the changes. May reject while Postgres is down. */
   readonly changes: { stats(): Promise<ChangesStats> };
-  /** What the audit of answers found, where there is one. */
+  /** Results of the audit of answers, if enabled. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** Reads the most requested users ahead of demand. Answers how many. */
   readonly warm: () => Promise<number>;
 }
 
-/** Adds the routes of the cache. `guard` stands before all of them. */
+/** Adds the routes of the cache, all behind `guard`. */
 export function addCacheRoutes(
   app: Hono,
   { cache, changes, audit, warm }: CacheDependencies,

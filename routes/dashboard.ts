@@ -1,5 +1,5 @@
 /**
- * The dashboard of the service: that of its cache, with the tutorial's steps.
+ * The dashboard of the service: that of its cache, with the steps of the tutorial.
  *
  * @module
  */
@@ -28,25 +28,25 @@ import {
   UNSTORED,
 } from "./_description.ts";
 
-/** What the dashboard is made of. */
+/** Dependencies of the dashboard. */
 export interface DashboardDependencies {
   /** The cache to show. */
   readonly cache: Omit<ShownCache, "changes">;
-  /** What the change feed did and has to do. May reject while Postgres is down. */
+  /** Figures of the changes. May reject while Postgres is down. */
   readonly changes: ShownCache["changes"];
-  /** What was invalidated. */
+  /** The latest invalidations. */
   readonly invalidations: InvalidationLog;
-  /** For the time of each sample. */
+  /** Times the samples. */
   readonly clock: Clock;
-  /** Ends the streams of those who look on. */
+  /** Ends the streams of viewers. */
   readonly stopping: AbortSignal;
-  /** Passes requests on to the panel of `deno task dev`. Default: there is none. */
+  /** Forwards requests to the panel of `deno task dev`. Default: no panel. */
   readonly breakIt?: PassOn;
 }
 
 export type { PassOn } from "./_break_it.ts";
 
-/** Adds the routes of the dashboard. What it shows stands behind `guard`. */
+/** Adds the routes of the dashboard. Its data is behind `guard`. */
 export function addDashboardRoutes(
   app: Hono,
   dependencies: DashboardDependencies & { readonly latencies: Latencies },

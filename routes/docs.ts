@@ -1,5 +1,5 @@
 /**
- * The API's description, for programs and for people.
+ * The API's description for programs and people.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { answer, type Described, FRESH, header, type Paths, text } from "./_desc
 import type { Page } from "./_docs_page.ts";
 import { protectPage } from "./_page_protection.ts";
 
-/** The origin that examples name where it is not known at which one the page is read. */
+/** The origin in examples if that of the page is unknown. */
 const EXAMPLE_ORIGIN = "http://127.0.0.1:3000";
 
-/** The description, and the page made of it. */
+/** The description and its page. */
 interface Made {
   readonly json: string;
   readonly page: Page;
 }
 
 /**
- * Adds the routes of the description. It is made when it is first asked for, of what `describe` says of
- * every route, and kept once that is all there is to know.
+ * Adds the routes of the description. It is made on the first request from the routes' descriptions, and kept
+ * once it is complete.
  *
  * - `GET /openapi.json`: the description, OpenAPI 3.1.
  * - `GET /docs`: a page made of it.
@@ -53,13 +53,13 @@ export function addDocsRoutes(app: Hono, describe: () => Promise<Described>): vo
   });
 }
 
-/** The origin at which the page is read, or that of the examples where a terminal could take it for more. */
+/** The origin of the page, or that of the examples if it contains characters that a shell would interpret. */
 function originOf(url: string): string {
   const origin = url.slice(0, url.indexOf("/", "https://".length));
   return /^https?:\/\/[\w.:[\]-]+$/.test(origin) ? origin : EXAMPLE_ORIGIN;
 }
 
-/** With what is imported when first asked for, so that no start waits for it. */
+/** Imports on first use, so that the start is not slowed down. */
 async function make(described: Described): Promise<Made> {
   const [{ describeApi }, { docsPage }] = await Promise.all([
     import("./_openapi.ts"),

@@ -1,5 +1,5 @@
 /**
- * Whether the process lives, and whether it should get requests.
+ * Health: is the process alive, and should it get requests?
  *
  * @module
  */
@@ -8,23 +8,24 @@ import { z } from "zod";
 import { answer, away, type Paths, UNSTORED } from "./_description.ts";
 import { errorContext, type ErrorListener, notReady } from "./_errors.ts";
 
-/** What the routes of health need. */
+/** Dependencies of the health routes. */
 export interface HealthDependencies {
   /**
-   * Whether requests should be sent here: started, not stopping, and the database answers or the cache
-   * can stand in for it. Must answer in bounded time; a rejection counts as no.
+   * Answers true if requests should be sent here: the process has started and is not stopping, and the database
+   * answers or the cache can stand in. Must answer in limited time; a rejection counts as false.
    */
   readonly ready: () => boolean | Promise<boolean>;
-  /** Told when `ready` rejects. */
+  /** Called if `ready` rejects. */
   readonly onError: ErrorListener;
 }
 
 /**
  * Adds the routes of health.
  *
- * - `GET /healthz`: 200 for as long as the process answers at all. It asks nobody else, because a restart
- *   of this process mends neither Postgres nor Redis.
- * - `GET /readyz`: 200 while `ready` says so, else 503, which tells a load balancer to look elsewhere.
+ * - `GET /healthz`: 200 as long as the process answers. It asks no other server, since a restart of this process
+ *   repairs neither Postgres nor Redis.
+ * - `GET /readyz`: 200 while `ready` answers true, otherwise 503, so that a load balancer sends requests
+ *   elsewhere.
  */
 export function addHealthRoutes(app: Hono, { ready, onError }: HealthDependencies): void {
   app.get("/healthz", (context) => {

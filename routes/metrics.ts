@@ -1,8 +1,7 @@
 /**
  * The figures for Prometheus.
  *
- * Requests are counted beside the answers and errors where they are reported, so that no answer waits
- * for it.
+ * Requests are counted beside the responses, and errors where they are reported, so that no response waits.
  *
  * @module
  */
@@ -16,29 +15,29 @@ import type { ErrorCounts } from "./_error_counts.ts";
 import { EventLoopLag } from "./_event_loop_lag.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 
-/** What the metrics are made of. */
+/** Dependencies of the metrics. */
 export interface MetricsDependencies {
-  /** The cache to tell of. */
+  /** The cache to report. */
   readonly cache: Pick<Cache, "stats">;
-  /** What the change feed did and has to do. May reject while Postgres is down. */
+  /** Figures of the changes. May reject while Postgres is down. */
   readonly changes: { stats(): Promise<ChangesStats> };
-  /** What the audit of answers found, where there is one. */
+  /** Results of the audit of answers, if enabled. */
   readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
   /** The connections to Postgres. */
   readonly database: Pick<Database, "pool">;
-  /** Ends what is measured between scrapes. */
+  /** Ends measurements between scrapes. */
   readonly stopping: AbortSignal;
   /** For the lag of the event loop. */
   readonly clock: Clock;
 }
 
-/** What is counted elsewhere. */
+/** Figures that are counted elsewhere. */
 interface Counted {
   readonly errors: ErrorCounts;
   readonly requests: RequestCounts;
 }
 
-/** Adds `GET /metrics`. `guard` stands before it. */
+/** Adds `GET /metrics`, behind `guard`. */
 export function addMetricsRoute(
   app: Hono,
   dependencies: MetricsDependencies & Counted,
@@ -54,7 +53,7 @@ export function addMetricsRoute(
   });
 }
 
-/** Imported when first scraped, so that no start waits for it. */
+/** Imported at the first scrape, so that it does not slow down the start. */
 async function registryOf(
   { cache, changes, audit, database, errors, requests }: MetricsDependencies & Counted,
   lag: EventLoopLag,

@@ -1,18 +1,18 @@
 /**
- * A table as it is served: one declaration.
+ * The declaration of a table that is served.
  *
  * @module
  */
 import { z } from "zod";
 import { DeclarationError, type TableColumns } from "../db/table_shape.ts";
 
-/** What is served of a table. */
+/** The parts of a table that are served. */
 export interface ResourceOptions {
   /** A row: the columns to select, its primary key among them. */
   readonly row: z.ZodObject;
   /** The columns that a client may write. Absent: none. */
   readonly write?: z.ZodObject;
-  /** Columns whose value a list may ask for, as in `?customer_id=7`. */
+  /** Columns by which lists can be filtered, as in `?customer_id=7`. */
   readonly filters?: readonly string[];
   /** Fresh life of a row, in milliseconds. Default: that of the cache. */
   readonly ttlMs?: number;
@@ -20,28 +20,28 @@ export interface ResourceOptions {
   readonly listTtlMs?: number;
 }
 
-/** A table that was declared. */
+/** A declared table. */
 export interface Resource extends ResourceOptions {
-  /** The table, and its place: `orders` is at `/orders`. */
+  /** The name of the table and its path: `orders` is served at `/orders`. */
   readonly name: string;
-  /** One row of it in a sentence: `Order`. */
+  /** The name of one row: `Order`. */
   readonly title: string;
-  /** The columns to choose rows by. */
+  /** The columns by which rows can be selected. */
   readonly filters: readonly string[];
-  /** The columns to overwrite, of which at least one must be given. */
+  /** The columns that can be overwritten, of which at least one must be given. */
   readonly changes?: z.ZodType<Readonly<Record<string, unknown>>>;
 }
 
-/** First parts of paths that are the service's own. */
+/** First parts of paths that the service itself uses. */
 const TAKEN: ReadonlySet<string> = new Set(
   ["cache", "dashboard", "docs", "healthz", "metrics", "openapi.json", "readyz"],
 );
-/** Names of parameters that lists have anyway. */
+/** Parameters that every list has. */
 const PARAMETERS: ReadonlySet<string> = new Set(["page", "limit", "after", "ids"]);
 
 /**
- * Declares a table: reads by key, keys and page, a list by each filter, and writes where they are
- * allowed. The columns are those of the schemas; their types and the primary key are the table's.
+ * Declares a table: it can be read by key, by several keys, by page and by each filter, and written if that is
+ * allowed. The columns are those of the schemas; their types and the primary key come from the table.
  *
  * @example
  * ```ts
@@ -64,16 +64,16 @@ export function resource(name: string, options: ResourceOptions): Resource {
   return { ...base, write, changes: changesOf(write, title) };
 }
 
-/** What Postgres is asked of the table. */
+/** The columns that Postgres is asked about. */
 export function columnsOf({ name, row, write, filters }: Resource): TableColumns {
   const writable = Object.keys(write?.shape ?? {});
   return { table: name, columns: Object.keys(row.shape), writable, filters };
 }
 
 /**
- * Checks what can be checked of declarations without Postgres.
+ * Checks declarations as far as possible without Postgres.
  *
- * @throws {DeclarationError} One cannot be served so, or not beside another.
+ * @throws {DeclarationError} One cannot be served as declared, or not together with another.
  */
 export function assertServable(resources: readonly Resource[]): void {
   const titles = new Set<string>();
@@ -93,12 +93,12 @@ export function assertServable(resources: readonly Resource[]): void {
   }
 }
 
-/** What is wrong with a body that is no object. */
+/** The message for a body that is not an object. */
 export function notAnObject(issue: { readonly code: string | undefined }): string | undefined {
   return issue.code === "invalid_type" ? "Expected an object" : undefined;
 }
 
-/** `customer_orders` is `CustomerOrder`. */
+/** `customer_orders` becomes `CustomerOrder`. */
 function titleOf(name: string): string {
   const words = (name.split(".").at(-1) ?? name).split(/[^A-Za-z0-9]+/).filter(Boolean);
   const last = words.pop() ?? name;
@@ -106,7 +106,7 @@ function titleOf(name: string): string {
   return [...words, one].map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join("");
 }
 
-/** Without defaults: what is not given stays as it is. */
+/** Without defaults: omitted fields stay as they are. */
 function changesOf(
   write: z.ZodObject,
   title: string,

@@ -1,10 +1,10 @@
 /**
- * The tables that are served: one declaration each.
+ * The tables that are served, with one declaration each.
  *
  * @module
  */
 import type { Resource } from "./resource.ts";
 import { users } from "./users.ts";
 
-/** All of them. */
+/** All tables. */
 export const resources: readonly Resource[] = [users];

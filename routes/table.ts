@@ -1,5 +1,5 @@
 /**
- * Declared tables, bound to the database that they are in.
+ * Declared tables, bound to their database.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export type Rows = Pick<
   | "remove"
 >;
 
-/** What requests for a table may say. */
+/** The valid inputs of requests for a table. */
 export interface Inputs {
   /** Keys in paths. */
   readonly keys: KeyReader;
@@ -49,15 +49,15 @@ export class Table {
   readonly resource: Resource;
   /** Its rows. */
   readonly rows: Rows;
-  /** What its keys in the cache begin with. */
+  /** Prefix of its cache keys. */
   readonly keyPrefix: string;
-  /** How a row is cached. */
+  /** Cache options of a row. */
   readonly rowOptions: EntryOptions<Row>;
   readonly #label: string;
   #inputs: Inputs | undefined;
   #checked = false;
 
-  /** `rows` are those of the table that `resource` declares. */
+  /** @param rows The rows of the table that `resource` declares. */
   constructor(resource: Resource, rows: Rows) {
     this.resource = resource;
     this.rows = rows;
@@ -67,17 +67,17 @@ export class Table {
     this.rowOptions = { ...ttl, tags: [tableTag(this.#label)] };
   }
 
-  /** What requests may say; `undefined`: nobody has asked Postgres yet, as {@linkcode Table.known} does. */
+  /** The valid inputs; `undefined` until {@linkcode Table.known} has asked Postgres. */
   get inputs(): Inputs | undefined {
     return this.#inputs;
   }
 
   /**
-   * What requests may say. With Postgres away since the start, what the schema suggests: rows that the cache
-   * holds are answered then, too.
+   * The valid inputs. If Postgres has been down since the start, those that the schema suggests, so that cached
+   * rows can still be answered.
    *
-   * @throws {DatabaseUnavailableError} The schema suggests nothing: filters and keys of several columns have
-   * the types that Postgres knows.
+   * @throws {DatabaseUnavailableError} The schema does not suffice: types of filters and composite keys come
+   * from Postgres.
    */
   async known(): Promise<Inputs> {
     try {
@@ -92,10 +92,10 @@ export class Table {
   }
 
   /**
-   * Reads what the table is.
+   * Reads the columns and the key of the table.
    *
-   * @throws {DeclarationError} It cannot be served as it was declared.
-   * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+   * @throws {DeclarationError} It cannot be served as declared.
+   * @throws {DatabaseUnavailableError} Postgres is unavailable.
    */
   async check(): Promise<Inputs> {
     if (this.#checked && this.#inputs !== undefined) return this.#inputs;
@@ -106,7 +106,7 @@ export class Table {
     return this.#inputs;
   }
 
-  /** Loads rows for keys of the cache that stand for these keys of the table. */
+  /** Loads the rows for cache keys; `keys` maps these to keys of the table. */
   batchLoader(keys: ReadonlyMap<string, Key>): BatchLoader<Row> {
     return async (missing) => {
       const wanted = missing.map((name) => keys.get(name) ?? []);
@@ -118,14 +118,14 @@ export class Table {
     };
   }
 
-  /** The key of the row that a key of the cache stands for; `undefined`: of none, or none that it tells. */
+  /** The key of the row that a cache key stands for; `undefined`: the cache key stands for no row. */
   keyOfName(name: string): Key | undefined {
     if (!name.startsWith(this.keyPrefix)) return undefined;
     const text = name.slice(this.keyPrefix.length);
     return /[#?/]/.test(text) ? undefined : this.#inputs?.keys.read(text);
   }
 
-  /** The cache key of a list, and how it is cached. */
+  /** The cache key and options of a list. */
   listEntry(where: Values, range: string): { readonly key: string; readonly tags: string[] } {
     const values = Object.entries(where).map(([name, value]) => valueOf(name, value));
     const key = values.length === 0
@@ -134,7 +134,7 @@ export class Table {
     return { key, tags: [tableTag(this.#label), anyTag(this.#label)] };
   }
 
-  /** What a write of a row invalidates, with the values of filters that it had and has. */
+  /** The names that a write of a row invalidates, given the filter values before and after it. */
   invalidatedBy(key: Key, touched: readonly Values[]): { keys: string[]; tags: string[] } {
     const values = touched.flatMap((each) =>
       Object.entries(each).map(([name, value]) => valueTag(this.#label, valueOf(name, value)))
@@ -147,7 +147,7 @@ export class Table {
 /**
  * Binds declarations to the database.
  *
- * @throws {DeclarationError} One cannot be served, whatever its table is.
+ * @throws {DeclarationError} A declaration cannot be served, regardless of its table.
  */
 export function openTables(resources: readonly Resource[], database: Queryable): Table[] {
   assertServable(resources);
@@ -183,7 +183,7 @@ export async function warmTables(
 const POPULAR_MAX = 1_000;
 const WARM_BATCH = 500;
 
-/** Loads what a key of the cache stands for. `undefined`: there is no such row, or no such table. */
+/** Loads the row that a cache key stands for. `undefined`: there is no such row or table. */
 export async function loadRow(tables: readonly Table[], name: string): Promise<Row | undefined> {
   for (const table of tables) {
     const key = table.keyOfName(name);

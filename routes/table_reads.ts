@@ -15,15 +15,15 @@ import { type ListQuery, PAGE_LIMIT_DEFAULT } from "./_table_query.ts";
 import type { KeyReader } from "./_table_keys.ts";
 import type { Table } from "./table.ts";
 
-/** What reads need. */
+/** Dependencies of the read routes. */
 export interface ReadDependencies {
-  /** In front of the tables. */
+  /** The cache of the tables. */
   readonly cache: Pick<Cache, "getOrLoad" | "getOrLoadMany">;
-  /** For durations, and for what is left of an entry's life. */
+  /** For durations, and the rest of an entry's life. */
   readonly clock: Clock;
-  /** Told of every row that was answered, where answers are audited. */
+  /** Notes every answered row, if answers are audited. */
   readonly audit?: { note(key: string): void };
-  /** Fresh life of a list, in milliseconds, where its table does not say. */
+  /** Fresh life of a list in milliseconds, unless its table has its own. */
   readonly listTtlMs: number;
 }
 
@@ -99,7 +99,7 @@ function addReadOfMany(app: Hono, table: Table, parts: Parts): void {
   });
 }
 
-/** Which rows of all a list holds: as a name, in its answer, and for the database. */
+/** The rows of a list: their name, their description in the answer, and their range in the database. */
 interface Range {
   readonly range: string;
   readonly members: string;
@@ -125,7 +125,7 @@ function rangeOf(
   };
 }
 
-/** The text of the key in a path. That of several columns is as it was sent: a comma may stand within. */
+/** The text of the key in a path. A composite key stays encoded, since its values may contain commas. */
 export function keyIn(context: Context, keys: KeyReader): string {
   if (!keys.isComposite) return context.req.param("id") ?? "";
   const { path } = context.req;

@@ -1,5 +1,5 @@
 /**
- * Writes of rows of declared tables, each of which invalidates what the cache holds of the row.
+ * Writes of rows of declared tables. Each invalidates the cache entries of the row.
  *
  * @module
  */
@@ -21,25 +21,25 @@ import type { InvalidationLog } from "../cache/dashboard/mod.ts";
 import type { Table } from "./table.ts";
 import { keyIn } from "./table_reads.ts";
 
-/** What writes need. */
+/** Dependencies of the write routes. */
 export interface WriteDependencies {
-  /** What holds rows. */
+  /** The cache of the rows. */
   readonly cache: Pick<Cache, "delete" | "invalidateTags">;
-  /** What else tells the cache of writes. */
+  /** The source that also reports writes to the cache. */
   readonly changes: Pick<Changes, "beginWrite">;
-  /** Told what writes invalidate. */
+  /** Notes invalidations. */
   readonly invalidations: InvalidationLog;
-  /** Told of invalidations that failed behind a write that succeeded. */
+  /** Called if the invalidation fails after a successful write. */
   readonly onError: ErrorListener;
 }
 
-/** How often a conditional write looks at the row: others may write it in between. */
+/** Attempts of a conditional write, because others may write the row in between. */
 const ROUNDS_MAX = 3;
 
-/** Says `applied` or `pending` on every write: the answer to a DELETE has no body to say it in. */
+/** Says `applied` or `pending` after every write, because the answer to a DELETE has no body. */
 const INVALIDATION_HEADER = "lookaside-invalidation";
 
-/** Adds the writes of each table that takes them. `guard` stands before all of them. */
+/** Adds the write routes of each writable table, all behind `guard`. */
 export function addWrites(
   app: Hono,
   tables: readonly Table[],
@@ -88,7 +88,7 @@ function addWritesOf(
     if (fields instanceof Response) return fields;
     const created = async (writer: string) => {
       const written = await rows.create(fields, { writer });
-      // The key was free until now, which may be cached: "does not exist" is invalidated, too.
+      // The key was free until now, and "does not exist" may be cached, so invalidate that too.
       return { key: keys.read(keys.textOf(written.row)) ?? [], ...written };
     };
     const written = await committed(
@@ -117,13 +117,13 @@ function addWritesOf(
   });
 }
 
-/** Writes to a row that is there. */
+/** Writes to an existing row. */
 type WriteToRow = (options: WriteOptions) => Promise<Written | undefined>;
 
-/** The same with new fields. */
+/** The same, with new fields. */
 type Overwrite = (key: Key, fields: Row, options: WriteOptions) => Promise<Written | undefined>;
 
-/** A row that was written, and its key. */
+/** A written row and its key. */
 interface KeyedWrite extends Written {
   readonly key: Key;
 }
@@ -135,8 +135,8 @@ async function keyOf(context: Context, table: Table): Promise<Key | Response> {
 }
 
 /**
- * Writes under a mark of this process, and invalidates. Where all is invalidated, the change feed has nothing left
- * to do, and what is loaded from here on stays.
+ * Writes with a mark of this process, and invalidates. If everything is invalidated, the relay has nothing left
+ * to do, and entries that are loaded from now on stay.
  */
 async function committed(
   context: Context,
@@ -154,15 +154,15 @@ async function committed(
 }
 
 /**
- * Writes a row, on the condition of `If-Match` where there is one: only the content that the client's tag
- * stands for. The tag is made of the row as it is in the database, and the statement itself looks whether
- * the row still has that content:
+ * Writes a row, under the condition of `If-Match` if there is one: only the content that the client's tag stands
+ * for. The tag is made from the row in the database, and the statement itself checks that the row still has that
+ * content:
  *
  * ```text
  * 1. editors A and B hold the same tag
- * 2. A: reads the row, its tag is the one; B: the same
- * 3. A: UPDATE … WHERE the content is that
- * 4. B: UPDATE … WHERE the content is that: it waits for A, looks again, and finds no row
+ * 2. A and B: each reads the row, which has that tag
+ * 3. A: UPDATE … WHERE the content is the one that was read
+ * 4. B: UPDATE … WHERE the content is the same: waits for A, checks again, and finds no row
  * ```
  */
 async function applied(
@@ -195,12 +195,12 @@ async function refusalsOf<T>(write: () => Promise<T>): Promise<T | Response> {
 }
 
 /**
- * Invalidates a row and every list that it may be in. Call it once the write has been committed, and answer
- * once it resolves.
+ * Invalidates a row and every list that may contain it. Call it after the write is committed, and answer once it
+ * resolves.
  *
- * A write that failed invalidates nothing, although one whose connection broke may have been committed:
- * whoever sends writes while Postgres is down would empty the cache that is answering for it. The change
- * feed invalidates what was committed.
+ * A failed write invalidates nothing, although a write whose connection broke may have been committed: otherwise
+ * writes sent while Postgres is down would empty the cache that is answering for it. If it was committed, the
+ * relay invalidates it.
  */
 async function invalidate(
   context: Context,
@@ -212,7 +212,7 @@ async function invalidate(
   for (const outcome of outcomes) {
     if (outcome.status === "fulfilled" && outcome.value === "applied") continue;
     invalidation = "pending";
-    // The write stands, so it must not be answered as if it had failed.
+    // The write was successful, so the answer must not report a failure.
     if (outcome.status === "rejected") onError(outcome.reason, errorContext(context, 200));
   }
   invalidations.note("write", { keys, tags }, { pending: invalidation === "pending" });

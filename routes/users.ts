@@ -10,8 +10,8 @@ import { notAnObject, type Resource, resource } from "./resource.ts";
 const TEXT_LENGTH_MAX = 100;
 
 /**
- * A dot-atom, `@`, and at least two labels, in any script: what most people would take for an address.
- * Each part excludes what ends it, so matching takes linear time.
+ * A dot-atom, `@`, and at least two labels, in any script: plausible as an address. Each part excludes the
+ * character that ends it, so matching takes linear time.
  */
 const EMAIL =
   /^[^\s@."(),:;<>[\\\]\p{Cc}]+(?:\.[^\s@."(),:;<>[\\\]\p{Cc}]+)*@[\p{L}\p{N}](?:[\p{L}\p{M}\p{N}-]*)(?:\.[\p{L}\p{N}][\p{L}\p{M}\p{N}-]*)+$/u;
@@ -51,7 +51,7 @@ const UserBio = Text.nullable().meta({
   example: "Wrote the first program",
 });
 
-/** The columns are older than this service, which alone never leaves name or email empty. */
+/** The columns are older than this service, whose own writes never leave name or email empty. */
 const User = z.object({
   id: z.int().min(1).meta({ description: "The user's id", example: 1 }),
   name: z.string().nullable(),
@@ -73,7 +73,7 @@ function requiredOr(message: string): (issue: { readonly input?: unknown }) => s
   return (issue) => issue.input === undefined ? "Required" : message;
 }
 
-/** Whether the text has at most `max` code points. Does not walk a text that is too long to matter. */
+/** True if the text has at most `max` code points. Does not walk a text that is clearly too long. */
 function isAtMost(text: string, max: number): boolean {
   return text.length <= max || (text.length <= 2 * max && [...text].length <= max);
 }

@@ -1,6 +1,6 @@
 /**
- * What the text of a variable may be, and what it means: numbers, words, URLs, addresses. Messages tell what
- * it must be and never repeat it, for it may be a secret.
+ * Valid texts of variables and their values: numbers, words, URLs, addresses. Messages say what a text must be,
+ * and never repeat it, because it may be a secret.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export function integer(
   });
 }
 
-/** Words with commas or blanks between, none where the variable is absent. */
+/** Words separated by commas or blanks; empty if the variable is absent. */
 export function listOf(
   countMax: number,
   word: RegExp,
@@ -79,7 +79,7 @@ export function postgresUrl(): z.ZodString {
   });
 }
 
-/** The URL of a Redis in one of its forms: what {@linkcode parseTopology} reads. */
+/** The URL of a Redis, as {@linkcode parseTopology} reads it. */
 export function redisUrl(): z.ZodString {
   const forms = "redis://host, redis-sentinel://h1,h2,h3/name, redis-cluster://h1,h2, " +
     "redis-ring://h1,h2, the same with rediss, or memory:";
@@ -100,7 +100,7 @@ function isTopology(url: string): boolean {
   }
 }
 
-/** `host:port`, so many of them at most, with commas between. */
+/** A limited number of `host:port`, separated by commas. */
 export function addresses(
   countMax: number,
 ): z.ZodPipe<z.ZodString, z.ZodTransform<ServerAddress[], string>> {

@@ -4,8 +4,8 @@ import { type Config, isLoopback, parseConfig } from "./config.ts";
 import { followSecret } from "./secrets.ts";
 
 /**
- * Who may write and look inside, by the tokens that are good now. Says so where that is neither nobody but
- * this machine nor whoever has a token.
+ * Decides who may write and look inside, by the currently valid tokens. Logs a warning unless that is limited to
+ * this machine or to holders of a token.
  */
 export function accessOf({ http, secretFiles }: Config, logger: Logger): Access {
   const { adminTokens, adminOpen, hostname } = http;

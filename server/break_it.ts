@@ -1,15 +1,15 @@
 /**
- * What `deno task dev` adds to the dashboard. Nothing else starts the service with it, and without it there
- * is no route.
+ * The part that `deno task dev` adds to the dashboard. Only that command starts the service with it; otherwise
+ * its routes do not exist.
  *
  * @module
  */
 import type { PassOn } from "../routes/dashboard.ts";
 
-/** Argument of the service: where the panel is served, on this machine. */
+/** Argument of the service: the address of the panel, on this machine. */
 export const BREAK_IT = "--break-it=";
 
-/** Passes requests on to the panel, where the arguments tell where it is. */
+/** Forwards requests to the panel, if the arguments contain its address. */
 export function breakItIn(args: readonly string[]): PassOn | undefined {
   const url = args.find((each) => each.startsWith(BREAK_IT))?.slice(BREAK_IT.length);
   if (url === undefined) return undefined;

@@ -1,13 +1,13 @@
 /**
- * Certificates of those whom the service trusts to vouch for its servers.
+ * Certificates that the service trusts for its servers.
  *
  * @module
  */
 
 /**
- * Reads `path`, where there is one, as an option of what connects.
+ * Reads `path`, if given, as an option for connecting.
  *
- * @throws {Error} It cannot be read, or holds no certificate in PEM.
+ * @throws {Error} It cannot be read, or contains no PEM certificate.
  */
 export async function readCa(path: string | undefined): Promise<{ readonly ca?: string }> {
   if (path === undefined) return {};
@@ -18,7 +18,7 @@ export async function readCa(path: string | undefined): Promise<{ readonly ca?: 
     const missing = cause instanceof Deno.errors.NotFound;
     throw new Error(`Cannot read ${path}: ${missing ? "there is no such file" : cause}`, { cause });
   }
-  // Without one, whoever connects would trust the usual authorities, and say so to nobody.
+  // Without a certificate, the system's authorities would silently be trusted instead.
   if (ca.includes("-----BEGIN CERTIFICATE-----")) return { ca };
   throw new Error(`Cannot use ${path}: it holds no certificate in PEM`);
 }

@@ -1,7 +1,7 @@
 /**
  * The configuration: read from the environment, checked once, and frozen.
  *
- * Entry points and tests alone import this. Everything else is given what it needs.
+ * Only entry points and tests import this. Other code gets its settings as arguments.
  *
  * @module
  */
@@ -34,102 +34,102 @@ const CORS_ORIGINS_MAX = 100;
 const WORKERS_MAX = 64;
 const DATABASE_URL_DEFAULT = "postgres://postgres:secret@127.0.0.1:5432/testdb";
 const PASSWORD_LENGTH_MAX = 1_024;
-/** As many nodes as a cluster is recommended to have at most. */
+/** The recommended maximum of nodes of a cluster. */
 const REDIS_NODES_MAX = 1_000;
 
-/** What the HTTP server takes. */
+/** Settings of the HTTP server. */
 export interface HttpConfig {
   /** Address to listen at. */
   readonly hostname: string;
   /** Port to listen at. 0: any free one. */
   readonly port: number;
-  /** Each is good for writes, `/cache/*` and `/metrics`. None: see `adminOpen`. */
+  /** Each permits writes, `/cache/*` and `/metrics`. Empty: see `adminOpen`. */
   readonly adminTokens: readonly string[];
-  /** To whom those are open where there is no token. */
+  /** Access to them if there is no token. */
   readonly adminOpen: "off" | "loopback" | "on";
-  /** How many requests a minute a client may send to them. 0: any number. */
+  /** Requests per minute that a client may send to them. 0: unlimited. */
   readonly adminRateLimit: number;
-  /** How many requests a minute a client may send in all. 0: any number. */
+  /** Requests per minute that a client may send in all. 0: unlimited. */
   readonly clientRateLimit: number;
-  /** How many proxies in front of the service add to `X-Forwarded-For` or `Forwarded`. */
+  /** Number of proxies in front of the service that add to `X-Forwarded-For` or `Forwarded`. */
   readonly trustedProxies: number;
-  /** Whose pages may read answers. */
+  /** Origins whose pages may read answers. */
   readonly corsOrigins: readonly string[];
-  /** Whose pages may write as well, with a token. */
+  /** Origins whose pages may also write, with a token. */
   readonly corsWriteOrigins: readonly string[];
-  /** How long running requests may take to finish once the process is told to stop. */
+  /** Time that running requests have to finish after the signal to stop. */
   readonly shutdownTimeoutMs: number;
   /** Fresh life of a page of users. */
   readonly listTtlMs: number;
 }
 
-/** What the database takes. */
+/** Settings of the database. */
 export interface DatabaseConfig {
   /** `postgres://user:password@host:port/database`, with commas between several hosts. */
   readonly url: string;
-  /** The most connections open at once. */
+  /** Limit of open connections. */
   readonly poolMax: number;
-  /** A file of certificates, in PEM, one of which must have signed the server's. */
+  /** A file of PEM certificates, one of which must have signed the server's. */
   readonly caFile?: string;
 }
 
-/** What the cache takes. Durations in milliseconds. */
+/** Settings of the cache. Durations in milliseconds. */
 export interface CacheConfig {
-  /** Where the shared tier is, and in what form: `parseTopology` of the cache reads it. */
+  /** The URL of the shared tier; `parseTopology` of the cache reads it. */
   readonly url: string;
   /** `false`: every read goes to the database. */
   readonly enabled: boolean;
-  /** A file of certificates, in PEM, one of which must have signed the servers'. */
+  /** A file of PEM certificates, one of which must have signed the servers'. */
   readonly caFile?: string;
-  /** The credentials of the Sentinels. Absent: none, and those of the servers if they want some. */
+  /** The credentials of the Sentinels. Absent: none, or those of the servers if the Sentinels require some. */
   readonly connect?: () => { readonly sentinelPassword: string };
-  /** First part of every key. */
+  /** Prefix of every key. */
   readonly prefix: string;
   /** Key version. */
   readonly version: number;
   /** Fresh life of an entry. */
   readonly ttlMs: number;
-  /** How long past its fresh life an entry may be served. */
+  /** Time after its fresh life for which an entry may be served. */
   readonly graceMs: number;
   /** Fresh life of "does not exist". */
   readonly negativeTtlMs: number;
   /** Random spread of TTLs, 0 to 1. */
   readonly jitterRatio: number;
-  /** Bound of the memory tier. 0: no memory tier. */
+  /** Limit of the memory tier. 0: no memory tier. */
   readonly memoryBytes: number;
-  /** How long memory is trusted without a sign of life of Redis. */
+  /** Time for which memory is trusted without a sign of life from Redis. */
   readonly memoryLeaseMs: number;
-  /** How long a Redis command may take. */
+  /** Longest duration of a Redis command. */
   readonly commandTimeoutMs: number;
 }
 
-/** What the change feed takes. Durations in milliseconds. */
+/** Settings of the changes. Durations in milliseconds. */
 export interface ChangesConfig {
-  /** Whether memory stands in for a Redis that is away. */
+  /** True if memory replaces an unreachable Redis. */
   readonly fallback: boolean;
-  /** How often the outbox is looked at without a wake-up. */
+  /** Interval at which the outbox is polled without a notification. */
   readonly pollMs: number;
   /**
-   * How long applied changes are kept, to be applied again after Redis restarted or failed over: never
-   * less than an entry may live.
+   * Time for which applied changes are kept, to be replayed after Redis has restarted or failed over: never less
+   * than an entry may live.
    */
   readonly replayWindowMs: number;
-  /** What this cache is called among those of the database. Absent: after its Redis and prefix. */
+  /** The name of this cache in the database. Absent: made from its Redis and prefix. */
   readonly cacheName?: string;
-  /** Whether to `LISTEN` for wake-ups. Not over a pooler, nor with PGlite. */
+  /** True to `LISTEN` for notifications; not possible over a pooler or with PGlite. */
   readonly listen: boolean;
-  /** Where to listen, past a pooler: Postgres itself. */
+  /** The address for `LISTEN` if there is a pooler: Postgres itself. */
   readonly databaseUrl?: string;
 }
 
-/** Severities of log records, from the most talkative. */
+/** Severities of log records, least severe first. */
 export type LogLevel = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
 
-/** Everything the service can be told. */
+/** All settings of the service. */
 export interface Config {
-  /** Files of secrets, by the variable whose value they hold. */
+  /** Files of secrets, by the variable whose value they contain. */
   readonly secretFiles: { readonly [Name in Secret]?: string };
-  /** What Sentinels or a cluster may announce, besides the servers of the Redis URL. */
+  /** Addresses that Sentinels or a cluster may announce, besides those in the Redis URL. */
   readonly redisNodes: readonly ServerAddress[];
   /** The HTTP server. */
   readonly http: HttpConfig;
@@ -137,25 +137,25 @@ export interface Config {
   readonly database: DatabaseConfig;
   /** The cache. */
   readonly cache: CacheConfig;
-  /** The change feed. */
+  /** The changes. */
   readonly changes: ChangesConfig;
-  /** Share of the reads whose answer is compared with Postgres afterwards, 0 to 1. */
+  /** Share of the reads whose answer is afterwards compared with Postgres, 0 to 1. */
   readonly auditRatio: number;
-  /** How many of the most requested users are read when the service starts. */
+  /** Number of most requested users that are read at the start. */
   readonly warmCount: number;
-  /** How many processes share the port. */
+  /** Number of processes that share the port. */
   readonly workers: number;
-  /** Whether Deno sends spans to a collector. The other `OTEL_…` variables are Deno's to read. */
+  /** True if Deno sends spans to a collector. Deno itself reads the other `OTEL_…` variables. */
   readonly tracing: boolean;
   /** The least severe records that are logged. */
   readonly logLevel: LogLevel;
 }
 
-/** The environment does not make a configuration. The message names every variable at fault. */
+/** The environment is not a valid configuration. The message names every invalid variable. */
 export class ConfigError extends Error {
   /** Names the class in logs. */
   override readonly name = "ConfigError";
-  /** One line per problem, `NAME: what it must be`. Never the value: it may be a secret. */
+  /** One line per problem, `NAME: what it must be`. Never the value, which may be a secret. */
   readonly problems: readonly string[];
 
   /** Use {@linkcode parseConfig} instead: it finds the problems. */
@@ -165,7 +165,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** Variables whose value may stand in a file, which the variable of that name and `_FILE` names. */
+/** Variables whose value may be in a file, which the variable with that name and `_FILE` names. */
 export const SECRETS = [
   "ADMIN_TOKEN",
   "DATABASE_URL",
@@ -184,7 +184,7 @@ const VARIABLES = {
   WORKERS: integer(1, WORKERS_MAX).default(1),
   ADMIN_TOKEN: listOf(
     ADMIN_TOKENS_MAX,
-    // What can be sent as a bearer token (RFC 6750).
+    // The form of a bearer token (RFC 6750).
     /^(?=.{1,256}$)[A-Za-z0-9._~+/-]+=*$/,
     `must be 1 to ${ADMIN_TOKENS_MAX} tokens of at most 256 of A-Z a-z 0-9 . _ ~ + / - (then =)`,
   ),
@@ -248,14 +248,14 @@ const VARIABLES = {
 
 const schema = z.object(VARIABLES);
 
-/** Names of the variables that are read: what `--allow-env` must list. */
+/** Names of all variables, for `--allow-env`. */
 export const VARIABLE_NAMES: readonly string[] = Object.freeze(Object.keys(VARIABLES));
 
 /**
- * Makes the configuration. A variable that is absent or empty takes its default; names that are not
- * in {@linkcode VARIABLE_NAMES} are not looked at.
+ * Makes the configuration. Absent or empty variables get their default; names that are not in {@linkcode
+ * VARIABLE_NAMES} are ignored.
  *
- * @throws {ConfigError} Naming every problem at once.
+ * @throws {ConfigError} Names all problems at once.
  */
 export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const given = VARIABLE_NAMES.map((name) => [name, env[name]?.trim()]).filter(([, text]) => text);
@@ -327,7 +327,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
   });
 }
 
-/** A password of its own may have any character: in a URL, some would have to be escaped. */
+/** A separate password may have any character; in a URL some would need escaping. */
 function withPassword(url: string, password: string | undefined): string {
   if (password === undefined) return url;
   return changePostgresUrl(url, (complete) => {
@@ -335,7 +335,7 @@ function withPassword(url: string, password: string | undefined): string {
   });
 }
 
-/** What is good by itself and not together. */
+/** Combinations that are invalid although each value is valid. */
 function connectOf(sentinelPassword: string | undefined): Pick<CacheConfig, "connect"> {
   return sentinelPassword === undefined ? {} : { connect: () => ({ sentinelPassword }) };
 }
@@ -347,7 +347,7 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
       "ADMIN_OPEN: must be off where ADMIN_TOKEN is set, which would be asked for all the same",
     );
   }
-  // A proxy on this machine asks for a loopback name, whoever asks the proxy.
+  // A proxy on this machine uses a loopback name for every client.
   if (values.ADMIN_OPEN === "loopback" && values.TRUST_PROXY > 0) {
     problems.push("ADMIN_OPEN: must not be loopback behind a proxy (TRUST_PROXY)");
   }
@@ -359,7 +359,7 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
   ) {
     problems.push("REDIS_SENTINEL_PASSWORD: must be absent unless REDIS_URL names Sentinels");
   }
-  // Who names an authority means to be protected, and would not be.
+  // A CA file without TLS would suggest a protection that is not there.
   if (values.REDIS_CA_FILE !== undefined && !values.REDIS_URL.startsWith("rediss")) {
     problems.push("REDIS_CA_FILE: must be absent unless REDIS_URL begins with rediss");
   }
@@ -386,8 +386,8 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
 }
 
 /**
- * How long Redis holds an entry at most. A Redis that restarts with old data brings back nothing older,
- * so whoever applies the changes of this long again has invalidated all that it may have brought back.
+ * The longest life of an entry in Redis. A Redis that restarts with old data contains nothing older, so
+ * replaying the changes of this time invalidates everything outdated in it.
  */
 function entryLifeMsMax(values: {
   readonly CACHE_TTL_MS: number;
@@ -400,14 +400,14 @@ function entryLifeMsMax(values: {
 }
 
 /**
- * Reads the variables of {@linkcode VARIABLE_NAMES} from this process's environment, one by one: a
- * program that may read those and no others must not ask for the whole environment.
+ * Reads the variables of {@linkcode VARIABLE_NAMES} one by one, because the process may have no permission for
+ * the whole environment.
  */
 export function readEnvironment(): Record<string, string | undefined> {
   return Object.fromEntries(VARIABLE_NAMES.map((name) => [name, Deno.env.get(name)]));
 }
 
-/** Whether a server that listens there can be reached from its own machine alone. */
+/** True if a server that listens there can be reached only from its own machine. */
 export function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "::1" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }

@@ -1,6 +1,6 @@
 /**
- * What happens in the cache, the relays and the requests, as records of the log. What an outage makes fail
- * again and again is said once a minute and counted.
+ * Events of the cache, the relays and the requests as log records. Failures that repeat during an outage are
+ * logged once a minute, with a count.
  *
  * @module
  */
@@ -71,8 +71,8 @@ type RedisEvent = Extract<
 >;
 
 /**
- * Says how a server fares. An outage fails every command and every attempt to mend it: the first of each
- * says why, and the rest, which would bury the log, are for debugging.
+ * Logs the state of a server. In an outage every command and every reconnect fails: the first of each is a
+ * warning with its reason; the rest, which would flood the log, have level debug.
  */
 function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
   const said = new Set<string>();
@@ -85,7 +85,7 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
     const { server } = event;
     switch (event.type) {
       case "breaker": {
-        // While Redis is away it is tried, and opens again, several times a second.
+        // During an outage of Redis, the breaker opens again several times a second.
         const opened = event.state === "open" && isFirst(`${server} open`);
         const closed = event.state === "closed" && said.delete(`${server} open`);
         const level = opened ? "warn" : closed ? "info" : "debug";
@@ -120,11 +120,11 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
       }
       case "redis-error": {
         const address = unlistedAddress(event.error);
-        // A placeholder would put it in quotes.
+        // A placeholder would put the name in quotes.
         const text = address === undefined
           ? `Cannot run ${event.command} on Redis: ${messageOf(event.error)}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
-        // What a cluster announces is bounded by the cluster.
+        // The number of announced addresses is limited by the size of the cluster.
         const level = isFirst(`${address ?? server} fails`) ? "warning" : "debug";
         return logger.emit({
           level: level === "warning" && address !== undefined ? "error" : level,
@@ -138,14 +138,14 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
   };
 }
 
-/** Makes the listener to a relay's failures. While Redis or Postgres is away it tries twice a second. */
+/** Makes the listener for a relay's failures. During an outage of Redis or Postgres it retries twice a second. */
 export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknown) => void {
   const repeats = new Repeats(clock);
   return (error) =>
     warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
 }
 
-/** Makes the listener to whatever a person has to put right, which is told each minute while it lasts. */
+/** Makes the listener for problems that a person must fix, which are reported every minute. */
 export function problemLogger(
   logger: Logger,
   clock: Ticking,
@@ -155,7 +155,7 @@ export function problemLogger(
     warnOnce(logger, repeats, "{reason}. {remedy}", { reason: problem, remedy });
 }
 
-/** Makes the subscriber of answered reads. It runs on every hit: subscribe it for debugging only. */
+/** Makes the subscriber of answered reads. It runs on every hit, so use it only for debugging. */
 export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
   return (event) => {
     const outcome = event.source === "load" ? "miss" : event.stale ? "stale hit" : "hit";
@@ -168,7 +168,7 @@ export function lookupLogger(logger: Logger): (event: LookupEvent) => void {
   };
 }
 
-/** Makes the listener to requests that failed through no fault of the client's. */
+/** Makes the listener for requests that failed through no fault of the client. */
 export function requestErrorLogger(logger: Logger, clock: Ticking): ErrorListener {
   const repeats = new Repeats(clock);
   return (error, { method, path, status }) => {
@@ -181,7 +181,7 @@ export function requestErrorLogger(logger: Logger, clock: Ticking): ErrorListene
   };
 }
 
-/** Says why something failed, and how often it went unsaid that others failed for the same reason. */
+/** Logs a failure with its reason, and the number of equal failures that were not logged. */
 function warnOnce(
   logger: Logger,
   repeats: Repeats,

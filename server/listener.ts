@@ -1,5 +1,5 @@
 /**
- * Where requests come in: a server that outlives what ends Deno's.
+ * Accepts requests, also after errors that end Deno's server.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import { messageOf } from "./message_of.ts";
 import { redactUrl } from "./redact_url.ts";
 import { StartError } from "./start_error.ts";
 
-/** How long until it listens anew. */
+/** Delay before listening again. */
 const RELISTEN_MS = 50;
-/** Clients that send nothing for so long are idle: what they were told, they were told. */
+/** A client that sends nothing for this long is idle, and has read its last answer. */
 const QUIET_MS = 250;
-/** How long clients are asked to reconnect at the most. */
+/** Longest time for asking clients to reconnect. */
 const SETTLE_MS = 1_000;
-/** How long answers are held, for every client to be in the middle of a request when the port closes. */
+/** Time for which answers are held, so that every client is in the middle of a request when the port closes. */
 const HOLD_MS = 100;
 
 /** Answers requests. */
@@ -27,31 +27,31 @@ export type Handler = Deno.ServeHandler<Deno.NetAddr>;
 export interface ListenerOptions {
   /** The address to listen at. */
   readonly hostname: string;
-  /** The port to listen at. 0: any free one, and then always that. */
+  /** The port to listen at. 0: any free one, which is then kept. */
   readonly port: number;
-  /** Whether other processes listen there, too. */
+  /** True if other processes listen there too. */
   readonly reusePort: boolean;
-  /** Told of the address once it listens. */
+  /** Called with the address once it listens. */
   readonly onListen: (address: Deno.NetAddr) => void;
-  /** Told why connections could not be accepted, each time. */
+  /** Called each time that connections cannot be accepted, with the reason. */
   readonly onError: (error: unknown) => void;
 }
 
 /**
  * Answers requests until it is shut down.
  *
- * Deno's server ends at the first connection that it cannot accept, as when the process may open no more
- * files, and closes nothing: whoever holds enough idle connections, which it never ends by itself, would
- * end the service. Here the idle ones are closed then, which makes room; what was asked is answered, and
- * a new server listens.
+ * Deno's server ends at the first connection that it cannot accept, for example because the process has too many
+ * files open, and it closes no connections: enough idle ones, which it never closes, could thus end the service.
+ * This class then closes idle connections, which makes room, answers running requests, and listens with a new
+ * server.
  *
- * Closing the port closes every connection that is not in the middle of a request, and a client that has
- * just sent one would wait in vain. So the end has three steps:
+ * Closing the port closes every connection that is not in the middle of a request, so a client that has just
+ * sent one would get no answer. Therefore shutdown has three steps:
  *
  * ```text
- * 1. each answer says `Connection: close`: clients reconnect, be it to here or to another process
- * 2. answers are held for a moment: whoever asks is in the middle of a request
- * 3. the port is closed, which spares those, and they are answered
+ * 1. each answer says `Connection: close`, so that clients reconnect, here or to another process
+ * 2. answers are held for a moment, so that every client is in the middle of a request
+ * 3. the port is closed, which spares these connections, and they are answered
  * ```
  */
 export class Listener {
@@ -69,7 +69,7 @@ export class Listener {
     this.#server = this.#listen(options.port, options.onListen);
   }
 
-  /** Has clients go elsewhere, accepts no more, and resolves once everything that was asked is answered. */
+  /** Makes clients reconnect elsewhere, accepts no more, and resolves once all requests are answered. */
   async shutdown(): Promise<void> {
     const answer = this.#answer;
     let asked = 0;
@@ -122,9 +122,9 @@ export class Listener {
     }, RELISTEN_MS);
   }
 
-  /** Closes idle connections of a server, and lets it answer what it was asked. */
+  /** Closes idle connections of a server, and lets it answer running requests. */
   #end(server: Deno.HttpServer<Deno.NetAddr>): void {
-    // What it fails with was reported when it ended.
+    // Its error was reported when it ended.
     const ending: Promise<void> = server.shutdown().catch(() => undefined)
       .finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
@@ -138,9 +138,9 @@ async function closing(answering: Response | Promise<Response>): Promise<Respons
 }
 
 /**
- * Answers requests where the configuration says.
+ * Answers requests at the configured address.
  *
- * @throws {StartError} It cannot be listened there.
+ * @throws {StartError} It cannot listen there.
  */
 export function listen(config: Config, handler: Handler, logger: Logger): Listener {
   const { hostname, port } = config.http;

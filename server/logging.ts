@@ -1,7 +1,7 @@
 /**
  * Logs: pretty in a terminal, one JSON object per line otherwise, never a password.
  *
- * Library code emits events and does not log; here the composition root turns them into records.
+ * Library code emits events and does not log; the service turns them into records here.
  *
  * @module
  */
@@ -28,7 +28,7 @@ const URL_PASSWORD: RedactionPattern = {
 export interface LoggingOptions {
   /** The least severe records that are written. */
   readonly level: LogLevel;
-  /** For people (`true`) or for machines. */
+  /** True for people, false for machines. */
   readonly pretty: boolean;
 }
 
@@ -52,7 +52,7 @@ export function logFormatter(pretty: boolean): TextFormatter {
   return redactByPattern(formatter, [URL_PASSWORD]);
 }
 
-/** Makes the listener to requests whose client the trusted proxies do not tell: said once. */
+/** Makes the listener for requests whose client the trusted proxies do not name; logged once. */
 export function forwardedLogger(trustedProxies: number, logger: Logger): () => void {
   let said = false;
   return () => {
@@ -66,7 +66,7 @@ export function forwardedLogger(trustedProxies: number, logger: Logger): () => v
   };
 }
 
-/** Tells how warming went. It runs beside the first requests: a cold start must not wait for a warm one. */
+/** Logs the result of warming, which runs beside the first requests, so that the start does not wait for it. */
 export async function logWarming(work: Promise<number>, logger: Logger): Promise<void> {
   try {
     logger.info("warmed {count} users", { count: await work });
@@ -75,7 +75,7 @@ export async function logWarming(work: Promise<number>, logger: Logger): Promise
   }
 }
 
-/** Ends the process after a defect, which leaves it in a state nobody has thought about. */
+/** Ends the process after a defect, because its state is then unknown. */
 export function endOnDefects(logger: Logger): void {
   const end = (event: Event, error: unknown) => {
     event.preventDefault();

@@ -1,14 +1,14 @@
 /**
- * Errors as one line of a log or of a terminal: the message and that of each cause, without the stacks,
- * which only a defect deserves.
+ * Errors as one line for a log or terminal: the message and that of each cause, without stacks, which are for
+ * defects.
  *
  * @module
  */
 
-/** How many causes of causes are told. */
+/** Limit of nested causes. */
 const DEPTH_MAX = 5;
 
-/** The message of an error and of what caused it, each said once. */
+/** The message of an error and of its causes, each once. */
 export function messageOf(error: unknown, depth = 0): string {
   if (!(error instanceof Error)) return String(error);
   const own = ownMessage(error);
@@ -17,7 +17,7 @@ export function messageOf(error: unknown, depth = 0): string {
   return own.includes(cause) ? own : `${own}: ${cause}`;
 }
 
-/** Node leaves the message empty where a name has several addresses and none of them answers. */
+/** Node leaves the message empty if a name has several addresses and none of them answers. */
 function ownMessage(error: Error): string {
   if (error.message !== "") return error.message;
   if (!(error instanceof AggregateError)) return error.name;

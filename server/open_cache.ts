@@ -21,45 +21,45 @@ import { messageOf } from "./message_of.ts";
 import { startErrorOf } from "./start_error.ts";
 import { doneWithin } from "./within.ts";
 
-/** How long the service waits for a Redis that does not even refuse before it is ready without. */
+/** Time for which the service waits for a Redis that does not answer, before it is ready without it. */
 const REDIS_START_MS = 5_000;
 
-/** The Redis URL of a cache that is this process's own. */
+/** The Redis URL of a cache within this process. */
 const IN_MEMORY = "memory:";
 
-/** What {@linkcode openCache} takes. */
+/** Options of {@linkcode openCache}. */
 export interface OpenCacheOptions {
-  /** What the service was told. */
+  /** The configuration. */
   readonly config: Config;
-  /** Where changes are recorded. */
+  /** The database in which changes are recorded. */
   readonly database: Database;
-  /** Where to listen for them, if not there. */
+  /** The database for `LISTEN`, if it is another. */
   readonly listening: Database | undefined;
-  /** Certificates of those who may vouch for Redis. */
+  /** Certificates to trust for Redis. */
   readonly trusted: { readonly ca?: string };
-  /** The class to make: one that traces, where spans are sent. */
+  /** The class to make, which traces if spans are enabled. */
   readonly CacheClass: typeof Cache;
-  /** What closes both. */
+  /** Closes both. */
   readonly resources: AsyncDisposableStack;
-  /** Told what happens. */
+  /** Logs events. */
   readonly logger: Logger;
 }
 
-/** A cache that follows the database. */
+/** A cache that follows the changes of the database. */
 export interface OpenCache {
   /** The cache. */
   readonly cache: Cache;
-  /** What relays the changes. */
+  /** The relayed changes. */
   readonly changes: Changes;
-  /** What was invalidated last. */
+  /** The latest invalidations. */
   readonly invalidations: InvalidationLog;
-  /** Resolves with the first failure of the relay that does not pass by itself, or once it has worked. */
+  /** Resolves with the first permanent failure of the relay, or once the relay has worked. */
   readonly relayRefused: Promise<unknown>;
-  /** Resolves once what was committed before the start cannot invalidate what is filled from now on. */
+  /** Resolves once changes that were committed before the start can no longer invalidate new entries. */
   readonly settled: Promise<boolean>;
 }
 
-/** Makes the cache and begins to relay changes to it. */
+/** Makes the cache and starts to relay changes to it. */
 export function openCache(
   { config, database, listening, trusted, CacheClass, resources, logger }: OpenCacheOptions,
 ): OpenCache {
@@ -83,7 +83,7 @@ export function openCache(
           logRelayError(error);
         },
       }),
-      // That its connections end is no news while it closes.
+      // While it closes, the end of a connection is not worth logging.
       onEvent: (event) => {
         const refused = event.type === "redis-error" && event.command === "connect";
         if (event.type === "caught-up" || refused) redisTried.resolve();
@@ -102,12 +102,12 @@ export function openCache(
   return { cache, changes, invalidations, relayRefused: relayRefused.promise, settled };
 }
 
-/** Catches up, or gives up for now. */
+/** Catches up, or gives up for the time being. */
 async function caughtUp(changes: Changes): Promise<void> {
   await changes.caughtUp().catch(() => undefined); // `onError` is told of it
 }
 
-/** Compares a share of the answers with the database, where that is asked for. */
+/** Compares a share of the answers with the database, if enabled. */
 export function openAudit(
   config: Config,
   { cache, tables, logger }: {

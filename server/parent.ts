@@ -1,5 +1,5 @@
 /**
- * A process that is nothing without its parent, and would keep the port: it ends with it.
+ * A process that must end with its parent, because it would keep the port.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 /** Argument of a program that ends with its parent. */
 export const WITH_PARENT = "--with-parent";
 
-/** How often a process looks whether its parent is there: no signal tells of one that was killed. */
+/** Interval at which a process checks that its parent is there; there is no signal for a killed parent. */
 const POLL_MS = 250;
 
 /** Calls `onGone` once the parent of this process is gone. */

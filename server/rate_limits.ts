@@ -1,6 +1,6 @@
 /**
- * The limits on how much one client may ask for: counted in the Redis of the cache, so that they hold for
- * all instances together, and in this process while Redis can't be asked.
+ * Limits on the requests of one client, counted in the Redis of the cache, so that they hold for all instances
+ * together; in this process while Redis is unavailable.
  *
  * @module
  */
@@ -12,24 +12,24 @@ import type { Allowance, Limits, RateLimiter } from "../routes/app.ts";
 import type { HttpConfig } from "./config.ts";
 
 const WINDOW_MS = 60_000;
-/** How many clients are counted in memory. */
+/** Limit of clients that are counted in memory. */
 const CLIENTS_MAX = 10_000;
-/** While Redis can't be asked, one request in this time finds out whether it can be again. */
+/** While Redis is unavailable, it is tried with one request per this time. */
 const REST_MS = 500;
 
-/** Where the limits are counted. */
+/** Options of {@linkcode RateLimits}. */
 export interface RateLimitOptions {
-  /** The Redis of the cache, in any form, or `memory:`. */
+  /** The Redis of the cache, in any topology, or `memory:`. */
   readonly url: string;
-  /** Whether the cache is in use. Without it each process counts by itself. Default true. */
+  /** True if the cache is in use; otherwise each process counts for itself. Default true. */
   readonly enabled?: boolean;
-  /** Certificates of those who may vouch for it. */
+  /** Certificates to trust for TLS. */
   readonly ca?: string;
   /** Credentials of the Sentinels. */
   readonly connect?: () => { readonly sentinelPassword: string };
-  /** First part of every key of the cache. */
+  /** Prefix of every key of the cache. */
   readonly prefix: string;
-  /** How long a command may take. */
+  /** Longest duration of a command. */
   readonly commandTimeoutMs: number;
 }
 
@@ -38,12 +38,12 @@ export class RateLimits implements AsyncDisposable {
   readonly #options: RateLimitOptions;
   #connection: ReturnType<typeof connectRedis> | undefined;
 
-  /** Connects with the first limit that is made. */
+  /** Connects when the first limit is made. */
   constructor(options: RateLimitOptions) {
     this.#options = options;
   }
 
-  /** The limits that the configuration asks for. */
+  /** The configured limits. */
   of(
     { adminRateLimit, clientRateLimit, trustedProxies }: HttpConfig,
     onUnreadable: () => void,
@@ -69,7 +69,7 @@ export class RateLimits implements AsyncDisposable {
       windowMs: WINDOW_MS,
       take: async (client) => {
         if (performance.now() < restUntilMs) return here.take(client);
-        // Nobody else waits for it while this one finds out.
+        // Other requests meanwhile do not wait for this attempt.
         if (away) restUntilMs = performance.now() + REST_MS;
         shared ??= this.#counter(name, limit);
         const allowance = await takeShared(await shared, client);
@@ -80,22 +80,25 @@ export class RateLimits implements AsyncDisposable {
     };
   }
 
-  /** Ends the connection. */
+  /** Closes the connection. */
   async [Symbol.asyncDispose](): Promise<void> {
     await (await this.#connection)?.close();
   }
 
-  /** Errors are not reported here: the cache reports the same of its own connection. */
+  /** Reports no errors, because the cache reports those of its own connection. */
   #connect(): ReturnType<typeof connectRedis> {
     const { url, enabled = true, prefix: _prefix, ...options } = this.#options;
     return this.#connection ??= connectRedis(parseTopology(enabled ? url : "memory:"), options);
   }
 
-  /** Keys stand outside of what the cache follows, or each request would be announced to all instances. */
+  /**
+   * The keys are outside the prefix that the feed follows; otherwise each request would be announced to all
+   * instances.
+   */
   async #counter(name: string, points: number): Promise<RateLimiterRedis | undefined> {
     const connection = await this.#connect();
     if (connection === undefined) return undefined;
-    // Imported when first asked, so that no start waits for it.
+    // Imported on first use, so that it does not slow down the start.
     const { RateLimiterRedis } = await import("rate-limiter-flexible");
     return new RateLimiterRedis({
       storeClient: connection.client,
@@ -103,13 +106,13 @@ export class RateLimits implements AsyncDisposable {
       duration: WINDOW_MS / 1_000,
       keyPrefix: `${this.#options.prefix}:limit:${name}`,
       rejectIfRedisNotReady: true,
-      // Who is past the limit is refused without asking Redis until the minute is over.
+      // A client beyond the limit is refused without asking Redis until the minute is over.
       inMemoryBlockOnConsumed: points + 1,
     });
   }
 }
 
-/** What Redis says; `undefined`: it can't be asked. */
+/** The count in Redis; `undefined`: Redis is unavailable. */
 async function takeShared(
   counter: RateLimiterRedis | undefined,
   client: string,
@@ -119,17 +122,17 @@ async function takeShared(
     const { remainingPoints, msBeforeNext } = await counter.consume(client);
     return { allowed: true, remaining: remainingPoints, resetMs: msBeforeNext };
   } catch (refused) {
-    // It rejects with what is left, which is no Error.
+    // A client beyond the limit gets a rejection that is no Error.
     if (refused instanceof Error) return undefined;
     const { msBeforeNext } = refused as { readonly msBeforeNext: number };
     return { allowed: false, remaining: 0, resetMs: msBeforeNext };
   }
 }
 
-/** The counts of this process alone. */
+/** The counts of this process. */
 class LocalCounts {
   readonly #limit: number;
-  /** Bounded: of more clients, those who asked longest ago begin anew. */
+  /** Limited: beyond the maximum, the clients with the oldest requests start again. */
   readonly #used = new LRUCache<string, { count: number }>({ max: CLIENTS_MAX, ttl: WINDOW_MS });
 
   constructor(limit: number) {

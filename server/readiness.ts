@@ -1,21 +1,21 @@
 import type { Table } from "../routes/table.ts";
 import { doneWithin } from "./within.ts";
 
-/** How long the database may take to prove that its tables can be read. */
+/** Limit of time for proving that the tables can be read. */
 export const READINESS_TIMEOUT_MS = 1_000;
 
-/** What {@linkcode readiness} asks. */
+/** Options of {@linkcode readiness}. */
 export interface ReadinessOptions {
   /** Aborted by the signal to stop. */
   readonly stopping: AbortSignal;
-  /** Resolves once the cache is in use, or is given up for now. */
+  /** Resolves once the cache is in use, or is given up for the time being. */
   readonly settled: Promise<unknown>;
 }
 
 /**
- * Makes the question whether requests should be sent here: from the first time that the tables can be read
- * until the signal to stop. An outage of Postgres changes nothing, or what the cache still serves would
- * be lost too. A cache that is there is waited for, so that the first requests find it.
+ * Makes a function that answers whether requests should be sent here: from the first time that the tables can be
+ * read, until the signal to stop. A later outage of Postgres does not change it, because the cache can still
+ * answer. It also waits for the cache, so that the first requests can use it.
  */
 export function readiness(
   tables: readonly Table[],
@@ -32,9 +32,9 @@ export function readiness(
 }
 
 /**
- * Reads the first row of a table, which proves that it is as it was declared and that it can be read.
+ * Reads the first row of a table, which proves that it is as declared and can be read.
  *
- * @throws {DeclarationError} It is not, and only a person can change that.
+ * @throws {DeclarationError} It is not, which only a person can change.
  */
 export async function readFirst(table: Table): Promise<void> {
   await table.check();

@@ -1,11 +1,11 @@
 /**
- * URLs as people may see them.
+ * URLs without secrets, for people.
  *
  * @module
  */
 import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
 
-/** A URL that names several servers, whose ports make that `URL` does not parse it. */
+/** A URL with several servers, which `URL` cannot parse. */
 const SEVERAL_SERVERS = /^(rediss?-[a-z]+:\/\/)(?:([^@/]*)@)?([^@?#]*)$/;
 
 /** A URL fit for logs and terminals: its password is replaced by `***`. */

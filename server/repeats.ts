@@ -1,26 +1,29 @@
 /**
- * What happens again and again, said once a while and counted: an outage would else bury the log.
+ * Repeated events, reported once in a while with a count, so that an outage does not flood the log.
  *
  * @module
  */
 import type { Clock } from "../cache/mod.ts";
 
-/** How long what was said is not said again. */
+/** Time for which a reported event is not reported again. */
 const REPEAT_MS = 60_000;
-/** How many things are remembered. */
+/** Limit of remembered events. */
 const THINGS_MAX = 200;
 
-/** Remembers what was said lately. */
+/** Remembers recently reported events. */
 export class Repeats {
   readonly #clock: Pick<Clock, "monotonicNow">;
   readonly #said = new Map<string, { readonly atMs: number; unsaid: number }>();
 
-  /** Remembers nothing yet. */
+  /** Begins without any. */
   constructor(clock: Pick<Clock, "monotonicNow">) {
     this.#clock = clock;
   }
 
-  /** Answers whether `thing` should be said now, and if so, how often it went unsaid since the last time. */
+  /**
+   * Answers how often `thing` was suppressed since it was last reported; `undefined` if it must not be reported
+   * now.
+   */
   note(thing: string): number | undefined {
     const atMs = this.#clock.monotonicNow();
     const last = this.#said.get(thing);

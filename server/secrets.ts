@@ -1,5 +1,5 @@
 /**
- * Secrets in files: read at the start, and again while the service runs, for they are rotated.
+ * Secrets in files: read at the start, and again while the service runs, because they are rotated.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import { parsePostgresUrl } from "../db/postgres_url.ts";
 import { readCa } from "./certificates.ts";
 import { messageOf } from "./message_of.ts";
 
-/** How long what a file held is taken for what it holds. */
+/** Time for which the content of a file is used before it is read again. */
 const REREAD_MS = 1_000;
 
 /**
- * Makes the configuration, with the secrets whose files are named: `ADMIN_TOKEN_FILE` holds what
- * `ADMIN_TOKEN` would.
+ * Makes the configuration, with secrets from the named files: `ADMIN_TOKEN_FILE` names the file with the value
+ * of `ADMIN_TOKEN`.
  *
- * @throws {ConfigError} Naming every problem at once.
+ * @throws {ConfigError} Names all problems at once.
  */
 export function loadConfig(
   env: Readonly<Record<string, string | undefined>> = readEnvironment(),
@@ -39,8 +39,8 @@ export function loadConfig(
 }
 
 /**
- * Makes the question for what a file holds now. What cannot be read, as in the midst of a rotation, or not
- * understood, leaves what was there before, and is told once.
+ * Makes a function that answers the current content of a file. If it cannot be read or parsed, as during a
+ * rotation, the previous content stays, and the problem is reported once.
  */
 export function followSecret<T>(
   path: string | undefined,
@@ -68,7 +68,7 @@ export function followSecret<T>(
   };
 }
 
-/** What connects to Postgres: with the password that its file holds by then. */
+/** Options for connecting to Postgres, with the current password in its file. */
 export async function databaseOptions(
   { database, secretFiles }: Config,
   logger: Pick<Logger, "warn">,

@@ -1,5 +1,5 @@
 /**
- * What ends a start, since only a person can put it right.
+ * Errors that end the start, because only a person can fix them.
  *
  * @module
  */
@@ -12,21 +12,20 @@ import { readFirst } from "./readiness.ts";
 import { unlistedAddress } from "./unlisted_address.ts";
 import { within } from "./within.ts";
 
-/** How long the relay may take to find out that it may not read the outbox. */
+/** Time for the relay to find out that it may not read the outbox. */
 const RELAY_MS = 2_000;
 
-/** Keeps the service from serving until somebody changes it. The message is all there is to say. */
+/** The service cannot run until somebody changes something. The message says what. */
 export class StartError extends Error {
   /** Names the class in logs. */
   override readonly name = "StartError";
 }
 
 /**
- * Why the service can never work as things are: a wrong password, a database, table, column or right that
- * is missing, an address that the permissions do not list. `undefined`: it can, or cannot for a reason that
- * passes by itself.
+ * The reason why the service cannot work as things are: a wrong password; a missing database, table, column or
+ * right; an address that the permissions do not list. `undefined`: it can work, or the problem is temporary.
  *
- * @param relayRefused Resolves with what the relay of changes is refused for good.
+ * @param relayRefused Resolves with the error if the relay of changes is refused permanently.
  */
 export async function refusalOf(
   tables: readonly Table[],
@@ -40,7 +39,7 @@ export async function refusalOf(
   return startErrorOf(await within(RELAY_MS, relayRefused, undefined));
 }
 
-/** The error that ends the start, where `error` does not pass by itself. */
+/** The error that ends the start, if `error` is permanent. */
 export function startErrorOf(error: unknown): StartError | undefined {
   if (error instanceof DeclarationError || error instanceof OtherSourceError) {
     return new StartError(error.message, { cause: error });

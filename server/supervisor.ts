@@ -1,6 +1,6 @@
 /**
- * Several processes of the service on one port: started, started again, rolled and stopped. Each drains
- * itself (`server/listener.ts`); a signal is all that it takes.
+ * Several processes of the service on one port: starts, restarts, rolls and stops them. Each drains itself
+ * (`server/listener.ts`) after a signal.
  *
  * @module
  */
@@ -11,24 +11,24 @@ import type { Logger } from "@logtape/logtape";
 import { within } from "./within.ts";
 import type { WorkerMessage } from "./worker.ts";
 
-/** First pause before a process that died is started again, doubled for each that dies young. */
+/** First delay before a process is restarted; doubled each time that it dies young. */
 const RESTART_MS = 50;
 const RESTART_MS_MAX = 5_000;
-/** A process that lived for so long did not die of its start. */
+/** A process that lives for this long did not die of its start. */
 const YOUNG_MS = 10_000;
 const READY_TIMEOUT_MS = 30_000;
 
 /** Options of a {@linkcode Supervisor}. */
 export interface SupervisorOptions {
-  /** How many processes there are. */
+  /** Number of processes. */
   readonly count: number;
-  /** Arguments of `deno` that run one. */
+  /** Arguments of `deno` for each. */
   readonly args: readonly string[];
   /** The folder they run in. */
   readonly cwd: string;
-  /** How long one may take to stop before it is killed. */
+  /** Time that a process has to stop before it is killed. */
   readonly stopTimeoutMs: number;
-  /** Told what happens. */
+  /** Logs events. */
   readonly logger: Pick<Logger, "info" | "error">;
 }
 
@@ -45,7 +45,7 @@ class WorkerProcess {
   };
 
   constructor({ args, cwd }: SupervisorOptions) {
-    // Detached, so that Ctrl-C in the terminal reaches the supervisor alone.
+    // Detached, so that Ctrl-C in the terminal reaches only the supervisor.
     this.#child = spawn(Deno.execPath(), [...args], {
       ...{ cwd, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] },
     });
@@ -58,12 +58,12 @@ class WorkerProcess {
     });
   }
 
-  /** Answers whether it tells that before it ends. */
+  /** Answers true if it sends that message before it ends. */
   tells(message: WorkerMessage): Promise<boolean> {
     return this.#told[message].promise;
   }
 
-  /** Ends it, by force if it must be. Answers whether it ended by itself. */
+  /** Ends it, by force if necessary. Answers true if it ended by itself. */
   async stop(timeoutMs: number): Promise<boolean> {
     this.#kill("SIGTERM");
     const exit = await within(timeoutMs, this.exited, undefined);
@@ -74,7 +74,7 @@ class WorkerProcess {
 
   #kill(signal: "SIGTERM" | "SIGKILL"): void {
     try {
-      // Not by `#child.kill`, after which Deno takes any end for one by that signal.
+      // Not by `#child.kill`, after which Deno takes any end for the effect of that signal.
       Deno.kill(this.pid, signal);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended
@@ -82,7 +82,7 @@ class WorkerProcess {
   }
 }
 
-/** The processes of the service. Each dies alone: the others go on serving, and it is started again. */
+/** The processes of the service. If one dies, the others continue to serve, and it is restarted. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   /** By number. */
@@ -99,15 +99,15 @@ export class Supervisor {
   }
 
   /**
-   * Starts the processes. Answers once each listens, or with the exit code of one that ended before it
-   * did: what is wrong at the start is wrong with the configuration or the port.
+   * Starts the processes. Answers once each listens, or with the exit code of one that ended before: then the
+   * configuration or the port is wrong.
    */
   static async start(options: SupervisorOptions): Promise<Supervisor | number> {
     const started = Array.from({ length: options.count }, () => new WorkerProcess(options));
     const listening = await Promise.all(started.map((worker) => worker.tells("listening")));
     const failed = started.filter((_, at) => !listening[at]);
     const exits = await Promise.all(failed.map((worker) => worker.exited));
-    // One that was killed has said nothing of that, and another is started.
+    // A killed process says nothing about the configuration, so it is restarted.
     const code = exits.find((exit) => typeof exit === "number");
     if (code === undefined) return new Supervisor(options, started);
     await Promise.all(started.map((worker) => worker.stop(0)));
@@ -115,9 +115,9 @@ export class Supervisor {
   }
 
   /**
-   * Replaces the processes one after the other: a new one is started, and when it is ready the old one
-   * is stopped. If one does not become ready, the old one and those after it stay. Calls during a roll
-   * are one more roll behind it.
+   * Replaces the processes one after the other: starts a new one, and stops the old one once the new one is
+   * ready. If it does not become ready, the old one and all later ones stay. Calls during a roll cause one more
+   * roll after it.
    */
   roll(): void {
     if (this.#rollWaits) return;
@@ -126,8 +126,8 @@ export class Supervisor {
   }
 
   /**
-   * Stops the processes one after the other: clients that one sends away come back to another, which must
-   * not close at that moment. Answers whether each ended by itself.
+   * Stops the processes one after the other: clients of one reconnect to another, which must not close at that
+   * moment. Answers true if each ended by itself.
    */
   async stop(): Promise<boolean> {
     this.#stopping.abort();
@@ -159,7 +159,7 @@ export class Supervisor {
     logger.info("rolled");
   }
 
-  /** Has a process in that place until all are stopped. */
+  /** Keeps a process running in that place until all are stopped. */
   async #keep(place: number): Promise<void> {
     const { signal } = this.#stopping;
     for (let deaths = 0;;) {

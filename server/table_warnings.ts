@@ -1,12 +1,12 @@
 /**
- * Tables that can be served, but not as they should be.
+ * Warnings about tables that can be served, but not well.
  *
  * @module
  */
 import type { Logger } from "@logtape/logtape";
 import type { Table } from "../routes/table.ts";
 
-/** Logs what is to be done about each table, and how. Rejects where Postgres cannot tell. */
+/** Logs the problems of each table, with remedies. Rejects if Postgres is unavailable. */
 export async function warnOfTables(tables: readonly Table[], logger: Logger): Promise<void> {
   for (const { rows } of tables) {
     for (const advice of (await rows.shape()).advice) {

@@ -1,6 +1,6 @@
 /**
- * Spans for queries, beside those of look-ups and loads, and those of requests that Deno makes by itself.
- * Imported only where `OTEL_DENO` is on: without it, nothing of this stands in anybody's way.
+ * Spans for queries, besides those for look-ups and loads, and Deno's own for requests. Imported only if
+ * `OTEL_DENO` is on.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { Database, Queryable, SqlValue } from "../db/database.ts";
 
 export { TracedCache } from "../cache/opentelemetry/mod.ts";
 
-/** A database whose statements and transactions are spans. Values are bound, and are in none of them. */
+/** A database that records statements and transactions as spans. Spans contain no values, since these are bound. */
 export function traceDatabase(database: Database): Database {
   return {
     ...traceQueries(database),

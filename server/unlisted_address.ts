@@ -1,11 +1,11 @@
-/** How Deno refuses to connect. */
+/** The message with which Deno refuses a connection. */
 const NET_REFUSAL = /^Requires net access to "([^"]+)"/;
 
-/** The address that Deno does not let this process connect to, if that is what is wrong. */
+/** The address that Deno's permissions exclude, if that is the error. */
 export function unlistedAddress(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   if (error instanceof Deno.errors.NotCapable) return NET_REFUSAL.exec(error.message)?.[1];
-  // A cluster's client says it last of all; of a name, Deno refuses to ask for the address.
+  // A cluster client has it in `lastNodeError`. For a name, Deno refuses to look up the address.
   const { lastNodeError, code, hostname } = error as {
     lastNodeError?: unknown;
     code?: unknown;

@@ -1,4 +1,4 @@
-/** Answers what `work` does, or `late` once `timeoutMs` are over. A failure is passed on. */
+/** Answers the result of `work`, or `late` after `timeoutMs`. A failure is passed on. */
 export async function within<T, Late>(
   timeoutMs: number,
   work: Promise<T>,
@@ -13,7 +13,7 @@ export async function within<T, Late>(
   }
 }
 
-/** Answers whether `work` is done in time. A failure is passed on. */
+/** Answers true if `work` settles in time. A failure is passed on. */
 export function doneWithin(timeoutMs: number, work: Promise<unknown>): Promise<boolean> {
   return within(timeoutMs, work.then(() => true), false);
 }

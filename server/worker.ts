@@ -1,5 +1,5 @@
 /**
- * A process that shares its port with others: what it tells its supervisor (`server/supervisor.ts`), over
+ * A process that shares its port with others, and its messages to its supervisor (`server/supervisor.ts`), over
  * the channel that Node's `child_process` opens.
  *
  * @module
@@ -7,7 +7,7 @@
 import process from "node:process";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** What a worker tells: its port is open, it should get requests. */
+/** A worker's messages: its port is open; it should get requests. */
 export type WorkerMessage = "listening" | "ready";
 
 const READY_POLL_MS = 50;
@@ -20,7 +20,7 @@ export class Worker implements Disposable {
     throw new Error("Cannot share the port: WORKERS above 1 needs `deno task start`");
   }
 
-  /** Tells the supervisor, unless that is gone. */
+  /** Tells the supervisor, unless it is gone. */
   tell(message: WorkerMessage): void {
     if (process.connected) process.send?.(message, () => {});
   }
@@ -28,13 +28,13 @@ export class Worker implements Disposable {
   /** Tells the supervisor once requests should be sent here. Never rejects. */
   async announce(isReady: () => Promise<boolean>): Promise<void> {
     while (process.connected) {
-      // A rejection counts as no, as it does for `/readyz`.
+      // A rejection counts as false, as for `/readyz`.
       if (await isReady().catch(() => false)) return this.tell("ready");
       await delay(READY_POLL_MS, undefined, { ref: false });
     }
   }
 
-  /** Closes the channel, which else keeps the process alive. */
+  /** Closes the channel, which would otherwise keep the process alive. */
   [Symbol.dispose](): void {
     if (process.connected) process.disconnect();
   }
