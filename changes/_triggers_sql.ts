@@ -60,8 +60,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN table_schema = 'public' THEN '' ELSE lookaside.label_part(table_schema) || '.' END
     || lookaside.label_part(table_name)
 $$`,
+  // Whether a column is generated when it is read (Postgres 18). The rows that a trigger is given have no
+  // value of it, and reading one from them fails.
+  `CREATE OR REPLACE FUNCTION lookaside.is_virtual(relation OID, name TEXT) RETURNS BOOLEAN
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT 1 FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = name AND a.attgenerated = 'v' AND NOT a.attisdropped)
+$$`,
   // An expression for a column in a name: its key if there is no prefix, otherwise "prefix=value". NULL if it
-  // has no value, or one that is too long to hash.
+  // has no value, one that is too long to hash, or one that is generated when it is read.
   `CREATE OR REPLACE FUNCTION lookaside.column_sql(relation OID, name TEXT, prefix TEXT) RETURNS TEXT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,6 +76,7 @@ DECLARE
   base OID := type;
   value TEXT := format('pg_catalog.format(''%%s'', %I)', name);
 BEGIN
+  IF lookaside.is_virtual(relation, name) THEN RETURN 'NULL::pg_catalog.text'; END IF;
   WHILE (SELECT typtype = 'd' FROM pg_type WHERE oid = base) LOOP
     SELECT typbasetype INTO base FROM pg_type WHERE oid = base;
   END LOOP;

@@ -10,12 +10,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
   ) SELECT relation FROM family
 $$`,
-  // A digest of the tables and their columns: if it differs, rows may have changed unnoticed. It stays the same
-  // after a TRUNCATE, which is noticed, and after an ALTER TABLE … USING that keeps the type, which is not.
+  // A digest of the tables, their columns and the expressions of generated columns: if it differs, rows may have
+  // changed unnoticed. It stays the same after a TRUNCATE, which is noticed, and after an ALTER TABLE … USING that
+  // keeps the type, which is not.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(format('%s %s %s:%s', a.attrelid, a.attnum, a.attname, a.atttypid), ',' ORDER BY a.attrelid, a.attnum))
+  SELECT md5(string_agg(format('%s %s %s:%s%s', a.attrelid, a.attnum, a.attname, a.atttypid,
+    CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END), ',' ORDER BY a.attrelid, a.attnum))
   FROM lookaside.family(root) f (relation) JOIN pg_attribute a ON a.attrelid = f.relation
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE a.attnum > 0 AND NOT a.attisdropped
 $$`,
   // The reason why a table cannot be watched; NULL if it can.
@@ -86,6 +89,10 @@ BEGIN
     IF NOT FOUND THEN
       RAISE EXCEPTION 'Cannot watch %: it has no column %', watched, name USING ERRCODE = 'undefined_column';
     END IF;
+    IF use <> 'matter' AND lookaside.is_virtual(watched, name) THEN
+      RAISE EXCEPTION 'Cannot watch %: column % is virtual: made when it is read, and seen by no trigger', watched, name
+        USING HINT = 'Take the columns that it is made of, or make it STORED.';
+    END IF;
     -- Values that are long by kind, or whose text tells more than they do.
     IF about.oid = 'txid_snapshot'::REGTYPE OR (CASE use WHEN 'columns' THEN
         about.typcategory NOT IN ('N', 'S', 'B', 'D', 'E', 'I', 'T', 'V') AND NOT (about.typcategory = 'U' AND about.typlen > 0)
@@ -94,6 +101,22 @@ BEGIN
     END IF;
   END LOOP;
 END $$`,
+  // The names, with each virtual column, whose value no trigger sees, replaced by the columns that it is made of.
+  `CREATE OR REPLACE FUNCTION lookaside.stored(root OID, names TEXT[]) RETURNS TEXT[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN names IS NOT NULL THEN ARRAY(
+    SELECT name FROM unnest(names) name WHERE NOT lookaside.is_virtual(root, name)
+    UNION
+    SELECT source.attname::TEXT FROM lookaside.family(root) f (relation)
+    JOIN pg_attribute made ON made.attrelid = f.relation AND made.attgenerated = 'v' AND made.attname = ANY (names)
+    JOIN pg_attrdef d ON d.adrelid = made.attrelid AND d.adnum = made.attnum
+    JOIN pg_depend p ON p.classid = 'pg_attrdef'::REGCLASS AND p.objid = d.oid
+      AND p.refclassid = 'pg_class'::REGCLASS AND p.refobjid = made.attrelid
+    JOIN pg_attribute source ON source.attrelid = made.attrelid AND source.attnum = p.refobjsubid
+    WHERE source.attnum > 0 AND source.attnum <> made.attnum
+    ORDER BY 1
+  ) END
+$$`,
   // Settings of a session that affect the text of values are fixed in the function.
   `CREATE OR REPLACE FUNCTION lookaside.settings_sql(watched REGCLASS, names TEXT[]) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -116,6 +139,20 @@ BEGIN
   EXECUTE format('ALTER FUNCTION lookaside.%I() OWNER TO %I', name,
     (SELECT nspowner::REGROLE::TEXT FROM pg_namespace WHERE nspname = 'lookaside'));
   RETURN TRUE;
+END $$`,
+  // Creates or replaces the trigger functions of a table. Returns whether one of them was different.
+  `CREATE OR REPLACE FUNCTION lookaside.define_all(relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[])
+RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  event TEXT;
+  changed BOOLEAN := FALSE;
+BEGIN
+  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+    changed := lookaside.define(lookaside.function_name(label, event),
+      lookaside.body_sql(lookaside.outbox_row_sql(event, relation, label, key, columns, lookaside.stored(relation, matter))),
+      lookaside.settings_sql(relation, key || columns)) OR changed;
+  END LOOP;
+  RETURN changed;
 END $$`,
   // The tables whose trigger is missing, disabled or not ours.
   `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
@@ -177,11 +214,10 @@ RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   refusal TEXT := lookaside.refusal(watched);
   new_row lookaside.watched;
-  event TEXT;
-  changed BOOLEAN := FALSE;
+  changed BOOLEAN;
   lacking OID[];
   strays OID[];
-  names TEXT[] := '{}';
+  names TEXT[];
 BEGIN
   IF NOT pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'lookaside'), 'USAGE') THEN
     refusal := format('schema lookaside belongs to another role than %s', current_user);
@@ -197,12 +233,8 @@ BEGIN
     new_row.table_name, new_row.relation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = watched;
   PERFORM pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || new_row.label, 0));
   new_row.key := key; new_row.columns := columns; new_row.matter := matter;
-  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
-    names := names || lookaside.function_name(new_row.label, event);
-    changed := lookaside.define(lookaside.function_name(new_row.label, event),
-      lookaside.body_sql(lookaside.outbox_row_sql(event, watched, new_row.label, key, columns, matter)),
-      lookaside.settings_sql(watched, key || columns)) OR changed;
-  END LOOP;
+  changed := lookaside.define_all(watched, new_row.label, key, columns, matter);
+  names := ARRAY(SELECT lookaside.function_name(new_row.label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event);
   lacking := ARRAY(SELECT lookaside.unattached(watched, names));
   IF lacking <> '{}' THEN
     PERFORM lookaside.lock(lacking, tries, 'SHARE ROW EXCLUSIVE');
@@ -293,6 +325,10 @@ BEGIN
         PERFORM lookaside.watch_table(relation, w.columns, w.key, w.matter, 2);
       EXCEPTION WHEN OTHERS THEN
         problem := SQLERRM;
+        -- Otherwise writes would fail. Now they count for the whole table.
+        IF EXISTS (SELECT 1 FROM unnest(w.key || w.columns) name WHERE lookaside.is_virtual(relation, name)) THEN
+          PERFORM lookaside.define_all(relation, w.label, w.key, w.columns, w.matter);
+        END IF;
       END;
     END IF;
     IF problem IS NULL AND EXISTS (SELECT 1 FROM pg_subscription_rel s WHERE s.srrelid IN (SELECT lookaside.family(relation))) THEN

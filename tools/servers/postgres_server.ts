@@ -10,6 +10,8 @@ const nobody = { uid: 65534, gid: 65534 };
 export interface PostgresOptions {
   /** More settings, as in `postgresql.conf`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** The directory of its programs. Default: that of the newest on this machine. */
+  readonly binaries?: string;
 }
 
 /** A throwaway Postgres on loopback: user `postgres`, no password, database `postgres`. */
@@ -23,7 +25,7 @@ export class PostgresServer extends ServerProcess {
   constructor(
     binary: string,
     directory: string,
-    { port, settings = {} }: PostgresOptions & { readonly port: number },
+    { port, settings = {} }: Pick<PostgresOptions, "settings"> & { readonly port: number },
   ) {
     super({
       command: binary,
@@ -70,7 +72,7 @@ export class PostgresServer extends ServerProcess {
  * Starts a Postgres server of its own, bound to 127.0.0.1, its data in a temporary directory, tuned
  * to be fast and forgetful: nothing of it survives a crash of the machine.
  *
- * @throws {Deno.errors.NotFound} Neither the PATH nor /usr/lib/postgresql has `initdb`.
+ * @throws {Deno.errors.NotFound} Without `binaries`: neither the PATH nor /usr/lib/postgresql has `initdb`.
  */
 export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   return startIn((binaries, directory) => initdb(join(binaries, "initdb"), directory), options);
@@ -91,7 +93,7 @@ async function startIn(
   prepare: (binaries: string, directory: string) => Promise<void>,
   options: PostgresOptions = {},
 ): Promise<PostgresServer> {
-  const binaries = await findPostgres();
+  const { binaries = await findPostgres() } = options;
   const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_" });
   const server = new PostgresServer(join(binaries, "postgres"), directory, {
     ...options,

@@ -1,0 +1,210 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import type postgres from "postgres";
+import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
+import { installChanges } from "../../changes/install.ts";
+import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+
+/** Would make whoever runs it a superuser, and says so where it cannot. */
+const RISE = `CREATE FUNCTION pg_temp.rise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('attack.ran_as', current_user, FALSE);
+  END $$`;
+
+/**
+ * The schema installed by a superuser, so that whatever runs as its owner may do everything, and a writer
+ * who may do nothing but write to one table.
+ */
+export function attacksSuite(server: () => string): void {
+  let fixture: ChangesFixture;
+  let writer: postgres.Sql;
+  let name: string;
+
+  /** What the writer ran as somebody else, and what was noted of it. */
+  async function attack(statement: string): Promise<{ ranAs: string; noted: unknown[] }> {
+    await fixture.noted();
+    await writer.unsafe(`BEGIN; ${statement}`);
+    const [row] = await writer<{ as: string | null }[]>`
+      SELECT current_setting('attack.ran_as', TRUE) AS as`;
+    await writer.unsafe("COMMIT");
+    await writer.unsafe("DISCARD ALL");
+    const ranAs = row?.as ?? "";
+    return { ranAs: ranAs === name ? "" : ranAs, noted: await fixture.noted() };
+  }
+
+  beforeAll(async () => {
+    fixture = await createChangesDatabase(server());
+    await fixture.admin.unsafe("DROP SCHEMA lookaside CASCADE");
+    await installChanges(fromPostgresJs(fixture.admin), { service: fixture.serviceRole });
+    const role = await fixture.makeRole();
+    name = role.name;
+    await fixture.admin.unsafe(
+      `GRANT TEMPORARY ON DATABASE ${new URL(role.url).pathname.slice(1)} TO ${name};
+      GRANT USAGE ON SCHEMA lookaside TO ${
+        fixture.urls.owner && new URL(fixture.urls.owner).username
+      };
+      GRANT SELECT, DELETE ON lookaside.outbox TO ${new URL(fixture.urls.owner).username};
+      CREATE SCHEMA mine AUTHORIZATION ${name};
+      CREATE TABLE users (id INT PRIMARY KEY, name TEXT); INSERT INTO users SELECT 1, 'x';
+      GRANT SELECT, UPDATE ON users TO ${name}; SELECT lookaside.watch('users', columns => '{name}', matter => '{}')`,
+    );
+    writer = fixture.connect(role.url, { max: 1 });
+  });
+  afterAll(async () => {
+    await fixture.admin.unsafe(`DROP OWNED BY ${name} CASCADE`);
+    await fixture[Symbol.asyncDispose]();
+  });
+
+  const noted = [{ label: "users", keys: ["1"], values: ["name=x", "name=y"] }];
+  const UPDATE = "UPDATE users SET name = 'y'";
+
+  const shadows: readonly (readonly [string, string])[] = [
+    [
+      "a temporary outbox",
+      `CREATE TEMP TABLE outbox (label text, keys text[], column_values text[], writer text);
+      GRANT ALL ON outbox TO PUBLIC; CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_temp.rise(); RETURN NULL; END $$;
+      CREATE TRIGGER t BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.f()`,
+    ],
+    [
+      "temporary new_rows and old_rows",
+      `CREATE TEMP TABLE new_rows (id int, name text);
+      CREATE TEMP TABLE old_rows (id int, name text); GRANT ALL ON new_rows, old_rows TO PUBLIC`,
+    ],
+    [
+      "operators of its own",
+      `CREATE FUNCTION mine.f(text, text) RETURNS text LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_temp.rise(); RETURN ''; END $$;
+      CREATE FUNCTION mine.b(text, text) RETURNS boolean LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_temp.rise(); RETURN FALSE; END $$;
+      CREATE OPERATOR mine.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = mine.f);
+      CREATE OPERATOR mine.= (LEFTARG = text, RIGHTARG = text, FUNCTION = mine.b);
+      CREATE OPERATOR mine.~ (LEFTARG = text, RIGHTARG = text, FUNCTION = mine.b);
+      SET LOCAL search_path = mine, pg_catalog, public`,
+    ],
+    [
+      "functions of its own",
+      `CREATE FUNCTION mine.format(text, int) RETURNS text LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_temp.rise(); RETURN ''; END $$;
+      CREATE FUNCTION mine.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_temp.rise(); END $$; SET LOCAL search_path = mine, pg_catalog, public`,
+    ],
+  ];
+  for (const [what, statement] of shadows) {
+    it(`rises to nothing by ${what}, and the change is noted`, async () => {
+      await fixture.admin.unsafe("UPDATE users SET name = 'x'");
+      const found = await attack(`${RISE}; ${statement}; ${UPDATE}`);
+      assertEquals(found, { ranAs: "", noted });
+      await fixture.admin.unsafe(
+        `DROP SCHEMA mine CASCADE; CREATE SCHEMA mine AUTHORIZATION ${name}`,
+      );
+    });
+  }
+
+  it("cannot hang a trigger function on a table of its own", async () => {
+    const functions = await fixture.admin<{ name: string }[]>`
+      SELECT oid::REGPROCEDURE::TEXT AS name FROM pg_proc WHERE pronamespace = 'lookaside'::REGNAMESPACE`;
+    assert(functions.length > 20);
+    await fixture.admin.unsafe(`GRANT USAGE ON SCHEMA lookaside TO ${name}`);
+    for (const { name: of } of functions) {
+      const [may] = await writer<{ may: boolean }[]>`
+        SELECT has_function_privilege(${of}, 'EXECUTE') AS may`;
+      assertEquals(may?.may, false, of);
+    }
+    await writer.unsafe("CREATE TABLE mine.t (id int)");
+    const error = await assertRejects(
+      () =>
+        writer.unsafe(`CREATE TRIGGER x AFTER TRUNCATE ON mine.t FOR EACH STATEMENT
+        EXECUTE FUNCTION lookaside.${
+          functions.find(({ name: of }) => /_truncate\(\)$/.test(of))?.name.split(".")[1]
+        }`),
+      Error,
+    );
+    assertMatch(error.message, /permission denied for function/);
+    await fixture.admin.unsafe(`REVOKE USAGE ON SCHEMA lookaside FROM ${name}`);
+  });
+
+  it("has no cast, operator or function of its types run as the owner, where its table is watched", async () => {
+    await writer.unsafe(
+      `CREATE TYPE mine.mood AS ENUM ('a', 'b'); CREATE TYPE mine.pair AS (a mine.mood, b int);
+      CREATE FUNCTION mine.t(mine.mood) RETURNS text LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM set_config('attack.ran_as', current_user, FALSE); RETURN ''; END $$;
+      CREATE CAST (mine.mood AS text) WITH FUNCTION mine.t(mine.mood) AS IMPLICIT;
+      CREATE FUNCTION mine.same(mine.mood, mine.mood) RETURNS boolean LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM set_config('attack.ran_as', current_user, FALSE); RETURN FALSE; END $$;
+      CREATE OPERATOR mine.= (LEFTARG = mine.mood, RIGHTARG = mine.mood, FUNCTION = mine.same);
+      DROP TABLE IF EXISTS mine.t; CREATE TABLE mine.t (id mine.mood PRIMARY KEY, m mine.mood, p mine.pair)`,
+    );
+    await fixture.admin.unsafe(
+      "SELECT lookaside.watch('mine.t', columns => '{m}', matter => '{p}')",
+    );
+    const found = await attack(
+      `INSERT INTO mine.t VALUES ('a', 'b', ('a', 1)); UPDATE mine.t SET p = ('b', 1);
+      UPDATE mine.t SET m = 'a'; DELETE FROM mine.t`,
+    );
+    assertEquals(found.ranAs, "");
+    assertEquals(found.noted.length, 4);
+    // Also not after the type of a column was changed behind the watch.
+    await writer.unsafe("ALTER TABLE mine.t ALTER p TYPE mine.mood USING 'a'");
+    await writer.unsafe("ALTER TABLE mine.t DROP COLUMN m; ALTER TABLE mine.t RENAME p TO m");
+    assertEquals((await attack("INSERT INTO mine.t VALUES ('a', 'b')")).ranAs, "");
+    await fixture.admin.unsafe("SELECT lookaside.unwatch('mine.t')");
+  });
+
+  it("may not watch, unwatch, read or write anything of the schema", async () => {
+    for (
+      const statement of [
+        "SELECT lookaside.watch('users')",
+        "SELECT lookaside.unwatch('users')",
+        "SELECT * FROM lookaside.outbox",
+        "INSERT INTO lookaside.outbox (label) VALUES ('users')",
+        "SELECT setval('lookaside.doorbell', 9999999999999)",
+        "SELECT lookaside.clean()",
+      ]
+    ) {
+      const error = await assertRejects(() => writer.unsafe(statement), Error);
+      assertMatch(error.message, /permission denied for schema lookaside/);
+    }
+  });
+
+  it("may as the service relay, and neither watch nor forge nor remove a change", async () => {
+    const service = fixture.connect(fixture.urls.service, { max: 1 });
+    for (
+      const statement of [
+        "SELECT lookaside.watch('users')",
+        "SELECT lookaside.forget('users')",
+        "SELECT lookaside.admit('postgres')",
+        "INSERT INTO lookaside.outbox (label) VALUES ('users')",
+        "DELETE FROM lookaside.outbox",
+        "TRUNCATE lookaside.outbox",
+        "UPDATE lookaside.watched SET label = ''",
+        "CREATE TABLE lookaside.t (id int)",
+      ]
+    ) {
+      const error = await assertRejects(() => service.unsafe(statement), Error);
+      assertMatch(error.message, /permission denied/, statement);
+    }
+    assertEquals([...await service`SELECT label FROM lookaside.check()`], []);
+  });
+
+  it("may not watch a table of another role, nor install into a schema of another's", async () => {
+    const role = await fixture.makeRole();
+    const owner = new URL(fixture.urls.owner).username;
+    await fixture.admin.unsafe(`ALTER SCHEMA lookaside OWNER TO ${owner}`);
+    await fixture.admin.unsafe(
+      `CREATE TABLE theirs (id INT PRIMARY KEY); ALTER TABLE theirs OWNER TO ${role.name};
+      GRANT ALL ON theirs TO ${owner}; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA lookaside TO ${owner}`,
+    );
+    const error = await assertRejects(
+      () => fixture.owner.unsafe("SELECT lookaside.watch('theirs')"),
+      Error,
+    );
+    assertMatch(error.message, /belongs to another role/);
+    await fixture.admin.unsafe(
+      "DROP TABLE theirs; DROP SCHEMA lookaside CASCADE; DROP TABLE users",
+    );
+    await fixture.admin.unsafe(`CREATE SCHEMA lookaside AUTHORIZATION ${role.name}`);
+    const refusal = await assertRejects(() => installChanges(fromPostgresJs(fixture.owner)), Error);
+    assertMatch(refusal.message, /it belongs to/);
+    await fixture.admin.unsafe("DROP SCHEMA lookaside CASCADE");
+  });
+}

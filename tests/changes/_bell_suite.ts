@@ -1,0 +1,174 @@
+/**
+ * When writers wake a relay, which costs them: only where it has asked for it lately, and does not look anyway.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { afterAll, afterEach, beforeAll, beforeEach, it } from "@std/testing/bdd";
+import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
+import { fromPostgresJs } from "../../changes/mod.ts";
+import { ChangeFeed } from "../../changes/relay.ts";
+import { systemClock } from "../../changes/runtime.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { FakeClock } from "../support/fake_runtime.ts";
+import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+
+/** So long that nothing is found by a poll. */
+const POLL_MS = 2 ** 31 - 1;
+
+/** The parameter of a noted look that is a promise, and how long it lasts. */
+const PROMISE_AT = 7;
+const PROMISE_MS = "200";
+
+let fixture: ChangesFixture;
+const feeds: ChangeFeed[] = [];
+/** What feeds have run. */
+const statements: { readonly text: string; readonly values: readonly SqlParameter[] }[] = [];
+
+/** The promises of the bell, on a server that runs once a test does. */
+export function bellSuite(server: () => string): void {
+  beforeAll(async () => {
+    fixture = await createChangesDatabase(server());
+    await fixture.owner`CREATE TABLE orders (id INT PRIMARY KEY, note TEXT)`;
+    await fixture.owner`INSERT INTO orders SELECT i FROM generate_series(1, 9) i`;
+    await fixture.owner`SELECT lookaside.watch('orders')`;
+  });
+  afterAll(async () => {
+    await fixture[Symbol.asyncDispose]();
+  });
+  beforeEach(() => void statements.splice(0));
+  afterEach(async () => {
+    await Promise.all(feeds.splice(0).map((feed) => feed.close()));
+    await fixture.owner`TRUNCATE lookaside.outbox, lookaside.looks, lookaside.caches`;
+    await fixture.owner`ALTER TABLE lookaside.looks ALTER at SET DEFAULT clock_timestamp()`;
+  });
+
+  it("rings where a relay has asked for it, not before, nor while it looks anyway, nor for good", async () => {
+    const heard: string[] = [];
+    const { unlisten } = await fixture.admin.listen("lookaside_changes", (payload) => {
+      heard.push(payload);
+    });
+    /** Answers whether a write rings when the doorbell was set so. */
+    const rings = async (doorbell: string): Promise<boolean> => {
+      await fixture.owner.unsafe(doorbell);
+      heard.length = 0;
+      await update(1);
+      await fixture.admin.notify("lookaside_changes", "end");
+      await eventually(() => assert(heard.includes("end")));
+      return heard.includes("");
+    };
+    const set = (when: string) =>
+      `SELECT setval('lookaside.doorbell', (date_part('epoch', ${when}) * 1000)::BIGINT)`;
+    assertEquals(await rings("ALTER SEQUENCE lookaside.doorbell RESTART"), false);
+    assertEquals(await rings(set("clock_timestamp() - INTERVAL '1 second'")), true);
+    assertEquals(await rings(set("clock_timestamp() + INTERVAL '1 minute'")), false);
+    assertEquals(await rings(set("clock_timestamp() - INTERVAL '1 minute'")), false);
+    await unlisten();
+  });
+
+  it("is asked for by a relay that listens", async () => {
+    const applied = await start();
+    await update(1);
+    await eventually(() => assertEquals(applied, ["1"]));
+  });
+
+  it("is asked for again and again, however seldom that relay polls", async () => {
+    const clock = new FakeClock();
+    await start({ clock });
+    const asked = () => statements.filter(({ text }) => text.includes("AS bell")).length;
+    const before = asked();
+    await eventually(async () => {
+      await clock.advance(1_000);
+      assert(asked() > before + 1);
+    });
+  });
+
+  it("is spared while many rows come at once, and asked for again behind them", async () => {
+    const applied = await start({ promiseMs: "3600000" });
+    await updateAtOnce();
+    await eventually(() => assertEquals(applied, ["1", "2", "3"]));
+    await eventually(() => assertEquals([promises(), takenBack()], [1, 1]));
+    await update(4);
+    await eventually(() => assertEquals(applied, ["1", "2", "3", "4"]));
+    assertEquals(promises(), 1); // one row is no reason
+  });
+
+  it("is spared while rows follow one another", async () => {
+    // As though each look were noted an instant before the next one.
+    await fixture.owner`ALTER TABLE lookaside.looks
+      ALTER at SET DEFAULT clock_timestamp() + INTERVAL '1 minute'`;
+    const applied = await start();
+    for (const id of [1, 2, 3, 4, 5]) {
+      await update(id);
+      await eventually(() => assert(applied.includes(`${id}`)));
+    }
+    await eventually(() => assert(promises() > 0));
+    await eventually(() => assert(takenBack() > 0));
+  });
+
+  it("is not asked for by a relay that cannot hear it", async () => {
+    const applied = await start({ listen: false });
+    await updateAtOnce();
+    for (const feed of feeds) feed.wake();
+    await eventually(() => assertEquals(applied, ["1", "2", "3"]));
+    await Promise.all(feeds.map((feed) => feed.close()));
+    assertEquals([promises(), takenBack()], [0, 0]);
+  });
+}
+
+async function update(id: number): Promise<void> {
+  await fixture.owner`UPDATE orders SET note = 'n' WHERE id = ${id}`;
+}
+
+/** Leaves three rows for one look. */
+async function updateAtOnce(): Promise<void> {
+  await fixture.owner.begin(async (transaction) => {
+    for (const id of [1, 2, 3]) await transaction`UPDATE orders SET note = 'n' WHERE id = ${id}`;
+  });
+}
+
+/** Starts a feed, and resolves once it rests. Answers the keys that it will have applied. */
+async function start(
+  { listen = true, promiseMs = PROMISE_MS, clock = systemClock } = {},
+): Promise<string[]> {
+  const applied: string[] = [];
+  const database = noting(fromPostgresJs(fixture.connect(fixture.urls.service)), promiseMs);
+  const feed = new ChangeFeed(database, {
+    ...{ cacheName: "test", listen, pollMs: POLL_MS, clock },
+    reset: () => Promise.resolve(),
+    apply: (changes) =>
+      Promise.resolve(void applied.push(...changes.flatMap(({ keys = [] }) => keys))),
+  });
+  feeds.push(feed);
+  await feed.catchUp({ replay: false });
+  feed.start();
+  await eventually(() => assert(statements.some(({ text }) => text.includes("lookaside.check()"))));
+  return applied;
+}
+
+/** Notes the statements, and has a promise last for so long. */
+function noting(database: ChangesDatabase, promiseMs: string): ChangesDatabase {
+  const { query } = database;
+  return {
+    ...database,
+    query: async <Row>(text: string, values: readonly SqlParameter[] = []) => {
+      const sent = values.map((value, at) => isPromise(text, values, at) ? promiseMs : value);
+      const rows = await query<Row>(text, sent);
+      statements.push({ text, values });
+      return rows;
+    },
+  };
+}
+
+function isPromise(text: string, values: readonly SqlParameter[], at: number): boolean {
+  return at === PROMISE_AT && text.includes("INSERT INTO lookaside.looks") &&
+    values[at] === PROMISE_MS;
+}
+
+/** How many looks were noted with a promise to look again. */
+function promises(): number {
+  return statements.filter(({ text, values }) => isPromise(text, values, PROMISE_AT)).length;
+}
+
+/** How often a promise was taken back. */
+function takenBack(): number {
+  return statements.filter(({ text }) => text.includes("pg_current_xact_id()")).length;
+}

