@@ -156,7 +156,7 @@ const realNames: Readonly<Record<string, ReadonlySet<string> | undefined>> = {
   "tests/std/bdd.ts": bddNames,
 };
 
-const exactVersion = /^npm:\/?(@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+\/?$/;
+const exactVersion = /^npm:\/?(@[\w.-]+\/)?[\w.-]+@\d+\.\d+\.\d+(-[a-z]+\.\d+)?\/?$/;
 
 /** An import map. */
 export interface ImportMap {
