@@ -1,5 +1,5 @@
 /**
- * What Postgres refuses and only a person can change: a wrong password, a missing database or table.
+ * Errors of Postgres that only a person can fix: a wrong password, a missing database or table.
  *
  * @module
  */
@@ -12,7 +12,7 @@ const GRANT =
 const POOLER = "PgBouncer takes it with ignore_startup_parameters = statement_timeout";
 const PARAMETER = "Postgres does not take what DATABASE_URL asks of a connection";
 
-/** Advice by SQLSTATE: authorization, privileges, and a database, schema, table or column that is missing. */
+/** Advice by SQLSTATE: authorization, privileges, and missing databases, schemas, tables or columns. */
 const ADVICE: readonly (readonly [states: RegExp, advice: string])[] = [
   [/^28/, RIGHT_URL],
   [/^42501$/, GRANT],
@@ -20,10 +20,10 @@ const ADVICE: readonly (readonly [states: RegExp, advice: string])[] = [
   [/^(22023|42704)$/, PARAMETER],
 ];
 
-/** What PgBouncer says to a parameter that it does not know. */
+/** PgBouncer's message for an unknown parameter. */
 const UNKNOWN_PARAMETER = /unsupported startup parameter/i;
 
-/** What to do about an error of the database that does not pass by itself; `undefined`: it is none. */
+/** Advice on a permanent error of the database; `undefined`: it is not one. */
 export function adviceOn(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   if (UNKNOWN_PARAMETER.test(error.message)) return POOLER;
@@ -31,14 +31,14 @@ export function adviceOn(error: unknown): string | undefined {
   return ADVICE.find(([states]) => states.test(state))?.[1] ?? adviceOn(error.cause);
 }
 
-/** What to do about an error of the database that a command met. Empty: its message has to do. */
+/** Advice on an error of the database in a command. Empty: its message must do. */
 export function adviceTo(error: unknown): string {
   const advice = adviceOn(error) ??
     (error instanceof DatabaseUnavailableError ? `Is Postgres running? ${RIGHT_URL}` : "");
   return advice === "" ? "" : `. ${advice}`;
 }
 
-/** The SQLSTATE, which the drivers keep in different places. */
+/** The SQLSTATE, which drivers keep in different places. */
 function stateOf(error: Error): string {
   const { code, fields } = error as { code?: unknown; fields?: { code?: unknown } };
   return String(fields?.code ?? code ?? "");

@@ -4,13 +4,13 @@ import type { Database } from "./database.ts";
 import { migrate } from "./migrate.ts";
 
 /**
- * Makes sure that a database has the tables of this service, and that the cache is told what changes in
- * them. Changes nothing the second time.
+ * Makes sure that a database has the tables of this service, and that their changes are reported to the cache.
+ * Changes nothing the second time.
  *
- * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+ * @throws {DatabaseUnavailableError} Postgres is unavailable.
  */
 export async function bringUpToDate(database: Database): Promise<void> {
-  // Before the migrations, which may watch tables of theirs.
+  // Before the migrations, which may watch tables.
   await installChanges(changesDatabase(database));
   await migrate(database);
   await database.query("SELECT lookaside.watch('users')");

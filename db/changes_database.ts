@@ -1,7 +1,7 @@
 import type { ChangesDatabase } from "../changes/mod.ts";
 import type { Database, Queryable } from "./database.ts";
 
-/** The pool of this service as the changes module takes it. */
+/** The service's pool, as the changes module uses it. */
 export function changesDatabase(database: Database): ChangesDatabase {
   const over = (on: Queryable): ChangesDatabase["query"] => (sql, parameters) =>
     on.query(sql, parameters);

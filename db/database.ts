@@ -1,5 +1,5 @@
 /**
- * The port to Postgres: what the rest of the program may ask of a database, whichever driver answers.
+ * The interface to Postgres, the same for every driver.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface Queryable {
   /**
    * Runs one statement with bound parameters (`$1`, `$2`, …) and answers its rows.
    *
-   * @throws {DatabaseUnavailableError} No connection could be had in time, or it broke.
+   * @throws {DatabaseUnavailableError} No connection was available in time, or it broke.
    */
   query<Row>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
 }
@@ -31,26 +31,23 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
-/** What the connections of a pool are doing. */
+/** The use of a pool's connections. */
 export interface PoolStats {
-  /** The most there may be at once. */
+  /** Limit of connections. */
   readonly connectionsMax: number;
-  /** Those that run a statement, or are held by a transaction. */
+  /** Connections that run a statement or belong to a transaction. */
   readonly inUse: number;
-  /** Statements and transactions that wait for one. */
+  /** Statements and transactions that wait for a connection. */
   readonly waiting: number;
 }
 
 /** A pool of connections to one Postgres database. */
 export interface Database extends Queryable, AsyncDisposable {
-  /**
-   * Runs `run` in a transaction: committed when it resolves, rolled back when it rejects. The
-   * rejection is passed on unchanged.
-   */
+  /** Runs `run` in a transaction: commits if it resolves, rolls back and passes the rejection on if it rejects. */
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T>;
   /**
-   * Streams rows into a table: `COPY table (columns) FROM STDIN` where the driver can.
-   * `rows` yields arrays in the order of `columns`. Answers how many rows were written.
+   * Streams rows into a table, by `COPY table (columns) FROM STDIN` if the driver can. `rows` yields arrays in
+   * the order of `columns`. Answers how many rows were written.
    */
   copyFrom(
     table: string,
@@ -58,49 +55,48 @@ export interface Database extends Queryable, AsyncDisposable {
     rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
   ): Promise<number>;
   /**
-   * Calls `onNotify` for each notification on `channel`, across reconnects, until closed. Those sent
-   * while the connection was down are lost: poll behind it.
+   * Calls `onNotify` for each notification on `channel`, across reconnects, until closed. Notifications during a
+   * lost connection are lost, so poll too.
    *
    * @throws {Error} The driver has no `LISTEN`.
    */
   listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription>;
-  /** What its connections are doing. */
+  /** The use of its connections. */
   pool(): PoolStats;
-  /** Lets running statements finish (bounded), then closes every connection. */
+  /** Lets running statements finish, for a limited time, then closes every connection. */
   close(): Promise<void>;
 }
 
-/** What a driver's `connect` takes. */
+/** Options of a driver's `connect`. */
 export interface DatabaseOptions {
   /**
-   * `postgres://user:password@host:port/database`. Where it names several hosts, `h1:5432,h2:5432`, statements go
-   * to the one that takes writes.
+   * `postgres://user:password@host:port/database`. If it names several hosts, `h1:5432,h2:5432`, statements go
+   * to the one that accepts writes.
    */
   readonly url: string;
-  /** Asked for the password with each connection, where it may change. Default: that of the URL. */
+  /** Called for the password of each connection, if it may change. Default: that of the URL. */
   readonly password?: () => string;
   /**
-   * The certificates, in PEM, of those who may have signed the server's. With it, every connection is
-   * encrypted, and the server must prove that it is the host of the URL. Without it, `sslmode` in the
-   * URL says how.
+   * PEM certificates, one of which must have signed the server's. With it, every connection is encrypted, and
+   * the server must prove that it is the host of the URL. Without it, `sslmode` in the URL decides.
    */
   readonly ca?: string;
-  /** The most connections open at once. Default 20. */
+  /** Limit of open connections. Default 20. */
   readonly poolMax?: number;
   /**
-   * How many statements and transactions wait for a connection; one more is refused with
-   * {@linkcode DatabaseUnavailableError}. Default 1,000.
+   * Limit of statements and transactions that wait for a connection; any more are refused with {@linkcode
+   * DatabaseUnavailableError}. Default 1,000.
    */
   readonly queueMax?: number;
-  /** How long a connection may take to open. Default 2,000. */
+  /** Longest time for opening a connection. Default 2,000. */
   readonly connectTimeoutMs?: number;
-  /** How long a statement may run, enforced by Postgres. Default 5,000. */
+  /** Longest duration of a statement, enforced by Postgres. Default 5,000. */
   readonly statementTimeoutMs?: number;
-  /** What gives up on a server that accepts statements and never answers. Default: the system's. */
+  /** Limits the wait for a server that accepts statements but never answers. Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** Postgres cannot answer now: unreachable, restarting, or past a bound. Worth a retry later. */
+/** Postgres is unavailable: unreachable, restarting or overloaded. Retry later. */
 export class DatabaseUnavailableError extends Error {
   override readonly name = "DatabaseUnavailableError";
 }

@@ -1,5 +1,5 @@
 /**
- * Creating the database that a URL names.
+ * Creates the database that a URL names.
  *
  * @module
  */
@@ -7,15 +7,15 @@ import { type Database, type DatabaseOptions, DatabaseUnavailableError } from ".
 import { changePostgresUrl, parsePostgresUrl } from "./postgres_url.ts";
 import { quoteIdentifier } from "./quote_identifier.ts";
 
-/** The database every server has, to connect to while the one that is wanted does not exist. */
+/** A database of every server, to connect to while the wanted one does not exist. */
 const MAINTENANCE_DATABASE = "postgres";
 
 /** A driver's `connect`. */
 export type Connect = (options: DatabaseOptions) => Database;
 
 /**
- * Creates the database that `url` names unless it exists. Answers whether it was created by this call.
- * Several callers may race: one creates it, and for all of them it exists afterwards.
+ * Creates the database that `url` names unless it exists. Answers true if this call created it. Several callers
+ * may race: one creates it, and it exists for all of them afterwards.
  *
  * @throws {TypeError} `url` names no database.
  * @throws {DatabaseUnavailableError} The server cannot be reached.
@@ -30,7 +30,7 @@ export async function ensureDatabase(connect: Connect, url: string): Promise<boo
     maintenance.pathname = `/${MAINTENANCE_DATABASE}`;
   });
   await using database = connect({ url: maintenanceUrl, poolMax: 1 });
-  // It exists, so it was refused for another reason: a wrong password, no right to connect.
+  // It exists, so the refusal has another reason: a wrong password, no right to connect.
   if (await exists(database, name)) throw refusal;
   try {
     await database.query(`CREATE DATABASE ${quoteIdentifier(name)}`);
@@ -41,7 +41,10 @@ export async function ensureDatabase(connect: Connect, url: string): Promise<boo
   }
 }
 
-/** Why the database cannot be used; `undefined` if it can. Asked first, as many may use only their own. */
+/**
+ * The reason why the database cannot be used; `undefined` if it can. Asked first, since many users may connect
+ * only to their own.
+ */
 async function refusalOf(connect: Connect, url: string): Promise<unknown> {
   await using database = connect({ url, poolMax: 1 });
   try {

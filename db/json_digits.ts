@@ -1,11 +1,11 @@
 /**
- * JSON that keeps the digits of its numbers: `12345678901234567890.10` stays that, whatever a float can
- * hold.
+ * JSON that keeps the digits of its numbers: `12345678901234567890.10` stays as it is, although a float cannot
+ * hold it.
  *
  * @module
  */
 
-/** ECMAScript's "JSON.parse source text access", which TypeScript does not know yet. */
+/** ECMAScript's "JSON.parse source text access", which TypeScript does not declare yet. */
 interface SourceAccess {
   rawJSON(text: string): unknown;
   parse(
@@ -16,7 +16,7 @@ interface SourceAccess {
 
 const json = JSON as unknown as SourceAccess;
 
-/** The value of a JSON text. Numbers that a float cannot hold are written by `JSON.stringify` as they came. */
+/** The value of a JSON text. `JSON.stringify` writes numbers that a float cannot hold as they were. */
 export function parseDigits(text: string): unknown {
   return json.parse(
     text,
@@ -25,15 +25,15 @@ export function parseDigits(text: string): unknown {
   );
 }
 
-/** A number of Postgres: as a number where that has the same text, else so that its text is kept. */
+/** A number of Postgres: as a number if that has the same text, otherwise in a form that keeps its text. */
 export function numberOf(text: string): unknown {
   const number = Number(text);
   if (String(number) === text && Number.isFinite(number)) return number;
-  // Neither NaN nor infinity is JSON.
+  // NaN and infinity are not JSON.
   return /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(text) ? json.rawJSON(text) : text;
 }
 
-/** A whole number of 64 bits: a number while every reader of JSON has it exactly, else its text. */
+/** A 64-bit integer: a number if every JSON reader can represent it exactly, otherwise its text. */
 export function wholeNumberOf(text: string): number | string {
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : text;

@@ -1,18 +1,18 @@
 /**
- * Numbered migrations: each is applied once, in order, however many programs start at once.
+ * Numbered migrations: each is applied once, in order, even if several programs start at the same time.
  *
  * @module
  */
 import type { Database, Queryable } from "./database.ts";
 
-/** `pg_advisory_xact_lock` of everyone who migrates. Any number no other program uses ("look"). */
+/** The `pg_advisory_xact_lock` of migrations: a number that no other program should use ("look"). */
 const MIGRATION_LOCK = 0x6c6f6f6b;
 
 const FILE_NAME = /^(\d{4})_\w+\.sql$/;
 
-/** A migration as its file has it. */
+/** A migration in its file. */
 export interface Migration {
-  /** The number its name starts with. */
+  /** The number at the start of its name. */
   readonly number: number;
   /** The name of its file. */
   readonly name: string;
@@ -20,17 +20,17 @@ export interface Migration {
   readonly sql: string;
 }
 
-/** A migration that was applied is not what its file says now. */
+/** An applied migration differs from its file. */
 export class MigrationChangedError extends Error {
   /** Names the class in logs. */
   override readonly name = "MigrationChangedError";
 }
 
 /**
- * Applies the migrations that `database` does not have yet, and answers their names. Each runs in a
- * transaction of its own, so a failing one leaves those before it applied and nothing half-done.
+ * Applies the migrations that `database` does not have yet, and answers their names. Each runs in its own
+ * transaction, so if one fails, earlier ones stay applied and nothing is half-done.
  *
- * @throws {MigrationChangedError} One that was applied has changed since; nothing after it is applied.
+ * @throws {MigrationChangedError} An applied one has changed since; later ones are not applied.
  */
 export async function migrate(
   database: Database,
@@ -48,8 +48,8 @@ export async function migrate(
 }
 
 /**
- * Reads the migrations of this service. Needs read permission for their folder, which the running
- * service does not have: it expects a database that was migrated.
+ * Reads the migrations of this service. Needs read permission for their folder, which the running service does
+ * not have: it expects a migrated database.
  */
 export async function readMigrations(): Promise<Migration[]> {
   const folder = new URL("./migrations/", import.meta.url);
@@ -63,13 +63,13 @@ export async function readMigrations(): Promise<Migration[]> {
   return migrations.sort((a, b) => a.number - b.number);
 }
 
-/** Applies one migration unless it is recorded. Answers whether it was applied now. */
+/** Applies one migration unless it is recorded. Answers true if it was applied now. */
 async function applyOnce(
   transaction: Queryable,
   migration: Migration,
   checksum: string,
 ): Promise<boolean> {
-  // First the lock: even CREATE TABLE IF NOT EXISTS fails when two run it at once.
+  // The lock first: even CREATE TABLE IF NOT EXISTS fails if two run it at the same time.
   await transaction.query("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK]);
   await transaction.query(`
     CREATE TABLE IF NOT EXISTS lookaside_migrations (
@@ -98,7 +98,7 @@ async function applyOnce(
 }
 
 async function checksumOf(sql: string): Promise<string> {
-  // A checkout on Windows may end its lines otherwise.
+  // A checkout on Windows may have other line ends.
   const bytes = new TextEncoder().encode(sql.replaceAll("\r\n", "\n"));
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }

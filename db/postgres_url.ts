@@ -1,22 +1,22 @@
 /**
- * The URL of a Postgres, as hosted ones hand it out and as libpq reads it: several servers, and parameters
- * that are Postgres's, a driver's or a tool's.
+ * The URL of a Postgres, as providers give it and libpq reads it: several servers, and parameters for Postgres,
+ * a driver or a tool.
  *
  * @module
  */
 
 /** The parts of a URL: everything before the servers, the servers, everything after. */
 const PARTS = /^(postgres(?:ql)?:\/\/(?:[^/?#]*@)?)([^@/?#]*)(.*)$/s;
-/** As many as a person names. */
+/** A generous limit. */
 const SERVERS_MAX = 10;
 
 const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-/** Whatever it says, the server that takes writes is meant: on any other, nothing works. */
+/** Whatever it says, the server that accepts writes is used: on any other, nothing works. */
 const SESSIONS = ["any", "read-write", "primary"];
 
 /**
- * Parameters that say something to another driver or tool, and nothing to this program: what they ask for is
- * not done, or is done anyway. `channel_binding` is an assurance that no driver here can give.
+ * Parameters for other drivers or tools: their effect is not available here, or always there. `channel_binding`
+ * is an assurance that no driver here can give.
  */
 const FOREIGN: ReadonlySet<string> = new Set([
   "channel_binding",
@@ -33,24 +33,25 @@ const FOREIGN: ReadonlySet<string> = new Set([
   "workaround",
 ]);
 
-/** A parameter of a URL has a value that makes no sense here. The message says what it must be. */
+/** A parameter of a URL has an invalid value. The message says what it must be. */
 export class ParameterError extends TypeError {
   override readonly name = "ParameterError";
 }
 
-/** A URL that a driver understands, for each of the servers. */
+/** A URL for each of the servers, in the form that drivers understand. */
 export interface PostgresServers {
-  /** The URLs, one at least, in the order in which the servers are asked. */
+  /** The URLs, at least one, in the order in which the servers are tried. */
   readonly urls: readonly [URL, ...URL[]];
-  /** Names of parameters that are passed over. */
+  /** Names of ignored parameters. */
   readonly passedOver: readonly string[];
 }
 
 /**
- * Reads a URL with one server or several. Of its parameters, those for other programs are left out, and
- * Prisma's `schema` is Postgres's `search_path`; Postgres itself refuses what it does not know, by name.
+ * Reads a URL with one or several servers. Parameters for other programs are left out, and Prisma's `schema`
+ * becomes `search_path`; Postgres itself rejects unknown ones by name.
  *
- * @throws {TypeError} It is not such a URL, or one with a {@linkcode ParameterError}. The message does not repeat it.
+ * @throws {TypeError} It is not such a URL, or has a {@linkcode ParameterError}. The message does not contain
+ * it.
  */
 export function parsePostgresUrl(text: string): PostgresServers {
   const [, before, servers = "", after = ""] = PARTS.exec(text) ?? [];
@@ -78,7 +79,7 @@ export function parsePostgresUrl(text: string): PostgresServers {
   return { urls: [first, ...others], passedOver: [...passedOver] };
 }
 
-/** A URL with some part of it changed, the same for all of its servers. */
+/** A URL with some part of it changed, for all of its servers. */
 export function changePostgresUrl(text: string, change: (url: URL) => void): string {
   const [, before = "", servers = "", after = ""] = PARTS.exec(text) ?? [];
   const url = new URL(`${before}servers${after}`);

@@ -1,11 +1,11 @@
 /**
- * Writes that Postgres refuses for a reason that is the client's, or passes by itself.
+ * Writes that Postgres refuses, for a reason of the client or a temporary one.
  *
  * @module
  */
 import { DatabaseUnavailableError } from "./database.ts";
 
-/** Why a write was refused. */
+/** The reason why a write was refused. */
 export type Refusal =
   | "taken"
   | "referred to"
@@ -14,16 +14,16 @@ export type Refusal =
   | "constraint"
   | "value";
 
-/** Postgres has refused a write, and would again. */
+/** Postgres refused a write, and would refuse it again. */
 export class RefusedWriteError extends Error {
   /** Names the class in logs. */
   override readonly name = "RefusedWriteError";
-  /** Why. */
+  /** The reason. */
   readonly refusal: Refusal;
-  /** The columns that it is about, where Postgres says. */
+  /** The columns concerned, if Postgres names them. */
   readonly columns: readonly string[];
 
-  /** `cause` is the error of the driver. */
+  /** @param cause The error of the driver. */
   constructor(refusal: Refusal, columns: readonly string[], cause: unknown) {
     super(`Cannot write: ${refusal} (${columns.join(", ")})`, { cause });
     this.refusal = refusal;
@@ -41,7 +41,7 @@ const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
 /** Serialization failure, deadlock, lock time-out. */
 const PASSING = /^(40001|40P01|55P03)$/;
 
-/** The fields of an error of Postgres, which the drivers keep in different places. */
+/** The fields of a Postgres error, which drivers keep in different places. */
 interface Fields {
   readonly code?: unknown;
   readonly constraint?: unknown;
@@ -52,8 +52,8 @@ interface Fields {
 }
 
 /**
- * The error that tells of a failed write what it is: refused, or not possible now. Any other is answered
- * as it came. `columnsOf` knows the columns of a constraint.
+ * Makes the error of a failed write: refused, or temporarily impossible. Any other error is returned as it is.
+ * `columnsOf` knows the columns of a constraint.
  */
 export function toldOfWrite(
   error: unknown,
@@ -80,7 +80,10 @@ export function toldOfWrite(
   return new RefusedWriteError(refusal, columns, error);
 }
 
-/** A reference of another table is not among the constraints of this one. One to itself may be either. */
+/**
+ * A foreign key of another table is not among the constraints of this one. One that refers to itself may be
+ * violated on either side.
+ */
 function referenceRefusal(detail: unknown, columns: readonly string[] | undefined): Refusal {
   return columns === undefined || /still referenced/.test(String(detail))
     ? "referred to"

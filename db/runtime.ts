@@ -1,12 +1,12 @@
 /**
- * Time, as far as `db/` needs it: to give up on a server that does not answer.
+ * Timers, with which `db/` gives up on a server that does not answer.
  *
  * @module
  */
 
-/** What {@linkcode Clock.after} returns: a timer that can be taken back. */
+/** A timer of {@linkcode Clock.after}. */
 export interface Timer {
-  /** Takes the timer back. Does nothing once it has fired. */
+  /** Cancels the timer. Does nothing once it has fired. */
   cancel(): void;
 }
 

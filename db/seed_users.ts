@@ -6,28 +6,28 @@
 import type { Database, Queryable, SqlValue } from "./database.ts";
 
 const COLUMNS = ["id", "name", "email", "bio"];
-/** Rows in one statement where they are not streamed. */
+/** Rows in one statement, if they are not streamed. */
 const BATCH_SIZE = 5_000;
-/** From how many rows on a stream is worth its set-up. */
+/** Number of rows from which streaming is worth its set-up. */
 const COPY_COUNT_MIN = 10_000;
 
 /** Options of {@linkcode seedUsers}. */
 export interface SeedOptions {
-  /** How many users there are to be: ids 1 to `count`. Default 1,000. */
+  /** The wanted number of users, with ids 1 to `count`. Default 1,000. */
   readonly count?: number;
-  /** Whether to remove every user first. Default false. */
+  /** True to remove every user first. Default false. */
   readonly reset?: boolean;
-  /** Called now and then with how many of `count` are done, and last with all of them. */
+  /** Called from time to time with the number of users done, and at the end with all of them. */
   readonly onProgress?: (done: number) => void;
 }
 
 /**
- * Makes sure that the users 1 to `count` exist, and answers how many it inserted. Those that exist are
- * left as they are, so a second run changes nothing. Ids of later users follow the highest one.
+ * Makes sure that the users 1 to `count` exist, and answers how many it inserted. Existing users stay as they
+ * are, so a second run changes nothing. Ids of later users follow the highest one.
  *
- * Many rows stream into an empty table by `COPY`. Otherwise they go in batches.
+ * Many rows are streamed into an empty table by `COPY`; otherwise they are inserted in batches.
  *
- * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+ * @throws {DatabaseUnavailableError} Postgres is unavailable.
  */
 export async function seedUsers(database: Database, options: SeedOptions = {}): Promise<number> {
   const count = options.count ?? 1_000;
@@ -41,12 +41,12 @@ export async function seedUsers(database: Database, options: SeedOptions = {}): 
   return inserted;
 }
 
-/** Whether there is no user. */
+/** True if there is no user. */
 export async function isEmpty(database: Queryable): Promise<boolean> {
   return (await database.query("SELECT 1 FROM users LIMIT 1")).length === 0;
 }
 
-/** PGlite, which is Postgres compiled by Emscripten, hangs for good at `COPY … FROM STDIN`. */
+/** Answers false for PGlite, which is Postgres compiled by Emscripten and hangs for ever at `COPY … FROM STDIN`. */
 async function takesCopy(database: Queryable): Promise<boolean> {
   const [row] = await database.query<{ takes: boolean }>(
     "SELECT version() NOT LIKE '%emcc%' AS takes",
@@ -69,8 +69,8 @@ async function tryCopy(
   try {
     return await database.copyFrom("users", COLUMNS, rows());
   } catch (_error) {
-    // Another seeder was first, and its rows conflict. Inserts skip those; whatever else is wrong they
-    // run into as well, and Postgres then names it.
+    // Rows of a concurrent seeder may conflict, which inserts then skip. Any other error occurs in the inserts
+    // too, and is reported there.
     return 0;
   }
 }
@@ -110,7 +110,7 @@ function sampleUser(id: number): [id: number, name: string, email: string, bio: 
   ];
 }
 
-/** Rows that bring their own id do not move the sequence: without this the next INSERT takes id 1. */
+/** Rows with explicit ids do not advance the sequence; without this the next INSERT would take id 1. */
 async function advanceSequence(database: Queryable): Promise<void> {
   await database.query(`
     WITH ids AS (

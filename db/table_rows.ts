@@ -1,5 +1,5 @@
 /**
- * Rows of a table that was declared: reads and writes by its primary key, whatever the table is.
+ * Rows of a declared table: reads and writes by its primary key.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export {
   type Written,
 } from "./table_statements.ts";
 
-/** How a row is written. */
+/** Conditions and marks of a write. */
 export interface WriteOptions {
   /** A mark of the content that the row must have. */
   readonly mark?: string | undefined;
@@ -34,12 +34,12 @@ export interface WriteOptions {
   readonly writer?: string | undefined;
 }
 
-/** The most keys in one query. */
+/** Limit of keys in one query. */
 const BATCH_SIZE_MAX = 500;
 /**
- * Reads and writes rows. Holds none: every read is a query that is sent after the read began. Every method
- * rejects with a `DatabaseUnavailableError` while Postgres cannot answer, and with a `DeclarationError`
- * where the table is not as it was declared.
+ * Reads and writes rows, and stores none: every read is a query that is sent after the read began. Every method
+ * rejects with a `DatabaseUnavailableError` if Postgres is unavailable, and with a `DeclarationError` if the
+ * table is not as declared.
  */
 export class TableRows {
   readonly #database: Queryable;
@@ -52,13 +52,13 @@ export class TableRows {
   constructor(database: Queryable, asked: TableColumns) {
     this.#database = database;
     this.#asked = asked;
-    // Who may join whom. A read must not be answered by a query that was sent before it began:
+    // A read must not be answered by a query that was sent before the read began:
     //   1. read A is batched, and its query is sent
     //   2. a write commits and is acknowledged
     //   3. read B begins, and joins A's batch: it would answer the row from before the write
-    // DataLoader marks a batch as dispatched in the same synchronous step that calls the function
-    // below, and that function hands the query on before its first await. So whoever still finds the
-    // batch open began before the query left. Its cache, which keeps promises beyond their query, is off.
+    // DataLoader closes a batch in the same synchronous step in which it calls the function below, which
+    // sends the query before its first await. So a read that finds the batch open began before the query
+    // was sent. DataLoader's cache, which keeps promises beyond their query, is off.
     this.#byKey = new DataLoader((keys) => this.#load(keys), {
       cache: false,
       maxBatchSize: BATCH_SIZE_MAX,
@@ -70,13 +70,13 @@ export class TableRows {
     return (await this.#prepared()).shape;
   }
 
-  /** The row, or `undefined` if there is none. Finds of one tick share one query. */
+  /** The row, or `undefined` if there is none. Calls in the same tick share one query. */
   async find(key: Key): Promise<Row | undefined> {
     if (this.#statements === undefined) await this.#prepared();
     return await this.#byKey.load(key);
   }
 
-  /** The rows there are among `keys`, by the text of their keys. */
+  /** The existing rows among `keys`, by the text of their keys. */
   async findMany(keys: readonly Key[]): Promise<Map<string, Row>> {
     const statements = await this.#prepared();
     const found = new Map<string, Row>();
@@ -96,7 +96,7 @@ export class TableRows {
     return statements.rowsOf(await this.#database.query<Row>(text, values));
   }
 
-  /** The row and a mark of its content, for a write that is to change this very content. */
+  /** The row and a mark of its content, for a write that requires this content. */
   async findMarked(key: Key): Promise<{ readonly row: Row; readonly mark: string } | undefined> {
     const statements = await this.#prepared();
     const [found] = await this.#database.query<Row>(statements.marked, [...key]);
@@ -106,7 +106,7 @@ export class TableRows {
     return row === undefined ? undefined : { row, mark: String(mark) };
   }
 
-  /** Inserts a row. Columns that are not given get their defaults. */
+  /** Inserts a row. Omitted columns get their defaults. */
   async create(fields: Row, { writer = "" }: WriteOptions = {}): Promise<Written> {
     const statements = await this.#prepared();
     const columns = this.#writable(fields);
@@ -117,14 +117,14 @@ export class TableRows {
   }
 
   /**
-   * Overwrites all columns that may be written: those that are not given get their defaults. `undefined`:
-   * there is no such row, or not with the content that it must have.
+   * Overwrites all writable columns; omitted ones get their defaults. `undefined`: there is no such row, or its
+   * content is not the required one.
    */
   async replace(key: Key, fields: Row, options?: WriteOptions): Promise<Written | undefined> {
     return await this.#update(key, fields, this.#asked.writable, options);
   }
 
-  /** Overwrites the columns that are given; `null` is a value. `undefined`: as {@linkcode TableRows.replace}. */
+  /** Overwrites the given columns; `null` is a value. `undefined`: as {@linkcode TableRows.replace}. */
   async update(key: Key, fields: Row, options?: WriteOptions): Promise<Written | undefined> {
     return await this.#update(key, fields, this.#writable(fields), options);
   }
@@ -153,7 +153,7 @@ export class TableRows {
     return await this.#write(statements, text, values);
   }
 
-  /** The given columns that may be written: no other name reaches the text of a statement. */
+  /** The given columns that are writable: no other name becomes part of a statement. */
   #writable(fields: Row): string[] {
     return this.#asked.writable.filter((name) => Object.hasOwn(fields, name));
   }

@@ -1,5 +1,5 @@
 /**
- * The shape of a table, as Postgres knows it: its key, and how each column is read and written.
+ * The shape of a table in Postgres: its key, and how each column is read and written.
  *
  * @module
  */
@@ -7,24 +7,24 @@ import type { Queryable } from "./database.ts";
 import { numberOf, parseDigits, wholeNumberOf } from "./json_digits.ts";
 import { quoteIdentifier } from "./quote_identifier.ts";
 
-/** Types of keys and filters: each has one text for each value. */
+/** Types of keys and filters, in which each value has exactly one text. */
 export type PlainType = "integer" | "bigint" | "uuid" | "text" | "boolean";
 
 /** A column. */
 export interface Column {
   /** Its name. */
   readonly name: string;
-  /** Its type as SQL writes it, without a length: a cast to one would cut a longer text. */
+  /** Its type as SQL writes it, without a length, since a cast with one would truncate a longer text. */
   readonly type: string;
-  /** How its values are told apart by their text; `undefined`: not at all. */
+  /** The type by which its values can be compared as text; `undefined`: they cannot. */
   readonly plain: PlainType | undefined;
-  /** The largest whole number it holds. */
+  /** The largest integer it can hold. */
   readonly max: bigint | undefined;
-  /** The values there are, where they are few and named. */
+  /** The possible values of an enum. */
   readonly labels: readonly string[] | undefined;
-  /** How it is selected from a table called `t`. */
+  /** The expression that selects it from a table called `t`. */
   readonly expression: string;
-  /** Makes a value of JSON of what was selected. Absent: it is one. */
+  /** Converts the selected text to a JSON value. Absent: it is one already. */
   readonly decode?: (text: string) => unknown;
 }
 
@@ -40,11 +40,11 @@ export interface TableShape {
   readonly types: ReadonlyMap<string, string>;
   /** The columns of each constraint that can refuse a write. */
   readonly constraints: ReadonlyMap<string, readonly string[]>;
-  /** Faults that do not keep it from being served, each with the statement that ends it. */
+  /** Problems that do not prevent serving the table, each with the statement that fixes it. */
   readonly advice: readonly { readonly fault: string; readonly statement: string }[];
 }
 
-/** What is to be served of a table. */
+/** The parts of a table that are to be served. */
 export interface TableColumns {
   /** The table: `orders`, or `sales.orders`. */
   readonly table: string;
@@ -52,17 +52,17 @@ export interface TableColumns {
   readonly columns: readonly string[];
   /** The columns to write. */
   readonly writable: readonly string[];
-  /** The columns to choose rows by. */
+  /** The columns by which rows can be selected. */
   readonly filters: readonly string[];
 }
 
-/** A table cannot be served as it was declared: the message says why, and what to write. */
+/** A table cannot be served as declared: the message says why, and what to write instead. */
 export class DeclarationError extends Error {
   /** Names the class in logs. */
   override readonly name = "DeclarationError";
 }
 
-/** What the catalog says. The names of columns are text: they are compared, never run. */
+/** The catalog's description. Names of columns are text: they are compared, never executed. */
 interface Catalogued {
   readonly columns: readonly {
     readonly name: string;
@@ -111,8 +111,8 @@ const CATALOG = `
 /**
  * Reads the shape of a table.
  *
- * @throws {DeclarationError} It cannot be served so.
- * @throws {DatabaseUnavailableError} Postgres cannot answer now.
+ * @throws {DeclarationError} The table cannot be served as declared.
+ * @throws {DatabaseUnavailableError} Postgres is unavailable.
  */
 export async function readShape(database: Queryable, asked: TableColumns): Promise<TableShape> {
   const from = asked.table.split(".").map(quoteIdentifier).join(".");
@@ -216,8 +216,8 @@ function plainTypeOf(base: string, kind: string): PlainType | undefined {
 }
 
 /**
- * How a column is selected: decided from its type, not from what a driver makes of it, which would be a
- * date in the time zone of the process, or a float with fewer digits.
+ * How a column is selected. Decided by its type, because a driver would make a date in the time zone of the
+ * process, or a float with fewer digits.
  */
 function readingOf(
   column: string,
@@ -235,7 +235,7 @@ function readingOf(
   return { expression: `to_json(${column})::text`, decode: parseDigits };
 }
 
-/** A moment as `Date.toJSON` writes it; what that cannot, such as infinity, as Postgres does. */
+/** A time as `Date.toJSON` writes it; if that is impossible, as for infinity, as Postgres does. */
 function isoText(timestamp: string): string {
   return `CASE WHEN ${timestamp} >= '0001-01-01' AND ${timestamp} < '10000-01-01'
     THEN to_char(${timestamp}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') ELSE ${timestamp}::text END`;

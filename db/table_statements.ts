@@ -1,5 +1,5 @@
 /**
- * The statements of a table that was declared.
+ * The SQL statements of a declared table.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import type { Column, TableColumns, TableShape } from "./table_shape.ts";
 /** The text of each column of a primary key, in the order of the key. */
 export type Key = readonly string[];
 
-/** A row as JSON has it. */
+/** A row as JSON. */
 export type Row = Readonly<Record<string, unknown>>;
 
 /** Texts of values by column; `null`: the column is NULL. */
 export type Values = Readonly<Record<string, string | null>>;
 
-/** A row that was written, and the values of the filters that it had or has. */
+/** A written row, with its filter values before and after. */
 export interface Written {
   /** The row after the write, or the one that was deleted. */
   readonly row: Row;
@@ -24,26 +24,26 @@ export interface Written {
   readonly touched: readonly Values[];
 }
 
-/** Which rows a list holds. */
+/** The rows of a list. */
 export interface ListOptions {
-  /** Values that the filters must have. */
+  /** Values that the filter columns must have. */
   readonly where: Values;
-  /** How many rows. */
+  /** Number of rows. */
   readonly limit: number;
-  /** How many rows before them are passed over. Costs more the more there are. */
+  /** Number of rows to skip. Its cost grows with the number. */
   readonly offset?: number;
-  /** The key that the rows follow. Costs the same whichever it is. */
+  /** The key after which the rows begin. Costs the same for any key. */
   readonly after?: Key;
 }
 
-/** What the names of the filters' values before and after a write begin with. */
+/** Prefix of the names of filter values before a write. */
 const BEFORE = "<";
 const AFTER = ">";
 
-/** Joins the columns of a key; the texts within are escaped, so that no two keys are the same text. */
+/** Joins the columns of a key; their texts are escaped, so that different keys have different texts. */
 const JOINER = ",";
 
-/** One text for a key: what {@linkcode TableRows.findMany} calls it. */
+/** The text of a key, as a key of the result of {@linkcode TableRows.findMany}. */
 export function keyText(key: Key): string {
   return key.length === 1 ? key[0] ?? "" : key.map(encodeURIComponent).join(JOINER);
 }
@@ -51,23 +51,23 @@ export function keyText(key: Key): string {
 /** The name of the mark of a row's content. */
 export const MARK = "#";
 
-/** The name of a column that is answered for its effect alone. */
+/** The name of a column that is selected only for its effect. */
 const EFFECT = "!";
 
-/** Makes the statements, and rows of what they answer. */
+/** Makes the statements, and rows from their results. */
 export class Statements {
   /** The table. */
   readonly shape: TableShape;
-  /** The rows of keys, whose columns are one array each. */
+  /** Selects rows by keys, with one array for each key column. */
   readonly select: string;
-  /** One row and its mark. */
+  /** Selects one row with its mark. */
   readonly marked: string;
   readonly #columns: string;
   readonly #mark: string;
   readonly #filters: readonly string[];
   readonly #decoded: readonly Column[];
 
-  /** `shape` is that of the table whose `filters` were declared. */
+  /** @param shape The shape of the table whose `filters` are given. */
   constructor(shape: TableShape, { filters }: TableColumns) {
     this.shape = shape;
     this.#filters = filters;
@@ -82,7 +82,7 @@ export class Statements {
       FROM ${shape.from} AS t WHERE ${this.#isKey("t")}`;
   }
 
-  /** Rows as they were selected, as JSON has them. */
+  /** Selected rows, as JSON. */
   rowsOf(rows: readonly Row[]): Row[] {
     return this.#decoded.length === 0 ? [...rows] : rows.map((row) => this.#rowOf(row));
   }
@@ -92,7 +92,7 @@ export class Statements {
     return keyText(this.shape.key.map(({ name }) => String(row[name])));
   }
 
-  /** A written row, of what a write answers. */
+  /** Makes a written row from the result of a write. */
   readonly writtenOf: (selected: Row) => Written = (selected: Row): Written => {
     const row: Record<string, unknown> = {};
     const touched: Record<string, Record<string, string | null>> = {};
@@ -104,7 +104,7 @@ export class Statements {
     return { row: this.#rowOf(row), touched: Object.values(touched) };
   };
 
-  /** Whether there can be rows with those values. Postgres takes no label that a type does not have. */
+  /** True if there can be rows with those values. Postgres rejects a label that is not in an enum. */
   canHold(where: Values): boolean {
     return Object.entries(where).every(([name, value]) =>
       this.shape.columns.get(name)?.labels?.includes(value ?? "") ?? true
@@ -129,7 +129,7 @@ export class Statements {
     return { text, values };
   }
 
-  /** An INSERT of the values of a JSON text, which is bound behind the writer's mark. */
+  /** An INSERT of the values in a JSON text, which is bound after the writer's mark. */
   insert(columns: readonly string[]): string {
     const { from } = this.shape;
     if (columns.length === 0) {
@@ -142,8 +142,8 @@ export class Statements {
   }
 
   /**
-   * An UPDATE to the values of a JSON text; columns that are not given get their defaults. Bound are the key,
-   * the writer's mark, the text, and the mark of the content.
+   * An UPDATE to the values in a JSON text; omitted columns get their defaults. Bound are the key, the writer's
+   * mark, the text, and the mark of the content.
    */
   update(
     columns: readonly string[],
@@ -187,8 +187,8 @@ export class Statements {
   }
 
   /**
-   * The row that was written, and the mark of who writes it for its transaction: triggers of statements fire
-   * behind.
+   * The written row. Also sets the writer's mark for the transaction, since triggers of statements fire
+   * afterwards.
    */
   #returning(writer: string, before = false): string {
     const touched = this.#filters.flatMap((name) => {
@@ -203,7 +203,7 @@ export class Statements {
     return `RETURNING ${[this.#columns, ...touched, marked].join(", ")}`;
   }
 
-  /** The values of a body, each read as its column's type reads it. */
+  /** The values of a body, each parsed as the type of its column. */
   #record(json: string, columns: readonly string[]): string {
     const typed = columns.map((name) => `${quoteIdentifier(name)} ${this.shape.types.get(name)}`);
     return `json_to_record(${json}::text::json) AS v(${typed.join(", ")})`;

@@ -1,6 +1,5 @@
 /**
- * Pictures that follow each other in one PNG (APNG), put together from the chunks of single ones: nothing is
- * decoded.
+ * Combines PNG pictures into one animated PNG (APNG) from their chunks, without decoding.
  *
  * @module
  */
@@ -16,9 +15,9 @@ interface Chunk {
 }
 
 /**
- * One animated PNG of PNGs of the same size, shown in a circle.
+ * One animated PNG from PNGs of the same size, shown in a loop.
  *
- * @throws {TypeError} There are none, one is no PNG, or they differ in size or format.
+ * @throws {TypeError} There are none, one is not a PNG, or they differ in size or format.
  */
 export function animatedPng(frames: readonly Uint8Array[], frameMs: number): Uint8Array {
   const pictures = frames.map(chunksOf);
@@ -62,7 +61,7 @@ function chunksOf({ buffer, byteOffset, byteLength }: Uint8Array): Chunk[] {
   return chunks;
 }
 
-/** The chunk before a frame: where it stands, and for how long. It replaces the one before. */
+/** The chunk before a frame, with its duration and position. The frame replaces the previous one. */
 function control(sequence: number, header: Uint8Array, frameMs: number): Uint8Array {
   const duration = new Uint8Array(6);
   const view = new DataView(duration.buffer);

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task check`: everything that can be known without running the service. Every step runs, also
- * after one has failed; the exit code is 0 only if all hold.
+ * `deno task check`: all checks that need no running service. Every step runs, even after one has failed; the
+ * exit code is 0 only if all succeed.
  *
  * @module
  */
@@ -10,12 +10,12 @@ import { resolve } from "node:path";
 import { readOptions } from "./command_line.ts";
 import { sourceFiles } from "./source_files.ts";
 
-/** One thing to check: a run of `deno` that must succeed. */
+/** One check: a run of `deno` that must succeed. */
 interface Step {
   readonly name: string;
   readonly args: readonly string[];
   readonly cwd?: string;
-  /** Output that says that the step could not be done here, rather than that it failed. */
+  /** Output that shows that the step could not be done here, as opposed to having failed. */
   readonly impossible?: RegExp;
 }
 
@@ -28,7 +28,7 @@ import boundaries, and names in the pages. Every step runs, even if an earlier o
   options: {},
 } as const;
 
-/** The folders of the packages, and their entrances. */
+/** The folders of the packages and their entry points. */
 const PACKAGES = {
   "cache": "cache/mod.ts",
   "changes": "changes/mod.ts",
@@ -36,7 +36,7 @@ const PACKAGES = {
   "proof/races": "proof/races/adapter.ts",
 };
 
-/** How Deno says that JSR does not answer. */
+/** Deno's message if JSR does not answer. */
 const jsrUnreachable = /JSR package manifest for .* failed to load/;
 
 const root = resolve(import.meta.dirname ?? ".", "..");
@@ -93,7 +93,7 @@ async function steps(): Promise<Step[]> {
   ];
 }
 
-/** The files that the default import map can't resolve: what only the other one names or leads to. */
+/** The files that the default import map cannot resolve: those that only the other map names or leads to. */
 async function jsrOnly(paths: readonly string[]): Promise<string[]> {
   const byDefault = await importsOf("deno.json");
   const added = Object.entries(await importsOf("import_map.jsr.json"))

@@ -1,5 +1,5 @@
 /**
- * Child processes of the launchers: each ends with its parent, and only when the parent says so.
+ * Child processes of the launchers: each ends with its parent, or when the parent tells it to.
  *
  * @module
  */
@@ -12,10 +12,10 @@ const STOP_TIMEOUT_MS = 25_000;
 /** The project's folder. */
 export const ROOT: string = fileURLToPath(new URL("..", import.meta.url));
 
-/** Folder for what the development tools keep. Git ignores it. */
+/** Folder for files of the development tools. Git ignores it. */
 export const DATA_FOLDER: string = `${ROOT}.data`;
 
-/** Sends a signal to a child that may have ended in the meantime, which is then as good. */
+/** Sends a signal to a child, which may already have ended. */
 export function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     child.kill(signal);
@@ -27,20 +27,19 @@ export function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
 
 /** Options of {@linkcode ChildProcess.deno}. */
 export interface ChildProcessOptions {
-  /** Added to this process's environment. */
+  /** Variables in addition to this process's environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Whether what it prints is read by {@linkcode ChildProcess.firstLine}. Default: it is shown. */
+  /** True if {@linkcode ChildProcess.firstLine} reads its output. Default: the output is shown. */
   readonly readOutput?: boolean;
 }
 
 /**
- * A program of this project in a process group of its own, so that Ctrl-C in the terminal reaches the
- * parent alone and children can be stopped in order. Its standard input stays open for as long as
- * the parent lives.
+ * A program of this project in its own process group, so that Ctrl-C in the terminal reaches only the parent,
+ * and children can be stopped in order. Its standard input stays open as long as the parent lives.
  */
 export class ChildProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
-  /** How it ended. */
+  /** Its exit status. */
   readonly status: Promise<Deno.CommandStatus>;
 
   private constructor(child: Deno.ChildProcess) {
@@ -63,7 +62,7 @@ export class ChildProcess implements AsyncDisposable {
   }
 
   /**
-   * The first line it prints; what follows is dropped.
+   * The first line of its output; the rest is dropped.
    *
    * @throws {Error} It ended without a line.
    */
@@ -76,7 +75,7 @@ export class ChildProcess implements AsyncDisposable {
     return await line.promise;
   }
 
-  /** Tells it to stop and waits until it has, for a while; then it is killed. */
+  /** Tells it to stop and waits for a while; then kills it. */
   async [Symbol.asyncDispose](): Promise<void> {
     send(this.#child, "SIGTERM");
     const timer = setTimeout(() => send(this.#child, "SIGKILL"), STOP_TIMEOUT_MS);

@@ -1,31 +1,31 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * What a command was asked to do. One that is called wrongly says so in a line and ends.
+ * The command line of a program. With invalid arguments, it prints one line and ends.
  *
  * @module
  */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
-/** The exit code of a command that was called wrongly, or told what makes no sense. */
+/** The exit code for an invalid command line or configuration. */
 const MISUSE = 2;
 
 /** A command, as its `--help` shows it. */
 export interface Command<Options extends NonNullable<ParseArgsConfig["options"]>> {
-  /** What is typed to run it. */
+  /** The name as typed. */
   readonly name: string;
-  /** What it does, and what each option means. */
+  /** Its description and that of each option. */
   readonly help: string;
-  /** As `parseArgs` takes them. `--help` is understood besides. */
+  /** Options of `parseArgs`; `--help` is added. */
   readonly options: Options;
 }
 
-/** What the options of a command were set to. */
+/** The values of a command's options. */
 export type Values<Options extends NonNullable<ParseArgsConfig["options"]>> = ReturnType<
   typeof parseArgs<{ options: Options }>
 >["values"];
 
-/** Reads a command line. Ends the process where it asks for help, or for what the command does not know. */
+/** Reads a command line. Ends the process for `--help`, and if there is an unknown argument. */
 export function readOptions<const Options extends NonNullable<ParseArgsConfig["options"]>>(
   command: Command<Options>,
   args: readonly string[] = Deno.args,
@@ -42,7 +42,7 @@ export function readOptions<const Options extends NonNullable<ParseArgsConfig["o
   }
 }
 
-/** Says what is wrong with the command line, and ends the process. */
+/** Prints what is wrong with the command line, and ends the process. */
 export function misused({ name }: Pick<Command<never>, "name">, problem: string): never {
   console.error(`${problem.replace(/\.?(\n.*)?$/s, "")}. See ${name} --help`);
   Deno.exit(MISUSE);

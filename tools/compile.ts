@@ -1,12 +1,12 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task compile`: the service as one file that runs without Deno, with its permissions baked in.
+ * `deno task compile`: the service as one file that runs without Deno and contains its permissions.
  *
- * They are those that `deno task start` would give it: the binary can reach the Redis and the Postgres
- * that the environment names now, and listen where it says now. `--any-host` leaves the addresses open,
- * for a binary that is configured where it runs; all else stays shut. `--output FILE` names the binary
- * (`dist/lookaside`), `--target` another system than this one.
+ * The permissions are those of `deno task start`: the binary can reach the Redis and the Postgres in the present
+ * environment, and listen at the present address. `--any-host` permits any address, for a binary that is
+ * configured where it runs. `--output FILE` names the binary (`dist/lookaside`), `--target` another system than
+ * this one.
  *
  * @module
  */
@@ -37,20 +37,20 @@ and listen on the address, that the environment names now, and nothing else.
 const MISCONFIGURED = 2;
 const SMOKE_MS_MAX = 10_000;
 
-/** What is compiled. */
+/** Options of the compilation. */
 export interface CompileOptions {
-  /** Where the binary goes. */
+  /** The path of the binary. */
   readonly output: string;
-  /** Whether it may reach any address. */
+  /** True if it may connect to any address. */
   readonly anyHost: boolean;
-  /** The system it is for. Absent: this one. */
+  /** The target system. Absent: this one. */
   readonly target?: string;
 }
 
 /**
- * The arguments of `deno` that compile the service. Bundled first: it starts faster from one module,
- * and only what is imported is in the file. Nothing may be imported from elsewhere at run time. Deno
- * fetches its bundler when it is first used.
+ * The arguments of `deno` that compile the service. It is bundled first: one module starts faster, and the file
+ * contains only imported code. Nothing may be imported from elsewhere at run time. Deno downloads its bundler on
+ * first use.
  */
 export function compileArgs(config: Config, options: CompileOptions): string[] {
   const flags = permissionFlags(config).map((flag) =>
@@ -89,10 +89,10 @@ async function compile(options: CompileOptions): Promise<number> {
 }
 
 /**
- * How long the binary takes until all its code is loaded: given a configuration that it must refuse, it
- * reads that and ends. So this is also the proof that it runs at all.
+ * Time until the binary has loaded its code: with an invalid configuration it reads that and ends. This also
+ * proves that it runs at all.
  *
- * @throws {Error} It does not.
+ * @throws {Error} It does not run.
  */
 async function loadMs(binary: string): Promise<number> {
   const startedAtMs = performance.now();

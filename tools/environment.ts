@@ -1,5 +1,5 @@
 /**
- * The environment of the development tools: this process's own over what `.env` says.
+ * The environment of the development tools: this process's own, then `.env`.
  *
  * @module
  */
@@ -10,17 +10,17 @@ import { DATA_FOLDER, ROOT } from "./child_process.ts";
 /** Variables by name. */
 export type Environment = Record<string, string | undefined>;
 
-/** Where a running `deno task dev` leaves the addresses it chose. */
+/** The file in which a running `deno task dev` notes its addresses. */
 export function devEnvFile(dataFolder: string): string {
   return `${dataFolder}/dev.env`;
 }
 
-/** The service's variables, from this process's environment and, where they are not set, `.env`. */
+/** The service's variables, from this process's environment or, if not set there, from `.env`. */
 export async function developmentEnvironment(): Promise<Environment> {
   return { ...await readEnvFile(`${ROOT}.env`), ...givenEnvironment() };
 }
 
-/** As {@linkcode developmentEnvironment}, with the servers that a running `deno task dev` chose. */
+/** As {@linkcode developmentEnvironment}, with the servers of a running `deno task dev`. */
 export async function runningEnvironment(): Promise<Environment> {
   return {
     ...await readEnvFile(`${ROOT}.env`),
@@ -29,13 +29,13 @@ export async function runningEnvironment(): Promise<Environment> {
   };
 }
 
-/** What is set in this process's environment, be it to nothing. */
+/** The variables of this process's environment, empty ones included. */
 function givenEnvironment(): Environment {
   const given = Object.entries(readEnvironment()).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given);
 }
 
-/** Reads a file of `NAME=value` lines. A missing one is empty. */
+/** Reads a file of `NAME=value` lines. A missing file counts as empty. */
 async function readEnvFile(path: string): Promise<Environment> {
   try {
     return parseEnv(await Deno.readTextFile(path));
@@ -45,7 +45,7 @@ async function readEnvFile(path: string): Promise<Environment> {
   }
 }
 
-/** The variables that are set, as a child process takes them. */
+/** The set variables, as a child process takes them. */
 export function definedOnly(env: Readonly<Environment>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined),

@@ -1,5 +1,5 @@
 /**
- * Asks the service in this container whether it is alive: exit code 0 or 1. The image has no curl.
+ * Checks that the service in this container is alive: exit code 0 or 1. The image has no curl.
  *
  * @module
  */
@@ -10,6 +10,6 @@ try {
   await response.body?.cancel();
   Deno.exit(response.ok ? 0 : 1);
 } catch (_error) {
-  // Whatever the reason, the answer is no. Docker shows that it is, the service's log shows why.
+  // Docker shows that the answer is no; the service's log shows why.
   Deno.exit(1);
 }

@@ -5,22 +5,22 @@
  */
 import { DOMParser, type Element } from "@xmldom/xmldom";
 
-/** How a run of tests went. */
+/** The result of a test run. */
 export interface TestCounts {
   /** Tests that passed. */
   readonly passed: number;
-  /** Tests that failed, and suites that failed on their own (a hook, a leak) or were cut short. */
+  /** Tests that failed, and suites that failed on their own (in a hook, by a leak) or were cut short. */
   readonly failed: number;
-  /** Tests that were not run because they are marked so. */
+  /** Tests marked as not to be run. */
   readonly skipped: number;
 }
 
-/** How Deno says that a suite failed only because a test in it did. */
+/** Deno's message for a suite that failed only because a test in it did. */
 const stepsFailed = /^\d+ test steps? failed/;
 
 /**
- * Counts the leaves of a report: a suite is no test, but one that fails without any of its tests
- * failing (a hook threw, something leaked) is a failure of its own.
+ * Counts the leaves of a report: a suite is not a test, but one that fails although none of its tests does (a
+ * hook threw, something leaked) is a failure of its own.
  *
  * @throws {Error} The report is not well-formed XML.
  */
@@ -43,7 +43,7 @@ export function countTests(xml: string): TestCounts {
   return counts;
 }
 
-/** Every name that another name continues: Deno names a step `suite > inner suite > test`. */
+/** Every name that another name extends: Deno names a step `suite > inner suite > test`. */
 function parentNames(names: readonly string[]): Set<string> {
   const parents = new Set<string>();
   for (const name of names) {
@@ -60,7 +60,7 @@ function elementsOf(xml: string, tag: string): Element[] {
       throw new Error(`Cannot read the test report: ${level}: ${message}`);
     },
   });
-  // What a failed test quotes may be no text, and then the parser warns that the report is none.
+  // A failed test may quote bytes that are not text, about which the parser would warn.
   const text = xml.replaceAll("\ufffd", "?");
   return [...parser.parseFromString(text, "text/xml").getElementsByTagName(tag)];
 }

@@ -1,18 +1,18 @@
 /**
- * Variables that look like the service's and are not: a misspelt one would be passed over in silence.
+ * Finds variables that look like the service's but are not: a misspelt one would be ignored silently.
  *
  * @module
  */
 import { VARIABLE_NAMES } from "../server/config.ts";
 
-/** Prefixes of the service's variables that other programs hardly use. */
+/** Prefixes of the service's variables, which other programs hardly use. */
 const OURS = /^(ADMIN|CACHE|CHANGES|CLIENT_RATE|CORS|TRUST_PROXY|SHUTDOWN)_/;
-/** Names that are this short are near to too many others. */
+/** Names shorter than this resemble too many others. */
 const LENGTH_MIN = 8;
-/** How many letters may be wrong. */
+/** Limit of wrong letters. */
 const DISTANCE_MAX = 2;
 
-/** A line for each variable of `env` that was probably meant to be another one. */
+/** A line for each variable of `env` that probably means another one. */
 export function misspelt(env: Readonly<Record<string, string | undefined>>): string[] {
   const known = new Set(VARIABLE_NAMES);
   return Object.keys(env).filter((name) => !known.has(name)).flatMap((name) => {
@@ -25,7 +25,7 @@ export function misspelt(env: Readonly<Record<string, string | undefined>>): str
   });
 }
 
-/** How many letters must be put in, left out or replaced to make one word of the other. */
+/** The number of letters to insert, delete or replace to turn one word into the other. */
 function distanceOf(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, at) => at);
   for (let i = 1; i <= one.length; i++) {

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task pack`: the packages for npm, as tarballs. `deno pack` compiles them; what npm shows of a
- * package, and asks for, is added here, and what only Deno imports, files as text, becomes text.
+ * `deno task pack`: the packages for npm, as tarballs. `deno pack` compiles them. This adds the fields for npm,
+ * and replaces imports of files as text, which only Deno supports, by the text.
  *
  * @module
  */
@@ -28,13 +28,13 @@ const root = resolve(import.meta.dirname ?? ".", "..");
 /** The part of a package.json that `deno pack` does not write. */
 interface Manifest {
   readonly [field: string]: unknown;
-  /** The packages of which the program has its own version. */
+  /** Packages that the program itself must have. */
   readonly peerDependencies?: Readonly<Record<string, string>>;
-  /** Packages that it needs besides those that `deno pack` finds. */
+  /** Dependencies besides those that `deno pack` finds. */
   readonly dependencies?: Readonly<Record<string, string>>;
 }
 
-/** The package whose dependencies are exactly the versions that it says it has raced. */
+/** The package that depends on exactly the versions that it reports results for. */
 const RACES = "proof/races";
 
 /** The packages, by folder. */
@@ -83,7 +83,7 @@ const packages: Readonly<Record<string, Manifest>> = {
 /** An import of a file as text, as it is compiled. */
 const TEXT_IMPORT = /\bimport (\w+) from "([^"]+)" with \{\s*type: "text"\s*\};/g;
 
-/** What stands in all of them. */
+/** The common fields of all of them. */
 const common = { engines: { node: ">=22.15" }, publishConfig: { access: "public" } };
 
 if (import.meta.main) {
@@ -126,7 +126,7 @@ export async function pack(folder: string, out: string, repository?: string): Pr
   }
 }
 
-/** Where this clone is from; `undefined`: from no address of the web. */
+/** The web address of this clone's origin; `undefined`: there is none. */
 async function origin(): Promise<string | undefined> {
   const { stdout } = await new Deno.Command("git", {
     args: ["-C", root, "remote", "get-url", "origin"],
@@ -139,8 +139,8 @@ async function origin(): Promise<string | undefined> {
 }
 
 /**
- * Puts the texts that the modules of a package import in the place of the imports. Answers the packages of npm that
- * these were from, which nothing asks for then.
+ * Replaces the text imports of a package's modules by the texts. Answers the npm packages of these files, which
+ * are then no longer dependencies.
  */
 async function inlineTexts(packed: string, source: string): Promise<Set<string>> {
   const packages = new Set<string>();

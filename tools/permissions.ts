@@ -1,6 +1,6 @@
 /**
- * What the service may do, as Deno's flags: talk to its servers, listen, and read its own variables.
- * Nothing else, whatever a dependency tries.
+ * The service's permissions as Deno flags: connect to its servers, listen, and read its own variables. Nothing
+ * else, whatever a dependency tries.
  *
  * @module
  */
@@ -11,9 +11,9 @@ import { type Config, VARIABLE_NAMES } from "../server/config.ts";
 const POSTGRES_PORT = 5432;
 
 /**
- * The addresses the service may open: the one it listens at, every Redis that is configured, those that
- * Sentinels or a cluster have `announced`, and Postgres. An address is the host as the configuration or
- * the announcement writes it, because Deno compares before it resolves.
+ * The addresses that the service may open: the one it listens at, every configured Redis, those that Sentinels
+ * or a cluster have `announced`, and Postgres. The host is written as in the configuration or the announcement,
+ * because Deno compares before it resolves.
  */
 export function netAddresses(config: Config, announced: readonly ServerAddress[] = []): string[] {
   const topology = parseTopology(config.cache.url);
@@ -33,9 +33,9 @@ export function netAddresses(config: Config, announced: readonly ServerAddress[]
 /**
  * The permission flags of `deno run` for `main.ts`.
  *
- * `--no-remote`, because Deno lets a program import code from some public hosts without being asked.
- * The bare `--ignore-env` makes every other variable read as absent. Without it ioredis, whose debug
- * module lists the environment on import, ends the process.
+ * `--no-remote`, because Deno lets a program import code from some public hosts without asking. `--ignore-env`
+ * without names makes every other variable read as absent. Otherwise ioredis, whose debug module lists the
+ * environment on import, would end the process.
  */
 export function permissionFlags(
   config: Config,
@@ -48,14 +48,14 @@ export function permissionFlags(
     ...readFlags(config),
     `--allow-env=${VARIABLE_NAMES.join(",")}`,
     "--ignore-env",
-    // What sharing a port takes. It is no permission: it makes the option of that name available.
+    // Needed for sharing a port. It is not a permission, but makes the option available.
     ...(config.workers > 1 ? ["--unstable-net"] : []),
   ];
 }
 
 /**
- * As {@linkcode permissionFlags}, and no code but what the lock file names and the cache holds: a
- * service that starts must not fetch any.
+ * As {@linkcode permissionFlags}, and only code that the lock file names and the cache contains: a service that
+ * starts must not download any.
  */
 export function productionFlags(
   config: Config,
@@ -71,7 +71,7 @@ function postgresAddresses(url: string): ServerAddress[] {
   }));
 }
 
-/** The files of certificates and secrets, where there are any. */
+/** The files of certificates and secrets, if any. */
 function readFlags({ cache, database, secretFiles }: Config): string[] {
   const files = [cache.caFile, database.caFile, ...Object.values(secretFiles)]
     .filter((path) => path !== undefined);

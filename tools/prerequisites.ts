@@ -1,19 +1,19 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * The programs that the suite needs and Deno does not bring: found on this machine, installed with
- * apt-get by root, taken from a container where Docker runs, or asked for in one line.
+ * The programs that the suite needs besides Deno: found on this machine, installed with apt-get by root, taken
+ * from a container if Docker runs, or requested in one line.
  *
  * @module
  */
 import { chromiumPath } from "./servers/chromium.ts";
 import { findPostgres } from "./servers/postgres_server.ts";
 
-/** A program, or several that come together. */
+/** A program, or several of one package. */
 export interface Prerequisite {
   /** The Debian package that holds it. */
   readonly package: string;
-  /** Tests that run without it say so by not naming this folder. Default: all tests need it. */
+  /** The folder of the only tests that need it. Default: all tests do. */
   readonly folder?: string;
   /** Looks for it on this machine. */
   readonly present: () => boolean | Promise<boolean>;
@@ -37,32 +37,32 @@ export const PREREQUISITES: readonly Prerequisite[] = [
   { package: "chromium", folder: "tests/browser", present: () => chromiumPath() !== undefined },
 ];
 
-/** The image that has Deno, root and apt-get, and so everything else. */
+/** An image with Deno, root and apt-get, and thus everything else. */
 const IMAGE = "denoland/deno:debian-2.9.6";
 
-/** What can be run on this machine, and by whom. */
+/** Checks and runs programs of this machine. */
 export interface Programs {
   readonly isRoot: boolean;
-  /** Whether a program is there and works. */
+  /** Answers true if a program is installed and works. */
   answers(program: string, question: string): Promise<boolean>;
-  /** Runs a program before the user's eyes, and answers its exit code. */
+  /** Runs a program with visible output, and answers its exit code. */
   run(program: string, args: readonly string[], env?: Record<string, string>): Promise<number>;
 }
 
-/** A task, and where its project is. */
+/** A task and the path of its project. */
 export interface TaskRun {
   readonly root: string;
   readonly task: string;
   readonly args: readonly string[];
 }
 
-/** How the programs came to be there: on this machine, or in a container that has run the command. */
+/** The programs are on this machine, or a container has run the command. */
 export type Provision = { readonly here: true } | { readonly exitCode: number };
 
 /**
- * Makes sure of the programs for a task. Where a container had to run the task, answers its exit code.
+ * Provides the programs for a task. If a container had to run the task, answers its exit code.
  *
- * @throws {Error} They are missing and can't be had. The message is one line with the command to run.
+ * @throws {Error} They are missing and cannot be installed. The message is one line with the command to run.
  */
 export async function provide(
   needed: readonly Prerequisite[],
@@ -75,7 +75,7 @@ export async function provide(
   if (programs.isRoot && await programs.answers("apt-get", "--version")) {
     console.log(`Installing what the suite needs: apt-get ${install.join(" ")}`);
     const env = { DEBIAN_FRONTEND: "noninteractive" };
-    // An old list of packages may do.
+    // If this fails, the old list of packages may do.
     await programs.run("apt-get", ["update", "-q"], env);
     await programs.run("apt-get", install, env);
     const still = await missingOf(needed);
@@ -92,7 +92,7 @@ export async function provide(
   throw new Error(`Cannot run the suite: ${missing.join(", ")} missing. Run: ${command}`);
 }
 
-/** What the tests of these paths need; of no paths: everything. */
+/** The requirements of the tests at these paths; without paths: all. */
 export function neededBy(paths: readonly string[]): Prerequisite[] {
   return PREREQUISITES.filter(({ folder }) =>
     folder === undefined || paths.length === 0 ||
@@ -106,7 +106,7 @@ async function missingOf(needed: readonly Prerequisite[]): Promise<string[]> {
   return missing;
 }
 
-/** Runs the task on a copy of the source: the container's user is another than the one that owns it. */
+/** Runs the task on a copy of the source, because the container has another user than the owner. */
 function containerArgs({ root, task, args }: TaskRun): string[] {
   return [
     ...["run", "--rm", "--init", "--env", `CI=${Deno.env.get("CI") ?? ""}`],

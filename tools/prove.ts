@@ -1,5 +1,5 @@
 /**
- * `deno task prove`: the programs of `proof/`, and the tests that show that each would find what it looks
+ * `deno task prove`: the programs of `proof/`, and the tests which show that each program finds what it looks
  * for.
  *
  * @module
@@ -19,7 +19,7 @@ it starts, in about 15 minutes. See proof/README.md.
   options: { quick: { type: "boolean" } },
 } as const;
 
-/** Tests and programs; programs run one after the other, for they time what they see. */
+/** Tests and programs; programs run one after the other, because they measure durations. */
 const WHOLE = {
   tests: ["proof"],
   programs: [

@@ -1,6 +1,6 @@
 /**
- * The servers that Sentinels or a cluster announce: what a service that may connect to listed addresses
- * alone must be allowed to reach, beside those that its Redis URL names.
+ * The servers that Sentinels or a cluster announce. A service that may connect only to listed addresses needs
+ * them in addition to those of its Redis URL.
  *
  * @module
  */
@@ -9,17 +9,17 @@ import { connectRedis } from "../cache/topologies/open.ts";
 import { readCa } from "../server/certificates.ts";
 import type { Config } from "../server/config.ts";
 
-/** How long a server may take to let us in, and to answer. */
+/** Time that a server has to accept a connection, and to answer. */
 const TIMEOUT_MS = 2_000;
 
-/** Sends one command to the server that is asked. */
+/** Sends one command to the server. */
 type Call = (...command: [name: string, ...args: string[]]) => Promise<unknown>;
 
 /**
- * Asks the servers of the Redis URL what others there are, and answers with all that any of them names.
- * Nobody is asked where `REDIS_NODES` says it, or where the URL says all there is to say.
+ * Asks the servers of the Redis URL for others, and answers all that any of them names. Asks none if
+ * `REDIS_NODES` is set, or if the URL is complete.
  *
- * @param report Told that none of them answered: then nothing is announced.
+ * @param report Called if none of them answered, and so none is announced.
  */
 export async function announcedNodes(
   config: Config,
@@ -34,7 +34,7 @@ export async function announcedNodes(
     ? (call: Call) => askSentinel(topology.master, call)
     : askCluster;
   const { kind, credentials } = topology;
-  // The user and the password of the URL are those of the servers. Sentinels may have the same, or none.
+  // The URL's user and password are those of the servers. Sentinels may have the same, or none.
   const logins = kind === "cluster"
     ? [credentials]
     : config.cache.connect === undefined
@@ -69,7 +69,7 @@ async function askSentinel(master: string, call: Call): Promise<ServerAddress[]>
 
 async function askCluster(call: Call): Promise<ServerAddress[]> {
   const slots = await call("CLUSTER", "SLOTS");
-  // It names what is down or owns no slot, too. Not every user may ask.
+  // The reply also contains servers that are down or own no slot. Not every user may ask.
   const nodes = await call("CLUSTER", "NODES").catch(() => "");
   return [
     ...listIn(slots).flatMap(listIn).flatMap(addressIn),
@@ -98,7 +98,7 @@ function listIn(reply: unknown): unknown[] {
   return Array.isArray(reply) ? reply : [];
 }
 
-/** `[host, port, …]`. A server that does not know its own address leaves the host out. */
+/** `[host, port, …]`. A server that does not know its own address omits the host. */
 function addressIn(reply: unknown): ServerAddress[] {
   const [host, port] = listIn(reply);
   return address(host, port);

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * What CHANGELOG.md says of the version that `GITHUB_REF_NAME` tags. Ends with 1 where the tag, the packages
- * and the changelog do not agree on it: nothing is released then.
+ * The section of CHANGELOG.md for the version that `GITHUB_REF_NAME` tags. Exits with 1 if the tag, the packages
+ * and the changelog disagree: then nothing is released.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { resolve } from "node:path";
 const ROOT = resolve(import.meta.dirname ?? ".", "..");
 const PACKAGES = ["cache", "changes", "adapters/drizzle", "proof/races"];
 
-/** What a release is made of. */
+/** The parts of a release. */
 export interface ReleaseParts {
   /** The tag, `v1.2.3`. */
   readonly tag: string;
@@ -22,9 +22,9 @@ export interface ReleaseParts {
 }
 
 /**
- * The lines of the changelog under the version of a tag.
+ * The lines of the changelog for the version of a tag.
  *
- * @throws {Error} A package has another version, or the changelog does not know the version.
+ * @throws {Error} A package has another version, or the changelog does not contain the version.
  */
 export function releaseNotes({ tag, changelog, versions }: ReleaseParts): string {
   const version = /^v(\d+\.\d+\.\d+)$/.exec(tag)?.[1];

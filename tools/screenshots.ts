@@ -1,8 +1,7 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task screenshots`: the pictures of docs/images/, of a service of its own under a load whose chance is
- * seeded.
+ * `deno task screenshots`: the pictures of docs/images/, taken of its own service under a seeded random load.
  *
  * @module
  */
@@ -29,27 +28,27 @@ Takes the screenshots for the documentation, in two minutes. Needs redis-server,
   options: { out: { type: "string", default: resolve(ROOT, "docs/images") } },
 } as const;
 
-/** A picture: what is done before it is taken, and what is in it. */
+/** A picture: its preparation and its content. */
 interface Picture {
   readonly name: string;
-  /** The element that it shows; none: what a window of that height does. */
+  /** The element that it shows; absent: a window of that height. */
   readonly of?: string;
   readonly height: number;
   readonly colorScheme: "light" | "dark";
-  /** Whether it is of `deno task dev`, and not of the service by itself. */
+  /** True if it shows `deno task dev`, false for the service by itself. */
   readonly ofDev: boolean;
   prepare(page: Page): Promise<void>;
 }
 
-/** How long a page shows figures before it is worth a picture. */
+/** Time for which a page shows figures before its picture. */
 const WARM_MS = 40_000;
-/** How long both caches are under load before something is broken. */
+/** Time for which both caches are under load before a fault. */
 const LOAD_MS = 8_000;
-/** How long the inspector takes to answer. */
+/** Time that the inspector has to answer. */
 const LOOK_MS = 1_000;
-/** What a picture of a README may weigh. */
+/** Size limit of a picture in a README. */
 const BYTES_MAX = 300_000;
-/** A film: small, and short. */
+/** Size limit of a film. */
 const FILM_BYTES_MAX = 1_000_000;
 const FILM_HEIGHT = 425;
 const FRAME_MS = 700;
@@ -126,7 +125,7 @@ async function take(
   return path;
 }
 
-/** The panel while what both caches stand on is broken, frame by frame. */
+/** The panel while the servers of both caches are broken, frame by frame. */
 async function film(browser: Browser, { port }: DevProcess, folder: string): Promise<string> {
   const viewport = { width: WIDTH, height: FILM_HEIGHT };
   const page = await browser.newPage({ viewport, colorScheme: "light", locale: "en-GB" });
@@ -156,14 +155,14 @@ async function film(browser: Browser, { port }: DevProcess, folder: string): Pro
   return path;
 }
 
-/** Presses a button of the panel, and waits until that is told. */
+/** Presses a button of the panel, and waits for the message. */
 async function press(page: Page, name: string, told: string): Promise<void> {
   await page.locator("#break-it button:not([aria-disabled])", { hasText: name }).click();
   const events = page.getByRole("list", { name: "Log" });
   await events.locator("li").first().filter({ hasText: told }).waitFor();
 }
 
-/** Everything that can be broken, one after the other. */
+/** Causes every fault, one after the other. */
 async function breakBoth(page: Page): Promise<void> {
   await press(page, "Start the load", "Both caches");
   await delay(LOAD_MS);
@@ -174,7 +173,7 @@ async function breakBoth(page: Page): Promise<void> {
   await delay(3_000);
 }
 
-/** The five steps, and charts that have something to show. */
+/** Runs the five steps, for charts with content. */
 async function runFiveSteps(page: Page): Promise<void> {
   await delay(WARM_MS);
   await page.getByLabel("User").fill("950");
@@ -182,7 +181,7 @@ async function runFiveSteps(page: Page): Promise<void> {
   await page.getByText("Done. The bio is as it was.").waitFor();
 }
 
-/** The inspector with a key that both tiers hold: a write may just have taken it from them. */
+/** The inspector with a key that both tiers have; repeated, since a write may just have invalidated it. */
 async function inspect(page: Page): Promise<void> {
   await page.getByLabel("Key", { exact: true }).fill("users:1");
   await eventually(async () => {
@@ -191,7 +190,7 @@ async function inspect(page: Page): Promise<void> {
   });
 }
 
-/** Reads of a few users, most of them of the first, and writes now and then. */
+/** Reads of a few users, mostly the first one, and occasional writes. */
 class Load implements AsyncDisposable {
   readonly #service: Service;
   readonly #ended = new AbortController();
@@ -202,7 +201,7 @@ class Load implements AsyncDisposable {
     this.#service = service;
   }
 
-  /** Begins, with four readers. */
+  /** Begins with four readers. */
   start(): void {
     this.#running = Promise.all([0, 1, 2, 3].map(() => this.#run()));
   }

@@ -1,6 +1,6 @@
 /**
- * `deno task seed` on a developer's machine: seeds the database that a running `deno task dev` chose, else
- * that of `.env`. What the environment names goes before both.
+ * `deno task seed` on a developer's machine: seeds the database of a running `deno task dev`, or else that of
+ * `.env`. The environment takes precedence over both.
  *
  * @module
  */

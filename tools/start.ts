@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task start`: runs the service with exactly the permissions its configuration calls for.
+ * `deno task start`: runs the service with exactly the permissions that its configuration needs.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { Supervisor } from "../server/supervisor.ts";
 const MISCONFIGURED = 2;
 const FAILED = 1;
 
-/** How long a process may take to close what it has open, once its requests are done. */
+/** Time that a process has to close its resources once its requests are done. */
 const CLOSE_TIMEOUT_MS = 7_000;
 
 const COMMAND = {
@@ -35,7 +35,10 @@ processes one by one instead.`,
 
 const CACHE_ARGS = ["cache", "--quiet", "--frozen", "main.ts"];
 
-/** Runs `deno` in the project's folder and answers its exit code. What stops is passed on, and `passedOn`. */
+/**
+ * Runs `deno` in the project's folder and answers its exit code. Stop signals are passed on, and those of
+ * `passedOn`.
+ */
 async function runDeno(args: readonly string[], ...passedOn: Deno.Signal[]): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -48,7 +51,7 @@ async function runDeno(args: readonly string[], ...passedOn: Deno.Signal[]): Pro
   return (await child.status).code;
 }
 
-/** Calls `listener` on each of the signals that stop, and once `deno task` itself is gone. */
+/** Calls `listener` for each stop signal, and once `deno task` itself is gone. */
 function onStop(listener: (signal: Deno.Signal) => void, ...more: Deno.Signal[]): Disposable {
   const listening = new DisposableStack();
   for (const signal of ["SIGTERM", "SIGINT", ...more] as const) {
@@ -56,20 +59,20 @@ function onStop(listener: (signal: Deno.Signal) => void, ...more: Deno.Signal[])
     Deno.addSignalListener(signal, onSignal);
     listening.defer(() => Deno.removeSignalListener(signal, onSignal));
   }
-  // `deno task` sets it. Any other parent, as a shell, may go and leave this running.
+  // `deno task` sets this variable. Any other parent, such as a shell, may end and leave this running.
   if (Deno.env.has("INIT_CWD")) listening.use(watchParent(() => listener("SIGTERM")));
   return listening;
 }
 
 /**
- * Runs several processes until told to stop, and answers the exit code. SIGHUP replaces them one after
- * the other, from the code that is there by then.
+ * Runs several processes until told to stop, and answers the exit code. SIGHUP replaces them one after the
+ * other, with the code of that time.
  */
 async function runWorkers(config: Config, args: readonly string[]): Promise<number> {
   const { hostname, port, shutdownTimeoutMs } = config.http;
   const pretty = Deno.stdout.isTerminal();
   const logger = await configureLogging({ level: config.logLevel, pretty });
-  // Processes that share a port would share it with a stranger who allows that, too.
+  // Processes that share a port would share it with any other program that allows sharing too.
   if (isInUse(hostname, port)) {
     logger.fatal(`Cannot listen at ${hostname}:${port}: the port is in use`);
     return FAILED;

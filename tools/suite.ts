@@ -18,20 +18,19 @@ export const ROOT: string = resolve(import.meta.dirname ?? ".", "..");
 export interface SuiteTask {
   /** Its name in `deno.json`. */
   readonly name: string;
-  /** Its arguments, for a container that has to run it. */
+  /** Its arguments, for a container that runs it. */
   readonly args: readonly string[];
-  /** The folders and files of its tests; none: those of the whole suite. */
+  /** The folders and files of its tests; empty: the whole suite. */
   readonly paths: readonly string[];
-  /** A run that takes longer hangs. */
+  /** A run that takes longer counts as hung. */
   readonly minutesMax: number;
   /** Runs the tests and counts them. */
   readonly run: (suite: Suite) => Promise<TestCounts>;
 }
 
 /**
- * Runs a task between the start and the end of its servers, prints `N passed, N failed` as the last line,
- * and answers the exit code: 0 only if something passed and nothing failed, and with `CI=true` only if
- * nothing was skipped either.
+ * Starts the servers, runs a task, prints `N passed, N failed` as the last line, and answers the exit code: 0
+ * only if something passed and nothing failed, and with `CI=true` only if nothing was skipped either.
  */
 export async function runSuite(task: SuiteTask): Promise<number> {
   try {
@@ -65,7 +64,7 @@ export async function runSuite(task: SuiteTask): Promise<number> {
   }
 }
 
-/** A Redis, a Postgres and a folder for everything temporary, and what runs on them. */
+/** A Redis, a Postgres and a temporary folder, with the processes that use them. */
 export class Suite implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #env: Readonly<Record<string, string>>;
@@ -83,20 +82,20 @@ export class Suite implements AsyncDisposable {
     this.#signal = signal;
   }
 
-  /** Starts what `REDIS_URL` and `DATABASE_URL` do not name. */
+  /** Starts the servers that `REDIS_URL` and `DATABASE_URL` do not name. */
   static async start(signal: AbortSignal): Promise<Suite> {
     await using stack = new AsyncDisposableStack();
     const directory = await Deno.makeTempDir({ prefix: "lookaside_test_" });
     stack.defer(() => Deno.remove(directory, { recursive: true }));
-    // Servers that run as another user keep their data below it.
+    // Servers that run as another user have their data in it.
     await Deno.chmod(directory, 0o711);
     Deno.env.set("TMPDIR", directory);
     const env = {
       REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
       DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,
       TMPDIR: directory,
-      // One file more than processors: tests wait half of their time, and with many more those that time what
-      // they see would time each other.
+      // One file more than processors, because tests wait half of their time; with many more, tests that measure
+      // durations would disturb each other.
       DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(1 + navigator.hardwareConcurrency),
     };
     return new Suite(stack.move(), env, { directory, signal });
@@ -110,18 +109,18 @@ export class Suite implements AsyncDisposable {
       env,
     );
     const counts = await readReport(report);
-    // A module that throws or does not load fails the run without a line in the report.
+    // A module that throws or does not load fails the run without an entry in the report.
     return success || counts.failed > 0 ? counts : { ...counts, failed: 1 };
   }
 
-  /** Runs a program that proves something if it exits with 0, and counts it as one test. */
+  /** Runs a program that proves something by exiting with 0, and counts it as one test. */
   async program(args: readonly string[]): Promise<TestCounts> {
     console.log(`\n${args.join(" ")}`);
     const success = await this.#deno(["run", "--allow-all", ...args], {});
     return { passed: success ? 1 : 0, failed: success ? 0 : 1, skipped: 0 };
   }
 
-  /** Runs Deno once, in a process group of its own that is gone afterwards. */
+  /** Runs Deno once, in its own process group, which is killed afterwards. */
   async #deno(args: readonly string[], env: Record<string, string>): Promise<boolean> {
     if (this.#signal.aborted) return false;
     const child = new Deno.Command(Deno.execPath(), {
@@ -141,13 +140,13 @@ export class Suite implements AsyncDisposable {
     }
   }
 
-  /** Ends the servers and removes the folder. */
+  /** Stops the servers and removes the folder. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
 }
 
-/** Adds counts up. */
+/** Adds up counts. */
 export function sumOf(all: readonly TestCounts[]): TestCounts {
   return all.reduce((sum, counts) => ({
     passed: sum.passed + counts.passed,
@@ -169,7 +168,7 @@ async function readReport(path: string): Promise<TestCounts> {
   }
 }
 
-/** Ends the rest of a process group: servers that a test started and did not end. */
+/** Kills the rest of a process group: servers that a test started and did not stop. */
 function killGroup(pid: number): void {
   try {
     Deno.kill(-pid, "SIGKILL");

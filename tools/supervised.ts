@@ -1,8 +1,8 @@
 /**
- * Runs a command that ends when its parent does: `deno run tools/supervised.ts COMMAND ARGS…`.
+ * Runs a command that ends with its parent: `deno run tools/supervised.ts COMMAND ARGS…`.
  *
- * The parent holds this program's standard input open. When it closes, the parent is gone, however
- * it went, and the command is told to stop. So it is on SIGTERM and SIGINT. Exits with its code, or
+ * The parent holds this program's standard input open. When that closes, the parent is gone, for whatever
+ * reason, and the command is told to stop; so it is on SIGTERM and SIGINT. Exits with the command's code, or
  * with 0 if it was told to stop.
  *
  * @module
@@ -10,8 +10,8 @@
 import { send } from "./child_process.ts";
 
 /**
- * `deno run --watch` outlives the program it watches: the first SIGTERM goes to the program, which
- * finishes its work, and one that comes after ends the watcher. A program takes it for the first.
+ * Interval of repeated SIGTERMs: `deno run --watch` passes the first on to its program, which finishes its work,
+ * and itself ends only on a later one. For other programs, a repetition means the same.
  */
 const REPEAT_MS = 200;
 const KILL_AFTER_MS = 20_000;

@@ -1,10 +1,10 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task test`: the whole suite against throwaway servers.
+ * `deno task test`: the whole suite on temporary servers.
  *
- * Arguments go to `deno test`; paths among them replace the folder `tests/`, and then the doc examples
- * are left out, as they are under `--filter`.
+ * Arguments go to `deno test`; paths among them replace the folder `tests/`, and then the doc examples are left
+ * out, as they are with `--filter`.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { TestCounts } from "./junit.ts";
 import { sourceFiles } from "./source_files.ts";
 import { ROOT, runSuite, type Suite, sumOf } from "./suite.ts";
 
-/** Folders with the files that take longest, which begin first. */
+/** Folders of the slowest files, which begin first. */
 const LONGEST = /^tests\/(tools|examples|browser|docs|integration|server|cache\/(behaviour|node))/;
 
 /** The modules whose examples are run. */
@@ -63,7 +63,7 @@ async function runTests(
     readonly whole: boolean;
   },
 ): Promise<TestCounts> {
-  // The lock file pins the default import map; the other one resolves ranges of JSR.
+  // The lock file belongs to the default import map; the other one resolves ranges of JSR.
   const lock = importMap !== undefined ? ["--no-lock"] : ciLock();
   const env: Record<string, string> = importMap === undefined ? {} : { TEST_IMPORT_MAP: importMap };
   const files = paths.length > 0 ? [] : await testFiles();

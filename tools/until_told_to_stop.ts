@@ -1,6 +1,6 @@
 /**
- * Waits for SIGTERM, for SIGINT, or for standard input to close: a program that `deno task dev` starts
- * ends with its parent, however that went, and leaves nothing behind.
+ * Waits for SIGTERM, SIGINT, or the end of standard input: a program that `deno task dev` starts ends with its
+ * parent, even if that was killed.
  */
 export async function untilToldToStop(): Promise<void> {
   const stopped = Promise.withResolvers<void>();

@@ -1,19 +1,19 @@
 /**
- * Which Redis and which Postgres `deno task dev` uses. Each of the two is chosen by itself: what is
- * configured, else what answers on its usual port, else Docker Compose, else the embedded default. For
- * Redis, `--cluster` comes before all of them.
+ * Chooses the Redis and the Postgres for `deno task dev`, each separately: the configured one, or else one that
+ * answers on its usual port, Docker Compose, or the embedded default. For Redis, `--cluster` comes before all of
+ * them.
  *
  * @module
  */
 
-/** How a server came to be chosen. */
+/** The way in which a server was chosen. */
 export type Origin = "configured" | "found" | "compose" | "embedded" | "cluster";
 
 /** A chosen server. */
 export interface BackingServer {
   /** Its address. */
   readonly url: string;
-  /** How it came to be chosen. */
+  /** The way in which it was chosen. */
   readonly origin: Origin;
 }
 
@@ -28,38 +28,38 @@ export interface BackingServers {
 /** A service of `docker-compose.yml`. */
 export type ComposeService = "redis" | "postgres";
 
-/** What the choice asks of its surroundings. */
+/** The functions by which the choice looks at its environment. */
 export interface Surroundings {
-  /** Whether a Redis answers there. */
+  /** Answers true if a Redis answers there. */
   redisAnswers(url: string): Promise<boolean>;
-  /** Whether a Postgres there lets this user in, with the database made if it was missing. */
+  /** Answers true if a Postgres there admits this user; creates the database if it is missing. */
   postgresAnswers(url: string): Promise<boolean>;
-  /** Starts services with Docker Compose. Answers whether they run now. */
+  /** Starts services with Docker Compose. Answers true if they run now. */
   startWithCompose(services: readonly ComposeService[]): Promise<boolean>;
-  /** Starts a Redis Cluster of this machine's `redis-server` and answers its address. */
+  /** Starts a Redis Cluster from this machine's `redis-server` and answers its address. */
   startCluster(): Promise<string>;
   /** Starts the embedded Postgres and answers its address. */
   startEmbeddedPostgres(): Promise<string>;
 }
 
-/** What the choice starts from. */
+/** The options of the choice. */
 export interface ChoiceOptions {
-  /** Addresses that were set: they are taken without a question. */
+  /** Configured addresses, which are used without a check. */
   readonly configured: {
     readonly redis?: string | undefined;
     readonly postgres?: string | undefined;
   };
-  /** Where a Redis may be listening. The first is also where Compose puts one. */
+  /** Addresses at which to look for a Redis. Compose puts one at the first. */
   readonly redisUrls: readonly string[];
-  /** Where, and as whom, a Postgres may let us in. The first is also where Compose puts one. */
+  /** Addresses and users with which to look for a Postgres. Compose puts one at the first. */
   readonly postgresUrls: readonly string[];
-  /** Take the embedded default whatever else there is. */
+  /** True to use the embedded default in any case. */
   readonly embedded: boolean;
-  /** Take a Redis Cluster of this machine's own, whatever other Redis there is. */
+  /** True to use a Redis Cluster of this machine, even if there is another Redis. */
   readonly cluster: boolean;
 }
 
-/** Chooses both servers, and starts those that have to be. */
+/** Chooses both servers, and starts them if necessary. */
 export async function chooseServers(
   surroundings: Surroundings,
   options: ChoiceOptions,

@@ -1,9 +1,9 @@
 /**
- * Postgres without a server to install: PGlite behind its socket server, as a program of its own.
+ * Postgres without an installation: PGlite behind its socket server, as a program of its own.
  *
- * `deno task dev` starts it where no other Postgres is to be had. It prints one line, the URL it
- * listens at, once it is ready. It ends on SIGTERM, on SIGINT, and when its standard input closes,
- * so a parent that dies without a word leaves nothing behind.
+ * `deno task dev` starts it if there is no other Postgres. It prints one line, its URL, once it is ready. It
+ * ends on SIGTERM, on SIGINT, and when its standard input closes, so that it does not outlive a parent that was
+ * killed.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { PGLiteSocketServer } from "@electric-sql/pglite-socket";
 import { parseArgs } from "node:util";
 import { untilToldToStop } from "../until_told_to_stop.ts";
 
-/** Bounds what the socket server accepts: the service, a second one under load, and a few psql. */
+/** Limit of connections: the service, a second one under load, and a few psql. */
 const CONNECTIONS_MAX = 16;
 
 /**
@@ -28,13 +28,13 @@ const BATCH_ENDS: ReadonlySet<number | undefined> = new Set([0x00, 0x51, 0x53, 0
  *   1. A: Parse, Bind     the unnamed portal is A's
  *   2. B: Parse, Bind     the unnamed portal is B's
  *   3. A: Execute         runs B's, or fails: portal "" does not exist
- * It does let one client finish while a transaction is open. A batch of messages that has not come
- * to its Sync is reported as one, so every batch runs whole.
+ * But it lets one client finish while a transaction is open. So a batch of messages without its Sync is
+ * reported as an open transaction, and every batch runs as a whole.
  */
 class BatchedPGlite extends PGlite {
   #inBatch = false;
 
-  /** Whether the next message must come from the same client. */
+  /** True if the next message must come from the same client. */
   override isInTransaction(): boolean {
     return this.#inBatch || super.isInTransaction();
   }
@@ -47,7 +47,7 @@ class BatchedPGlite extends PGlite {
     return super.execProtocolRawStream(message, options);
   }
 
-  /** Runs simple statements. The socket server rolls back with it when a client drops out. */
+  /** Runs simple statements. The socket server uses it to roll back when a client disconnects. */
   override exec(...[query, options]: Parameters<PGlite["exec"]>): ReturnType<PGlite["exec"]> {
     this.#inBatch = false;
     return super.exec(query, options);
@@ -56,13 +56,13 @@ class BatchedPGlite extends PGlite {
 
 /** A running embedded Postgres. */
 interface EmbeddedPostgres extends AsyncDisposable {
-  /** Where it listens. It asks for no password. */
+  /** Its address. It needs no password. */
   readonly url: string;
 }
 
 /** Options of {@linkcode startEmbeddedPostgres}. */
 interface EmbeddedPostgresOptions {
-  /** Folder of the data, made if missing. Left out: the data lives in memory. */
+  /** Folder of the data, created if missing. Absent: the data is in memory. */
   readonly dataDir?: string;
   /** Port on 127.0.0.1. Default 0: any free one. */
   readonly port?: number;
@@ -71,7 +71,7 @@ interface EmbeddedPostgresOptions {
 /**
  * Starts Postgres in this process.
  *
- * @throws {Error} Another process has the folder open, or the port is taken.
+ * @throws {Error} Another process uses the folder, or the port is taken.
  */
 async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions = {},
@@ -96,7 +96,7 @@ async function startEmbeddedPostgres(
   };
 }
 
-/** Two Postgres on one folder would destroy it, and PGlite itself does not look. */
+/** Two Postgres on one folder would destroy the data, and PGlite does not check. */
 async function lockFolder(dataDir: string): Promise<Deno.FsFile> {
   await Deno.mkdir(dataDir, { recursive: true });
   const lock = await Deno.open(`${dataDir}.lock`, { create: true, write: true });
@@ -120,6 +120,6 @@ async function main(): Promise<void> {
 
 if (import.meta.main) {
   await main();
-  // Standard input may still be open, and reading it keeps the process alive.
+  // Standard input may still be open, and reading it would keep the process alive.
   Deno.exit(0);
 }

@@ -1,9 +1,9 @@
 /**
- * A Redis Cluster of three primaries and three replicas from this machine's `redis-server`, as a program
- * of its own, with nothing kept.
+ * A Redis Cluster of three primaries and three replicas from this machine's `redis-server`, as a program of its
+ * own. It keeps no data.
  *
- * `deno task dev --cluster` starts it. It prints one line, the URL of the cluster, once that is up. It
- * ends on SIGTERM, on SIGINT, and when its standard input closes.
+ * `deno task dev --cluster` starts it. It prints one line, the URL of the cluster, once it is ready. It ends on
+ * SIGTERM, on SIGINT, and when its standard input closes.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { untilToldToStop } from "../until_told_to_stop.ts";
 
 async function main(): Promise<void> {
   const stopped = untilToldToStop();
-  // A cache can do without the slots of a server that is away; it need not lose all others as well.
+  // If one server is down, only its slots are missing, not the whole cluster.
   await using cluster = await startRedisCluster({
     args: ["--cluster-require-full-coverage", "no"],
   });
@@ -22,6 +22,6 @@ async function main(): Promise<void> {
 
 if (import.meta.main) {
   await main();
-  // Standard input may still be open, and reading it keeps the process alive.
+  // Standard input may still be open, and reading it would keep the process alive.
   Deno.exit(0);
 }

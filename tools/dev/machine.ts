@@ -1,5 +1,5 @@
 /**
- * What `deno task dev` finds and starts on this machine.
+ * Finds and starts the servers of `deno task dev` on this machine.
  *
  * @module
  */
@@ -17,23 +17,23 @@ const QUESTION_TIMEOUT_MS = 10_000;
 
 /** Options of a {@linkcode Machine}. */
 export interface MachineOptions {
-  /** Folder of the embedded Postgres's data. */
+  /** Folder for the data of the embedded Postgres. */
   readonly dataFolder: string;
-  /** Told what was found but cannot be used, and what is being started, one line each. */
+  /** Called with one line for each server that was found but cannot be used, or is being started. */
   readonly report: (line: string) => void;
 }
 
-/** The machine, with everything that was started on it. Disposing stops that, last started first. */
+/** The machine, with all servers that were started on it. Disposal stops them, the last one first. */
 export class Machine implements Surroundings, AsyncDisposable {
   readonly #options: MachineOptions;
   readonly #started = new AsyncDisposableStack();
 
-  /** Looks at nothing and starts nothing until asked. */
+  /** Starts nothing before it is asked to. */
   constructor(options: MachineOptions) {
     this.#options = options;
   }
 
-  /** Whether a Redis answers a PING. Without a password: the usual port of a laptop has none. */
+  /** Answers true if a Redis answers a PING, without a password, since the usual port of a laptop needs none. */
   async redisAnswers(url: string): Promise<boolean> {
     const answer = await ping(new URL(url));
     if (answer.startsWith("-NOAUTH")) {
@@ -44,7 +44,7 @@ export class Machine implements Surroundings, AsyncDisposable {
     return answer.startsWith("+PONG");
   }
 
-  /** Whether a Postgres lets us in. Creates the database if it is missing. */
+  /** Answers true if a Postgres admits us. Creates the database if it is missing. */
   async postgresAnswers(url: string): Promise<boolean> {
     try {
       await ensureDatabase(connect, url);
@@ -59,7 +59,7 @@ export class Machine implements Surroundings, AsyncDisposable {
     }
   }
 
-  /** Starts services of `docker-compose.yml` where an engine runs, and stops them on disposal. */
+  /** Starts services of `docker-compose.yml` if Docker runs, and stops them on disposal. */
   async startWithCompose(services: readonly ComposeService[]): Promise<boolean> {
     if (!await succeeds("docker", ["info"], QUESTION_TIMEOUT_MS)) return false;
     this.#options.report(`Starting ${services.join(" and ")} with Docker Compose…`);
@@ -73,7 +73,7 @@ export class Machine implements Surroundings, AsyncDisposable {
     return true;
   }
 
-  /** Whether there are the programs that {@linkcode Machine.startCluster} starts. */
+  /** Answers true if the programs of {@linkcode Machine.startCluster} are installed. */
   async hasRedisPrograms(): Promise<boolean> {
     for (const program of ["redis-server", "redis-cli"]) {
       if (!await succeeds(program, ["--version"], QUESTION_TIMEOUT_MS)) return false;
@@ -98,12 +98,12 @@ export class Machine implements Surroundings, AsyncDisposable {
     ]);
   }
 
-  /** Stops what was started. */
+  /** Stops everything that was started. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#started.disposeAsync();
   }
 
-  /** Runs a program of `tools/` until this is disposed of. Answers its first line: its address. */
+  /** Runs a program of `tools/` until disposal. Answers its first line: its address. */
   async #startProgram(what: string, args: readonly string[]): Promise<string> {
     const child = ChildProcess.deno(["run", "--allow-all", ...args], { readOutput: true });
     this.#started.use(child);
@@ -115,7 +115,7 @@ export class Machine implements Surroundings, AsyncDisposable {
   }
 }
 
-/** What a server says to a PING; nothing if it is not there or does not say it in time. */
+/** A server's answer to a PING; empty if there is none in time. */
 async function ping(url: URL): Promise<string> {
   using connection = await connectTo(url);
   if (connection === undefined) return "";
@@ -126,7 +126,7 @@ async function ping(url: URL): Promise<string> {
     const length = await connection.read(buffer);
     return new TextDecoder().decode(buffer.subarray(0, length ?? 0));
   } catch (_error) {
-    // It hung up, or took too long. Either way it is no Redis to work with.
+    // It disconnected, or took too long, so it is not a usable Redis.
     return "";
   } finally {
     clearTimeout(timer);
@@ -144,8 +144,8 @@ async function connectTo({ hostname, port }: URL): Promise<Deno.TcpConn | undefi
 }
 
 /**
- * Runs a program in the project's folder. Answers whether it succeeded; it may not be installed. With a
- * time limit it is a question, and what it has to say is not shown.
+ * Runs a program in the project's folder. Answers true if it succeeded; it may not be installed. With a time
+ * limit, its output is not shown.
  */
 async function succeeds(
   program: string,

@@ -1,10 +1,10 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task dev`: the service with everything it needs, on a machine that may have nothing.
+ * `deno task dev`: the service with everything it needs, on a machine that may have nothing installed.
  *
- * `--embedded` takes the embedded servers whatever else there is. `--data FOLDER` keeps the embedded
- * data elsewhere than in `.data/`. `--cluster` starts a Redis Cluster and takes that.
+ * `--embedded` uses the embedded servers in any case. `--data FOLDER` keeps the embedded data elsewhere than in
+ * `.data/`. `--cluster` starts and uses a Redis Cluster.
  *
  * @module
  */
@@ -52,7 +52,7 @@ DATABASE_URL, otherwise those it finds, otherwise Docker Compose, otherwise buil
   },
 } as const;
 
-/** What the chosen URLs already hold. */
+/** Settings that the chosen URLs already contain. */
 const RESOLVED = {
   REDIS_URL_FILE: undefined,
   REDIS_SENTINEL_PASSWORD: undefined,
@@ -62,10 +62,10 @@ const RESOLVED = {
   DATABASE_PASSWORD_FILE: undefined,
 };
 
-/** PGlite has one session, for which more connections would only queue, and passes no wake-ups on. */
+/** PGlite has one session, for which more connections would only queue, and delivers no notifications. */
 const EMBEDDED_ENV = { DATABASE_POOL_MAX: "1", CHANGES_LISTEN: "off" };
 
-/** What `deno task load` must know to start a service like this one. */
+/** The variables with which `deno task load` starts a service like this one. */
 const NOTED = [
   "REDIS_URL",
   "REDIS_NODES",
@@ -89,15 +89,15 @@ const NO_REDIS_PROGRAMS =
   "Cannot start a Redis Cluster: redis-server and redis-cli are not on the " +
   "PATH (Debian: redis-server). With Docker: docker compose -f docker-compose.cluster.yml up";
 
-/** Something is in the way that the user can change: its message is all there is to say. */
+/** A problem that the user can fix. The message says how. */
 class SetUpError extends Error {
   override readonly name = "SetUpError";
 }
 
-/** Runs until told to stop, and answers the exit code. */
+/** Runs until it is told to stop, and answers the exit code. */
 async function dev(args: readonly string[], stopped: AbortSignal): Promise<number> {
   const values = readOptions(COMMAND, args);
-  // One process: it is restarted on every change.
+  // One process: it is restarted after every change.
   for (const line of misspelt(Deno.env.toObject())) console.log(line);
   const given = await developmentEnvironment();
   const initial = loadConfig(given);
@@ -139,7 +139,7 @@ async function dev(args: readonly string[], stopped: AbortSignal): Promise<numbe
   return await Promise.race([untilStopped.promise, service.status.then(({ code }) => code)]);
 }
 
-/** Whoever develops may write from this machine without a token, unless a proxy lets others in. */
+/** A developer may write from this machine without a token, unless a proxy admits others. */
 function openTo({ http }: Config): Config["http"]["adminOpen"] {
   if (http.adminOpen !== "off") return http.adminOpen;
   return isLoopback(http.hostname) && http.trustedProxies === 0 ? "loopback" : "off";
@@ -154,19 +154,19 @@ function serviceArgs(flags: readonly string[], { url }: Panel): string[] {
   return ["run", "--watch", "--no-clear-screen", ...flags, "main.ts", ...args];
 }
 
-/** The program behind the dashboard's panel, and where it listens. */
+/** The program behind the dashboard's panel, and its address. */
 interface Panel extends AsyncDisposable {
   readonly url: URL;
 }
 
-/** Starts the program, which starts nothing itself before its button is pressed. */
+/** Starts the program, which itself starts nothing before its button is pressed. */
 function startPanel({ redis, postgres }: BackingServers): Panel {
   const url = new URL(`http://127.0.0.1:${freePort()}/${crypto.randomUUID()}/`);
   const program = ChildProcess.deno(["run", "--allow-all", "proof/break_it/main.ts"], {
     env: {
       PANEL_URL: url.href,
       REDIS_URL: redis.url,
-      // PGlite has one session: the panel's load would make the service wait.
+      // PGlite has one session: the panel's load would delay the service.
       DATABASE_URL: postgres.origin === "embedded" ? "" : postgres.url,
     },
   });
@@ -211,7 +211,7 @@ function environmentFor(servers: BackingServers, env: Environment): Environment 
   };
 }
 
-/** Makes the database, its schema and, in an empty table, the sample users. Answers how many. */
+/** Creates the database, its schema and, if the table is empty, the sample users. Answers how many. */
 async function prepareDatabase(config: Config): Promise<number> {
   const { url, caFile } = config.database;
   try {
@@ -231,7 +231,7 @@ async function prepareDatabase(config: Config): Promise<number> {
   }
 }
 
-/** Leaves the choice where `deno task load` finds it, for as long as this runs. */
+/** Notes the choice for `deno task load`, for as long as this program runs. */
 async function noteServers(dataFolder: string, env: Environment): Promise<AsyncDisposable> {
   const path = devEnvFile(dataFolder);
   await Deno.mkdir(dataFolder, { recursive: true });

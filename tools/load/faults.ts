@@ -1,5 +1,5 @@
 /**
- * Faults in the middle of a load. They happen to servers that were started for it, and to no others.
+ * Faults in the middle of a load, only on servers that were started for it.
  *
  * @module
  */
@@ -8,22 +8,22 @@ import { seed } from "../../seed.ts";
 import { type PostgresServer, startPostgres } from "../servers/postgres_server.ts";
 import { type RedisServer, startRedis } from "../servers/redis_server.ts";
 
-/** The options that ask for a fault. */
+/** The options that cause a fault. */
 export type FaultName = "kill-redis-at" | "hang-redis-at" | "stop-postgres-at";
 
-/** What happens in a fault. */
+/** A kind of fault. */
 export interface FaultKind {
-  /** How it begins, in words. */
+  /** A description of its beginning. */
   readonly begins: string;
-  /** How it ends: the second half of that sentence. */
+  /** A description of its end, for the second half of that sentence. */
   readonly ends: string;
-  /** Lets it begin. */
+  /** Begins it. */
   readonly begin: (servers: OwnServers) => Promise<void>;
-  /** Lets it end. */
+  /** Ends it. */
   readonly end: (servers: OwnServers) => Promise<void>;
 }
 
-/** The faults by the option that asks for one. */
+/** The faults by their option. */
 export const FAULTS: Readonly<Record<FaultName, FaultKind>> = {
   "kill-redis-at": {
     begins: "Redis is killed",
@@ -45,17 +45,17 @@ export const FAULTS: Readonly<Record<FaultName, FaultKind>> = {
   },
 };
 
-/** One fault, and when it happens. */
+/** One fault and its time. */
 export interface Fault {
-  /** Which. */
+  /** The kind. */
   readonly name: FaultName;
-  /** When it begins, in seconds from the start of the load. */
+  /** Its beginning, in seconds from the start of the load. */
   readonly atS: number;
-  /** How long it lasts. */
+  /** Its duration in seconds. */
   readonly forS: number;
 }
 
-/** A Redis and a Postgres with users in it, gone on disposal. */
+/** A Redis and a Postgres with users, removed on disposal. */
 export class OwnServers implements AsyncDisposable {
   /** The Redis. */
   readonly redis: RedisServer;
@@ -70,7 +70,7 @@ export class OwnServers implements AsyncDisposable {
   /**
    * Starts both and makes `count` users.
    *
-   * @throws {Deno.errors.NotFound} `redis-server`, or `initdb` and `postgres`, are not on this machine.
+   * @throws {Deno.errors.NotFound} `redis-server`, or `initdb` and `postgres`, are not installed.
    */
   static async start(count: number): Promise<OwnServers> {
     await using started = new AsyncDisposableStack();
@@ -82,7 +82,7 @@ export class OwnServers implements AsyncDisposable {
     return new OwnServers(redis, postgres);
   }
 
-  /** Lets a fault happen while `work` runs. Both servers run again when it is over. */
+  /** Causes a fault while `work` runs. Both servers run again afterwards. */
   async during<T>(fault: Fault | undefined, work: () => Promise<T>): Promise<T> {
     if (fault === undefined) return await work();
     const over = new AbortController();
@@ -111,7 +111,7 @@ export class OwnServers implements AsyncDisposable {
   }
 }
 
-/** Resolves after that time, or at once when it no longer matters. */
+/** Resolves after that time, or when `over` is aborted. */
 async function passed(seconds: number, over: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, seconds * 1_000);

@@ -14,15 +14,15 @@ export interface Target {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What a burst took. */
+/** The durations of a burst. */
 export interface Burst {
-  /** From the first request to the last answer. */
+  /** Time from the first request to the last answer. */
   readonly elapsedMs: number;
   /** Median of the answers. */
   readonly medianMs: number;
 }
 
-/** The part of autocannon that is used here. It comes without types. */
+/** The used part of autocannon, which comes without types. */
 interface Run extends PromiseLike<unknown> {
   on(
     event: "response",
@@ -50,19 +50,19 @@ const Result = z.object({
   "2xx": z.number(),
 });
 
-/** What is asked for, and by how many. */
+/** The requests and the number of connections. */
 export interface Requests {
-  /** Paths of the service. Every connection gets its share of them. */
+  /** Paths of the service, shared out among the connections. */
   readonly paths: readonly string[];
-  /** How many there are. */
+  /** Number of connections. */
   readonly connections: number;
 }
 
-/** A load at a fixed rate: the paths are requested over and over. */
+/** A load at a fixed rate, which requests the paths over and over. */
 export interface SteadyLoad extends Requests {
-  /** Requests of all connections together. */
+  /** Requests per second of all connections together. */
   readonly ratePerSecond: number;
-  /** How long it lasts. */
+  /** Duration in seconds. */
   readonly seconds: number;
 }
 
@@ -74,10 +74,10 @@ export interface SteadyLoad extends Requests {
  */
 export async function sendBurst(target: Target, requests: Requests): Promise<Burst> {
   const timesMs: number[] = [];
-  // Connections are opened before the first request, and are not what is measured.
+  // Opening connections before the first request is not part of the measurement.
   let startedAtMs = Infinity;
   let endedAtMs = 0;
-  // It looks as often as a sample is taken whether all is answered.
+  // It checks for the end as often as it takes a sample.
   const run = startRun(target, requests, { amount: requests.paths.length, sampleInt: SAMPLE_MS });
   run.on("response", (_client, _status, _bytes, tookMs) => {
     timesMs.push(tookMs);
@@ -91,13 +91,13 @@ export async function sendBurst(target: Target, requests: Requests): Promise<Bur
   };
 }
 
-/** The median, or NaN of nothing. */
+/** The median, or NaN if there are no values. */
 export function medianOf(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 }
 
 /**
- * Puts a steady load on a service. Answers how many milliseconds that took.
+ * Puts a steady load on a service. Answers its duration in milliseconds.
  *
  * @throws {Error} An answer was not a success.
  */
@@ -115,8 +115,8 @@ export async function sendSteadily(
 }
 
 /**
- * As {@linkcode sendSteadily}, but takes failures for what they are and tells each outcome: the status of
- * an answer, or 0 where there was none.
+ * As {@linkcode sendSteadily}, but accepts failures and reports each outcome: the status of an answer, or 0
+ * without one.
  */
 export async function sendThroughout(
   target: Target,
@@ -144,7 +144,7 @@ function startRun(
     ...target,
     ...options,
     connections,
-    // Every client goes through its requests from the first, so each gets its own.
+    // Every client begins with the first of its requests, so each gets its own list.
     setupClient: (client) => {
       const from = clients++ * share;
       client.setRequests(paths.slice(from, from + share).map((path) => ({ path })));

@@ -1,16 +1,15 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task load`: what the cache is worth, measured on a running service.
+ * `deno task load`: measures the benefit of the cache on a running service.
  *
- * Four rows, each with and without the cache. The service at `--url` has it; a second one, started
- * here with the same configuration and `CACHE=off`, has not. Clears the cache on the way. With an
+ * Four rows, each with and without the cache. The service at `--url` has the cache; a second one without it is
+ * started here with the same configuration and `CACHE=off`. The cache is cleared. If the service has an
  * `ADMIN_TOKEN`, set the same one here.
  *
- * `--report FILE` then puts a steady load on both and writes what became of it as a page with charts.
- * `--kill-redis-at 10s`, `--hang-redis-at` and `--stop-postgres-at` let that happen in the middle of it,
- * for five seconds: to a Redis and a Postgres started here, behind services started here. `--url` is
- * left alone then.
+ * `--report FILE` also puts a steady load on both and writes a page with charts. `--kill-redis-at 10s`,
+ * `--hang-redis-at` and `--stop-postgres-at` cause that fault in the middle of it, for five seconds, on a Redis
+ * and a Postgres that are started here together with their services. `--url` is not used then.
  *
  * @module
  */
@@ -36,12 +35,12 @@ import { permissionFlags } from "../permissions.ts";
 
 const START_TIMEOUT_MS = 30_000;
 const QUERY_COUNT = 100;
-/** A burst is short, so it is repeated, and the median counts. */
+/** A burst is short, so it is repeated and the median counts. */
 const ROUNDS = 5;
 const CONNECTIONS = 10;
 const RATE_PER_SECOND = 100;
 const REPORT_RATE_PER_SECOND = 300;
-/** How long a load goes on once its fault is over: what recovers should be seen to. */
+/** Time for which a load continues after its fault, so that the recovery can be seen. */
 const RECOVERY_SECONDS = 5;
 const USERS_COUNT = 1_000;
 
@@ -53,7 +52,7 @@ interface Row {
   readonly withoutCache: number;
 }
 
-/** The services are not in a state to be measured: the message is all there is to say. */
+/** The services cannot be measured in their state. The message says why. */
 class LoadError extends Error {
   override readonly name = "LoadError";
 }
@@ -101,7 +100,7 @@ async function load(options: LoadOptions): Promise<void> {
   finish(`Written: ${report}`);
 }
 
-/** Before the measurement, which would else be lost. */
+/** Checked before the measurement, which would otherwise be lost. */
 async function checkIsWritable(path: string): Promise<void> {
   try {
     (await Deno.open(path, { write: true, create: true })).close();
@@ -110,7 +109,7 @@ async function checkIsWritable(path: string): Promise<void> {
   }
 }
 
-/** Servers of this run alone. */
+/** Servers for this run only. */
 async function startServers(): Promise<OwnServers> {
   try {
     return await OwnServers.start(USERS_COUNT);
@@ -126,7 +125,7 @@ function bearer(token: string | undefined): Readonly<Record<string, string>> {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-/** Long enough for what is to be seen. */
+/** Long enough for the fault and the recovery. */
 function reportSeconds({ seconds, fault }: LoadOptions): number {
   const faultEndsS = fault === undefined ? 0 : fault.atS + fault.forS + RECOVERY_SECONDS;
   return Math.max(seconds, faultEndsS);
@@ -237,7 +236,7 @@ function userPath(id: number): string {
   return `/users/${id}`;
 }
 
-/** How often the service has asked the database for something since it started. */
+/** Number of loads from the database since the service started. */
 async function loadsOf(target: Target): Promise<number> {
   const response = await fetch(`${target.url}/cache/stats`, { headers: target.headers });
   if (!response.ok) throw refusal(response, "read the statistics");
@@ -267,7 +266,7 @@ function startService(env: Environment): ChildProcess {
   );
 }
 
-/** Waits until users can be read, which takes more than being alive. */
+/** Waits until users can be read; being alive does not suffice. */
 async function untilReady(target: Target, timeoutMs: number): Promise<void> {
   const endsAtMs = performance.now() + timeoutMs;
   for (;;) {
@@ -290,7 +289,7 @@ async function problemOf(target: Target): Promise<string | undefined> {
   }
 }
 
-/** Measures, and says so while it does. */
+/** Measures, and shows progress. */
 async function reported(label: string, unit: string, run: () => Promise<number>): Promise<number> {
   progress(label);
   const value = await run();
@@ -298,7 +297,7 @@ async function reported(label: string, unit: string, run: () => Promise<number>)
   return value;
 }
 
-/** Overwrites the current line of a terminal. Elsewhere only whole lines are of use. */
+/** Overwrites the current line of a terminal. Elsewhere only whole lines are printed. */
 function progress(text: string): void {
   if (Deno.stderr.isTerminal()) write(`\r\x1b[K${text}`);
 }
@@ -315,7 +314,7 @@ function rounded(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** The rows in columns as wide as they need. */
+/** The rows in columns of the necessary width. */
 function table(rows: readonly Row[]): string {
   const lines = [["", "with cache", "without", "ratio"]];
   for (const { name, unit, withCache, withoutCache } of rows) {

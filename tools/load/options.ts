@@ -1,5 +1,5 @@
 /**
- * What `deno task load` was asked for.
+ * The options of `deno task load`.
  *
  * @module
  */
@@ -36,31 +36,31 @@ Break a server for five seconds during the report's load; the servers are starte
   },
 } as const;
 
-/** What was asked for. */
+/** The options. */
 export interface LoadOptions {
-  /** The service that has the cache. */
+  /** The service with the cache. */
   readonly url: string;
-  /** How long the steady loads last. */
+  /** Duration of the steady loads. */
   readonly seconds: number;
-  /** Whether the table is for machines. */
+  /** True if the table is for machines. */
   readonly json: boolean;
-  /** The file that the page with charts goes to. */
+  /** The file for the page with charts. */
   readonly report?: string;
-  /** What happens in the middle of it. */
+  /** The fault in the middle. */
   readonly fault?: Fault;
 }
 
-/** Reads the command line. Ends the process where it asks for what cannot be. */
+/** Reads the command line. Ends the process if it is invalid. */
 export function loadOptions(args: readonly string[]): LoadOptions {
   const options = optionsFrom(args);
   return typeof options === "string" ? misused(COMMAND, `Cannot measure: ${options}`) : options;
 }
 
-/** What was asked for, or what is wrong with it. */
+/** The options, or what is wrong with them. */
 function optionsFrom(args: readonly string[]): LoadOptions | string {
   const values = readOptions(
     COMMAND,
-    // `--report` alone takes the usual name.
+    // `--report` without a value gets the usual name.
     args.flatMap((arg, at) =>
       arg === "--report" && (args[at + 1] ?? "--").startsWith("--") ? [arg, REPORT_FILE] : [arg]
     ),

@@ -1,5 +1,5 @@
 /**
- * A load as a page with charts, in one file: no other host is asked for anything.
+ * A load as a page with charts, in one file that requests nothing from other hosts.
  *
  * @module
  */
@@ -10,9 +10,9 @@ import charts from "./report_charts.js" with { type: "text" };
 import style from "./report_style.css" with { type: "text" };
 import type { Timeline } from "./timeline.ts";
 
-/** What is reported. */
+/** The content of a report. */
 export interface LoadReport {
-  /** When, where and how it was measured. */
+  /** Time, place and method of the measurement. */
   readonly conditions: string;
   /** The table: the same work with and without the cache. */
   readonly rows: readonly {
@@ -83,7 +83,7 @@ ${charts}
 `;
 }
 
-/** What to read first. */
+/** The most important figures. */
 function tiles({ withCache, withoutCache }: LoadReport): string {
   const figures = [
     ["Median time to answer", medianOf(withCache), medianOf(withoutCache), "ms"],
@@ -98,7 +98,7 @@ function tiles({ withCache, withoutCache }: LoadReport): string {
   return `<section class="tiles">${figures.map(tile).join("")}</section>`;
 }
 
-/** Of every figure in a report, less is better. */
+/** For every figure in a report, less is better. */
 function isWorse(withCache = 0, withoutCache = Infinity): boolean {
   return withCache > withoutCache;
 }
@@ -153,7 +153,7 @@ function rounded(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** Nothing in it can end the element it stands in. */
+/** JSON that cannot end the element it is in. */
 function json(report: LoadReport): string {
   return JSON.stringify(report).replaceAll("<", "\\u003c");
 }

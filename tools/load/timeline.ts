@@ -1,12 +1,12 @@
 /**
- * What a service does under a steady load, second by second.
+ * A service under a steady load, second by second.
  *
  * @module
  */
 import { z } from "zod";
 import { sendThroughout, type SteadyLoad, type Target } from "./http_load.ts";
 
-/** How long outcomes are gathered for a point: autocannon keeps a rate by the second, not within it. */
+/** Time of one point: autocannon keeps a rate by the second, not within it. */
 const SAMPLE_MS = 1_000;
 
 const COUNTERS_TIMEOUT_MS = 2_000;
@@ -15,29 +15,29 @@ const COUNTERS_TIMEOUT_MS = 2_000;
 export interface Sample {
   /** The middle of its time, in seconds from the start. */
   readonly atS: number;
-  /** Answers that were a success, a second. */
+  /** Successful answers per second. */
   readonly answered: number;
-  /** Requests without an answer, or with one that was no success, a second. */
+  /** Requests per second without an answer, or with one that was no success. */
   readonly failed: number;
-  /** Median time to a successful answer; absent: there was none. */
+  /** Median time to a successful answer; absent if there was none. */
   readonly p50Ms?: number;
-  /** The slowest in a hundred. */
+  /** Its 99th percentile. */
   readonly p99Ms?: number;
 }
 
-/** One point of what the service counted. */
+/** One point of the service's counters. */
 export interface Counted {
   /** The middle of its time, in seconds from the start. */
   readonly atS: number;
-  /** Reads answered from memory, a second. */
+  /** Reads answered from memory, per second. */
   readonly memory: number;
-  /** Reads answered from Redis, a second. */
+  /** Reads answered from Redis, per second. */
   readonly redis: number;
-  /** Reads that asked the database, a second. */
+  /** Reads that asked the database, per second. */
   readonly loads: number;
 }
 
-/** What one load looked like. */
+/** The course of one load. */
 export interface Timeline {
   /** As its clients saw it. */
   readonly samples: readonly Sample[];
@@ -59,7 +59,7 @@ interface Reading {
   readonly loads: number;
 }
 
-/** Puts a steady load on a service, and answers what became of its requests. */
+/** Puts a steady load on a service, and answers the outcome of its requests. */
 export async function recordTimeline(
   target: Target,
   load: SteadyLoad,
@@ -81,17 +81,17 @@ export async function recordTimeline(
   };
 }
 
-/** What became of one request. */
+/** The outcome of one request. */
 export interface Outcome {
-  /** When its answer was there. */
+  /** The time of its answer. */
   readonly atMs: number;
-  /** How long that took. */
+  /** Its duration. */
   readonly tookMs: number;
-  /** Whether it was a success. */
+  /** True for a success. */
   readonly good: boolean;
 }
 
-/** Gathers outcomes into points. A second in which nothing was answered is a point as well. */
+/** Gathers outcomes into points. A second without answers is a point too. */
 export function samplesOf(outcomes: readonly Outcome[], seconds: number): Sample[] {
   const count = Math.floor(seconds * 1_000 / SAMPLE_MS);
   return Array.from({ length: count }, (_, index) => {
@@ -111,8 +111,8 @@ export function samplesOf(outcomes: readonly Outcome[], seconds: number): Sample
 }
 
 /**
- * Reads the counters over and over, in the middle of each second, when that second's requests have been
- * sent. One reading that fails is left out: the next covers its time.
+ * Reads the counters in the middle of each second, when that second's requests have been sent. A failed reading
+ * is left out: the next covers its time.
  */
 async function readCounters(
   target: Target,
@@ -139,7 +139,7 @@ async function countersOf(target: Target): Promise<Omit<Reading, "atMs"> | undef
     const { memory, redis, loads } = Counters.parse(await response.json());
     return { memory: memory.hits, redis: redis.hits, loads };
   } catch (_error) {
-    // While a fault lasts it may not tell.
+    // During a fault it may not answer.
     return undefined;
   }
 }

@@ -1,19 +1,19 @@
 import { join } from "node:path";
 
-/** The user and group `nobody` of Debian, as whom Postgres runs where the tests run as root. */
+/** The user and group `nobody` of Debian, which runs Postgres if the tests run as root. */
 const nobody = { uid: 65534, gid: 65534 };
 
-/** Files in PEM, for servers on 127.0.0.1 that speak TLS. They go with the directory they are in. */
+/** Files in PEM, for TLS servers on 127.0.0.1. Disposal removes their directory. */
 export interface Certificates extends AsyncDisposable {
   /** The certificate of a server, and its key. */
   readonly server: { readonly certFile: string; readonly keyFile: string };
-  /** Of who signed it. */
+  /** The certificate of the authority that signed it. */
   readonly caFile: string;
-  /** Of somebody else. */
+  /** The certificate of another authority. */
   readonly strangerFile: string;
 }
 
-/** Makes certificates that are good for a day. */
+/** Makes certificates that are valid for a day. */
 export async function makeCertificates(): Promise<Certificates> {
   const directory = await Deno.makeTempDir({ prefix: "lookaside_tls_" });
   await Deno.chmod(directory, 0o711);
@@ -27,7 +27,7 @@ export async function makeCertificates(): Promise<Certificates> {
     extensions: ["basicConstraints=critical,CA:FALSE", "subjectAltName=IP:127.0.0.1"],
     signer: path("ca"),
   });
-  // Postgres uses no key that others may read.
+  // Postgres rejects a key that others may read.
   if (Deno.uid() === 0) await Deno.chown(path("server.key"), nobody.uid, nobody.gid);
   return {
     server: { certFile: path("server.pem"), keyFile: path("server.key") },

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { type Browser, chromium } from "playwright-core";
 
-/** Where Debian and others put it. */
+/** Usual paths. */
 const places = [
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
@@ -9,12 +9,12 @@ const places = [
   "/usr/bin/google-chrome",
 ];
 
-/** Finds the browser of this machine. `undefined`: it has none. */
+/** Finds the browser of this machine. `undefined`: there is none. */
 export function chromiumPath(): string | undefined {
   return places.find((path) => existsSync(path));
 }
 
-/** Starts a browser with a profile of its own that is gone with it, and that asks nobody but the page. */
+/** Starts a browser with a temporary profile, which contacts no host but that of the page. */
 export async function startChromium(): Promise<Browser & AsyncDisposable> {
   const executablePath = chromiumPath();
   if (executablePath === undefined) {

@@ -1,6 +1,6 @@
 import { type ProxyObserver, startTcpProxy, type TcpProxy } from "./tcp_proxy.ts";
 
-/** Where a message names the node that sent it (`clusterMsg` in the `cluster.h` of Redis). */
+/** The position of the sender's id in a message (`clusterMsg` in the `cluster.h` of Redis). */
 const SENDER = { from: 40, to: 80 };
 
 /** A server on the bus. */
@@ -10,22 +10,25 @@ interface Stop {
 }
 
 /**
- * The bus on which the servers of a cluster talk to each other, through a proxy in front of each of them:
- * so one can be cut off from the others and from nobody else. On loopback they cannot be told apart by
- * their addresses, so who has connected is read from the first message.
+ * The bus between the servers of a cluster, through a proxy in front of each of them, so that one can be cut off
+ * from the others but not from clients. On loopback their addresses do not identify them, so the sender is read
+ * from the first message.
  */
 export class ClusterBus implements AsyncDisposable {
   readonly #stops = new Map<number, Stop>();
   #cutOff: { readonly port: number; readonly nodeId: string } | undefined;
 
-  /** Starts the proxy of the server on `port`, which is to listen on `busPort`. Answers what it is to announce. */
+  /**
+   * Starts the proxy of the server on `port`, which will listen on `busPort`. Answers the port for it to
+   * announce.
+   */
   open(port: number, busPort: number): number {
     const proxy = startTcpProxy(busPort, { observe: () => this.#observe(port) });
     this.#stops.set(port, { proxy, busPort });
     return proxy.port;
   }
 
-  /** Drops all that a server sends to others, and they to it. */
+  /** Drops all messages between a server and the others. */
   cutOff(port: number, nodeId: string): void {
     this.#cutOff = { port, nodeId };
   }
@@ -33,7 +36,7 @@ export class ClusterBus implements AsyncDisposable {
   /** Connects all with all. */
   heal(): void {
     this.#cutOff = undefined;
-    // What was forwarded may have ended in the middle of a message.
+    // A connection may have been interrupted in the middle of a message.
     for (const { proxy, busPort } of this.#stops.values()) proxy.redirect(busPort);
   }
 
@@ -43,7 +46,7 @@ export class ClusterBus implements AsyncDisposable {
     await Promise.all(proxies.map((proxy) => proxy[Symbol.asyncDispose]()));
   }
 
-  /** Sees who sends to the server on `port`. */
+  /** Observes who sends to the server on `port`. */
   #observe(port: number): ProxyObserver {
     const head = new Uint8Array(SENDER.to);
     let length = 0;

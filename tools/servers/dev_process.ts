@@ -7,7 +7,7 @@ const START_MS_MAX = 60_000;
 
 const program = fileURLToPath(new URL("../dev/main.ts", import.meta.url));
 
-/** `deno task dev` on a free port, ready once its service is. */
+/** `deno task dev` on a free port; ready once its service is. */
 export class DevProcess extends ServerProcess {
   /** The port of its service. */
   readonly port: number;

@@ -1,19 +1,19 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Bounds of {@linkcode eventually}. */
+/** Limits of {@linkcode eventually}. */
 export interface EventuallyOptions {
-  /** How long to go on trying. Default 10,000. */
+  /** Time after which to give up. Default 10,000. */
   readonly deadlineMs?: number;
-  /** How long to wait between tries. Default 20. */
+  /** Delay between attempts. Default 20. */
   readonly everyMs?: number;
-  /** Ends the tries before the deadline. */
+  /** Ends the attempts before the deadline. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Calls `check` until it no longer throws, and answers what it answered.
+ * Calls `check` until it no longer throws, and answers its result.
  *
- * @throws What `check` threw last, once the deadline has passed.
+ * @throws The last error of `check`, once the deadline has passed.
  */
 export async function eventually<T>(
   check: () => T | Promise<T>,

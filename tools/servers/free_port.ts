@@ -1,10 +1,10 @@
-/** Ports below those that the kernel gives to outgoing connections. */
+/** Lowest of the ports used here, below those that the kernel gives to outgoing connections. */
 const LOWEST = 16_384;
 const HIGHEST = 32_767;
 
 /**
- * A port that is free now. Another process may take it before it is used: rare enough for tests, as
- * the kernel hands out such ports in turn.
+ * A port that is free now. Another process may take it first, which is rare enough for tests, since the kernel
+ * gives out such ports in turn.
  */
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -12,8 +12,8 @@ export function freePort(): number {
 }
 
 /**
- * A port that is free now, and that no outgoing connection is given while its server is down: for
- * servers that are stopped and must find it again.
+ * A free port that is not given to outgoing connections while its server is down: for servers that are stopped
+ * and restarted.
  */
 export function lastingPort(): number {
   for (;;) {

@@ -3,7 +3,7 @@ import { eventually } from "./eventually.ts";
 import { freePort } from "./free_port.ts";
 import { ServerProcess } from "./server_process.ts";
 
-/** A throwaway nginx on loopback, at 127.0.0.1 and ::1, in front of a service. */
+/** A temporary nginx on loopback, at 127.0.0.1 and ::1, in front of a service. */
 export class NginxServer extends ServerProcess {
   /** The port it listens on. */
   readonly port: number;
@@ -24,10 +24,10 @@ export class NginxServer extends ServerProcess {
 }
 
 /**
- * Starts an nginx that passes everything on to a port of 127.0.0.1, as it does where nobody has told it more:
- * it adds no header, and asks for that address by its number.
+ * Starts an nginx that forwards everything to a port of 127.0.0.1 with default settings: it adds no header, and
+ * sends the address as `Host`.
  *
- * @param more Lines of the `location`, and whether connections to the service are kept.
+ * @param more Lines of the `location`, and whether connections to the service are kept alive.
  */
 export async function startNginx(
   to: number,
@@ -38,7 +38,7 @@ export async function startNginx(
   const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((name) => `${name}_temp_path ${directory};`);
   const address = `127.0.0.1:${to}`;
-  // One that has just refused a connection is asked again.
+  // After a refused connection it tries again.
   const upstream = `upstream service { server ${address} max_fails=0; keepalive 16; }`;
   const pass = more.keepsConnections
     ? 'proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";'

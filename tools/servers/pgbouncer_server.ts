@@ -3,9 +3,9 @@ import { freePort } from "./free_port.ts";
 import { serverUser } from "./postgres_server.ts";
 import { ServerProcess } from "./server_process.ts";
 
-/** A throwaway PgBouncer on loopback, which pools by transaction. */
+/** A temporary PgBouncer on loopback, which pools by transaction. */
 export class PgBouncer extends ServerProcess {
-  /** The same database as the address it was started with, through the pool. */
+  /** The address of the same database through the pool. */
   readonly url: string;
 
   /** Use {@linkcode startPgBouncer}. */
@@ -24,8 +24,8 @@ export class PgBouncer extends ServerProcess {
 }
 
 /**
- * Starts a PgBouncer in front of the Postgres of an address, with as few settings as one can have: each
- * transaction gets any of two connections.
+ * Starts a PgBouncer in front of a Postgres address with minimal settings: each transaction gets any of two
+ * connections.
  *
  * @throws {Deno.errors.NotFound} `pgbouncer` is not on the PATH.
  */

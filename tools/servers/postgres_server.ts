@@ -14,7 +14,7 @@ export interface PostgresOptions {
   readonly binaries?: string;
 }
 
-/** A throwaway Postgres on loopback: user `postgres`, no password, database `postgres`. */
+/** A temporary Postgres on loopback: user `postgres`, no password, database `postgres`. */
 export class PostgresServer extends ServerProcess {
   /** The port it listens on, also after a restart. */
   readonly port: number;
@@ -43,20 +43,20 @@ export class PostgresServer extends ServerProcess {
     this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
   }
 
-  /** Ends it at once, as a crash does: its first process alone would leave the others behind. */
+  /** Ends it at once, as a crash does: killing only its first process would leave the others. */
   override async kill(): Promise<void> {
     const others = this.running ? childrenOf(this.pid) : [];
     await super.kill();
     for (const pid of others) signalProcess(pid, "SIGKILL");
   }
 
-  /** Freezes all of its processes. Connections to it are accepted by the kernel, and wait. */
+  /** Freezes all of its processes. The kernel accepts connections, which then wait. */
   override pause(): void {
     super.pause();
     for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGSTOP");
   }
 
-  /** Thaws all of its processes. */
+  /** Resumes all of its processes. */
   override resume(): void {
     for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGCONT");
     super.resume();
@@ -69,10 +69,10 @@ export class PostgresServer extends ServerProcess {
 }
 
 /**
- * Starts a Postgres server of its own, bound to 127.0.0.1, its data in a temporary directory, tuned
- * to be fast and forgetful: nothing of it survives a crash of the machine.
+ * Starts a Postgres server on 127.0.0.1, its data in a temporary directory, tuned for speed: a crash of the
+ * machine would lose all data.
  *
- * @throws {Deno.errors.NotFound} Without `binaries`: neither the PATH nor /usr/lib/postgresql has `initdb`.
+ * @throws {Deno.errors.NotFound} Without `binaries`: `initdb` is neither on the PATH nor in /usr/lib/postgresql.
  */
 export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   return startIn((binaries, directory) => initdb(join(binaries, "initdb"), directory), options);
@@ -162,7 +162,7 @@ async function runAsServer(binary: string, cwd: string, args: readonly string[])
   if (!success) throw new Error(`Cannot run ${binary}: ${new TextDecoder().decode(stderr)}`);
 }
 
-/** The user to run a server as that refuses to run as root. */
+/** The user for a server that refuses to run as root. */
 export function serverUser(): { user?: typeof nobody } {
   return Deno.uid() === 0 ? { user: nobody } : {};
 }
@@ -173,7 +173,7 @@ function childrenOf(pid: number): number[] {
     .map(Number);
 }
 
-/** Signals a process that may have ended in the meantime, which is then as good. */
+/** Signals a process, which may already have ended. */
 function signalProcess(pid: number, name: Deno.Signal): void {
   try {
     Deno.kill(pid, name);

@@ -1,4 +1,4 @@
-/** How long a command may take; creating a cluster takes the longest. */
+/** Longest duration of a command; creating a cluster takes the longest. */
 const TIMEOUT_MS = 30_000;
 
 /**

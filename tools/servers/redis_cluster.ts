@@ -8,18 +8,18 @@ import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts
 const PRIMARIES = 3;
 const SLOTS = 16_384;
 
-/** A node that does not answer for as long is failing. */
+/** A node that does not answer for this long counts as failing. */
 const NODE_TIMEOUT_MS = 1_000;
 
 const SETTLED = { deadlineMs: 30_000, everyMs: 50 };
 
 /** Options of {@linkcode startRedisCluster}. */
 export interface RedisClusterOptions {
-  /** How many replicas each primary has. Default 1. */
+  /** Number of replicas of each primary. Default 1. */
   readonly replicas?: number;
   /** More arguments of every `redis-server`. */
   readonly args?: readonly string[];
-  /** What the servers talk to each other through. Default: nothing, and none can be cut off. */
+  /** The bus between the servers. Default: direct connections, and no server can be cut off. */
   readonly bus?: ClusterBus;
 }
 
@@ -31,7 +31,7 @@ interface Listed {
   /** The id of its primary, or `-`. */
   readonly primary: string;
   readonly linked: boolean;
-  /** `first-last`, or one slot. Slots that move are left out. */
+  /** `first-last`, or one slot. Moving slots are left out. */
   readonly slots: readonly string[];
 }
 
@@ -52,7 +52,7 @@ export class RedisCluster implements AsyncDisposable {
     return this.#servers;
   }
 
-  /** `redis-cluster://127.0.0.1:{port},…` of the servers that there are now. */
+  /** `redis-cluster://127.0.0.1:{port},…` of the present servers. */
   get url(): string {
     return `redis-cluster://${this.#servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
   }
@@ -62,7 +62,7 @@ export class RedisCluster implements AsyncDisposable {
     return withServiceUser(this.url, this.#servers);
   }
 
-  /** The servers that own slots, as those that run see it. */
+  /** The servers that own slots, as the running servers see it. */
   async primaries(): Promise<RedisServer[]> {
     const listed = (await this.#list()).filter((each) =>
       each.slots.length > 0 && !each.flags.includes("fail")
@@ -94,7 +94,7 @@ export class RedisCluster implements AsyncDisposable {
     return listed.filter((each) => each.primary === id).map(({ port }) => this.#at(port));
   }
 
-  /** Waits until another server owns what `before` owned, and answers it. */
+  /** Waits until another server owns the slot that `before` owned, and answers it. */
   async successorOf(before: RedisServer, slot: number): Promise<RedisServer> {
     return await eventually(async () => {
       const owner = await this.ownerOfSlot(slot);
@@ -114,13 +114,13 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   /**
-   * Cuts a server off from all others, and from no client. It can't be started anew meanwhile. Needs
-   * {@linkcode RedisClusterOptions.bus}.
+   * Cuts a server off from all others, but not from clients. It cannot be restarted meanwhile. Needs {@linkcode
+   * RedisClusterOptions.bus}.
    */
   async cutOff(server: RedisServer): Promise<void> {
     this.#bus.cutOff(server.port, await server.cli("CLUSTER", "MYID"));
     this.#cutOff = server;
-    // Replication takes the way of clients.
+    // Replication uses the port of clients.
     await server.cli("ACL", "SETUSER", "default", "-psync", "-sync");
     await server.cli("CLIENT", "KILL", "TYPE", "replica");
   }
@@ -134,8 +134,8 @@ export class RedisCluster implements AsyncDisposable {
   }
 
   /**
-   * Moves a slot and its keys. `between` is called when its keys are at the new owner and the cluster
-   * still names the old one: who asks that is sent on (`ASK`).
+   * Moves a slot and its keys. `between` is called when its keys are at the new owner while the cluster still
+   * names the old one, which redirects clients (`ASK`).
    */
   async migrateSlot(
     slot: number,
@@ -150,7 +150,7 @@ export class RedisCluster implements AsyncDisposable {
     await source.cli("CLUSTER", "SETSLOT", `${slot}`, "MIGRATING", idOf(target));
     await moveKeys(slot, source, target);
     await between();
-    // What was written meanwhile under a key that the old owner still had.
+    // Keys that were written meanwhile on the old owner.
     await moveKeys(slot, source, target);
     for (const server of [target, source]) {
       assertEquals(await server.cli("CLUSTER", "SETSLOT", `${slot}`, "NODE", idOf(target)), "OK");
@@ -158,7 +158,7 @@ export class RedisCluster implements AsyncDisposable {
     await this.settled();
   }
 
-  /** Adds a server and gives it so many slots of the others. */
+  /** Adds a server and gives it that many slots of the others. */
   async addPrimary(slots: number): Promise<RedisServer> {
     const existing = address(this.#running());
     const added = await startNode(this.#options);
@@ -169,7 +169,7 @@ export class RedisCluster implements AsyncDisposable {
     return added;
   }
 
-  /** Takes a server out: its slots go to another primary, and it ends. */
+  /** Removes a server: its slots go to another primary, and it ends. */
   async remove(server: RedisServer): Promise<void> {
     const id = await server.cli("CLUSTER", "MYID");
     const listed = await this.#list();
@@ -185,7 +185,7 @@ export class RedisCluster implements AsyncDisposable {
     await this.settled();
   }
 
-  /** Waits until every server that runs sees all slots served, and all others that run. */
+  /** Waits until every running server sees all slots served, and all other running servers. */
   async settled(): Promise<void> {
     await eventually(async () => {
       const running = this.#servers.filter((server) => server.running);
@@ -213,7 +213,7 @@ export class RedisCluster implements AsyncDisposable {
     }, SETTLED);
   }
 
-  /** Ends every process, and removes what they left. */
+  /** Stops every process, and removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
     await using stack = new AsyncDisposableStack();
     if (this.#options.bus !== undefined) stack.use(this.#options.bus);
@@ -233,7 +233,7 @@ export class RedisCluster implements AsyncDisposable {
     return this.#options.bus;
   }
 
-  /** Those that tell how things stand: one that is cut off does not know. */
+  /** The servers that know the state of the cluster, which one that is cut off does not. */
   #witnesses(): RedisServer[] {
     return this.#servers.filter((server) => server.running && server !== this.#cutOff);
   }
@@ -250,13 +250,13 @@ export class RedisCluster implements AsyncDisposable {
     return server;
   }
 
-  /** What the first that answers lists: one may be paused. */
+  /** The list of the first that answers, since one may be paused. */
   async #list(): Promise<Listed[]> {
     return await Promise.any(this.#witnesses().map(listedBy));
   }
 }
 
-/** Starts a cluster and waits until all of it is up. */
+/** Starts a cluster and waits until it is complete. */
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const { replicas = 1 } = options;
   const servers: RedisServer[] = [];
@@ -284,9 +284,9 @@ async function startNode({ args = [], bus }: RedisClusterOptions): Promise<Redis
       ...["--cluster-enabled", "yes", "--cluster-port", `${busPort}`],
       ...(announced === undefined ? [] : ["--cluster-announce-bus-port", `${announced}`]),
       ...["--cluster-node-timeout", `${NODE_TIMEOUT_MS}`],
-      // However long it was without its primary, on a slow machine, a replica may be elected.
+      // A replica may be elected however long it was without its primary on a slow machine.
       ...["--cluster-replica-validity-factor", "0"],
-      // Who replicates whom stays as it was made.
+      // Each replica keeps its primary.
       ...["--cluster-allow-replica-migration", "no"],
       ...["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"],
       ...args,

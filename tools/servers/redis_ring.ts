@@ -1,7 +1,7 @@
 import { lastingPort } from "./free_port.ts";
 import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 
-/** Servers that know nothing of each other. */
+/** Independent servers. */
 export class RedisRing implements AsyncDisposable {
   readonly #servers: RedisServer[];
 
@@ -10,12 +10,12 @@ export class RedisRing implements AsyncDisposable {
     this.#servers = servers;
   }
 
-  /** Every server that was started and not removed, whether it runs or not. */
+  /** Every server that was started and not removed, running or not. */
   get servers(): readonly RedisServer[] {
     return this.#servers;
   }
 
-  /** `redis-ring://127.0.0.1:{port},…` of the servers that there are now. */
+  /** `redis-ring://127.0.0.1:{port},…` of the present servers. */
   get url(): string {
     return `redis-ring://${this.#servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
   }
@@ -25,7 +25,7 @@ export class RedisRing implements AsyncDisposable {
     return withServiceUser(this.url, this.#servers);
   }
 
-  /** The server that holds a Redis key, among those that run. */
+  /** The running server that has a Redis key. */
   async holderOf(redisKey: string): Promise<RedisServer> {
     for (const server of this.#servers.filter(({ running }) => running)) {
       if (await server.cli("EXISTS", redisKey) === "1") return server;
@@ -33,20 +33,20 @@ export class RedisRing implements AsyncDisposable {
     throw new Error(`Cannot name the holder of ${redisKey}: there is none`);
   }
 
-  /** Adds a server. Who is to know of it must be told the new `url`. */
+  /** Adds a server. Its clients must get the new `url`. */
   async add(): Promise<RedisServer> {
     const server = await startRedis({ port: lastingPort() });
     this.#servers.push(server);
     return server;
   }
 
-  /** Takes a server out, and ends it. */
+  /** Removes a server, and stops it. */
   async remove(server: RedisServer): Promise<void> {
     this.#servers.splice(this.#servers.indexOf(server), 1);
     await server[Symbol.asyncDispose]();
   }
 
-  /** Ends every process, and removes what they left. */
+  /** Stops every process, and removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
     await using stack = new AsyncDisposableStack();
     for (const server of this.#servers) stack.use(server);

@@ -5,21 +5,21 @@ import { redisCli } from "./redis_cli.ts";
 import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 import { ServerProcess } from "./server_process.ts";
 
-/** What the Sentinels call the primary. */
+/** The Sentinels' name for the primary. */
 const MASTER = "lookaside";
 const REPLICAS = 2;
 const SENTINELS = 3;
 const QUORUM = 2;
 
-/** A primary that does not answer for as long is down. */
+/** A primary that does not answer for this long counts as down. */
 const DOWN_AFTER_MS = 500;
 
-/** How long a failover may take, and half of how long until the next attempt. */
+/** Longest duration of a failover, and half of the time until the next attempt. */
 const FAILOVER_TIMEOUT_MS = 2_000;
 
 /**
- * How often Sentinels look and talk: tests wait for it. And a machine that is busy for two seconds must
- * not make them idle for thirty.
+ * Intervals of the Sentinels, short because tests wait for them. A machine that is busy for two seconds must not
+ * make them idle for thirty.
  */
 const PACE = ["info-period", "500", "publish-period", "500", "tilt-trigger", "20000"];
 
@@ -48,14 +48,14 @@ export class SentinelServer extends ServerProcess {
     return await redisCli("-p", String(this.port), "--raw", ...args);
   }
 
-  /** Starts it, at the pace of tests. */
+  /** Starts it with the intervals of tests. */
   override async start(): Promise<void> {
     await super.start();
     await this.cli("SENTINEL", "DEBUG", ...PACE);
   }
 }
 
-/** A primary with two replicas, and three Sentinels that watch over them. */
+/** A primary with two replicas, and three Sentinels that watch them. */
 export class RedisSentinel implements AsyncDisposable {
   /** Every server, the first primary first. */
   readonly servers: readonly RedisServer[];
@@ -93,7 +93,7 @@ export class RedisSentinel implements AsyncDisposable {
     return found;
   }
 
-  /** Waits until another server than `before` is primary and takes writes, and answers it. */
+  /** Waits until another server than `before` is the primary and accepts writes, and answers it. */
   async primaryAfter(before: RedisServer): Promise<RedisServer> {
     return await eventually(async () => {
       const primary = await this.primary();
@@ -108,7 +108,7 @@ export class RedisSentinel implements AsyncDisposable {
     const before = await this.primary();
     const [sentinel] = this.sentinels.filter(({ running }) => running);
     assert(sentinel !== undefined, "Cannot fail over: no Sentinel runs");
-    // A replica counts only once it was heard of lately; a failover that runs must end first.
+    // A replica counts only if it was heard of lately, and a running failover must end first.
     await eventually(
       async () => assertEquals(await sentinel.cli("SENTINEL", "FAILOVER", MASTER), "OK"),
       SETTLED,
@@ -116,7 +116,7 @@ export class RedisSentinel implements AsyncDisposable {
     return await this.primaryAfter(before);
   }
 
-  /** Waits until every server that runs has its role, and every Sentinel knows all of them. */
+  /** Waits until every running server has its role, and every Sentinel knows all of them. */
   async settled(): Promise<void> {
     await eventually(async () => {
       const running = this.servers.filter((server) => server.running);
@@ -135,7 +135,7 @@ export class RedisSentinel implements AsyncDisposable {
     }, SETTLED);
   }
 
-  /** Ends every process, and removes what they left. */
+  /** Stops every process, and removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
     await disposeAll([...this.sentinels, ...this.servers]);
   }
@@ -167,7 +167,7 @@ export async function startRedisSentinel(): Promise<RedisSentinel> {
   }
 }
 
-/** A replica is told to copy everything at once, not in five seconds. */
+/** Makes a replica copy everything at once, not after five seconds. */
 const REPLICATION = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
 
 async function startSentinel(primary: RedisServer): Promise<SentinelServer> {
@@ -194,7 +194,7 @@ async function startSentinel(primary: RedisServer): Promise<SentinelServer> {
   return sentinel;
 }
 
-/** Disposes of all, also where one of them fails to end. */
+/** Disposes of all, even if one of them fails to end. */
 async function disposeAll(all: readonly AsyncDisposable[]): Promise<void> {
   await using stack = new AsyncDisposableStack();
   for (const each of all) stack.use(each);

@@ -3,29 +3,29 @@ import { freePort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
 import { ServerProcess } from "./server_process.ts";
 
-/** The user that the service is to have in production. */
+/** The rights of the service's user in production. */
 const aclFile = fileURLToPath(new URL("../../ops/redis.acl", import.meta.url));
 const servicePassword = "t0ken";
 
 /** Options of {@linkcode startRedis}. */
 export interface RedisOptions {
-  /** Whether what was written outlives a restart. Default false. */
+  /** True if written data survives a restart. Default false. */
   readonly appendOnly?: boolean;
   /** More arguments of `redis-server`, such as `["--maxmemory", "1mb"]`. */
   readonly args?: readonly string[];
   /** The port. Default: a free one. */
   readonly port?: number;
-  /** Whether there is the user of {@linkcode RedisServer.serviceUrl}. Default true. */
+  /** True if there is the user of {@linkcode RedisServer.serviceUrl}. Default true. */
   readonly serviceUser?: boolean;
 }
 
-/** A throwaway Redis on loopback. */
+/** A temporary Redis on loopback. */
 export class RedisServer extends ServerProcess {
   /** The port it listens on, also after a restart. */
   readonly port: number;
-  /** `redis://127.0.0.1:{port}`: the user who may do everything. */
+  /** `redis://127.0.0.1:{port}`, with a user that has all rights. */
   readonly url: string;
-  /** The same as the user of `ops/redis.acl`, who may do what the service must and no more. */
+  /** The same with the user of `ops/redis.acl`, which has only the rights that the service needs. */
   readonly serviceUrl: string;
 
   /** Use {@linkcode startRedis}. */
@@ -57,7 +57,7 @@ export class RedisServer extends ServerProcess {
 }
 
 /**
- * Starts a Redis server of its own, bound to 127.0.0.1, its data in a temporary directory.
+ * Starts a Redis server on 127.0.0.1, its data in a temporary directory.
  *
  * @throws {Deno.errors.NotFound} `redis-server` is not on the PATH.
  */
@@ -76,7 +76,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   return server;
 }
 
-/** The URL of several servers for the user of their {@linkcode RedisServer.serviceUrl}. */
+/** The URL of several servers with the user of their {@linkcode RedisServer.serviceUrl}. */
 export function withServiceUser(url: string, servers: readonly RedisServer[]): string {
   const { username, password } = new URL(servers[0]?.serviceUrl ?? "");
   return url.replace("://", `://${username}:${password}@`);
@@ -96,7 +96,7 @@ interface ServiceUser {
   readonly args: readonly string[];
 }
 
-/** With a password, which the file leaves to its owner, and the key prefixes of tests beside its own. */
+/** With a password, which the file does not contain, and additional key prefixes for tests. */
 async function readServiceUser(): Promise<ServiceUser> {
   const [, name = "", ...rules] = (await Deno.readTextFile(aclFile)).trim().split(/\s+/);
   return { name, args: ["--user", name, ...rules, `>${servicePassword}`, "~t*"] };

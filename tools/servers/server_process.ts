@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 
-/** What to run, and how to tell that it is ready. */
+/** A program to run, and its sign of readiness. */
 export interface ServerSpec {
   /** The program. */
   readonly command: string;
@@ -9,30 +9,30 @@ export interface ServerSpec {
   readonly args: readonly string[];
   /** Environment added to this process's own, or all of it with `clearEnv`. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Whether the child sees nothing but `env`. */
+  /** True if the child gets only `env`. */
   readonly clearEnv?: boolean;
-  /** The user to run as; only root may ask. */
+  /** The user to run as; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
-  /** Asks a running child whether it is ready: resolves when it is. Gives up on `signal`. */
+  /** Resolves once a running child is ready. Gives up on `signal`. */
   readonly ready: (process: ServerProcess, signal: AbortSignal) => Promise<void>;
-  /** How long it may take to become ready. Default 20,000. */
+  /** Time that it has to become ready. Default 20,000. */
   readonly readyWithinMs?: number;
-  /** How the child is asked to stop. Default `SIGTERM`. */
+  /** The signal that stops the child. Default `SIGTERM`. */
   readonly stopSignal?: Deno.Signal;
   /**
-   * A directory that the child works in, and that is removed when the process is disposed of. The current
-   * folder may be one that another user cannot enter.
+   * The working directory of the child, removed on disposal. Another user may not have access to the current
+   * one.
    */
   readonly ownDirectory?: string;
 }
 
-/** Log lines kept of a child: enough for a failed test to be read, and bounded. */
+/** Limit of kept log lines of a child: enough for the report of a failed test. */
 const linesMax = 5_000;
 
-/** How long a line may be waited for. */
+/** Longest wait for a line. */
 const LINE_MS_MAX = 60_000;
 
-/** A server in a child process, which may be stopped, killed, paused and started again. */
+/** A server in a child process, which can be stopped, killed, paused and restarted. */
 export class ServerProcess implements AsyncDisposable {
   readonly #spec: ServerSpec;
   readonly #lines: string[] = [];
@@ -52,7 +52,7 @@ export class ServerProcess implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Whether a child is running (or paused). */
+  /** True if a child is running or paused. */
   get running(): boolean {
     return this.#child !== undefined;
   }
@@ -91,7 +91,7 @@ export class ServerProcess implements AsyncDisposable {
     }
   }
 
-  /** Waits for the child to end by itself, and answers how. */
+  /** Waits for the child to end by itself, and answers its status. */
   async exited(): Promise<Deno.CommandStatus> {
     if (!this.#exit) throw new Error(`Cannot wait for ${this.#spec.command}: never started`);
     const status = await this.#exit;
@@ -114,7 +114,7 @@ export class ServerProcess implements AsyncDisposable {
     await this.#end("SIGKILL");
   }
 
-  /** Stops the child if it runs, and starts it again as it was: same port, same data. */
+  /** Stops the child if it runs, and restarts it with the same port and data. */
   async restart(): Promise<void> {
     await this.stop();
     await this.start();
@@ -125,12 +125,12 @@ export class ServerProcess implements AsyncDisposable {
     this.signal("SIGSTOP");
   }
 
-  /** Thaws a paused child. */
+  /** Resumes a paused child. */
   resume(): void {
     this.signal("SIGCONT");
   }
 
-  /** Waits for a line that matches, among those written from now on. */
+  /** Waits for a line that matches, among those from now on. */
   async lineMatching(pattern: RegExp): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const watch = (line: string) => {
@@ -166,7 +166,7 @@ export class ServerProcess implements AsyncDisposable {
       throw new Error(`it ended with code ${status.code}`);
     });
     const readiness = ready(this, over.signal);
-    // The race is lost by all but one; what the losers reject with later is of no interest.
+    // Only one wins the race; later rejections of the others do not matter.
     for (const loser of [readiness, died]) loser.catch(() => undefined);
     try {
       await Promise.race([readiness, died, late]);
@@ -183,7 +183,7 @@ export class ServerProcess implements AsyncDisposable {
       return undefined;
     }
     send(child, signal);
-    // A paused child takes no signal but SIGKILL until it is thawed.
+    // A paused child receives only SIGKILL until it is resumed.
     if (signal !== "SIGKILL") send(child, "SIGCONT");
     const status = await child.status;
     this.#child = undefined;
@@ -201,7 +201,7 @@ export class ServerProcess implements AsyncDisposable {
   }
 }
 
-/** Signals a child that may have ended in the meantime, which is then as good. */
+/** Signals a child, which may already have ended. */
 function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     child.kill(signal);

@@ -7,24 +7,24 @@ import { ServerProcess } from "./server_process.ts";
 
 /** Options of {@linkcode startService}. */
 export interface ServiceOptions {
-  /** The service's configuration. It sees nothing else of this process's environment. */
+  /** The service's configuration. It gets nothing else from this process's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** The source tree to run, with a slash at its end. Default: this one. */
   readonly root?: string;
   /** The path that must answer 200 before the service counts as started. Default `/readyz`. */
   readonly readyPath?: string;
-  /** How long it may take to be ready. Default 30,000. */
+  /** Time that it has to become ready. Default 30,000. */
   readonly readyWithinMs?: number;
-  /** Listens for an inspector on this port, which the tests may use and nobody in production has. */
+  /** The port of an inspector, for tests only. */
   readonly inspectorPort?: number;
 }
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** What Deno itself needs of the environment to find its cache. */
+/** Variables with which Deno finds its cache. */
 const denoVariables = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
 
-/** The real service in a process of its own. */
+/** The real service in its own process. */
 export class Service extends ServerProcess {
   /** The port it listens on, also after a restart. */
   readonly port: number;
@@ -64,8 +64,8 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
 }
 
 /**
- * Waits until the cache is in use. A service is ready before: it answers from the database until Redis
- * has been connected to and may be trusted.
+ * Waits until the cache is in use. A service is ready before: it answers from the database until Redis is
+ * connected and may be trusted.
  */
 export async function cacheInUse(service: Service, path = "/users/1"): Promise<void> {
   await eventually(async () => {
@@ -75,13 +75,13 @@ export async function cacheInUse(service: Service, path = "/users/1"): Promise<v
   });
 }
 
-/** What is written and looked at needs no token, unless a test is about that. */
+/** Tests write and look inside without a token, unless they are about tokens. */
 function openUnlessTold(env: ServiceOptions["env"] = {}): Record<string, string> {
   const told = ["ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "ADMIN_OPEN"].some((name) => name in env);
   return told ? { ...env } : { ...env, ADMIN_OPEN: "on" };
 }
 
-/** Gives up just before the process's own bound does, which could not say what was answered. */
+/** Gives up just before the process's own limit, whose error could not say what was answered. */
 async function answers(url: string, signal: AbortSignal, deadlineMs: number): Promise<void> {
   await eventually(async () => {
     const response = await fetch(url, { signal });
@@ -97,12 +97,12 @@ function denoEnvironment(): Record<string, string> {
   );
 }
 
-/** The permissions it has in production, under the import map that the suite runs under. */
+/** The permissions of production, with the import map of the suite. */
 function runFlags(env: Readonly<Record<string, string>>): string[] {
   const flags = permissionFlags(parseConfig(env));
   const importMap = Deno.env.get("TEST_IMPORT_MAP");
   if (!importMap) return flags;
-  // What the other map names is remote code.
+  // The other map names remote code.
   const local = flags.filter((flag) => flag !== "--no-remote");
   return [...local, "--no-lock", "--import-map", importMap];
 }

@@ -1,32 +1,32 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** What a {@linkcode TcpProxy} does with what it is sent. */
+/** The treatment of forwarded data. */
 export type ProxyMode = "pass" | "hang" | "cut";
 
-/** Sees what passes on one connection. The bytes are its to look at, not to keep. */
+/** Sees the data of one connection. It may look at the bytes, but not keep them. */
 export interface ProxyObserver {
-  /** The client sent this, and it is about to be forwarded. */
+  /** The client sent this, which is about to be forwarded. */
   sent(chunk: Uint8Array): void;
-  /** The server answered this, and it is about to be forwarded. */
+  /** The server sent this, which is about to be forwarded. */
   received(chunk: Uint8Array): void;
   /** The connection ended. */
   closed(): void;
-  /** Whether what it has just seen is not forwarded, and nobody is told. Default: it is. */
+  /** True to drop the data that it has just seen silently. Default: it is forwarded. */
   drops?(): boolean;
 }
 
 /** Options of {@linkcode startTcpProxy}. */
 export interface ProxyOptions {
-  /** Called for each connection. Default: nobody looks. */
+  /** Called for each connection. Default: no observer. */
   readonly observe?: () => ProxyObserver;
 }
 
-/** Chunks of one direction that may be under way while they are delayed. */
+/** Limit of delayed chunks in one direction. */
 const DELAYED_CHUNKS_MAX = 1_000;
 
-/** A TCP proxy on loopback that can fail as networks do. Bytes held back are never lost or reordered. */
+/** A TCP proxy on loopback that can fail as networks do. Held bytes are never lost or reordered. */
 export class TcpProxy implements AsyncDisposable {
-  /** The port clients connect to; it stays the same across cuts. */
+  /** The port for clients; it stays the same across cuts. */
   readonly port: number;
   readonly #observe: (() => ProxyObserver) | undefined;
   readonly #connections = new Set<Deno.TcpConn>();
@@ -54,7 +54,7 @@ export class TcpProxy implements AsyncDisposable {
     return this.#connections.size / 2;
   }
 
-  /** Forwards everything again, what was held back first. */
+  /** Forwards everything again, held bytes first. */
   pass(): void {
     this.#mode = "pass";
     this.#gate.resolve();
@@ -71,8 +71,8 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   /**
-   * Stops forwarding on the connections that are open now, for good, and closes none of them: as when
-   * a firewall forgets them. New ones work.
+   * Stops forwarding on the present connections for good without closing them, as when a firewall forgets them.
+   * New ones work.
    */
   strand(): void {
     for (const connection of this.#connections) this.#stranded.add(connection);
@@ -87,18 +87,18 @@ export class TcpProxy implements AsyncDisposable {
     this.#closeConnections();
   }
 
-  /** Closes every connection. New ones are made to another port of loopback. */
+  /** Closes every connection. New ones go to another port of loopback. */
   redirect(targetPort: number): void {
     this.redirectNew(targetPort);
     this.#closeConnections();
   }
 
-  /** Makes new connections to another port of loopback, and leaves those that are open where they are. */
+  /** Makes new connections go to another port of loopback; present ones stay. */
   redirectNew(targetPort: number): void {
     this.#targetPort = targetPort;
   }
 
-  /** Holds every chunk for that long before it is forwarded, in both directions, as a long way does. */
+  /** Holds every chunk for that time in both directions, as a long distance does. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
   }
@@ -147,7 +147,7 @@ export class TcpProxy implements AsyncDisposable {
     }
   }
 
-  /** Forwards what is admitted until the source ends, then ends both sides. */
+  /** Forwards data until the source ends, then ends both sides. */
   async #forward(
     from: Deno.TcpConn,
     to: Deno.TcpConn,
@@ -166,7 +166,7 @@ export class TcpProxy implements AsyncDisposable {
         if (admit(chunk)) await write(to, chunk);
         continue;
       }
-      // Each is held from its own arrival: those behind it are under way at the same time.
+      // Each is held from its own arrival, so that several are delayed at the same time.
       const chunk = buffer.slice(0, size);
       const due = delay(this.#delayMs, undefined, { signal: this.#closing.signal });
       delayed++;
@@ -210,7 +210,7 @@ async function write(connection: Deno.TcpConn, chunk: Uint8Array): Promise<void>
   for (let sent = 0; sent < chunk.length;) sent += await connection.write(chunk.subarray(sent));
 }
 
-/** Whether an error says that a connection ended, which is what a proxy is there to see. */
+/** True if an error says that a connection ended, which a proxy must expect. */
 function isBroken(error: unknown): boolean {
   return error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted ||
     error instanceof Deno.errors.ConnectionReset ||
