@@ -1,5 +1,5 @@
 /**
- * The recipe of the tutorials beside Lookaside under the same load, and what can be done to both.
+ * The recipe of the tutorials beside Lookaside under the same load, with the faults for both.
  *
  * @module
  */
@@ -10,68 +10,68 @@ import { lookaside, recipe } from "./contenders.ts";
 import { Table } from "./table.ts";
 import { type Counts, Workload } from "./workload.ts";
 
-/** How long Redis is away. */
+/** Duration of an outage of Redis. */
 const AWAY_MS = 5_000;
-/** How long rows are written after the file of Redis was saved, which is then the old one. */
+/** Time for which rows are written after Redis saved its file, which is then outdated. */
 const AGEING_MS = 1_500;
-/** How much of what happened is told. */
+/** Number of events that are shown. */
 const EVENTS_MAX = 6;
 
 /** The caches, by their names on the page. */
 const CACHES = ["The tutorials' recipe", "Lookaside"] as const;
 
-/** A database with nothing in it. */
+/** An empty database. */
 export interface ScratchDatabase extends AsyncDisposable {
-  /** Where it is. */
+  /** Its address. */
   readonly url: string;
-  /** Whether Postgres wakes who listens, which PGlite behind a socket does not. */
+  /** True if Postgres notifies listeners, which PGlite behind a socket does not. */
   readonly listens: boolean;
 }
 
-/** What the caches are given. */
+/** The environment of the caches. */
 export interface Surroundings {
-  /** Makes a database. It is disposed of when the load ends. */
+  /** Creates a database. It is disposed of when the load ends. */
   openDatabase(): Promise<ScratchDatabase>;
-  /** Whether `redis-server` is on the PATH. */
+  /** True if `redis-server` is on the PATH. */
   hasRedisServer(): Promise<boolean>;
-  /** The Redis that is in use, for a machine without `redis-server`; none: `memory:`. */
+  /** The Redis that is in use, for a machine without `redis-server`; otherwise `memory:`. */
   readonly redisUrl: string;
 }
 
-/** Something that can be done to the caches' servers. */
+/** A fault for the caches' servers. */
 export interface Deed {
   readonly id: string;
   readonly label: string;
-  /** Why it cannot be done; nothing if it can. */
+  /** The reason why it cannot be caused; absent if it can. */
   readonly refused?: string;
 }
 
 /** The counts of a cache. */
 export interface Figures extends Omit<Counts, "lastStaleAtMs"> {
   readonly name: string;
-  /** How long ago the last stale answer was given; `null`: there was none. */
+  /** Time since the last stale answer; `null`: there was none. */
   readonly sinceStaleMs: number | null;
 }
 
-/** What the page shows. */
+/** The content of the page. */
 export interface State {
-  /** Whether the load runs. */
+  /** True while the load runs. */
   readonly running: boolean;
-  /** What is being done. */
+  /** The fault that is being caused. */
   readonly busy?: string;
-  /** Why nothing can be run here. */
+  /** The reason why nothing can be run here. */
   readonly unavailable?: string;
   readonly caches: readonly Figures[];
   readonly deeds: readonly Deed[];
-  /** What happened last, the newest first. */
+  /** The latest events, newest first. */
   readonly events: readonly { readonly atMs: number; readonly text: string }[];
 }
 
-/** What runs between the start and the stop of the load. */
+/** Everything that runs between the start and the stop of the load. */
 interface Running extends AsyncDisposable {
   readonly workload: Workload;
   readonly redis: Redis;
-  /** The Redis, where it is this program's own. */
+  /** The Redis, if this program has started it. */
   readonly server: RedisServer | undefined;
 }
 
@@ -80,7 +80,7 @@ const NOT_OURS =
 const NO_REDIS =
   "There is no Redis to break. Install redis-server (Debian: apt install redis-server)";
 
-/** The caches, their load, and what was done to them. */
+/** The caches, their load, and the events. */
 export class BreakIt implements AsyncDisposable {
   readonly #surroundings: Surroundings;
   readonly #events: { atMs: number; text: string }[] = [];
@@ -95,7 +95,7 @@ export class BreakIt implements AsyncDisposable {
     this.#surroundings = surroundings;
   }
 
-  /** What the page shows. */
+  /** The content of the page. */
   async state(): Promise<State> {
     const owns = await (this.#hasServer ??= this.#surroundings.hasRedisServer());
     const canRun = owns || this.#surroundings.redisUrl.startsWith("redis://");
@@ -123,7 +123,7 @@ export class BreakIt implements AsyncDisposable {
     };
   }
 
-  /** Does what a button of the page says. Answers what came of it. */
+  /** Runs the action of a button. Answers its result. */
   async act(id: string): Promise<string> {
     if (this.#busy !== undefined) return `Not now: ${this.#busy}`;
     const { unavailable, deeds } = await this.state();
@@ -141,7 +141,7 @@ export class BreakIt implements AsyncDisposable {
     return this.#events[0]?.text ?? "";
   }
 
-  /** Ends the load, and its servers. */
+  /** Stops the load and its servers. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#running?.[Symbol.asyncDispose]();
     this.#running = undefined;

@@ -3,24 +3,27 @@ import postgres from "postgres";
 import { Cache } from "../../cache/mod.ts";
 import { postgresChanges, table } from "../../changes/mod.ts";
 
-/** How long both keep a row: longer than anybody looks on. */
+/** Time for which both keep a row: longer than a viewer watches. */
 const TTL_S = 300;
 const TIMEOUT_MS = 250;
-/** How often changes are looked for where Postgres wakes nobody. */
+/** Interval of polling for changes if Postgres does not notify. */
 const POLL_MS = 100;
 
-/** Asks the database for the version of a row. */
+/** Queries the database for the version of a row. */
 export type Load = (id: number) => Promise<number>;
 
 /** A cache in front of the table, as an application uses it. */
 export interface Contender extends AsyncDisposable {
-  /** Answers a row, from wherever. */
+  /** Answers a row, from the cache or the database. */
   read(id: number): Promise<number>;
-  /** Is called when the application has written a row, and before it says so to its user. */
+  /** Called when the application has written a row, before it answers its user. */
   wrote(id: number): Promise<void>;
 }
 
-/** The recipe of the tutorials, with what makes it outlive its Redis: errors lead to the database. */
+/**
+ * The recipe of the tutorials, with an addition so that it survives an outage of Redis: errors lead to the
+ * database.
+ */
 export function recipe(redisUrl: string, load: Load): Contender {
   const redis = new Redis(redisUrl, { commandTimeout: TIMEOUT_MS, maxRetriesPerRequest: 1 });
   redis.on("error", () => undefined);

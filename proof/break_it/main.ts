@@ -26,7 +26,7 @@ await stopped;
 await panel[Symbol.asyncDispose]();
 Deno.exit(0); // standard input may still be open
 
-/** A database that nobody else uses: beside the given one where the role may make it, else embedded. */
+/** A database for this program only: beside the given one if the role may create it, otherwise embedded. */
 async function openDatabase(beside: string): Promise<ScratchDatabase> {
   if (beside !== "") {
     try {

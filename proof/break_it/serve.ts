@@ -7,8 +7,8 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Serves the panel, and what its buttons do, until it is disposed of. Nothing runs before it is asked for.
- * The path of the address is a secret: whoever has it may use the buttons.
+ * Serves the panel and its buttons until it is disposed of. Nothing runs before it is requested. The path of the
+ * address is a secret that permits the use of the buttons.
  */
 export function serveBreakIt(
   { hostname, port, pathname }: URL,

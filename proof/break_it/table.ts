@@ -1,12 +1,12 @@
 import postgres from "postgres";
 
-/** How many rows there are: few, so that each is asked for often. */
+/** Number of rows: few, so that each is read often. */
 export const ROWS_COUNT = 12;
 
 const CREATE = "CREATE TABLE items (id integer PRIMARY KEY, version integer NOT NULL)";
 const CONNECTIONS_MAX = 6;
 
-/** The table that both caches read and write, in a database of its own. */
+/** The table that both caches read and write, in a separate database. */
 export class Table implements AsyncDisposable {
   readonly #sql: postgres.Sql;
 

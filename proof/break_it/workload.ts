@@ -2,29 +2,29 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Contender, Load } from "./contenders.ts";
 import { ROWS_COUNT, type Table } from "./table.ts";
 
-/** Every so often some readers ask for the same row at once. */
+/** Interval at which some readers request the same row at once. */
 const READS_EVERY_MS = 25;
 const READERS = 4;
-/** Every so often the application writes a row. */
+/** Interval at which the application writes a row. */
 const WRITES_EVERY_MS = 250;
-/** How long an answer of the database is on its way. */
+/** Delay of an answer of the database. */
 const QUERY_MS = 15;
-/** How long a write bypasses the application may go unnoticed before an answer counts as stale. */
+/** Time for which a write that bypasses the application may go unnoticed before an answer counts as stale. */
 const NOTICED_WITHIN_MS = 1_000;
-/** Reads of one cache that wait at once; past it, readers give up. */
+/** Limit of waiting reads of one cache; beyond it, readers give up. */
 const READS_MAX = 64;
 
-/** What has come of the load so far. */
+/** The results of the load so far. */
 export interface Counts {
   /** Answers. */
   reads: number;
   /** Answers older than a write that the reader could know of. */
   stale: number;
-  /** Queries that the database was asked. */
+  /** Queries to the database. */
   queries: number;
-  /** Reads that failed, or were not tried as too many waited. */
+  /** Reads that failed, or were skipped because too many waited. */
   failed: number;
-  /** When the last stale answer came, by `performance.now()`. */
+  /** Time of the last stale answer, by `performance.now()`. */
   lastStaleAtMs: number | undefined;
 }
 
@@ -32,14 +32,14 @@ export interface Counts {
 interface Runner {
   readonly counts: Counts;
   readonly contender: Contender;
-  /** By row: the last version whose write was acknowledged. */
+  /** By row: the last acknowledged version. */
   readonly acknowledged: Map<number, number>;
   waiting: number;
 }
 
 /**
- * The same small load on several caches: the same readers ask for the same rows at the same time, and
- * every write is made once and told to each.
+ * The same small load on several caches: the same readers request the same rows at the same time, and every
+ * write is made once and told to each cache.
  */
 export class Workload implements AsyncDisposable {
   readonly #table: Table;
@@ -54,7 +54,7 @@ export class Workload implements AsyncDisposable {
     this.#table = table;
   }
 
-  /** Adds a cache, given what it asks the database with. */
+  /** Adds a cache, which gets the function that queries the database. */
   async add(name: string, open: (load: Load) => Contender | Promise<Contender>): Promise<void> {
     const counts = newCounts();
     const contender = await open(async (id) => {
@@ -66,17 +66,17 @@ export class Workload implements AsyncDisposable {
     this.#runners.set(name, { counts, contender, acknowledged: new Map(), waiting: 0 });
   }
 
-  /** What has come of it, by cache. */
+  /** The results by cache. */
   counts(): ReadonlyMap<string, Readonly<Counts>> {
     return new Map([...this.#runners].map(([name, { counts }]) => [name, counts]));
   }
 
-  /** Begins to count anew. */
+  /** Resets the counts. */
   reset(): void {
     for (const { counts } of this.#runners.values()) Object.assign(counts, newCounts());
   }
 
-  /** Begins to read and to write. */
+  /** Starts to read and to write. */
   start(): void {
     this.#running = Promise.all([
       this.#every(READS_EVERY_MS, () => this.#readAll()),
@@ -93,7 +93,7 @@ export class Workload implements AsyncDisposable {
     }));
   }
 
-  /** Writes all rows as psql does: tells no cache. */
+  /** Writes all rows as psql does, without telling a cache. */
   async writePast(): Promise<void> {
     const version = await this.#inTurn((version) => this.#table.updateAll(version));
     this.#past = { version, atMs: performance.now() };
@@ -112,7 +112,7 @@ export class Workload implements AsyncDisposable {
     try {
       await this.write(1 + this.#random(ROWS_COUNT));
     } catch {
-      // Nothing was committed, so no answer is older for it.
+      // Nothing was committed, so no answer is too old because of it.
     }
   }
 
@@ -141,7 +141,7 @@ export class Workload implements AsyncDisposable {
     }
   }
 
-  /** Writes the next version after those before it, so that the highest is the one that stands. */
+  /** Writes the next version after all earlier ones, so that the highest version is the current one. */
   async #inTurn(update: (version: number) => Promise<void>): Promise<number> {
     const version = ++this.#version;
     const before = this.#writing;

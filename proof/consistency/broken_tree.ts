@@ -1,20 +1,20 @@
 /**
- * Copies of the source tree with one mechanism taken out: what a checker must not let pass.
+ * Copies of the source tree without one mechanism, which the checker must notice.
  *
  * @module
  */
 import { copyTree, type TreeCopy } from "../../tests/support/tree_copy.ts";
 
-/** One change of the source, which must be possible. */
+/** One change of the source, which must be applicable. */
 export interface Mutation {
   /** Relative to the root of the tree. */
   readonly file: string;
-  /** Text that stands there exactly once. */
+  /** A text that occurs there exactly once. */
   readonly from: string;
   readonly to: string;
 }
 
-/** The mechanisms that a run must be able to miss. */
+/** The mechanisms whose absence a run must notice. */
 export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> = {
   lease: {
     file: "cache/lease.ts",
@@ -36,7 +36,7 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
 /**
  * Copies the tree and applies a mutation.
  *
- * @throws {Error} The text to replace does not stand in the file exactly once: it has changed.
+ * @throws {Error} The text to replace does not occur in the file exactly once: the file has changed.
  */
 export async function breakTree({ file, from, to }: Mutation): Promise<TreeCopy> {
   await using stack = new AsyncDisposableStack();

@@ -1,29 +1,29 @@
 /**
- * Decides, read by read, whether an answer was older than the contract allows.
+ * Decides for each read whether its answer was older than the contract permits.
  *
- * Every user's `bio` is a version that only grows, written by one writer at a time. A read that began at
- * t must not answer a version older than one whose write was acknowledged by t, less what the contract
- * allows for the path that the answer took.
+ * Every user's `bio` is a version that only grows, written by one writer at a time. A read that began at t must
+ * not answer a version older than one whose write was acknowledged by t, less the lag that the contract permits
+ * for the answer's path.
  *
  * @module
  */
 
-/** Which way an answer came, as `Cache-Status` tells. Pages are validated by tags held in memory. */
+/** The path of an answer, from `Cache-Status`. Pages are validated by tag versions held in memory. */
 export type ReadPath = "memory" | "redis" | "database" | "page";
 
-/** A write that was acknowledged. Times are milliseconds of one monotonic clock. */
+/** An acknowledged write. Times are milliseconds of one monotonic clock. */
 export interface AcknowledgedWrite {
   readonly key: number;
   readonly version: number;
   /** `api`: with the invalidation applied. `pending`: without. `sql`: past the service. */
   readonly via: "api" | "pending" | "sql";
-  /** The instance, and its life: a restarted one is another. Empty for `sql`. */
+  /** The instance and its life: a restarted one counts as another. Empty for `sql`. */
   readonly instance: string;
   readonly startMs: number;
   readonly endMs: number;
 }
 
-/** A read that was answered. */
+/** An answered read. */
 export interface AnsweredRead {
   readonly key: number;
   readonly version: number;
@@ -36,24 +36,24 @@ export interface AnsweredRead {
 /** A read that the contract forbids. */
 export interface Violation {
   readonly read: AnsweredRead;
-  /** The write that it should have seen. */
+  /** The write that it should have included. */
   readonly missed: AcknowledgedWrite;
-  /** How long before the read began that write had been acknowledged. */
+  /** Time from the acknowledgement of that write to the beginning of the read. */
   readonly ageMs: number;
   /** The last writes and reads of the key, in the order of their ends. */
   readonly history: readonly (AcknowledgedWrite | AnsweredRead)[];
 }
 
-/** How old the answers of one path were. */
+/** The age of the answers of one path. */
 export interface Staleness {
   readonly reads: number;
   readonly stale: number;
   readonly worstMs: number;
 }
 
-/** Acknowledged writes and reads that are kept per key, for the history of a violation. */
+/** Number of acknowledged writes and reads kept per key, for the history of a violation. */
 const HISTORY_MAX = 60;
-/** Violations that are kept; the rest are counted. */
+/** Number of violations that are kept; the rest are only counted. */
 const VIOLATIONS_MAX = 20;
 
 /** Checks reads as they end, so that a history of any length fits in memory. */
@@ -65,12 +65,12 @@ export class Checker {
   readonly violations: Violation[] = [];
   violationsCount = 0;
 
-  /** @param memoryLeaseMs How far another instance's memory may lag. */
+  /** @param memoryLeaseMs The permitted lag of another instance's memory. */
   constructor(memoryLeaseMs: number) {
     this.#memoryLeaseMs = memoryLeaseMs;
   }
 
-  /** Notes a write that was acknowledged. */
+  /** Notes an acknowledged write. */
   write(write: AcknowledgedWrite): void {
     const writes = this.#writes.get(write.key) ?? [];
     writes.push(write);
@@ -86,7 +86,7 @@ export class Checker {
     seen.reads++;
     let worst: Violation | undefined;
     const writes = this.#writes.get(read.key) ?? [];
-    // Versions grow from write to write, so the first that is not newer ends the search.
+    // Versions grow with each write, so the first that is not newer ends the search.
     for (let i = writes.length - 1; i >= 0; i--) {
       const write = writes[i];
       if (write === undefined || write.version <= read.version) break;
@@ -101,19 +101,19 @@ export class Checker {
     if (worst !== undefined) this.#report(worst);
   }
 
-  /** How old answers were, by path. */
+  /** The age of answers, by path. */
   staleness(): ReadonlyMap<string, Staleness> {
     return this.#staleness;
   }
 
-  /** The newest version of a key that was acknowledged, 0 if none was. */
+  /** The newest acknowledged version of a key, 0 if there is none. */
   newest(key: number): number {
     return this.#writes.get(key)?.at(-1)?.version ?? 0;
   }
 
-  /** The contract: how long after the acknowledgement an answer may still miss the write. */
+  /** The contract: the time after the acknowledgement for which an answer may miss the write. */
   #allowedMs(write: AcknowledgedWrite, read: AnsweredRead): number {
-    // Nobody waits for the relay that applies it: bounded by the end of the run only.
+    // No limit: the writer does not wait for the relay. Checked only at the end of the run.
     if (write.via === "sql") return Infinity;
     if (write.instance === read.instance) return 0;
     if (write.via === "pending") return Infinity;

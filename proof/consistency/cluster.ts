@@ -1,5 +1,5 @@
 /**
- * Three instances of the service on one Postgres and one Redis, each behind a proxy of its own to Redis.
+ * Three instances of the service on one Postgres and one Redis, each behind its own proxy to Redis.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
 import { type Service, startService } from "../../tools/servers/service.ts";
 import { startTcpProxy, type TcpProxy } from "../../tools/servers/tcp_proxy.ts";
 
-/** How long memory is trusted without a sign of life, in the instances of a cluster. */
+/** Time for which the instances of a cluster trust memory without a sign of life. */
 export const MEMORY_LEASE_MS = 1_000;
 
-/** One instance, its way to Redis, and which of its lives it is in. */
+/** One instance, its proxy to Redis, and the number of its current life. */
 export interface Instance {
   readonly service: Service;
   readonly proxy: TcpProxy;
@@ -31,11 +31,11 @@ export interface Cluster extends AsyncDisposable {
   readonly instances: readonly Instance[];
 }
 
-/** How a cluster is made. */
+/** Options for a cluster. */
 export interface ClusterOptions {
   /** Users 1 to this. */
   readonly keysCount: number;
-  /** Configuration of the instances, beside or in place of what a cluster gives them. */
+  /** Configuration of the instances, in addition to or instead of that of a cluster. */
   readonly env?: Readonly<Record<string, string>>;
   /** The source tree of the instances. Default: this one. */
   readonly sourceRoot?: string;
@@ -57,14 +57,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
           DATABASE_URL: database.url,
           REDIS_URL: `redis://127.0.0.1:${proxy.port}`,
           LOG_LEVEL: "warning",
-          // All writers are one client to it.
+          // All writers count as one client.
           ADMIN_RATE_LIMIT: "0",
-          // Short lives, so that expiry, grace and refreshes happen often in a short run.
+          // Short lives, so that entries often expire, are stale or are refreshed in a short run.
           CACHE_TTL_MS: "3000",
           CACHE_LIST_TTL_MS: "1500",
           CACHE_GRACE_MS: "2000",
           CACHE_MEMORY_LEASE_MS: String(MEMORY_LEASE_MS),
-          // One cache, although each instance reaches it through a proxy of its own.
+          // One cache, although each instance reaches it through its own proxy.
           CHANGES_CACHE_NAME: "cluster",
           ...options.env,
         },
@@ -84,7 +84,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   };
 }
 
-/** Names an instance in its present life. */
+/** Names an instance and its current life. */
 export function nameOf(cluster: Cluster, index: number): string {
   return `${index}.${cluster.instances[index]?.life ?? 0}`;
 }

@@ -88,12 +88,12 @@ describe("the service under faults", { sanitizeOps: false, sanitizeResources: fa
   });
 });
 
-/** No faults and few keys: the writes of one key come thick, and the cache is always in use. */
+/** No faults and few keys: each key is written often, and the cache is always in use. */
 const calm = { seconds: 10, seed: 1, faults: false, keysCount: 4 } as const;
 
 /**
- * Many keys that live long, and relays that hardly ever look: what a write through one instance changes
- * in another's memory, it changes through the feed.
+ * Many keys that live long, and relays that hardly ever look: a write through one instance changes another's
+ * memory only through the feed.
  */
 const lasting = {
   ...calm,

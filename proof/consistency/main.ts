@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task test:consistency --seconds 60 --seed 1`: how fresh the service stays while everything
- * around it breaks. A violation writes the history of its key to a file in the current folder.
+ * `deno task test:consistency --seconds 60 --seed 1`: how fresh are the answers of the service during faults? A
+ * violation writes the history of its key to a file in the current folder.
  *
  * @module
  */

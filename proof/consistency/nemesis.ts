@@ -1,5 +1,5 @@
 /**
- * Breaks things, one after the other, in an order that the seed decides.
+ * Causes faults, one after the other, in an order that the seed determines.
  *
  * @module
  */
@@ -7,10 +7,10 @@ import { cp } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Cluster, Instance } from "./cluster.ts";
 
-/** Uniform in [0, 1). */
+/** A uniform random number in [0, 1). */
 export type Random = () => number;
 
-/** Mulberry32: thirty-two bits of state are plenty to replay a run. */
+/** Mulberry32: 32 bits of state suffice to replay a run. */
 export function randomOf(seed: number): Random {
   let state = seed >>> 0;
   return () => {
@@ -77,16 +77,16 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
-/** How long and how densely to torment. */
+/** The duration and density of the faults. */
 export interface Torment {
   readonly random: Random;
-  /** The longest rest between two faults. */
+  /** The longest pause between two faults. */
   readonly restMsMax: number;
-  /** Ends it, after the fault under way. */
+  /** Ends it after the current fault. */
   readonly signal: AbortSignal;
 }
 
-/** Runs faults until told to stop, and answers how often each happened. All are healed on return. */
+/** Causes faults until told to stop, and answers how often each occurred. All are healed on return. */
 export async function torment(
   cluster: Cluster,
   { random, restMsMax, signal }: Torment,
@@ -95,7 +95,7 @@ export async function torment(
   const names = Object.keys(FAULTS);
   let bag: string[] = [];
   while (!signal.aborted) {
-    // Each fault once before any comes again: a short run meets them all.
+    // Each fault once before any is repeated, so that a short run has all of them.
     if (bag.length === 0) bag = [...names];
     const [name = ""] = bag.splice(Math.floor(random() * bag.length), 1);
     await FAULTS[name]?.(cluster, random);

@@ -1,12 +1,12 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno run -A proof/consistency/propagation.ts`: for how long another instance goes on answering the
- * old value from its memory after a write was acknowledged, through the API and past it.
+ * `deno run -A proof/consistency/propagation.ts`: measures for how long another instance answers the old value
+ * from its memory after a write was acknowledged, through the API and past it.
  *
- * One reader asks the other instance in a loop. The staleness of a write is the time from its
- * acknowledgement to the start of the last read that still answered the old version; 0 if none did. So
- * it is known to about the duration of one read, which is printed with it.
+ * One reader asks the other instance in a loop. The staleness of a write is the time from its acknowledgement to
+ * the start of the last read that still answered the old version; 0 if there was none. Its precision is about
+ * the duration of one read, which is printed too.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * One run: a cluster, a workload, a nemesis, and what came of it.
+ * One run: a cluster, a workload, a nemesis, and the results.
  *
  * @module
  */
@@ -10,21 +10,21 @@ import { type Cluster, MEMORY_LEASE_MS, startCluster } from "./cluster.ts";
 import { randomOf, torment } from "./nemesis.ts";
 import { noCounts, readOn, versionOf, type Workload, writeOn } from "./workload.ts";
 
-/** A run's length and chance. */
+/** The length and seed of a run. */
 export interface RunOptions {
   readonly seconds: number;
   readonly seed: number;
-  /** Whether to break things. Default true. */
+  /** True to cause faults. Default true. */
   readonly faults?: boolean;
-  /** Users that are written and read. Default 50. */
+  /** Number of users that are written and read. Default 50. */
   readonly keysCount?: number;
-  /** Configuration of the instances, beside or in place of what a cluster gives them. */
+  /** Configuration of the instances, in addition to or instead of that of a cluster. */
   readonly env?: Readonly<Record<string, string>>;
   /** The source tree of the instances. Default: this one. */
   readonly sourceRoot?: string;
 }
 
-/** What came of a run. */
+/** The results of a run. */
 export interface Report {
   readonly seed: number;
   readonly seconds: number;
@@ -35,13 +35,13 @@ export interface Report {
   readonly violationsCount: number;
   /** Acknowledged writes that Postgres does not have. */
   readonly lost: readonly string[];
-  /** How long after a last change past the service every instance agreed with Postgres. */
+  /** Time after a last change past the service until every instance agreed with Postgres. */
   readonly agreedAfterMs: number;
 }
 
 /**
- * How long after the faults are over every instance has to agree with Postgres. The driver of the JSR
- * profile hears of no commit: it polls, at 44 ms a statement.
+ * Time after the faults within which every instance must agree with Postgres. The driver of the JSR profile gets
+ * no notifications: it polls, at 44 ms a statement.
  */
 export const AGREEMENT_MS_MAX: number = Deno.env.has("TEST_IMPORT_MAP") ? 8_000 : 4_000;
 /** Above every version that a run can reach. */
@@ -50,7 +50,7 @@ const AGREEMENT_GIVE_UP_MS = 15_000;
 const WRITERS = 4;
 const READERS_PER_INSTANCE = 4;
 
-/** Runs, and answers what came of it. */
+/** Runs, and answers the results. */
 export async function runConsistency(options: RunOptions): Promise<Report> {
   const { seconds, seed, faults = true, keysCount = 50 } = options;
   await using cluster = await startCluster({ ...options, keysCount });
@@ -91,14 +91,14 @@ export async function runConsistency(options: RunOptions): Promise<Report> {
   }
 }
 
-/** A short run meets as many faults as it can, a long one leaves the cache time to be in use. */
+/** A short run has as many faults as possible, a long one gives the cache time to be used. */
 function restMsMaxOf(seconds: number): number {
   return seconds <= 60 ? 1_000 : 4_000;
 }
 
 /**
- * Has every instance cache every user, changes them all once more past the service, and answers how
- * long it took until every instance answered what Postgres has. `Infinity`: too long.
+ * Makes every instance cache every user, changes all users once more past the service, and answers the time
+ * until every instance agreed with Postgres. `Infinity`: too long.
  */
 async function untilAgreed(
   cluster: Cluster,
@@ -132,7 +132,7 @@ async function lostWrites(sql: postgres.Sql, checker: Checker): Promise<string[]
     .map(({ id, bio }) => `user ${id}: Postgres has ${bio}, v${checker.newest(id)} was promised`);
 }
 
-/** The report as a person reads it. */
+/** The report for a person. */
 export function render(report: Report): string {
   const lines = [`seed ${report.seed}, ${report.seconds} s`, ""];
   for (const [kind, { asked, answered }] of Object.entries(report.availability)) {

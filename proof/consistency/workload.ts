@@ -12,17 +12,17 @@ import type { Random } from "./nemesis.ts";
 const REQUEST_TIMEOUT_MS = 10_000;
 /** One write in this many goes past the service. */
 const SQL_EVERY = 4;
-/** One read in this many asks for a page. */
+/** One read in this many requests a page. */
 const PAGE_EVERY = 25;
 const PAGE_LIMIT = 50;
 
-/** How requests of one kind fared. */
+/** The results of one kind of request. */
 export interface Availability {
   asked: number;
   answered: number;
 }
 
-/** What the workers of a run share. */
+/** The common state of the workers of a run. */
 export interface Workload {
   readonly cluster: Cluster;
   readonly checker: Checker;
@@ -33,15 +33,15 @@ export interface Workload {
   readonly counts: Readonly<Record<"read" | "page" | "write" | "sql", Availability>>;
 }
 
-/** Makes counts of nothing. */
+/** Makes counts of zero. */
 export function noCounts(): Workload["counts"] {
   const none = (): Availability => ({ asked: 0, answered: 0 });
   return { read: none(), page: none(), write: none(), sql: none() };
 }
 
 /**
- * Writes versions of the keys that are `index` modulo `writersCount`, one after the other: an outcome
- * that is unknown is followed by a higher version.
+ * Writes versions of the keys whose index modulo `writersCount` is `index`, one after the other. After an
+ * unknown outcome, a higher version follows.
  */
 export async function writeOn(work: Workload, index: number, writersCount: number): Promise<void> {
   const { random, signal, keysCount, counts } = work;
@@ -57,7 +57,7 @@ export async function writeOn(work: Workload, index: number, writersCount: numbe
         : await writeByApi(work, key, version);
       if (done) counts[kind].answered++;
     } catch (_error) {
-      // Unknown: it may have been committed. Nothing was promised, so nothing is checked.
+      // Unknown: it may be committed. There is no guarantee, so nothing is checked.
     }
     await delay(5 + 20 * random());
   }
@@ -90,7 +90,7 @@ async function writeBySql(work: Workload, key: number, version: number): Promise
   return true;
 }
 
-/** Reads random users, and now and then a page, through one instance. */
+/** Reads random users, and sometimes a page, through one instance. */
 export async function readOn(work: Workload, at: number): Promise<void> {
   const { random, signal, counts, keysCount } = work;
   while (!signal.aborted) {
@@ -132,7 +132,7 @@ function pathOf(response: Response): ReadPath {
   throw new Error(`Cannot tell the path of an answer: ${response.headers.get("cache-status")}`);
 }
 
-/** The version in a bio; 0 for the one that was seeded. */
+/** The version in a bio; 0 for the seeded one. */
 export function versionOf(bio: unknown): number {
   return Number(/^v(\d+)$/.exec(String(bio))?.[1] ?? 0);
 }

@@ -1,5 +1,5 @@
 /**
- * Rows in which an instance dies or clients misbehave. Nobody else may notice.
+ * Faults in which an instance dies or clients misbehave. Other clients must not notice.
  *
  * @module
  */
@@ -8,9 +8,9 @@ import { type Fault, faultsOf, type Heal, startDefaultWorld } from "./fault.ts";
 import type { Instance, World } from "./world.ts";
 
 const IDLE_CONNECTIONS = 10_000;
-/** Connections that are opened at once: the kernel queues no more than a few thousand. */
+/** Connections opened at once: the kernel queues at most a few thousand. */
 const CONNECT_BATCH = 200;
-/** Files that a process needs beside the idle connections. */
+/** Files that a process needs besides the idle connections. */
 const OTHER_FILES = 500;
 const SLOW_CLIENTS = 200;
 const MALFORMED_REST_MS = 2;
@@ -18,7 +18,7 @@ const ANSWER_MS_MAX = 2_000;
 
 const encoder = new TextEncoder();
 
-/** Requests that are none, or too much of one. Each is sent on a connection of its own. */
+/** Invalid or oversized requests, each sent on its own connection. */
 const MALFORMED: readonly Uint8Array[] = [
   "GET /users/1 HTTP/1.1\r\nHost: a\r\nX-Long: " + "x".repeat(1024 ** 2) + "\r\n\r\n",
   "GET /users/1 HTTP/1.1\r\nHost: a\r\n" + "X-Many: 1\r\n".repeat(10_000) + "\r\n",
@@ -41,7 +41,7 @@ const MALFORMED: readonly Uint8Array[] = [
   "\r\n\r\n\r\n\r\n\r\n",
 ].map((text) => encoder.encode(text));
 
-/** What a client sends before it leaves. */
+/** Bytes that a client sends before it disconnects. */
 const UNFINISHED: readonly Uint8Array[] = [
   "GET /users/1 HTTP/1.1\r\nHost: a\r\n\r\n",
   "GET /users?page=1&limit=100 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -112,7 +112,7 @@ export const CLIENT_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
   },
 ]);
 
-/** Does something over and over, several times at once, until healed. Fails there if it failed. */
+/** Repeats something, several times at once, until healed. Healing fails if one failed. */
 function keepDoing(times: number, run: (stopped: () => boolean) => Promise<void>): Heal {
   let stopped = false;
   const loops = Promise.allSettled(Array.from({ length: times }, async () => {
@@ -135,14 +135,14 @@ async function openIdle(world: World): Promise<Heal> {
   };
 }
 
-/** Sends bytes and answers the beginning of what came back; nothing, if nothing did. */
+/** Sends bytes and answers the beginning of the answer; empty if there is none. */
 async function exchange(world: World, bytes: Uint8Array): Promise<string> {
   using connection = await connectTo(world);
   const timer = setTimeout(() => connection.close(), ANSWER_MS_MAX);
   const buffer = new Uint8Array(1_024);
   try {
     const answered = connection.read(buffer);
-    // Whoever refuses does not read to the end.
+    // A server that refuses does not read to the end.
     const sent = sendAll(connection, bytes).catch(() => undefined);
     const size = await answered.catch(() => null);
     await sent;

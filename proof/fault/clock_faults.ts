@@ -1,6 +1,5 @@
 /**
- * Rows in which somebody sets the clock. Wall time decides how fresh an entry is, never whether it is
- * valid.
+ * Faults in which the clock is set. Wall time decides how fresh an entry is, but never whether it is valid.
  *
  * @module
  */

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a program that reports to its terminal
 /**
- * Many failovers in a row, each with one Sentinel held back and the old primary started again: nothing that an
- * instance reads from Redis may be older than a write that had been applied. Usage:
- * `deno run -A proof/fault/failovers_main.ts [count]`, 200 by default.
+ * Many failovers in a row, each with one Sentinel held back and the old primary restarted: no read from Redis
+ * may be older than a write that had been applied. Usage: `deno run -A proof/fault/failovers_main.ts [count]`,
+ * 200 by default.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a row of the table is made of.
+ * The parts of a row of the table.
  *
  * @module
  */
@@ -9,38 +9,38 @@ import { type Backend, type Standalone, startStandalone, startWorld, type World 
 /** Ends a fault. The fault counts as over when it resolves. */
 export type Heal = () => Promise<void> | void;
 
-/** What is expected of the service while a fault lasts. */
+/** The expectations of the service during a fault. */
 export interface Expected {
-  /** What may fail. Default: nothing. */
+  /** Permitted failures. Default: none. */
   readonly tolerates?: Tolerance;
-  /** Redis is of no use: the service should be about as fast as without a cache. */
+  /** Redis is unusable: the service should be about as fast as without a cache. */
   readonly redisGone?: boolean;
-  /** Redis does not answer: nobody should wait for it twice. */
+  /** Redis does not answer: no request should wait for it twice. */
   readonly redisHangs?: boolean;
-  /** Nobody heals it: its end is only waited for. */
+  /** It ends by itself. */
   readonly endsByItself?: boolean;
 }
 
 /** One row of the table. */
 export interface Fault extends Expected {
-  /** What happens, as the table says it. */
+  /** Its name in the table. */
   readonly name: string;
-  /** Faults that share it can follow one another in one world. */
+  /** Faults with the same function can run one after the other in one world. */
   readonly startWorld: () => Promise<World>;
-  /** Whether it is part of the short run. */
+  /** True if it is part of the short run. */
   readonly short: boolean;
   /**
-   * Prepares the world before the load starts. Answers how that is undone, or why this machine cannot
-   * have the fault.
+   * Prepares the world before the load starts. Answers how to undo it, or why this machine cannot have the
+   * fault.
    */
   prepare(world: World): Promise<Heal | string>;
-  /** Breaks something, and answers how that is healed. */
+  /** Causes the fault, and answers how to end it. */
   start(world: World): Promise<Heal>;
-  /** What else there is to say about the world while the fault lasts. */
+  /** A remark on the world during the fault. */
   remark?(world: World): Promise<string>;
 }
 
-/** What {@linkcode faultsOf} makes rows of. */
+/** The description from which {@linkcode faultsOf} makes a row. */
 export interface FaultSpec<B extends Backend> extends Expected {
   readonly name: string;
   readonly short?: boolean;
@@ -49,12 +49,12 @@ export interface FaultSpec<B extends Backend> extends Expected {
   readonly remark?: (world: World<B>) => Promise<string>;
 }
 
-/** Makes rows of faults that happen to one kind of world. */
+/** Makes rows from faults of one kind of world. */
 export function faultsOf<B extends Backend>(
   openWorld: () => Promise<World<B>>,
   specs: readonly FaultSpec<B>[],
 ): Fault[] {
-  // A row is handed only worlds that it has started itself, or that another of its kind has.
+  // A row only gets worlds that it, or a row of the same kind, has started.
   const own = (world: World) => world as World<B>;
   return specs.map(({ prepare, start, remark, ...spec }) => ({
     short: false,

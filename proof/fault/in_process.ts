@@ -1,5 +1,5 @@
 /**
- * An instance of the service in this process, as `main.ts` composes it, with a clock that can be set.
+ * An instance of the service in this process, composed as in `main.ts`, with a clock that can be set.
  *
  * @module
  */

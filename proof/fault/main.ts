@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task test:faults [--seconds 3] [--only name] [--promises] [--json]`: what happens when things
- * break, under a steady load, row by row. Exits with 1 if a target was missed.
+ * `deno task test:faults [--seconds 3] [--only name] [--promises] [--json]`: the effects of faults under a
+ * steady load, one row for each. Exits with 1 if a target was missed.
  *
  * @module
  */

@@ -1,39 +1,39 @@
 /**
- * What samples say: quantiles, pauses, and when all was well again.
+ * Evaluates samples: quantiles, pauses, and the time until everything works again.
  *
  * @module
  */
 import type { Sample } from "./traffic.ts";
 
-/** A share of failures that a fault may cause. */
+/** The failures that a fault may cause. */
 export type Tolerance =
   /** Every request is answered as usual. */
   | "nothing"
   /** 503 with `Retry-After`. */
   | "503"
-  /** No answer from the first instance, which is dead. */
+  /** No answer from the first instance, which was killed. */
   | "first instance";
 
-/** How requests fared. */
+/** The results of requests. */
 export interface Figures {
   readonly requests: number;
   /** Answers of 500 and above. */
   readonly serverErrors: number;
-  /** Among those, 503 that says when to come back. */
+  /** Those with 503 and `Retry-After`. */
   readonly refused: number;
   readonly unanswered: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly slowestMs: number;
-  /** The longest time in which no request at all was answered with success. */
+  /** The longest time without a successful answer. */
   readonly pauseMs: number;
 }
 
-/** Recovery is told to within as much. */
+/** Precision of the time of recovery. */
 const BUCKET_MS = 100;
-/** In as many buckets in a row nothing may fail. */
+/** Number of consecutive buckets in which nothing may fail. */
 const WELL_BUCKETS = 5;
-/** And together they must see this share of the usual hits. */
+/** Share of the usual hits that they must have together. */
 const HITS_SHARE = 0.9;
 
 /** Sums samples up. */
@@ -61,7 +61,7 @@ export function begunWithin(
   return samples.filter((sample) => sample.startMs >= startMs && sample.startMs < endMs);
 }
 
-/** Whether an answer is one that a fault may cause. */
+/** True if a fault may cause this answer. */
 export function isTolerated(sample: Sample, tolerance: Tolerance): boolean {
   const { status, at, retryAfter } = sample;
   if (status === 200) return true;
@@ -69,7 +69,7 @@ export function isTolerated(sample: Sample, tolerance: Tolerance): boolean {
   return tolerance === "first instance" && status === 0 && at === 0;
 }
 
-/** Which share of the reads of users the cache answered. */
+/** The share of user reads that the cache answered. */
 export function hitRatio(samples: readonly Sample[]): number {
   const reads = samples.filter(({ path }) => path !== undefined && path !== "page");
   if (reads.length === 0) return 0;
@@ -77,8 +77,8 @@ export function hitRatio(samples: readonly Sample[]): number {
 }
 
 /**
- * How long after `healedMs` everything was as in the steady state: requests are answered, and as many
- * by the cache. `undefined`: it was not yet.
+ * The time after `healedMs` until everything is as in the steady state: requests are answered, with as many
+ * hits. `undefined`: not yet.
  */
 export function recoveryMs(
   samples: readonly Sample[],
@@ -91,7 +91,7 @@ export function recoveryMs(
     const at = Math.floor((sample.startMs - healedMs) / BUCKET_MS);
     (buckets[at] ??= []).push(sample);
   }
-  // An empty one tells nothing: nobody asked, or whoever asked still waits.
+  // An empty bucket proves nothing: there were no requests, or they still wait.
   const asked = [...buckets.entries()].filter(([, bucket]) => bucket !== undefined);
   for (let i = 0; i + WELL_BUCKETS <= asked.length; i++) {
     const window = asked.slice(i, i + WELL_BUCKETS).flatMap(([, bucket]) => bucket);

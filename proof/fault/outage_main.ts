@@ -1,9 +1,9 @@
 // deno-lint-ignore-file no-console -- a program that reports to its terminal
 /**
- * What the database is asked while Redis is away, against what it is asked without a cache: 300 reads a second
- * of 1,000 users by Zipf's law, with Redis killed, stopped and cut off. Usage:
- * `deno run -A proof/fault/outage_main.ts [seconds]`, 15 by default. Exits with 0 if no outage has the
- * database do more than 0.15 of the statements, and every read was answered.
+ * Compares the load on the database during an outage of Redis with that of a service without a cache: 300 reads
+ * a second of 1,000 users by Zipf's law, with Redis killed, stopped and cut off. Usage: `deno run -A
+ * proof/fault/outage_main.ts [seconds]`, 15 by default. Exits with 0 if every outage causes at most 0.15 of the
+ * statements, and every read was answered.
  *
  * @module
  */
@@ -18,11 +18,11 @@ import { startTcpProxy, type TcpProxy } from "../../tools/servers/tcp_proxy.ts";
 const USERS = 1_000;
 const READS_PER_SECOND = 300;
 const RATIO_MAX = 0.15;
-/** Statistics of Postgres are that late. */
+/** Delay of Postgres's statistics. */
 const STATISTICS_MS = 1_200;
 const seconds = Number(Deno.args[0] ?? 15);
 
-/** What may happen to Redis. */
+/** The outages. */
 const OUTAGES: Readonly<Record<string, (redis: RedisServer, way: TcpProxy) => Promise<void>>> = {
   killed: (redis) => redis.kill(),
   stopped: (redis) => Promise.resolve(Deno.kill(redis.pid, "SIGSTOP")),
@@ -77,7 +77,7 @@ async function measure(
   return { statements: (await transactions() - before) / took, failed };
 }
 
-/** Reads at the rate, whatever it takes to answer. Answers how many failed. */
+/** Reads at a fixed rate, however long answers take. Answers how many failed. */
 async function read(service: Service, seconds: number): Promise<number> {
   const startedAtMs = performance.now();
   const answers: Promise<boolean>[] = [];
@@ -101,7 +101,7 @@ async function transactions(): Promise<number> {
   return row?.count ?? NaN;
 }
 
-/** Draws from 1 to `count`; the k-th is drawn 1/k as often as the first. */
+/** Draws from 1 to `count`; k is drawn 1/k as often as 1. */
 function zipf(count: number): () => number {
   let sum = 0;
   const sums = Array.from({ length: count }, (_, at) => sum += 1 / (at + 1));

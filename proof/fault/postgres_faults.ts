@@ -1,5 +1,5 @@
 /**
- * Rows in which Postgres fails. What is cached is served, the rest is refused with 503.
+ * Faults of Postgres. Cached data is served; other requests get 503.
  *
  * @module
  */
@@ -8,17 +8,17 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { type Fault, faultsOf, type Heal, startDefaultWorld } from "./fault.ts";
 import { APP_USER, KEYS_COUNT, type World } from "./world.ts";
 
-/** Added to each statement by the way to Postgres: a half in each direction. */
+/** Delay of each statement on the way to Postgres: half in each direction. */
 const SLOW_MS = 50;
-/** As much as the tables of a world take, and a little more. */
+/** The size of the tables of a world, and a little more. */
 const DISK_SIZE = "8m";
 const CHUNK = new Uint8Array(4_096);
 /** The SQLSTATE of a write that found no room. */
 const DISK_FULL = "53100";
 const UPDATES_MAX = 10_000;
-/** As many in a row, and the disk is full. */
+/** After this many refusals in a row, the disk counts as full. */
 const REFUSALS = 20;
-/** The user that Postgres runs as if the tests are root's. */
+/** The user that runs Postgres if the tests run as root. */
 const SERVER_USER = 65_534;
 
 /** The rows. */
@@ -62,7 +62,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
 /** Where the small disk of a world is mounted. */
 const disks = new WeakMap<World, string>();
 
-/** Moves the tables onto a file system of a few megabytes, which only root can make. */
+/** Moves the tables to a file system of a few megabytes, which needs root. */
 async function moveToSmallDisk(world: World): Promise<Heal | string> {
   if (Deno.build.os !== "linux" || Deno.uid() !== 0) return "only root can mount a small disk";
   await using stack = new AsyncDisposableStack();
@@ -70,13 +70,13 @@ async function moveToSmallDisk(world: World): Promise<Heal | string> {
   stack.defer(() => Deno.remove(directory));
   const mounted = await run("mount", "-t", "tmpfs", "-o", `size=${DISK_SIZE}`, "tmpfs", directory);
   if (mounted !== undefined) return `a small disk cannot be mounted: ${mounted}`;
-  // Postgres may still have files of a dropped table open, and closes them when it likes.
+  // Postgres may still have files of a dropped table open.
   stack.defer(() => expectRun("umount", "--lazy", directory));
   await Deno.chown(directory, SERVER_USER, SERVER_USER);
   disks.set(world, directory);
   await world.sql.unsafe(`CREATE TABLESPACE small LOCATION '${directory}'`);
   stack.defer(async () => {
-    // Files of what was moved away go with the next checkpoint.
+    // The next checkpoint deletes the files of moved tables.
     await world.sql.unsafe("CHECKPOINT");
     await world.sql.unsafe("DROP TABLESPACE small");
   });
@@ -86,7 +86,7 @@ async function moveToSmallDisk(world: World): Promise<Heal | string> {
   return () => mountedDisk.disposeAsync();
 }
 
-/** Each statement locks every table, which whoever writes two of them takes for a deadlock. */
+/** Repeated, because each statement locks every table, which may deadlock with a writer of two tables. */
 async function moveTables({ sql }: World, from: string, to: string): Promise<void> {
   for (const kind of ["TABLE", "INDEX"]) {
     await eventually(() =>
@@ -95,7 +95,7 @@ async function moveTables({ sql }: World, from: string, to: string): Promise<voi
   }
 }
 
-/** Leaves no room for a page more. An old snapshot keeps Postgres from reusing the space it has. */
+/** Fills the disk completely. An old snapshot keeps Postgres from reusing space. */
 async function fillDisk(world: World): Promise<Heal> {
   const directory = disks.get(world);
   if (directory === undefined) throw new Error("Cannot fill the disk: none was mounted");
@@ -121,7 +121,7 @@ async function expectRun(program: string, ...args: string[]): Promise<void> {
   if (failed !== undefined) throw new Error(`Cannot run ${program} ${args.join(" ")}: ${failed}`);
 }
 
-/** Writes what changes nothing, user by user, until nothing fits into the pages of the tables. */
+/** Writes rows without changing them, user by user, until the pages of the tables are full. */
 async function useUpPages({ sql }: World): Promise<void> {
   let refused = 0;
   for (let i = 0; i < UPDATES_MAX && refused < REFUSALS; i++) {
@@ -136,7 +136,7 @@ async function useUpPages({ sql }: World): Promise<void> {
   if (refused < REFUSALS) throw new Error(`Cannot fill the disk: ${UPDATES_MAX} updates fit`);
 }
 
-/** Runs a program, and answers what it complained about if it failed. */
+/** Runs a program, and answers its error output if it failed. */
 async function run(program: string, ...args: string[]): Promise<string | undefined> {
   try {
     const { success, stderr } = await new Deno.Command(program, { args, stdout: "null" }).output();

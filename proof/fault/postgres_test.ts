@@ -20,7 +20,7 @@ describe("the service, its Postgres", () => {
   beforeAll(async () => {
     postgres = stack.use(await startPostgres());
     const redis = stack.use(await startRedis());
-    // Not disposed of: it goes with its server.
+    // Not disposed of: its server is removed.
     const database = await createSeededDatabase(usersCount, postgres.url);
     proxy = stack.use(startTcpProxy(postgres.port));
     const url = new URL(database.url);
@@ -48,7 +48,7 @@ describe("the service, its Postgres", () => {
     }
     await eventually(async () => assertEquals((await get("/users/100")).status, 200));
     await eventually(async () => assertEquals((await get("/readyz")).status, 200));
-    // The write that was refused has left nothing behind.
+    // The refused write has changed nothing.
     assertStringIncludes((await get("/users/1")).text, '"name":"User 1"');
     assertEquals((await put(1, "Written")).status, 200);
     assertStringIncludes((await get("/users/1")).text, '"name":"Written"');
@@ -84,7 +84,7 @@ describe("the service, its Postgres", () => {
         }),
       );
       for (const answer of answers) assertUnavailable(answer);
-      // 20 run, 1,000 wait; the change feed has one or two of those places.
+      // 20 run, 1,000 wait; the relay uses one or two of these places.
       assertLess(tooksMs.filter((tookMs) => tookMs > 5_000).length, 1_021);
       assertLess(Math.max(...tooksMs), 15_000);
     } finally {
@@ -145,7 +145,7 @@ describe("the service, its Postgres", () => {
       } finally {
         proxy.pass();
       }
-      // Once it can be, it is refreshed behind a stale answer.
+      // Once Postgres is back, it is refreshed after a stale answer.
       for (const path of agingPaths) {
         await eventually(async () => assertEquals(await isStale(own, path), false));
       }
@@ -153,7 +153,7 @@ describe("the service, its Postgres", () => {
   }
 
   it("hung, is waited for where the grace is over, and then answered with 503", async () => {
-    // A prefix of its own: what others have stored has a longer grace.
+    // A separate prefix, because entries of others have a longer grace.
     const graceless = { CACHE_GRACE_MS: "300", CACHE_PREFIX: "tgraceless" };
     await using own = await startService({ env: { ...env, ...agingEnv, ...graceless } });
     await cacheInUse(own, "/users/9");
@@ -180,7 +180,7 @@ describe("the service, its Postgres", () => {
   }
 });
 
-/** Entries are fresh for half a second each, all the same, and may be served for a minute after. */
+/** Every entry is fresh for exactly half a second, and may be served for a minute after. */
 const agingEnv = {
   CACHE_PREFIX: "taging",
   CACHE_TTL_MS: "500",

@@ -1,14 +1,14 @@
 /**
- * Rows in which one Redis fails. None may cost a 5xx.
+ * Faults of one Redis. None may cause a 5xx.
  *
  * @module
  */
 import { GarbageServer } from "../../tests/support/garbage_server.ts";
 import { type Fault, faultsOf, startDefaultWorld } from "./fault.ts";
 
-/** Added to each command by the way to Redis: a half in each direction. */
+/** Delay of each command on the way to Redis: half in each direction. */
 const SLOW_MS = 50;
-/** Keys that make loading its file take Redis a while, and how long each takes. */
+/** Keys that make Redis slow to load its file, and the time for each. */
 const LOADING_KEYS = 3_000;
 const LOADING_KEY_US = 1_000;
 

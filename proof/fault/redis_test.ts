@@ -11,10 +11,10 @@ import type { TestDatabase } from "../../tests/support/test_database.ts";
 
 const usersCount = 200;
 
-/** A read costs a few command timeouts (250 ms) at worst, with room for a busy machine. */
+/** A read costs at most a few command timeouts (250 ms); the rest is for a busy machine. */
 const slowestMsMax = 2_000;
 
-/** Ways to lose Redis and to get it back. */
+/** Ways to lose Redis and to restore it. */
 const outages: Record<string, {
   readonly lose: (redis: RedisServer) => Promise<void> | void;
   readonly regain: (redis: RedisServer) => Promise<void> | void;
@@ -63,7 +63,7 @@ describe("the service, its Redis", () => {
         isGood: ({ status, text }) => status === 200 && text.includes(`"name":"${name} `),
       });
       await load.answered(200);
-      // What Redis has kept are the values from before the writes.
+      // Redis still has the values from before the writes.
       await regain(redis);
       await storesInRedisAgain(service, redis);
       await eventually(async () => {
@@ -157,7 +157,7 @@ describe("the service, its Redis", () => {
   }
 });
 
-/** Reads of users and pages, each of which must be answered 200 with the user that was asked for. */
+/** Reads of users and pages, each of which must get 200 with the requested user. */
 function startReads(service: Service): Load {
   return startLoad({
     send: (n) => {
@@ -168,12 +168,12 @@ function startReads(service: Service): Load {
   });
 }
 
-/** A user that was never asked for can only come from the database while Redis is away. */
+/** A user that was never requested can only come from the database while Redis is down. */
 async function answersFromTheDatabase(service: Service): Promise<void> {
   assertEquals((await user(service, usersCount)).source, "database");
 }
 
-/** Waits until Redis is in use again: keys that were not there appear as users are read. */
+/** Waits until Redis is in use again: new keys appear as users are read. */
 async function storesInRedisAgain(service: Service, redis: RedisServer): Promise<void> {
   let id = usersCount - 55;
   await eventually(async () => {

@@ -1,5 +1,5 @@
 /**
- * One row of the table: a steady state, a fault, its end, and what came of it.
+ * One row of the table: a steady state, a fault, its end, and the results.
  *
  * @module
  */
@@ -24,7 +24,7 @@ import {
   type World,
 } from "./world.ts";
 
-/** How long to measure. */
+/** Durations of the phases. */
 export interface Durations {
   /** The steady state before the fault. */
   readonly steadyMs: number;
@@ -32,18 +32,18 @@ export interface Durations {
   readonly faultMs: number;
 }
 
-/** What a fault did. */
+/** The effects of a fault. */
 export interface Row {
   readonly name: string;
-  /** Why this machine cannot have the fault. The rest is zero then. */
+  /** The reason why this machine cannot have the fault. All figures are then zero. */
   readonly impossible?: string;
   /** In the steady state before. */
   readonly steady: Figures;
-  /** While the fault lasted, and until all was well again. */
+  /** During the fault, and until everything works again. */
   readonly figures: Figures;
-  /** Of the requests that began later than 200 ms into the fault, as long as it lasted. */
+  /** Of the requests that began at least 200 ms into the fault, during it. */
   readonly settledP99Ms: number;
-  /** The slowest of those that began when the breaker had had the time to open. */
+  /** The slowest of those that began after the breaker had had time to open. */
   readonly settledSlowestMs: number;
   /** Statements per second that Postgres got in the steady state, and during the fault. */
   readonly steadyQueriesPerSecond: number;
@@ -53,12 +53,12 @@ export interface Row {
   /** Reads that the contract forbids. */
   readonly staleReads: number;
   readonly lostWrites: number;
-  /** After the end of the fault; absent if it was not within {@linkcode GIVE_UP_MS}. */
+  /** Time after the end of the fault; absent if it exceeds {@linkcode GIVE_UP_MS}. */
   readonly recoveredMs?: number;
   readonly remark?: string;
-  /** Targets that were missed and that no machine is too slow for. */
+  /** Missed targets that do not depend on the speed of the machine. */
   readonly broken: readonly string[];
-  /** Targets that were missed and that depend on how fast the machine is. */
+  /** Missed targets that depend on the speed of the machine. */
   readonly slow: readonly string[];
 }
 
@@ -67,16 +67,16 @@ export type Baseline = Pick<Figures, "requests" | "p50Ms" | "p99Ms" | "slowestMs
   readonly queriesPerSecond: number;
 };
 
-/** How long to wait for all to be well again. */
+/** Longest wait until everything works again. */
 const GIVE_UP_MS = 20_000;
-/** How soon all should be well again. */
+/** Longest permitted time until everything works again. */
 const RECOVERY_MS_MAX = 2_000;
 
 const WARM_UP_MS = 500;
 const SETTLED_MS = 200;
-/** When the first time-outs are over, and the breaker has opened. */
+/** Time after which the first time-outs are over and the breaker has opened. */
 const BREAKER_OPEN_MS = 2 * COMMAND_TIMEOUT_MS + 100;
-/** How much slower than without a cache requests may be when there is none left. */
+/** Permitted ratio of latencies without Redis to those of a service without a cache. */
 const GONE_P99_RATIO = 3;
 
 /** Measures a service without a cache. */
@@ -95,7 +95,7 @@ export async function measureBaseline({ steadyMs }: Durations): Promise<Baseline
   return { requests, p50Ms, p99Ms, slowestMs, queriesPerSecond };
 }
 
-/** Makes a row. The world is as good as before afterwards. */
+/** Measures a row. Afterwards the world is as before. */
 export async function runRow(
   fault: Fault,
   world: World,
@@ -118,7 +118,7 @@ export async function runRow(
 interface Observed {
   readonly steady: Figures;
   readonly startMs: number;
-  /** When what broke began to be mended; for a cluster that takes a while. */
+  /** The time at which the repair began; a cluster needs a while for it. */
   readonly healingMs: number;
   readonly healedMs: number;
   readonly recoveredMs: number | undefined;
@@ -128,7 +128,7 @@ interface Observed {
   readonly remark: string | undefined;
 }
 
-/** A row of nothing but the reason. */
+/** A row with only the reason. */
 export function unmeasuredRow(
   name: string,
   reason: { readonly impossible: string } | { readonly broken: readonly string[] },
@@ -141,7 +141,7 @@ export function unmeasuredRow(
   };
 }
 
-/** Lets the fault happen under the load. */
+/** Causes the fault under load. */
 async function observe(
   fault: Fault,
   world: World,
@@ -203,7 +203,7 @@ function rowOf(
   };
 }
 
-/** Says which targets were missed. */
+/** Lists the missed targets. */
 function judge(
   row: Row,
   fault: Fault,
@@ -230,7 +230,7 @@ function judge(
     if (fault.redisGone && row.settledP99Ms > p99MsMax) {
       slow.push(`p99 ${row.settledP99Ms.toFixed(1)} ms, over ${p99MsMax.toFixed(1)} ms`);
     }
-    // Whoever probes waits for the command's time-out, and then for Postgres as without a cache.
+    // A request that probes waits for the command's time-out, and then for Postgres as without a cache.
     const slowestMsMax = COMMAND_TIMEOUT_MS + GONE_P99_RATIO * baseline.slowestMs;
     if (fault.redisHangs && row.settledSlowestMs > slowestMsMax) {
       slow.push(`slowest ${row.settledSlowestMs.toFixed(0)} ms with the breaker open`);

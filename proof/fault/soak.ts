@@ -1,5 +1,5 @@
 /**
- * A long run with a fault every so often: does the service stay as small as it was?
+ * A long run with a fault at regular intervals: does the service stay the same size?
  *
  * @module
  */
@@ -19,33 +19,33 @@ import {
   type World,
 } from "./world.ts";
 
-/** A run's length, chance and pace. */
+/** The length, seed and pace of a run. */
 export interface SoakOptions {
-  /** How long to go on once every fault has happened once. */
+  /** Duration after every fault has occurred once. */
   readonly durationMs: number;
   readonly seed: number;
-  /** From one fault to the next. Default 20,000. */
+  /** Interval between faults. Default 20,000. */
   readonly everyMs?: number;
-  /** How long each lasts. Default 3,000. */
+  /** Duration of each fault. Default 3,000. */
   readonly faultMs?: number;
   /** The faults. Default: all that leave both instances alive. */
   readonly faults?: readonly Fault[];
-  /** Told of each fault as it begins, and of the size just before. */
+  /** Called at the beginning of each fault, with the size just before. */
   readonly onFault?: (name: string, size: Size) => void;
 }
 
-/** How large the instances were, just before a fault. */
+/** The size of the instances just before a fault. */
 export interface Size {
   readonly atMs: number;
-  /** Of all instances together. */
+  /** Sum of all instances. */
   readonly rssBytes: number;
-  /** After a full collection. */
+  /** After a full garbage collection. */
   readonly liveHeapBytes: number;
-  /** Open ones, less the connections of clients: how many of those there are is theirs to say. */
+  /** Open files, without the connections of clients, whose number depends on the clients. */
   readonly files: number;
 }
 
-/** How one figure developed. */
+/** The development of one figure. */
 export interface Trend {
   readonly figure: "rssBytes" | "liveHeapBytes" | "files";
   readonly mean: number;
@@ -56,34 +56,34 @@ export interface Trend {
   readonly flat: boolean;
 }
 
-/** What came of a run. */
+/** The results of a run. */
 export interface SoakReport {
   readonly seed: number;
   readonly sizes: readonly Size[];
   readonly trends: readonly Trend[];
   readonly faults: ReadonlyMap<string, number>;
   readonly requests: number;
-  /** Answers that the fault of the moment does not excuse. */
+  /** Failed answers that the current fault does not permit. */
   readonly unexcused: number;
   readonly staleReads: number;
   readonly lostWrites: number;
 }
 
-/** Growth that passes for none: memory is given back to the system now and then, not always. */
+/** Growth that counts as none: memory is returned to the system only from time to time. */
 const GROWTH_SHARE_MAX = 0.1;
 const FILES_GROWTH_MAX = 4;
-/** As `/proc/net/tcp` writes it. */
+/** The state in `/proc/net/tcp`. */
 const ESTABLISHED = "01";
-/** Between the faults of the first round, which is no part of the curve. */
+/** Pause between the faults of the first round, which is not part of the curve. */
 const FIRST_ROUND_REST_MS = 3_000;
 const FIRST_ROUND_FAULT_MS = 1_500;
 
-/** Every fault that leaves both instances and the tables where they are. */
+/** The faults that keep both instances and the tables in place. */
 const SOAK_FAULTS: readonly Fault[] = FAULTS.filter(({ startWorld, tolerates, name }) =>
   startWorld === startDefaultWorld && tolerates !== "first instance" && !/disk full/.test(name)
 );
 
-/** Runs, and answers what came of it. */
+/** Runs, and answers the results. */
 export async function soak(options: SoakOptions): Promise<SoakReport> {
   const { durationMs, seed, everyMs = 20_000, faultMs = 3_000, onFault } = options;
   const faults = await possible(options.faults ?? SOAK_FAULTS);
@@ -125,7 +125,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   };
 }
 
-/** How a figure developed over a run. */
+/** The development of a figure over a run. */
 export function trendOf(figure: Trend["figure"], sizes: readonly Size[]): Trend {
   const slopes = sizes.flatMap((a, i) =>
     sizes.slice(i + 1).map((b) => (b[figure] - a[figure]) / (b.atMs - a.atMs))
@@ -137,7 +137,7 @@ export function trendOf(figure: Trend["figure"], sizes: readonly Size[]): Trend 
   return { figure, mean, perHour: slope * 3_600_000, growth, flat: growth <= growthMax };
 }
 
-/** Those that this machine can have, found out in a world of their own. */
+/** The faults that this machine can have, found in a separate world. */
 async function possible(faults: readonly Fault[]): Promise<Fault[]> {
   await using world = await startDefaultWorld();
   const found: Fault[] = [];
@@ -162,7 +162,7 @@ async function once(fault: Fault, world: World, faultMs: number): Promise<void> 
   }
 }
 
-/** Takes the samples away, so that they do not pile up. */
+/** Removes the samples, so that they do not accumulate. */
 function count(
   { samples }: Traffic,
   tally: { requests: number; unexcused: number },
@@ -199,7 +199,7 @@ async function sizeOfOne(
   return { files, rssBytes: Number(rss), liveHeapBytes: await liveHeapBytes(inspectorPort) };
 }
 
-/** How many connections to a port of this machine are established. */
+/** Number of established connections to a port of this machine. */
 async function connectionsTo(port: number): Promise<number> {
   const hexPort = port.toString(16).toUpperCase().padStart(4, "0");
   const connections = (await Deno.readTextFile("/proc/net/tcp")).split("\n");

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task soak --minutes 30 --seed 1`: whether memory and open files stay flat while something
- * breaks every 20 seconds. Prints the curve as it goes, and a verdict. Exits with 1 if it is a bad one.
+ * `deno task soak --minutes 30 --seed 1`: do memory and open files stay constant while a fault occurs every 20
+ * seconds? Prints the curve and a verdict. Exits with 1 if it is bad.
  *
  * @module
  */

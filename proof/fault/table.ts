@@ -1,5 +1,5 @@
 /**
- * The table: every fault, and how it is written down.
+ * The table of all faults, and its text form.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { REDIS_FAULTS } from "./redis_faults.ts";
 import { type Baseline, type Durations, type Row, runRow, unmeasuredRow } from "./row.ts";
 import { TOPOLOGY_FAULTS } from "./topology_faults.ts";
 
-/** Every row that there is. */
+/** All rows. */
 export const FAULTS: readonly Fault[] = [
   ...REDIS_FAULTS,
   ...TOPOLOGY_FAULTS,
@@ -20,17 +20,17 @@ export const FAULTS: readonly Fault[] = [
   ...CLOCK_FAULTS,
 ];
 
-/** How to make a table. */
+/** Options for making a table. */
 export interface TableOptions {
   readonly faults: readonly Fault[];
   readonly durations: Durations;
-  /** What a service without a cache does. Without it, what depends on it is not judged. */
+  /** Figures of a service without a cache. Without them, targets that depend on them are not judged. */
   readonly baseline?: Baseline;
-  /** Told of each row as it is done. */
+  /** Called with each finished row. */
   readonly onRow?: (row: Row) => void;
 }
 
-/** Makes the rows, each in a world of its own. */
+/** Measures the rows, each in its own world. */
 export async function runTable({ faults, onRow, ...options }: TableOptions): Promise<Row[]> {
   const rows: Row[] = [];
   for (const fault of faults) {
@@ -41,7 +41,7 @@ export async function runTable({ faults, onRow, ...options }: TableOptions): Pro
   return rows;
 }
 
-/** A row that cannot be measured must not cost the others. */
+/** Keeps a row that cannot be measured from ending the run. */
 async function runAlone(
   fault: Fault,
   options: Pick<TableOptions, "durations" | "baseline">,
@@ -60,7 +60,7 @@ const HEADINGS = [
   ...["statements/s", "at once", "stale", "lost", "recovered ms"],
 ];
 
-/** The rows as a table in Markdown, as a terminal shows it well, too, and below it what was missed. */
+/** The rows as a Markdown table, which also a terminal shows well, and the missed targets below. */
 export function renderTable(rows: readonly Row[], baseline?: Baseline): string {
   const lines = [HEADINGS, ...rows.map(cellsOf)];
   if (baseline !== undefined) lines.push(baselineCells(baseline));
@@ -81,7 +81,7 @@ export function renderTable(rows: readonly Row[], baseline?: Baseline): string {
 
 const MET = "met";
 
-/** What a row is said to be in one line. */
+/** The result of a row in one line. */
 export function verdictOf({ impossible, broken, slow, remark }: Row): string {
   if (impossible !== undefined) return `not possible here: ${impossible}`;
   const missed = [...broken, ...slow];
@@ -102,7 +102,7 @@ function cellsOf(row: Row): string[] {
   ];
 }
 
-/** Failed requests by what was answered. */
+/** Failed requests, by kind of answer. */
 function failuresOf({ figures: { serverErrors, refused, unanswered } }: Row): string {
   const kinds = [[refused, "503"], [serverErrors - refused, "5xx"], [unanswered, "no answer"]];
   const happened = kinds.filter(([count]) => count !== 0);

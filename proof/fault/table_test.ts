@@ -5,10 +5,10 @@ import { runRow } from "./row.ts";
 import { FAULTS, renderTable } from "./table.ts";
 import type { World } from "./world.ts";
 
-/** Long enough for a few time-outs, the breaker's opening and its probes. */
+/** Long enough for a few time-outs, and for the breaker to open and probe. */
 const durations = { steadyMs: 300, faultMs: 800 };
 
-/** A selection of `deno task test:faults`. The faults of a kind happen to the same two instances. */
+/** A part of `deno task test:faults`. Faults of one kind use the same two instances. */
 for (const [startWorld, faults] of groupByWorld(FAULTS.filter(({ short }) => short))) {
   describe("under a steady load, two instances see", () => {
     const stack = new AsyncDisposableStack();

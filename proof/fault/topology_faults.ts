@@ -1,5 +1,5 @@
 /**
- * Rows in which a Cluster, Sentinels or a ring lose a server, or move what they hold.
+ * Faults in which a Cluster, Sentinels or a ring lose a server, or move slots.
  *
  * @module
  */
@@ -106,7 +106,7 @@ function startRingWorld(): Promise<World<RedisRing>> {
   return startWorld({ backend: () => startRedisRing() });
 }
 
-/** Starts every server that was killed, and waits until all know each other again. */
+/** Starts every killed server, and waits until all know each other again. */
 async function restart(backend: RedisCluster | RedisSentinel): Promise<void> {
   const ended = backend.servers.filter(({ running }) => !running);
   await Promise.all(ended.map((server) => server.start()));

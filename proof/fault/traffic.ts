@@ -1,5 +1,5 @@
 /**
- * A steady load of readers and writers, every answer of which is noted and checked.
+ * A steady load of readers and writers; every answer is recorded and checked.
  *
  * @module
  */
@@ -11,40 +11,40 @@ import { KEYS_COUNT, MEMORY_LEASE_MS, type World } from "./world.ts";
 
 const READERS = 8;
 const WRITERS = 2;
-/** A reader's longest rest from one request to the next; half of that on average. */
+/** Longest pause of a reader between requests; half of that on average. */
 const READER_RESTS_MS = 32;
-/** Requests of one reader that may be under way: it does not wait for the answers. */
+/** Limit of running requests of one reader, which does not wait for answers. */
 const READER_REQUESTS_MAX = 50;
-/** A writer's longest rest between an answer and the next request. */
+/** Longest pause of a writer between an answer and the next request. */
 const WRITER_RESTS_MS = 150;
-/** One read in this many asks for a page. */
+/** One read in this many requests a page. */
 const PAGE_EVERY = 25;
-/** Connections that a burst of requests has opened go again, and are not the service's to answer for. */
+/** Connections opened by a burst are closed after this time, so that they do not count against the service. */
 const CONNECTION_IDLE_MS_MAX = 5_000;
-/** How long the requests under way may take once the load ends. */
+/** Time that running requests have at the end of the load. */
 const DRAIN_MS = 20_000;
 
 /** One request. Times are milliseconds of one monotonic clock. */
 export interface Sample {
-  /** Which instance it was sent to. */
+  /** The index of the instance. */
   readonly at: number;
   readonly kind: "read" | "write";
   readonly startMs: number;
   readonly endMs: number;
   /** The status; 0 if there was no answer. */
   readonly status: number;
-  /** Which way the answer to a read came. */
+  /** The path of a read's answer. */
   readonly path: ReadPath | undefined;
-  /** Whether a refusal said when to come back. */
+  /** True if a refusal had `Retry-After`. */
   readonly retryAfter: boolean;
 }
 
 /** A load that goes on until it is stopped. */
 export interface Traffic extends AsyncDisposable {
-  /** What was answered, in the order of the answers. */
+  /** Answered requests, in the order of their answers. */
   readonly samples: Sample[];
   readonly checker: Checker;
-  /** Sends no more, and waits for what is under way. */
+  /** Sends no more, and waits for running requests. */
   stop(): Promise<void>;
 }
 
@@ -87,14 +87,14 @@ export function startTraffic(world: World, seed: number): Traffic {
   };
 }
 
-/** Above every version that earlier loads on the same world have written. */
+/** A version above all that earlier loads on the same world have written. */
 function versionBase(): number {
   return Math.floor(performance.now() * 1_000);
 }
 
 /**
- * Requests at a pace of its own. A reader that waited for the answers would ask less the longer they
- * take, and one answer that never comes would hide how all the others fare.
+ * Sends requests at a fixed pace. If a reader waited for answers, slow answers would reduce the load, and one
+ * missing answer would hide the others.
  */
 async function readOn(work: Work, at: number): Promise<void> {
   const { random } = work;
@@ -127,7 +127,7 @@ async function read(work: Work, at: number, path: string): Promise<void> {
   note(work, { at, kind: "read", startMs, endMs, status, path: way, headers });
 }
 
-/** Writes users that are `index` modulo the writers, one after the other. */
+/** Writes users whose index modulo the number of writers is `index`, one after the other. */
 async function writeOn(work: Work, index: number): Promise<void> {
   const { world, checker, random } = work;
   for (let turn = 0; !work.stopped; turn++) {
@@ -173,7 +173,7 @@ async function request(
     return { status, text, headers, startMs, endMs: performance.now() };
   } catch (error) {
     if (error instanceof RangeError) throw error;
-    // No answer: the instance is gone, or took too long.
+    // No answer: the instance is gone or too slow.
     const endMs = performance.now();
     return { status: 0, text: String(error), headers: new Headers(), startMs, endMs };
   }
@@ -191,7 +191,7 @@ function wayOf(headers: Headers): ReadPath {
   throw new Error(`Cannot tell the way of an answer: ${headers.get("cache-status")}`);
 }
 
-/** Names an instance in its present life. */
+/** Names an instance and its current life. */
 function lifeOf({ instances }: World, at: number): string {
   return `${at}.${instances[at]?.life ?? 0}`;
 }

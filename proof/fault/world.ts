@@ -1,6 +1,6 @@
 /**
- * What faults happen to: instances of the service in processes of their own, on one Postgres and one
- * Redis, each behind a proxy.
+ * The servers for faults: instances of the service in separate processes, on one Postgres and one Redis, each
+ * behind a proxy.
  *
  * @module
  */
@@ -17,15 +17,15 @@ import { startTcpProxy, type TcpProxy } from "../../tools/servers/tcp_proxy.ts";
 export const KEYS_COUNT = 200;
 /** How long memory is trusted without a sign of life. */
 export const MEMORY_LEASE_MS = 1_000;
-/** How long a command may take. */
+/** Longest duration of a command. */
 export const COMMAND_TIMEOUT_MS = 200;
 /** Connections that each instance may open for its statements. One more is for `LISTEN`. */
 const POOL_MAX = 10;
-/** Whom the service connects to Redis and to Postgres as: neither is the superuser. */
+/** The user of the service in Redis and in Postgres, with limited rights. */
 export const APP_USER = "app";
 const APP_PASSWORD = "first";
 
-/** What requests are sent to. */
+/** A receiver of requests. */
 export interface Target {
   /** `http://127.0.0.1:{port}`. */
   readonly url: string;
@@ -33,21 +33,21 @@ export interface Target {
   fetch(path: string, init?: RequestInit & { client?: Deno.HttpClient }): Promise<Response>;
 }
 
-/** One instance of the service, and which of its lives it is in. */
+/** One instance of the service, with the number of its current life. */
 export interface Instance {
   readonly target: Target;
-  /** Its process, unless it runs in this one. */
+  /** Its process, unless it runs in this process. */
   readonly service?: Service;
-  /** Where {@linkcode service} listens for an inspector, if it does. */
+  /** The inspector's port of {@linkcode service}, if there is one. */
   readonly inspectorPort?: number;
   life: number;
 }
 
-/** Where the cache is kept, and what can be done to it. */
+/** The servers of the cache, and what can be done to them. */
 export interface Backend extends AsyncDisposable {
-  /** What the service is told. */
+  /** The URL for the service. */
   readonly url: string;
-  /** What its servers are, where the URL does not name them. */
+  /** Its servers, if the URL does not name them. */
   readonly servers?: readonly RedisServer[];
 }
 
@@ -55,7 +55,7 @@ export interface Backend extends AsyncDisposable {
 export interface Standalone extends Backend {
   readonly server: RedisServer;
   readonly proxy: TcpProxy;
-  /** Replaces the password that the service knows, or restores it, and ends its connections. */
+  /** Changes the password that the service knows, or restores it, and closes its connections. */
   changePassword(to: "another" | "first"): Promise<void>;
 }
 
@@ -64,20 +64,20 @@ export interface World<B extends Backend = Backend> extends AsyncDisposable {
   readonly backend: B;
   readonly postgres: PostgresServer;
   readonly postgresProxy: TcpProxy;
-  /** What passes that proxy. */
+  /** Counts the statements that pass that proxy. */
   readonly queries: QueryCounter;
-  /** Statements past the service and past the proxy, as the superuser. */
+  /** Runs statements as the superuser, past the service and the proxy. */
   readonly sql: postgres.Sql;
   readonly instances: readonly Instance[];
 }
 
-/** How a world is made. */
+/** Options for making a world. */
 export interface WorldOptions<B extends Backend> {
   /** Starts the backend. */
   readonly backend: () => Promise<B>;
   /** Starts the instances. Default: two of the real service, each in a process of its own. */
   readonly instances?: (env: Record<string, string>) => Promise<Instance & AsyncDisposable>[];
-  /** Configuration beside or in place of what a world gives its instances. */
+  /** Configuration in addition to, or instead of, that of a world. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -85,7 +85,7 @@ export interface WorldOptions<B extends Backend> {
 export async function startWorld<B extends Backend>(options: WorldOptions<B>): Promise<World<B>> {
   await using stack = new AsyncDisposableStack();
   const backend = stack.use(await options.backend());
-  // A commit must outlive the server's end here: what is acknowledged is looked for afterwards.
+  // Acknowledged writes are checked afterwards, so a commit must survive the end of the server.
   const server = stack.use(await startPostgres({ settings: { synchronous_commit: "on" } }));
   const database = await createSeededDatabase(KEYS_COUNT, server.url);
   const queries = new QueryCounter();
@@ -108,7 +108,7 @@ export async function startWorld<B extends Backend>(options: WorldOptions<B>): P
     DATABASE_POOL_MAX: String(POOL_MAX),
     REDIS_COMMAND_TIMEOUT_MS: String(COMMAND_TIMEOUT_MS),
     LOG_LEVEL: "fatal",
-    // So that entries also expire and are refreshed in a short run.
+    // Short lives, so that entries also expire and are refreshed in a short run.
     CACHE_TTL_MS: "5000",
     CACHE_LIST_TTL_MS: "2000",
     CACHE_MEMORY_LEASE_MS: String(MEMORY_LEASE_MS),
@@ -143,7 +143,7 @@ export async function startStandalone(): Promise<Standalone> {
   };
 }
 
-/** How many statements may run at once in Postgres: the bound of each instance, and its `LISTEN`. */
+/** Limit of statements that run at once in Postgres: that of each instance, and its `LISTEN`. */
 export function queriesBound({ instances }: World): number {
   return instances.length * (POOL_MAX + 1);
 }
@@ -152,7 +152,7 @@ function startTwo(env: Record<string, string>): Promise<Instance & AsyncDisposab
   return [startOne({ env }), startOne({ env })];
 }
 
-/** Two instances of the real service, each in a process of its own that can be inspected. */
+/** Two instances of the real service, each in a separate process with an inspector. */
 export function startTwoInspected(
   env: Record<string, string>,
 ): Promise<Instance & AsyncDisposable>[] {
@@ -169,7 +169,7 @@ async function startOne(options: ServiceOptions): Promise<Instance & AsyncDispos
   };
 }
 
-/** At once: whether it ends in order is for other tests to see. */
+/** Kills it: other tests check an orderly end. */
 function disposeOf(service: Service): Promise<void> {
   return service[Symbol.asyncDispose]();
 }

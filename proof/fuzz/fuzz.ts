@@ -8,39 +8,39 @@ import type { FuzzWorld } from "./world.ts";
 /** Requests under way at once. */
 const BATCH = 32;
 
-/** How often Redis is looked at, in batches: entries with a short life must be seen, too. */
+/** Number of batches between looks at Redis, small because entries with a short life must be seen too. */
 const LOOK_EVERY = 64;
 
-/** What was sent and what came of it. */
+/** The results of a run. */
 export interface FuzzFigures {
-  /** Whatever was sent. */
+  /** Everything that was sent. */
   readonly requests: number;
-  /** Those of them that no client of HTTP would send. */
+  /** The raw ones, which no HTTP client would send. */
   readonly raw: number;
-  /** How many answers there were of each status. */
+  /** Number of answers by status. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** How many of the raw ones the server closed without a word. */
+  /** Number of raw ones that the server closed without an answer. */
   readonly unanswered: number;
-  /** Changes of users that were answered as done. */
+  /** Successful changes of users. */
   readonly writes: number;
   /** Keys in Redis at the end. */
   readonly keys: number;
-  /** The longest that a well-formed request took, in milliseconds. */
+  /** The longest duration of a well-formed request, in milliseconds. */
   readonly slowestMs: number;
 }
 
 /** Options of {@linkcode fuzz}. */
 export interface FuzzOptions {
-  /** How many requests, rounded up to whole batches. */
+  /** Number of requests, rounded up to whole batches. */
   readonly requests: number;
-  /** What repeats a run. Default: another each time. */
+  /** Repeats a run. Default: a random seed. */
   readonly seed?: number;
 }
 
 /**
- * Sends requests to a service, and looks at what they leave in Redis and in Postgres.
+ * Sends requests to a service, and checks their effects in Redis and in Postgres.
  *
- * @throws {Error} Something was not as it should be. It names the seed, and the batch made small.
+ * @throws {Error} Something was wrong. The message has the seed and a minimal batch.
  */
 export async function fuzz(world: FuzzWorld, options: FuzzOptions): Promise<FuzzFigures> {
   const run = new Run(world);
@@ -50,7 +50,7 @@ export async function fuzz(world: FuzzWorld, options: FuzzOptions): Promise<Fuzz
   await fc.assert(fc.asyncProperty(batches, (batch) => run.batch(batch)), {
     numRuns: Math.ceil(options.requests / BATCH),
     ...(options.seed === undefined ? {} : { seed: options.seed }),
-    // Made small, a batch sends on: that must end.
+    // Minimising a batch sends more requests, so it needs a limit.
     interruptAfterTimeLimit: 30 * 60_000,
     markInterruptAsFailure: true,
   });
@@ -101,7 +101,7 @@ class Run implements AsyncDisposable {
     if (++this.#batches % LOOK_EVERY === 0) await this.look();
   }
 
-  /** Looks at the keys in Redis. */
+  /** Checks the keys in Redis. */
   async look(): Promise<void> {
     const { count, unknown } = await this.#world.unknownKeys();
     this.#keys = count;
@@ -109,8 +109,8 @@ class Run implements AsyncDisposable {
   }
 
   /**
-   * Compares what the database was changed to with what the answers told: each told change was made, and
-   * none was made that was not told, but by a raw request that held a whole one.
+   * Compares the changes in the database with the answers: each reported change was made, and no other, except
+   * by a raw request that contained a whole one.
    */
   async compareWrites(): Promise<void> {
     assertEquals(
@@ -142,7 +142,7 @@ class Run implements AsyncDisposable {
     const statuses = await sendRaw(this.#world.service.port, each.bytes);
     if (statuses.length === 0) this.#unanswered++;
     for (const status of statuses) this.#note(status);
-    // Two requests in one may both be answered, or both be done and only one answered.
+    // Of two requests in one, both may be answered, or both done and only one answered.
     this.#rawDone += 2;
   }
 

@@ -6,7 +6,7 @@ import { startService } from "../../tools/servers/service.ts";
 import { latin1, sendRaw } from "./wire.ts";
 import { FuzzWorld } from "./world.ts";
 
-/** `deno task test:fuzz` sends as many as it is told to. */
+/** `deno task test:fuzz` sends the requested number. */
 const REQUESTS = 2_000;
 
 describe("the service, sent whatever there is,", () => {
@@ -19,7 +19,7 @@ describe("the service, sent whatever there is,", () => {
 
   it("answers without a 5xx or a hang, and writes what is valid alone", async () => {
     const { statuses, writes, keys, raw, unanswered } = await fuzz(world, { requests: REQUESTS });
-    // What was sent is of every sort, or nothing has been shown.
+    // Requests of every kind must have been sent; otherwise nothing is shown.
     for (const status of [200, 201, 204, 400, 404, 405, 413, 415]) {
       assertGreater(statuses[status] ?? 0, 0, `no ${status}`);
     }
@@ -33,7 +33,7 @@ describe("the service, sent whatever there is,", () => {
       env: { REDIS_URL: "memory:", DATABASE_URL: world.databaseUrl, CLIENT_RATE_LIMIT: "1000" },
     });
     for (const { port } of [world.service, limited]) {
-      // A first answer may take longer than it is waited for.
+      // A first answer may take longer than the client waits.
       await eventually(async () => assertEquals(await send(port, "GET"), [400]));
       assertEquals(await send(port, "HEAD"), [400]);
     }

@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task test:fuzz --requests 100000 --seed 7`: sends whatever there is to a service on servers of its
- * own, and looks at what that leaves behind. Exit code 0: nothing was found.
+ * `deno task test:fuzz --requests 100000 --seed 7`: sends random requests to a service on its own servers, and
+ * checks their effects. Exit code 0: nothing was found.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { bytesOf, latin1, type WireRequest } from "./wire.ts";
 
-/** A path of the API as its description has it. */
+/** A path in the API's description. */
 export interface Route {
   /** `/users/{id}`. */
   readonly path: string;
@@ -11,12 +11,12 @@ export interface Route {
   readonly query: readonly string[];
 }
 
-/** One thing to send. */
+/** One request or sequence of bytes. */
 export type Case =
   | { readonly kind: "request"; readonly request: WireRequest }
   | { readonly kind: "raw"; readonly bytes: Uint8Array<ArrayBuffer> };
 
-/** What has broken programs before. */
+/** Values that have broken programs before. */
 const NASTY = [
   "0",
   "-0",
@@ -107,7 +107,7 @@ const anyText = fc.oneof(
 
 const id = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 60 }).map(String) },
-  // The users that were made on the way: those of the start are deleted before long.
+  // The users that were created during the run: those of the start are soon deleted.
   { weight: 3, arbitrary: fc.integer({ min: 61, max: 2_000 }).map(String) },
   { weight: 4, arbitrary: anyText },
 );
@@ -158,7 +158,7 @@ const body = fc.oneof(
   { weight: 2, arbitrary: fc.uint8Array({ maxLength: 80 }).map((bytes) => Uint8Array.from(bytes)) },
 );
 
-/** Visible ASCII and what HTTP calls obs-text: what a header may hold. */
+/** Visible ASCII and obs-text of HTTP: the valid characters of a header. */
 const headerValue = fc.string({
   unit: fc.constantFrom(..."\tab1 ,;=\"'*/%{}\xff\x80".split("")),
   maxLength: 30,
@@ -211,7 +211,7 @@ const contentType = fc.oneof(
   headerValue,
 );
 
-/** One text of many that a URL may hold for another: encoded, doubly, badly, not at all where it may. */
+/** Variants of a text in a URL: encoded, encoded twice, wrongly, or not at all if permitted. */
 const inUrl = (text: fc.Arbitrary<string>) =>
   fc.tuple(text, fc.integer({ min: 0, max: 9 })).map(([given, how]) => {
     const encoded = encodeURIComponent(given.toWellFormed());
@@ -223,7 +223,7 @@ const inUrl = (text: fc.Arbitrary<string>) =>
     return encoded;
   });
 
-/** Whatever there is, in every combination: what the description names, and beyond. */
+/** Requests of every kind and combination: those of the description, and others. */
 export function cases(routes: readonly Route[]): fc.Arbitrary<Case> {
   const request = wellFormed(routes);
   return fc.oneof(
@@ -245,7 +245,7 @@ function wellFormed(routes: readonly Route[]): fc.Arbitrary<WireRequest> {
     "FOO",
     "get",
   );
-  // Users are what is at stake.
+  // Users matter most.
   const route = fc.oneof(
     {
       weight: 2,
@@ -293,7 +293,7 @@ function wellFormed(routes: readonly Route[]): fc.Arbitrary<WireRequest> {
   });
 }
 
-/** What no client of HTTP would send. */
+/** Bytes that no HTTP client would send. */
 function raw(request: fc.Arbitrary<WireRequest>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
   const bytes = request.map(bytesOf);
   const spliced = fc.tuple(bytes, fc.nat(), fc.nat({ max: 8 }), fc.constantFrom(...NASTY)).map(
@@ -314,7 +314,7 @@ function raw(request: fc.Arbitrary<WireRequest>): fc.Arbitrary<Uint8Array<ArrayB
   );
 }
 
-/** Requests at odds with themselves or with the grammar. */
+/** Requests that contradict themselves or the grammar. */
 const RAW = [
   "GET /users/1 HTTP/1.1\r\n\r\n",
   "GET /users/1 HTTP/1.0\r\n\r\n",

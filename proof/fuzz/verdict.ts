@@ -1,6 +1,6 @@
 import type { WireRequest } from "./wire.ts";
 
-/** A change of a user, as the database saw it or an answer told it. */
+/** A change of a user, as recorded in the database or reported by an answer. */
 export interface UserChange {
   /** `INSERT`, `UPDATE` or `DELETE`. */
   readonly op: string;
@@ -24,8 +24,8 @@ const OPS: Readonly<Record<string, string>> = {
 const INT_MAX = 2_147_483_647;
 
 /**
- * The change of a user that a request asks for, by its method and path; `undefined`: none. All of this is
- * told anew here, from the contract, without the code under test.
+ * The change of a user that a request asks for, by its method and path; `undefined`: none. All rules here are
+ * written from the contract, without the code under test.
  */
 export function writeOf({ method, target }: WireRequest): { op: string; id?: string } | undefined {
   const { pathname } = new URL(`http://localhost${target}`);
@@ -35,7 +35,7 @@ export function writeOf({ method, target }: WireRequest): { op: string; id?: str
   return segment === undefined ? { op } : { op, id: decoded(segment) };
 }
 
-/** Whether validation lets a request change a user. */
+/** True if a request passes validation and may change a user. */
 export function mayWrite(request: WireRequest): boolean {
   const write = writeOf(request);
   if (write === undefined) return false;
@@ -43,14 +43,14 @@ export function mayWrite(request: WireRequest): boolean {
   return request.method === "DELETE" || isWritable(request);
 }
 
-/** Whether a change leaves a row that the contract allows. */
+/** True if a change leaves a row that the contract permits. */
 export function isValidChange({ op, id, name, email, bio }: UserChange): boolean {
   if (!Number.isInteger(id) || id < 1 || id > INT_MAX) return false;
   if (op === "DELETE") return true;
   return isShort(name) && isShort(email) && isEmail(email) && (bio === null || isStorable(bio));
 }
 
-/** Whether a key of Redis is one that valid requests make. */
+/** True if a valid request makes this Redis key. */
 export function isKnownKey(prefix: string, key: string): boolean {
   const [, version, name = "", part = ""] = /^([0-9]+):\{([^{}]*)\}(|:[a-z-]+)$/.exec(
     key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
@@ -63,7 +63,7 @@ export function isKnownKey(prefix: string, key: string): boolean {
   return isKnownName(name);
 }
 
-/** Whether a logical key is one that valid requests make. */
+/** True if a valid request makes this logical key. */
 export function isKnownName(name: string): boolean {
   const [, id] = /^users:([^/].*)$/.exec(name) ?? [];
   if (id !== undefined) return isUserId(id);
@@ -106,7 +106,7 @@ function isShort(value: unknown): value is string {
   return isStorable(value) && value !== "" && [...value].length <= 100;
 }
 
-/** Something, one `@`, and something with a dot in it, without spaces. */
+/** True for a text, one `@`, and a text with a dot in it, without spaces. */
 function isEmail(value: unknown): boolean {
   return typeof value === "string" && /^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(value);
 }

@@ -10,7 +10,7 @@ export interface WireRequest {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** What came back. */
+/** An answer. */
 export interface WireAnswer {
   /** The status. */
   readonly status: number;
@@ -18,10 +18,10 @@ export interface WireAnswer {
   readonly text: string;
 }
 
-/** How long anything may take. */
+/** Time limit of any operation. */
 const ANSWER_MS_MAX = 5_000;
 
-/** How long a server may think about bytes that may not be a whole request. */
+/** Time that a server has for bytes that may not be a whole request. */
 const RAW_WAIT_MS = 40;
 
 /** A request as bytes. A body is announced by its length. */
@@ -36,7 +36,7 @@ export function bytesOf({ method, target, headers, body }: WireRequest): Uint8Ar
   return bytes;
 }
 
-/** A connection that is kept for as long as the server keeps it. */
+/** A connection that is kept until the server closes it. */
 export class WireClient implements Disposable {
   readonly #port: number;
   #connection: Deno.TcpConn | undefined;
@@ -49,7 +49,7 @@ export class WireClient implements Disposable {
   /**
    * Sends one request and reads its whole answer.
    *
-   * @throws {Error} There was none, or not in time.
+   * @throws {Error} There was no answer in time.
    */
   async send(request: WireRequest): Promise<WireAnswer> {
     const connection = this.#connection ??= await connect(this.#port);
@@ -73,8 +73,8 @@ export class WireClient implements Disposable {
 }
 
 /**
- * Sends bytes that may be no request at all, waits a moment, says that no more will follow, and reads
- * until the server closes. Answers the statuses that it sent, of which there may be none.
+ * Sends bytes that may not be a request, waits a moment, closes its side, and reads until the server closes.
+ * Answers the statuses that it sent, possibly none.
  *
  * @throws {Error} It did not close in time.
  */
@@ -101,7 +101,7 @@ export async function sendRaw(port: number, bytes: Uint8Array<ArrayBuffer>): Pro
   }
 }
 
-/** Text as bytes, a byte a character. What is above 255 goes as UTF-8. */
+/** Text as bytes, one byte for each character; characters above 255 as UTF-8. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
   const wide = [...text].some((each) => (each.codePointAt(0) ?? 0) > 255);
   if (wide) return new TextEncoder().encode(text);
@@ -126,7 +126,7 @@ function close(connection: Deno.TcpConn | undefined): void {
   }
 }
 
-/** Closes a connection when its time is over, which fails what is read from it. */
+/** Closes a connection after a time limit, which makes reading from it fail. */
 function limit(connection: Deno.TcpConn, limitMs: number): Disposable {
   const timer = setTimeout(() => close(connection), limitMs);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
@@ -160,7 +160,7 @@ async function readAnswer(
   throw new Error(`closed after ${JSON.stringify(text.slice(0, 200))}`);
 }
 
-/** The answer that a text begins with. `undefined`: it is not all there. */
+/** The answer at the beginning of a text. `undefined`: it is incomplete. */
 function parseAnswer(
   text: string,
   method: string,
@@ -173,7 +173,7 @@ function parseAnswer(
   if (Number.isNaN(status)) throw new Error(`no answer: ${JSON.stringify(head.slice(0, 200))}`);
   if (status < 200) return parseAnswer(rest, method);
   const keep = !/^connection: close\r$/im.test(head);
-  // A stream has no end to wait for.
+  // A stream does not end.
   const stream = /^content-type: text\/event-stream/im.test(head);
   const empty = method === "HEAD" || status === 204 || status === 304 || stream;
   if (empty) {

@@ -10,7 +10,7 @@ import { isKnownKey, isKnownName, isValidChange, type UserChange } from "./verdi
 const PREFIX = "tfuzz";
 const USERS = 60;
 
-/** Notes every changed row, in the transaction that changes it, whoever does. */
+/** Records every changed row, in the transaction of any writer. */
 const NOTE_CHANGES = `
   CREATE TABLE fuzz_changes (at bigserial, op text, id int, name text, email text, bio text);
   CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -24,13 +24,13 @@ const NOTE_CHANGES = `
   CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION note_change()`;
 
-/** A service on servers of its own, and what can be seen of it from outside. */
+/** A service on its own servers, and its effects as seen from outside. */
 export class FuzzWorld implements AsyncDisposable {
   /** The service. */
   readonly service: Service;
-  /** Where the database is. */
+  /** The address of the database. */
   readonly databaseUrl: string;
-  /** The database, to look at. */
+  /** The database, for reading. */
   readonly sql: postgres.Sql;
   readonly #redisPort: number;
   readonly #stack: AsyncDisposableStack;
@@ -78,7 +78,7 @@ export class FuzzWorld implements AsyncDisposable {
     });
   }
 
-  /** What the API says that it has. */
+  /** The routes in the API's description. */
   async routes(): Promise<Route[]> {
     const description = await (await this.service.fetch("/openapi.json")).json();
     return Object.entries<Record<string, { parameters?: { in: string; name: string }[] }>>(
@@ -105,12 +105,12 @@ export class FuzzWorld implements AsyncDisposable {
     };
   }
 
-  /** The rows that were changed, in order. */
+  /** The changed rows, in order. */
   async changes(): Promise<UserChange[]> {
     return await this.sql`SELECT op, id, name, email, bio FROM fuzz_changes ORDER BY at`;
   }
 
-  /** Rows as no valid request leaves them. */
+  /** Rows that no valid request leaves. */
   async invalidChanges(): Promise<UserChange[]> {
     return (await this.changes()).filter((change) => !isValidChange(change));
   }
@@ -120,7 +120,7 @@ export class FuzzWorld implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  /** Runs one command in Redis, as the user who may do everything. */
+  /** Runs one command in Redis, as a user with all rights. */
   async redis(...args: string[]): Promise<string> {
     return await redisCli("-p", String(this.#redisPort), "--raw", ...args);
   }

@@ -1,7 +1,7 @@
 /**
- * The races of a cache, all orders of them: every command's effect, every reply, every feed message
- * and both ends of every load are steps, and fast-check decides their order. Time stands still unless
- * nothing else can happen, and then moves on to the next timer.
+ * The races of a cache in all orders: every command's effect, every reply, every feed message and both ends of
+ * every load are steps, and fast-check decides their order. Time stands still unless nothing else can happen,
+ * and then moves on to the next timer.
  */
 import { assert } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
@@ -13,41 +13,41 @@ import { SimulatedServer, type SimulatedStore } from "../../tests/support/simula
 
 const KEY = "user:1";
 const TAG = "users";
-/** A run that takes more steps than this hangs. */
+/** A run with more steps than this counts as hung. */
 const STEPS_MAX = 5_000;
-/** About what the longest chain of the engine's promises takes; a turn of the event loop is dear. */
+/** About the length of the engine's longest chain of promises; a turn of the event loop is expensive. */
 const MICROTASKS = 30;
 
 type ReadKind = "getOrLoad" | "get" | "getOrLoadMany";
 type WriteKind = "delete" | "invalidateTags" | "set" | "clear";
 
-/** What happens in one run. Instances are numbered. */
+/** The events of one run. Instances are numbered. */
 interface Story {
   /** Instances, in one memory-only process or around one Redis. */
   readonly instances: 1 | 2;
   readonly memoryOnly: boolean;
-  /** Whether the feed runs, so that memory may be trusted. */
+  /** True if the feed runs, so that memory may be trusted. */
   readonly feed: boolean;
-  /** Whether a value is there, and in memory, before anything happens. */
+  /** True if a value is cached, also in memory, before anything happens. */
   readonly warm: boolean;
-  /** Whether look-ups have found so little that the lease is asked for at once. */
+  /** True if so many look-ups have missed that the lease is requested at once. */
   readonly blind: boolean;
   readonly readers: readonly { readonly on: number; readonly reads: readonly ReadKind[] }[];
   /** One after the other, all by instance 0. */
   readonly writes: readonly WriteKind[];
-  /** Whether the feed of instance 1 breaks and comes back meanwhile. */
+  /** True if the feed of instance 1 breaks and comes back meanwhile. */
   readonly feedBreaks: boolean;
-  /** Whether time passes the end of the fresh life meanwhile. */
+  /** True if time passes the end of the fresh life meanwhile. */
   readonly timePasses: boolean;
-  /** How many steps each actor lets pass before each operation, so that late ones are found. */
+  /** Number of steps that each actor waits before each operation, so that late ones are covered. */
   readonly pauses: readonly number[];
-  /** How many steps a load takes: a slow one gives much else the time to happen. */
+  /** Number of steps of a load: during a slow one, much else can happen. */
   readonly loadSteps: number;
-  /** Commands of instance 0 that fail. */
+  /** Failing commands of instance 0. */
   readonly fault: Fault | undefined;
 }
 
-/** What is in the database: the version counts the writes. */
+/** The row in the database: the version counts the writes. */
 interface Row {
   readonly version: number;
 }
@@ -221,7 +221,7 @@ class Run {
     let done = false;
     const ended = work.finally(() => done = true);
     ended.catch(() => {
-      // Reported below, by the await.
+      // The await below reports it.
     });
     for (let steps = 0; !done; steps++) {
       assert(steps < STEPS_MAX, "the run hangs");
@@ -230,7 +230,7 @@ class Run {
     await ended;
   }
 
-  /** Delivers everything that is under way, and lets what is owed be paid. */
+  /** Delivers everything on its way, and applies pending invalidations. */
   async #quiet(): Promise<void> {
     for (let steps = 0;; steps++) {
       assert(steps < STEPS_MAX, "it never grows quiet");
@@ -240,7 +240,7 @@ class Run {
     }
   }
 
-  /** Takes one step, if one is waiting once everything has run that can. */
+  /** Takes one step, if one is waiting once everything that can run has run. */
   async #step(): Promise<boolean> {
     for (let turns = 0; turns < MICROTASKS; turns++) await Promise.resolve();
     if (this.#scheduler.count() === 0) await settle();
@@ -255,7 +255,7 @@ class Run {
     return await work;
   }
 
-  /** No read that started after an acknowledged write got an older version. */
+  /** Checks that no read that started after an acknowledged write got an older version. */
   #check(): void {
     for (const read of this.#reads) {
       const version = read.lookup?.value()?.version;
@@ -273,8 +273,8 @@ class Run {
   }
 
   /**
-   * Whether the contract holds a read to a write: always on the same instance. Elsewhere an answer from
-   * memory may lag, and so may one that was judged by tag versions held in memory.
+   * True if the contract requires the read to include the write: always on the same instance. On another, an
+   * answer from memory may lag, and so may one that was checked with tag versions held in memory.
    */
   #binds(write: Write, read: Read, source: string | undefined): boolean {
     if (read.on === 0 || this.#story.memoryOnly) return true;
@@ -283,7 +283,7 @@ class Run {
     return source !== "memory" && (byKey || !this.#story.feed);
   }
 
-  /** When everything has been delivered, every tier is empty or equals the truth. */
+  /** Checks that, when everything has been delivered, every tier is empty or equals the database. */
   async #checkTiers(): Promise<void> {
     const last = this.#story.memoryOnly ? this.#caches : [...this.#caches, this.#open("late")];
     for (const [i, cache] of last.entries()) {

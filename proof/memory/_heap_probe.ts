@@ -1,8 +1,8 @@
 // deno-lint-ignore-file no-console -- it is a program that prints its findings
 
 /**
- * Fills the memory tier with users and prints, as JSON, what it accounts for them and by how much the
- * heap has grown. Arguments: `latin` or `wide`, how many, and the address of the cache. Needs
+ * Fills the memory tier with users and prints, as JSON, the bytes counted for them and the growth of the heap.
+ * Arguments: `latin` or `wide`, the number of users, and the address of the cache. Needs
  * `--v8-flags=--expose-gc`.
  *
  * @module
@@ -24,7 +24,7 @@ const TEXTS: Readonly<Record<string, { readonly name: string; readonly bio: stri
 
 const BATCH = 200;
 
-/** A user, the way the service stores one. */
+/** A user, as the service stores it. */
 function userOf(id: number, kind: string): Record<string, unknown> {
   const text = TEXTS[kind];
   assert(text !== undefined);
@@ -37,7 +37,7 @@ function userOf(id: number, kind: string): Record<string, unknown> {
   };
 }
 
-/** What is reachable, in the heap and outside of it. */
+/** Reachable bytes, in the heap and outside of it. */
 async function liveBytes(): Promise<number> {
   const collect: unknown = Reflect.get(globalThis, "gc");
   assert(typeof collect === "function", "needs --v8-flags=--expose-gc");
@@ -49,7 +49,7 @@ async function liveBytes(): Promise<number> {
   return heapUsed + external;
 }
 
-/** Holds users `first` to `last` in memory: by a load where it is the store, else by a hit on Redis. */
+/** Puts users `first` to `last` into memory: by a load if memory is the store, otherwise by a hit on Redis. */
 async function fill(cache: Cache, kind: string, range: { first: number; last: number }) {
   for (let first = range.first; first <= range.last; first += BATCH) {
     const ids = Array.from(
@@ -67,7 +67,7 @@ async function fill(cache: Cache, kind: string, range: { first: number; last: nu
 async function main(): Promise<void> {
   const [kind = "latin", count = "50000", url = "memory:"] = Deno.args;
   const prefix = `heap-${crypto.randomUUID().slice(0, 8)}`;
-  // Room for all of them and not much more: what is set aside in advance belongs to full tiers.
+  // Room for all of them and little more, because reserved space belongs to full tiers.
   const memoryBytes = 1_400 * Number(count);
   const options = { url, prefix, commandTimeoutMs: 20_000, ttlMs: 3_600_000, memoryBytes };
   // Compiled code and the runtime's own caches must not be counted as entries.
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
 
   const beforeBytes = await liveBytes();
   await using cache = new Cache(options);
-  // More than once: the feed may tell of a fill after the hit that installed it, and drops it again.
+  // More than once: the feed may announce a fill after the hit that installed it, and drop it again.
   for (let pass = 0; pass < 5 && cache.stats().memory.entries < Number(count); pass++) {
     await fill(cache, kind, { first: 1, last: Number(count) });
   }

@@ -11,7 +11,7 @@ interface Probed {
   readonly grownBytes: number;
 }
 
-/** Fills the memory tier of a fresh process, and answers what it accounts for and what it takes. */
+/** Fills the memory tier of a new process, and answers the counted and the used bytes. */
 async function probe(kind: string, count: number, url: string): Promise<Probed> {
   const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
     args: [

@@ -1,7 +1,7 @@
-/** The configurations that are searched, and the mechanisms that each is searched without. */
+/** The configurations that are searched, and the mechanisms that are left out of each. */
 import type { Configuration, Mechanism } from "./state.ts";
 
-/** A configuration, and what must break in it when it is left out. */
+/** A configuration, and the mechanisms without which it must fail. */
 export interface Case {
   readonly how: Configuration;
   readonly needs: readonly Mechanism[];

@@ -1,11 +1,11 @@
 /**
- * Memory that stands in for a Redis that is lost and returns (`cache/fallback.ts`, `changes/follower.ts`): one
- * instance with a reader and a writer of its own, and two writers past it. Redis dies, and comes back empty, at
- * any time and as often as it likes.
+ * Memory that replaces a Redis which is lost and returns (`cache/fallback.ts`, `changes/follower.ts`): one
+ * instance with a reader and a writer, and two writers past it. Redis dies, and comes back empty, at any time
+ * and any number of times.
  *
- * Promised is that memory, while it is believed, has seen every change that was told before: announced by the
- * feed, or found by a look at the outbox; and every write that this instance has acknowledged. A version is
- * the set of writers whose change it has, a bit each.
+ * The guarantee: trusted memory contains every change reported before, announced by the feed or found by a look
+ * at the outbox, and every write that this instance has acknowledged. A version is the set of writers whose
+ * change it contains, one bit each.
  */
 import type { Model, Steps } from "./search.ts";
 
@@ -32,7 +32,7 @@ const STANDING_IN = 2;
 const PAST = [1, 2]; // the writers past the instance
 const OWN = 4;
 
-/** What the search may do without. */
+/** Mechanisms that the search can leave out. */
 export type FallbackMechanism =
   | "nothing"
   | "first what was not applied"
@@ -102,7 +102,7 @@ function takeLoad(state: Uint32Array, out: Steps): void {
   }
 }
 
-/** While Redis is there: a relay applies and notes, Redis announces, the feed says that it is alive. */
+/** While Redis is up: a relay applies and notes, Redis announces, the feed gives signs of life. */
 function takeFeed(state: Uint32Array, out: Steps): void {
   const open = at(state, COMMITTED) & ~at(state, APPLIED);
   if (open) {
@@ -130,7 +130,7 @@ function takeFeed(state: Uint32Array, out: Steps): void {
   out.take("Redis: dies");
 }
 
-/** While it is not: the follower looks, its answer arrives, the lease ends, Redis returns. */
+/** While Redis is down: the follower looks, its answer arrives, the lease ends, Redis returns. */
 function takeOutage(state: Uint32Array, out: Steps, without: FallbackMechanism): void {
   const next = out.fork();
   if (state[PHASE] === LOST) {
@@ -182,7 +182,7 @@ function violation(state: Uint32Array): string | undefined {
   if (state[ACKNOWLEDGED] === 2 && !(version & OWN)) {
     return "memory lacks a write that this instance has acknowledged";
   }
-  // What is under way is told within the lease.
+  // Messages on their way arrive within the lease.
   const told = followed ? (state[MESSAGE] ? 0 : at(state, APPLIED)) : at(state, SEEN);
   const missing = told & ~version;
   return missing ? `memory is believed, and lacks ${bits(missing)}, which was told` : undefined;

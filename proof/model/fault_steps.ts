@@ -1,6 +1,6 @@
 /**
  * The steps of time and of faults: expiry, the feed and the memory lease (`cache/coherence.ts`,
- * `cache/redis/feed.ts`), the restart of Redis and what follows it (`cache/catch_up.ts`), a crash.
+ * `cache/redis/feed.ts`), a restart of Redis and the catch-up (`cache/catch_up.ts`), a crash.
  */
 import type { Steps } from "./search.ts";
 import {
@@ -49,7 +49,7 @@ import {
   writerAt,
 } from "./state.ts";
 
-/** Redis: what expires, what is evicted, what a restart brings back. */
+/** Redis: expiry, eviction, and the data after a restart. */
 export function takeRedisSteps(state: Uint32Array, out: Steps, how: Configuration): void {
   if (get(state, LEASE) !== 0) {
     set(out.fork(), LEASE, 0);
@@ -128,7 +128,7 @@ export class InstanceSteps {
     }
     drop(next, this.#instance, this.#how);
     out.take(`${this.#who} the feed's message arrives, the key is dropped`);
-    // Several changes may be under way, and only the first have arrived.
+    // Of several changes on the way, only the first may have arrived.
     drop(out.fork(), this.#instance, this.#how);
     out.take(`${this.#who} one of the feed's messages arrives, the key is dropped`);
   }
@@ -192,7 +192,7 @@ export class InstanceSteps {
     }
   }
 
-  /** Every row from before is done: all are applied again, and then nothing can be missing. */
+  /** Every earlier row is applied, or applied again in a replay, so nothing can be missing. */
   #caughtUp(replays: boolean, out: Steps): void {
     const next = out.fork();
     set(next, instanceAt(this.#instance, CATCH_UP), 0);
@@ -212,7 +212,7 @@ export class InstanceSteps {
     out.take(`${this.#who} ${text}`);
   }
 
-  /** Whether the rows of every commit before the catch-up are done. */
+  /** True if the rows of every commit before the catch-up are applied. */
   #drained(state: Uint32Array): boolean {
     const from = get(state, instanceAt(this.#instance, CATCH_UP_FROM));
     for (let writer = 0; writer < 2; writer++) {
@@ -250,7 +250,7 @@ export class InstanceSteps {
   }
 }
 
-/** Whether a writer has anything left to do. */
+/** True if a writer has steps left. */
 export function writing(state: Uint32Array, writer: number): boolean {
   const at = get(state, writerAt(writer));
   return at !== UNWRITTEN && at >= COMMITTED && at <= DELETED;

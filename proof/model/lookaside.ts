@@ -1,4 +1,4 @@
-/** The protocol of the cache as a model: all its steps, and what must be true in every state. */
+/** The protocol of the cache as a model: all its steps, and the guarantees in every state. */
 import { InstanceSteps, takeRedisSteps, writing } from "./fault_steps.ts";
 import { ReaderSteps } from "./reader_steps.ts";
 import type { Model, Steps } from "./search.ts";
@@ -50,9 +50,9 @@ export function lookaside(how: Configuration): Model {
 }
 
 /**
- * What a memory hit would answer. It is one step, so it is judged in every state: the same instance
- * never answers what is older than a write acknowledged through it; another one only while a message
- * is under way to it, or its feed is lost and its memory lease not over.
+ * Checks the possible answer of a memory hit. A hit is one step, so it is checked in every state: the same
+ * instance never answers a version older than a write acknowledged through it; another one only while a message
+ * is on its way to it, or while its feed is lost and its memory lease not over.
  */
 function memoryViolation(state: Uint32Array, how: Configuration): string | undefined {
   if (!how.memory) return undefined;
@@ -77,7 +77,7 @@ function memoryViolation(state: Uint32Array, how: Configuration): string | undef
   return undefined;
 }
 
-/** When it is quiet, every tier is empty or equals the database. */
+/** Checks that, when it is quiet, every tier is empty or equals the database. */
 function quietViolation(state: Uint32Array, how: Configuration): string | undefined {
   const version = databaseVersion(state) + 1;
   const redis = get(state, VALUE);

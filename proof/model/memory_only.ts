@@ -1,7 +1,7 @@
 /**
- * The memory-only mode as a model: one instance, three readers, two writers, no Redis. Memory is the
- * store, and the fence is the flight: an invalidation detaches it, and a load that is not the flight
- * any more is neither joined nor installed (`Reader.#readHere()`, `Fills.here()`, `cache/loads.ts`).
+ * The memory-only mode as a model: one instance, three readers, two writers, no Redis. Memory is the store, and
+ * the flight is the fence: an invalidation detaches it, and a load that is no longer the flight is neither
+ * joined nor installed (`Reader.#readHere()`, `Fills.here()`, `cache/loads.ts`).
  */
 import type { Model, Steps } from "./search.ts";
 
@@ -19,7 +19,7 @@ const LOADING = 2;
 const LOADED = 3;
 const JOINED = 4; // + the reader whose load it is
 
-/** What the search may do without. */
+/** Mechanisms that the search can leave out. */
 export type MemoryOnlyMechanism = "detach" | "nothing";
 
 /** The model of the memory-only mode. */
@@ -65,7 +65,7 @@ function takeReader(state: Uint32Array, out: Steps, reader: number): void {
   }
 }
 
-/** The load is done: it answers its caller and those who joined, and is installed if it may be. */
+/** The load is done: it answers its caller and those who joined, and is installed if that is permitted. */
 function land(state: Uint32Array, out: Steps, reader: number): void {
   const next = out.fork();
   const base = READERS + 3 * reader;

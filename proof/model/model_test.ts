@@ -4,19 +4,19 @@
  *
  * **What is proved.** In every state that the model can reach:
  *
- * 1. When it is quiet (no read, write, message, relay, catch-up or fault under way) every tier is
- *    empty or equals the database.
- * 2. A read that begins after an acknowledged write is never answered an older version: not by
- *    Redis, not by a load of its own or one that it joined, on any instance; not by the memory of the
- *    instance that acknowledged the write. The memory of the other instance may be older only while
- *    a message of the feed is under way to it, or its feed is lost and its memory lease not over.
+ * 1. When it is quiet (no read, write, message, relay, catch-up or fault is running), every tier is empty or
+ *    equals the database.
+ * 2. A read that begins after an acknowledged write never gets an older version: not from Redis, not from its
+ *    own load or one that it joined, on any instance; not from the memory of the instance that acknowledged the
+ *    write. The memory of another instance may be older only while a message of the feed is on its way to it, or
+ *    while its feed is lost and its memory lease not over.
  *
- * A write that is acknowledged as *pending* (Redis could not be reached) is promised only to reads
- * through the same instance, and 1.
+ * For a write that is acknowledged as *pending* (Redis could not be reached), only 1 is guaranteed, and 2 for
+ * reads through the same instance.
  *
- * **What is modelled.** One key, two readers that read again and again, one or two writers, two
- * instances. Sending a command, its execution and the arrival of its reply are separate steps, and
- * anything may happen in between. Versions count commits.
+ * **What is modelled.** One key, two readers that read repeatedly, one or two writers, two instances. Sending a
+ * command, its execution and the arrival of its reply are separate steps, and anything may happen in between.
+ * Versions count commits.
  *
  * | step | in the engine |
  * |---|---|
@@ -36,23 +36,22 @@
  * | connected again, no row from before is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
  * | memory stands in, in its own steps in `fallback.ts` | `Fallback`, `Follower` |
  *
- * **What is abstracted away.** Time: whatever has a deadline may end at any moment (leases, values,
- * the memory lease, waiting), and nothing is assumed to end in time. Several messages under way to
- * one instance are one that may arrive several times, as the feed merges them. A nonce is the reader
- * that made it, and becomes nobody's when its read ends. Waiting for another's load is ending the
- * read and beginning another, which is promised more. Reads without Redis are left out: they are
- * answered by a query that is sent after they began. The first drop of `delete()`, before UNLINK, is
- * left out: nothing rests on it. Two look-ups of one process overlap more freely than the engine
- * lets them. Tags, `clear()` and `set()` are not modelled. The replay window is taken to cover the
- * outage, and every writer to fire the triggers.
+ * **What is abstracted away.** Time: anything with a deadline may end at any moment (leases, values, the memory
+ * lease, waiting), and nothing is assumed to end in time. Several messages to one instance are one that may
+ * arrive several times, as the feed merges them. A nonce is the reader that made it, and is orphaned when its
+ * read ends. Waiting for another's load is ending the read and beginning another, which has a stronger
+ * guarantee. Reads without Redis are left out: a query that is sent after they began answers them. The first
+ * drop of `delete()`, before UNLINK, is left out: no guarantee depends on it. Two look-ups of one process
+ * overlap more freely than in the engine. Tags, `clear()` and `set()` are not modelled. The replay window is
+ * assumed to cover the outage, and every writer to fire the triggers.
  *
- * **What it is not.** Not the product of everything at once, which is too large: it is composed of
- * the configurations in `configurations.ts`, each searched exhaustively, each with some of the
- * faults. `larger.ts` searches larger products of memory, crash and restart, in minutes. And it is a
- * model: that the engine takes these steps is for the other tests to show.
+ * **What it is not.** Not the product of everything at once, which is too large: it consists of the
+ * configurations in `configurations.ts`, each searched exhaustively with some of the faults. `larger.ts`
+ * searches larger products of memory, crash and restart, in minutes. And it is a model: other tests show that
+ * the engine takes these steps.
  *
- * **Why to believe it.** Every configuration is searched again without one mechanism at a time, and
- * must then be found violated; the shortest interleaving is printed.
+ * **Why to trust it.** Every configuration is searched again without each single mechanism, and must then be
+ * violated; the shortest interleaving is printed.
  *
  * @module
  */

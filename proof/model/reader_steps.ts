@@ -70,14 +70,14 @@ export class ReaderSteps {
     else if (at === HELD) this.#join(state, out);
     else if (at === QUERYING) this.#query(state, out);
     else if (at === FILLING && linked) this.#fill(state, out);
-    // A command that fails or whose reply is lost: its reader loads without filling, and is answered
-    // what the database holds after it began. Its lease may stand.
+    // A command fails, or its reply is lost: its reader loads without filling, and gets the version of the
+    // database after it began. Its lease may remain.
     const loses = at === WON || at === QUERYING || at === FILLING || at === REFRESHING;
     if (loses && (this.#how.timeouts || !linked)) this.#giveUp(out);
     if (at === QUERYING) this.#failLoad(out);
   }
 
-  /** May be later than the memory look-up it follows, so what memory holds does not matter. */
+  /** May be later than the memory look-up before it, so the content of memory does not matter. */
   #start(state: Uint32Array, out: Steps): void {
     const { without, readers } = this.#how;
     const instance = this.#instance;
@@ -113,7 +113,7 @@ export class ReaderSteps {
       return;
     }
     this.#hit(state, out, IDLE);
-    // Stale within its grace, or due for an early refresh: the answer is given all the same.
+    // Stale within its grace, or due for an early refresh: it is answered all the same.
     this.#hit(state, out, REFRESHING);
   }
 
@@ -141,7 +141,7 @@ export class ReaderSteps {
   #acquire(state: Uint32Array, linked: boolean, out: Steps): void {
     const { without } = this.#how;
     if (get(state, readerAt(this.#reader, MOVED)) === 1) {
-      // The guard of acquire is set when acquire is sent, and that may be only now.
+      // The guard of acquire is set when acquire is sent, which may be only now.
       set(out.fork(), readerAt(this.#reader, MOVED), 0);
       out.take(`${this.#who} acquire is sent`);
     }
@@ -168,7 +168,7 @@ export class ReaderSteps {
     const next = out.fork();
     if (without === "nonce") set(next, readerAt(this.#reader, TOKEN), get(state, COUNTER));
     else if (without !== "lease") set(next, LEASE, this.#reader + 1);
-    // Where nobody else reads, nobody could join the load, and its launch is no step.
+    // Without other readers nobody could join the load, so its launch is no step.
     set(next, readerAt(this.#reader, PC), this.#shared() ? WON : QUERYING);
     for (const field of [GOT, MOVED, DOUBT, FLOOR]) set(next, readerAt(this.#reader, field), 0);
     out.take(this.#label(WON));
@@ -185,14 +185,14 @@ export class ReaderSteps {
     return this.#how.readers[0] === this.#how.readers[1];
   }
 
-  /** A lease stands: join its load if it is this instance's, else wait, and look up again. */
+  /** There is a lease: joins its load if it is this instance's, otherwise waits and looks up again. */
   #join(state: Uint32Array, out: Steps): void {
     const other = 1 - this.#reader;
     const flight = get(state, instanceAt(this.#instance, FLIGHT));
     const compared = flight === get(state, readerAt(this.#reader, GOT));
     const loose = this.#how.without === "nonce compared before joining";
     const trusted = get(state, readerAt(this.#reader, DOUBT)) === 0;
-    // Looking up again is ending this read and beginning another, which is promised more.
+    // Looking up again is ending this read and beginning another, which has a stronger guarantee.
     if (flight !== other + 1 || !trusted || !(compared || loose)) return this.#end(out, "waits");
     if (get(state, readerAt(other, PC)) !== FILLING) return this.#set(out, SHARING_LOAD, 0);
     const next = out.fork();
@@ -201,7 +201,7 @@ export class ReaderSteps {
     out.take(this.#label(SHARING_LOAD), wrong);
   }
 
-  /** The load: its caller is answered, and whoever joined. */
+  /** The load: its caller and those who joined get the answer. */
   #query(state: Uint32Array, out: Steps): void {
     const next = out.fork();
     const version = databaseVersion(state);
@@ -244,7 +244,7 @@ export class ReaderSteps {
     out.take(this.#labels[FILLED] ?? "");
   }
 
-  /** Answers a version, also to the sharer of this look-up. Says what is wrong with the answer. */
+  /** Answers a version, also to a read that shares this look-up. Reports a violation by the answer. */
   #answer(state: Uint32Array, next: Uint32Array, version: number): string | undefined {
     const sharer = 1 - this.#reader;
     const shared = get(state, readerAt(sharer, PC)) === SHARING_LOOKUP;
@@ -295,7 +295,7 @@ const HIT_INSTALLED = HIT + 1;
 const LOAD_FAILS = HIT + 2;
 const FILLED = HIT + 3;
 
-/** What a reader does, by the state it comes to, and then the rest. */
+/** The labels of a reader's steps, by the state that they lead to, and then the rest. */
 const LABELS: readonly string[] = [
   "",
   "begins, GET is sent",

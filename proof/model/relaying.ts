@@ -1,11 +1,11 @@
 /**
- * How a relay finds what writers leave: three writers, and one relay or two of a cache (`ChangeFeed`,
- * `changes/schema.ts`). Committing, looking, applying and noting are separate steps, and a relay may die
- * between any two.
+ * How a relay finds the rows of writers: three writers, and one or two relays of a cache (`ChangeFeed`,
+ * `changes/schema.ts`). Committing, looking, applying and noting are separate steps, and a relay may die between
+ * any two.
  *
- * Promised is that no committed change is passed over for good, and that a relay which rests, and has not
- * died, is rung for each or has it already. The poll, which finds what nobody was rung for, is left out: that
- * it finds nothing is what is shown.
+ * The guarantee: no committed change is missed for good, and a resting relay that has not died is notified of
+ * each change or has already applied it. The poll, which finds changes without a notification, is left out: this
+ * shows that it finds none.
  */
 import type { Model, Steps } from "./search.ts";
 
@@ -43,7 +43,7 @@ const DRAINING = 5;
 const RESTING = 6;
 const DEAD = 7;
 
-/** What the search may do without. */
+/** Mechanisms that the search can leave out. */
 export type RelayingMechanism =
   | "nothing"
   | "the snapshot of the look"
@@ -59,9 +59,9 @@ export type RelayingMechanism =
 
 /** What a search includes. */
 export interface RelayingOptions {
-  /** Relays of the cache: one that lives, or two that may die, and promise nothing. */
+  /** Relays of the cache: one that lives, or two that may die and promise nothing. */
   readonly relays: 1 | 2;
-  /** Whether the first writer marks what it writes, and invalidates it by itself, unless it dies. */
+  /** True if the first writer marks its writes, and invalidates them itself unless it dies. */
   readonly marks: boolean;
   readonly without?: RelayingMechanism;
 }
@@ -124,7 +124,7 @@ function takeWriter(state: Uint32Array, out: Steps, { writer, marks, without }: 
   }
 }
 
-/** The variant that says so too early. */
+/** The variant that reports too early. */
 function say(state: Uint32Array): void {
   state[ORDER] = at(state, ORDER) | 8;
 }
@@ -191,7 +191,7 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
 
 type To = (next: number, label: string, change?: (state: Uint32Array) => void) => void;
 
-/** Notes a look, and then goes on or rests. */
+/** Notes a look, and then continues or rests. */
 function rest(
   state: Uint32Array,
   { base, without, promises }: {
@@ -236,7 +236,7 @@ function note(state: Uint32Array, base: number, without: RelayingMechanism): voi
   }
 }
 
-/** Writers whose transactions a relay has to see ended before it rests. */
+/** Writers whose transactions must have ended before a relay rests. */
 function open(state: Uint32Array, without: RelayingMechanism): number {
   const hasEnded = (writer: number): boolean => at(state, WRITER + writer) >= COMMITTED;
   let newestEnded = 0;
@@ -247,7 +247,7 @@ function open(state: Uint32Array, without: RelayingMechanism): number {
   for (let writer = 0; writer < WRITERS; writer++) {
     const order = at(state, ORDER + writer) & 7;
     if (order === 0 || hasEnded(writer)) continue;
-    // A snapshot ends behind the newest that has ended: not behind the newest that has begun.
+    // A snapshot ends after the newest transaction that has ended, not after the newest that has begun.
     if (without === "a transaction drawn behind the bell" && order > newestEnded) continue;
     found |= 1 << writer;
   }

@@ -1,42 +1,43 @@
 /**
  * Exhaustive breadth-first search over the states of a protocol.
  *
- * A state is a few 32-bit words, so that millions fit in memory. The search is breadth first, so the first violation it finds has a trace that none is shorter than.
+ * A state is a few 32-bit words, so that millions fit in memory. The search is breadth first, so no trace is
+ * shorter than that of the first violation.
  */
 
 /** A protocol as the search sees it. */
 export interface Model {
-  /** How many 32-bit words a state takes. All of them are 0 in the state that everything begins in. */
+  /** Number of 32-bit words in a state. In the initial state all are 0. */
   readonly words: number;
-  /** Takes every step that is possible in `state`. */
+  /** Takes every possible step from `state`. */
   readonly steps: (state: Uint32Array, out: Steps) => void;
-  /** What is wrong with a state, or `undefined`. */
+  /** The violation in a state, or `undefined`. */
   readonly violation: (state: Uint32Array) => string | undefined;
   /** A state in a few words, for a trace. */
   readonly describe: (state: Uint32Array) => string;
 }
 
-/** Where a model puts the steps that it takes. */
+/** Receives the steps of a model. */
 export interface Steps {
-  /** A copy of the state, to be changed and then given to {@linkcode take}. */
+  /** A copy of the state, to be changed and then passed to {@linkcode take}. */
   fork(): Uint32Array;
-  /** Takes a step into the state last forked. `wrong` says what promise the step itself broke. */
+  /** Takes a step to the last forked state. `wrong` is the guarantee that the step itself violates. */
   take(label: string, wrong?: string): void;
 }
 
-/** What a search found. */
+/** The result of a search. */
 export interface Outcome {
-  /** Distinct states reached. All there are, unless something was violated. */
+  /** Number of distinct states reached. All states, unless there was a violation. */
   readonly states: number;
   /** Steps taken, into new states and known ones. */
   readonly transitions: number;
-  /** The promise that broke, and the shortest interleaving that breaks it. */
+  /** The violated guarantee, and the shortest interleaving that violates it. */
   readonly violation: Violation | undefined;
 }
 
-/** A broken promise. */
+/** A violated guarantee. */
 export interface Violation {
-  /** Which promise, and how. */
+  /** The guarantee, and how it is violated. */
   readonly reason: string;
   /** The steps, numbered, each with the state it leads to. */
   readonly trace: readonly string[];
@@ -94,7 +95,7 @@ class Search implements Steps {
   #violation(): Violation | undefined {
     if (this.#broken === undefined) return undefined;
     const path: number[] = [];
-    // `run` has moved on by one since.
+    // `run` has advanced by one since.
     for (let at = this.#at - 1; at >= 0; at = this.#seen.parent(at)) path.unshift(at);
     const steps: string[] = [];
     for (let i = 1; i < path.length; i++) steps.push(this.#stepInto(path[i] ?? 0));
@@ -103,7 +104,7 @@ class Search implements Steps {
     return { reason: this.#broken.reason, trace };
   }
 
-  /** The label of a step is not stored: it is found by taking the steps of the parent again. */
+  /** Labels are not stored: this finds one by taking the steps of the parent again. */
   #stepInto(child: number): string {
     const from = new Uint32Array(this.#from.length);
     const to = new Uint32Array(this.#from.length);
@@ -168,7 +169,7 @@ class StateSet {
     return true;
   }
 
-  /** Where the state that begins at `offset` of `from` is in the table, or would be. */
+  /** The position in the table of the state at `offset` of `from`, or that for it. */
   #slot(from: Uint32Array, offset: number): number {
     const words = this.#words;
     let hash = 0x9e3779b9;

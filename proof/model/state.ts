@@ -1,11 +1,11 @@
 /**
- * A state of the protocol: which fields it has, what their numbers mean, and the few changes that
- * several steps share.
+ * A state of the protocol: its fields, the meaning of their numbers, and the few changes that several steps
+ * share.
  *
  * Versions count the commits, 0 to 2. Where a tier may be empty, 0 is "empty" and v + 1 is version v.
  */
 
-/** A part of the engine that a search may do without, to see it missed. */
+/** A mechanism of the engine that a search can leave out, to show that it is needed. */
 export type Mechanism =
   | "lease"
   | "nonce"
@@ -24,26 +24,26 @@ export type Mechanism =
 
 /** What a search includes. */
 export interface Configuration {
-  /** What it is for. */
+  /** Its purpose. */
   readonly name: string;
   /** The instance, 0 or 1, of each of the two readers. */
   readonly readers: readonly [number, number];
   /** The instance of each writer: one or two. */
   readonly writers: readonly number[];
-  /** Whether the instances have a memory tier; then feeds may be lost, if `feedLoss`. */
+  /** True if the instances have a memory tier; then feeds may be lost, if `feedLoss`. */
   readonly memory: boolean;
   readonly feedLoss: boolean;
-  /** Whether replies and commands may be lost without a restart. */
+  /** True if replies and commands may be lost without a restart. */
   readonly timeouts: boolean;
-  /** Whether values expire or are evicted. Leases always may. */
+  /** True if values may expire or be evicted. Leases always may. */
   readonly expiry: boolean;
-  /** Whether changes are recorded in the outbox, and relayed. */
+  /** True if changes are recorded in the outbox and relayed. */
   readonly outbox: boolean;
-  /** Whether a writer may never come to its delete: its process died, or it is psql. */
+  /** True if a writer may never reach its delete: its process died, or it is psql. */
   readonly writerDies: boolean;
-  /** Whether one instance may die once, at any moment, and start again. */
+  /** True if one instance may die once, at any moment, and restart. */
   readonly crash: boolean;
-  /** Whether Redis may restart once, from any earlier state. */
+  /** True if Redis may restart once, from any earlier state. */
   readonly restart: boolean;
   /** The mechanism that is left out. */
   readonly without?: Mechanism;
@@ -58,14 +58,14 @@ export const SAVED_LEASE = 5;
 export const FIRST = 6; // who committed version 1: writer + 1
 export const CRASHED = 7;
 
-/** A lease whose nonce nobody uses any more. */
+/** A lease whose nonce is no longer used. */
 const ORPHAN = 3;
 
 const WRITERS = 8;
 const INSTANCES = 12;
 const READERS = 30;
 
-/** Where the writer's progress is. */
+/** The index of a writer's progress. */
 export function writerAt(writer: number): number {
   return WRITERS + 2 * writer;
 }
@@ -76,7 +76,7 @@ export const ACKNOWLEDGED = 3;
 export const PENDING = 4; // acknowledged, with the invalidation pending
 export const GONE = 5; // committed, and will never delete
 
-/** Where the outbox row of the writer's change is. */
+/** The index of the outbox row for a writer's change. */
 export function rowAt(writer: number): number {
   return WRITERS + 2 * writer + 1;
 }
@@ -85,7 +85,7 @@ export const OPEN = 1; // or claimed, and not applied yet
 export const APPLIED = 2; // + instance: its UNLINK is executed, the row is not marked yet
 export const DONE = 4;
 
-/** Where a field of an instance is. */
+/** The index of a field of an instance. */
 export function instanceAt(instance: number, field: number): number {
   return INSTANCES + 9 * instance + field;
 }
@@ -108,7 +108,7 @@ export const BEGUN = 1;
 export const REPLAYING = 2; // for the variant that replays first: there is something to replay
 export const REPLAYED = 3; // for the variant that replays first: it waits for open rows
 
-/** Where a field of a reader is. */
+/** The index of a field of a reader. */
 export function readerAt(reader: number, field: number): number {
   return READERS + 6 * reader + field;
 }
@@ -137,10 +137,10 @@ const WIDTHS: readonly (readonly number[])[] = [
   [4, 2, 2, 1, 1, 2, 4, 2, 2, 1, 1, 2], // two readers
 ];
 
-/** How many words a state takes. */
+/** Number of words in a state. */
 export const STATE_WORDS: number = WIDTHS.length;
 
-/** Of each field: its word, its lowest bit, and a mask. */
+/** For each field: its word, its lowest bit, and a mask. */
 const PLACES: Int32Array = Int32Array.from(WIDTHS.flatMap((widths, word) => {
   let shift = 0;
   return widths.map((width) => {
@@ -150,13 +150,13 @@ const PLACES: Int32Array = Int32Array.from(WIDTHS.flatMap((widths, word) => {
   });
 }));
 
-/** A number of a state. */
+/** Reads a field of a state. */
 export function get(state: Uint32Array, at: number): number {
   const place = PLACES[at] ?? 0;
   return ((state[place >>> 16] ?? 0) >>> ((place >>> 8) & 31)) & place & 255;
 }
 
-/** Changes a number of a state, which must fit its field. */
+/** Changes a field of a state; the value must fit. */
 export function set(state: Uint32Array, at: number, value: number): void {
   const place = PLACES[at] ?? 0;
   const mask = place & 255;
@@ -166,19 +166,19 @@ export function set(state: Uint32Array, at: number, value: number): void {
   state[word] = ((state[word] ?? 0) & ~(mask << shift)) | (value << shift);
 }
 
-/** How many writes have been committed: the version that the database holds. */
+/** Number of committed writes: the version of the database. */
 export function databaseVersion(state: Uint32Array): number {
   return Number(get(state, writerAt(0)) !== UNWRITTEN) +
     Number(get(state, writerAt(1)) !== UNWRITTEN);
 }
 
-/** The version that a writer committed, 0 if it has not. */
+/** The version that a writer committed, 0 if none. */
 export function versionOf(state: Uint32Array, writer: number): number {
   if (get(state, writerAt(writer)) === UNWRITTEN) return 0;
   return get(state, FIRST) === writer + 1 ? 1 : 2;
 }
 
-/** The newest version whose write has been acknowledged through `instance`. */
+/** The newest version acknowledged through `instance`. */
 export function acknowledgedBy(state: Uint32Array, instance: number, how: Configuration): number {
   let newest = 0;
   for (let writer = 0; writer < how.writers.length; writer++) {
@@ -190,7 +190,7 @@ export function acknowledgedBy(state: Uint32Array, instance: number, how: Config
   return newest;
 }
 
-/** The newest version whose write has been acknowledged with its invalidation applied. */
+/** The newest version acknowledged with its invalidation applied. */
 export function acknowledged(state: Uint32Array): number {
   let newest = 0;
   for (let writer = 0; writer < 2; writer++) {
@@ -201,7 +201,7 @@ export function acknowledged(state: Uint32Array): number {
   return newest;
 }
 
-/** Redis announces that the key changed, to the feeds that are there. */
+/** Redis announces a change of the key to the open feeds. */
 export function announce(state: Uint32Array, how: Configuration): void {
   if (!how.memory) return;
   for (let instance = 0; instance < 2; instance++) {
@@ -210,12 +210,12 @@ export function announce(state: Uint32Array, how: Configuration): void {
   }
 }
 
-/** Whether an instance has a memory tier that somebody reads. */
+/** True if an instance has a memory tier that a reader uses. */
 export function follows(instance: number, how: Configuration): boolean {
   return how.memory && (how.readers[0] === instance || how.readers[1] === instance);
 }
 
-/** `UNLINK value lease`, executed. A value that is not there is not announced. */
+/** Executes `UNLINK value lease`. A missing value is not announced. */
 export function unlink(state: Uint32Array, how: Configuration): void {
   if (get(state, VALUE) !== 0) announce(state, how);
   set(state, VALUE, 0);
@@ -223,7 +223,7 @@ export function unlink(state: Uint32Array, how: Configuration): void {
   else if (how.without !== "lease removed by an invalidation") set(state, LEASE, 0);
 }
 
-/** `Cache.#void()`: drops the key, marks what is being read, and detaches the load. */
+/** `Cache.#void()`: drops the key, marks running reads, and detaches the load. */
 export function drop(state: Uint32Array, instance: number, how: Configuration): void {
   set(state, instanceAt(instance, MEMORY), 0);
   set(state, instanceAt(instance, FLIGHT), 0);
@@ -235,7 +235,7 @@ export function drop(state: Uint32Array, instance: number, how: Configuration): 
   }
 }
 
-/** From here on, what look-ups under way are answered may come from a Redis that isn't trusted. */
+/** From now on, answers to running look-ups may come from a Redis that is not trusted. */
 export function doubt(state: Uint32Array, instance: number, how: Configuration): void {
   if (how.without === "trust checked when the reply comes") return;
   for (let reader = 0; reader < 2; reader++) {
@@ -245,7 +245,7 @@ export function doubt(state: Uint32Array, instance: number, how: Configuration):
   }
 }
 
-/** Ends a read. Its nonce is never used again, so what still carries it is an orphan. */
+/** Ends a read. Its nonce is never used again, so a lease that carries it is an orphan. */
 export function finish(state: Uint32Array, reader: number): void {
   const lease = reader + 1;
   if (get(state, LEASE) === lease) set(state, LEASE, ORPHAN);

@@ -52,7 +52,7 @@ export class WriterSteps {
     out.take(`${this.#who} commits`);
   }
 
-  /** The first drop, before UNLINK is sent, is left out: it saves time, and nothing rests on it. */
+  /** The first drop, before UNLINK is sent, is left out: it saves time, but no guarantee depends on it. */
   #deleting(state: Uint32Array, out: Steps): void {
     const linked = get(state, instanceAt(this.#instance, LINK)) === 0;
     const drops = this.#how.without !== "drop after a delete";
@@ -86,7 +86,7 @@ export class WriterSteps {
   }
 }
 
-/** Takes the steps of one instance's relay and of its debt. */
+/** Takes the steps of one instance's relay and of its pending invalidations. */
 export class RelaySteps {
   readonly #how: Configuration;
   readonly #instance: number;

@@ -1,5 +1,5 @@
 /**
- * The port between the races and a cache: two methods that an application has anyway, a read and a write.
+ * The interface between the races and a cache: a read and a write, which every application has.
  *
  * @module
  */
@@ -9,13 +9,13 @@ export type { RaceDatabase, RacePool };
 
 /** A cache that the races can be run with. */
 export interface RaceAdapter {
-  /** The name of the library, as it stands in reports. */
+  /** The name of the library in reports. */
   readonly name: string;
   /** Its version. */
   readonly version?: string;
   /** The page that recommends this set-up for several instances. */
   readonly docs?: string;
-  /** What a reader has to know of the set-up. */
+  /** A remark on the set-up, for readers. */
   readonly note?: string;
   /** Opens one instance of an application. Two are opened, which share Redis and Postgres. */
   open(surroundings: Surroundings): Promise<RaceInstance>;
@@ -33,7 +33,7 @@ export interface Surroundings {
 
 /** One instance of an application that caches items. */
 export interface RaceInstance {
-  /** Answers the value of an item from the cache, else with `db.find()`, and keeps it for five minutes. */
+  /** Answers the value of an item from the cache, otherwise from `db.find()`, and keeps it for five minutes. */
   read(id: number): Promise<string | undefined>;
   /** Changes an item with `db.update()`, and tells the cache. Resolves when the write is acknowledged. */
   write(id: number, value: string): Promise<void>;

@@ -1,6 +1,6 @@
 import type { RaceAdapter } from "./adapter.ts";
 
-/** The libraries that the races are run with, by their names on the command line. */
+/** The libraries, by their names on the command line. */
 const KNOWN: Readonly<Record<string, () => Promise<{ readonly adapter: RaceAdapter }>>> = {
   recipe: () => import("./adapters/recipe.ts"),
   bentocache: () => import("./adapters/bentocache.ts"),
@@ -10,13 +10,13 @@ const KNOWN: Readonly<Record<string, () => Promise<{ readonly adapter: RaceAdapt
   lookaside: () => import("./adapters/lookaside.ts"),
 };
 
-/** The command was called with something that it cannot use. */
+/** An argument of the command is invalid. */
 export class MisuseError extends Error {}
 
 /** The names of all libraries. */
 export const libraries: readonly string[] = Object.keys(KNOWN);
 
-/** Imports the adapters of some libraries, no other's packages. */
+/** Imports the adapters of some libraries, without the packages of others. */
 export async function adaptersOf(names: readonly string[]): Promise<RaceAdapter[]> {
   return await Promise.all(names.map(async (name) => {
     const found = await KNOWN[name]?.();

@@ -1,4 +1,4 @@
-/** Gives back what was opened, the last first. Node 22 has neither `await using` nor `AsyncDisposableStack`. */
+/** Closes resources, last opened first. Node 22 has neither `await using` nor `AsyncDisposableStack`. */
 export class Cleanup {
   readonly #steps: (() => Promise<unknown>)[] = [];
 
@@ -7,7 +7,7 @@ export class Cleanup {
     this.#steps.push(step);
   }
 
-  /** Closes something at the end, and answers it. */
+  /** Closes a resource at the end, and answers it. */
   use<T extends AsyncDisposable>(opened: T): T {
     this.defer(async () => await opened[Symbol.asyncDispose]());
     return opened;
@@ -23,7 +23,7 @@ export class Cleanup {
   }
 }
 
-/** Uses something and closes it, whatever comes of it. */
+/** Uses a resource and closes it in any case. */
 export async function using<T extends AsyncDisposable, R>(
   opened: T,
   use: (opened: T) => Promise<R>,

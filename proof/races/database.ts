@@ -1,5 +1,5 @@
 /**
- * The table that the races are about, and its answers that can be held back.
+ * The table for the races, and its answers that can be delayed.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { using } from "./cleanup.ts";
 const CREATE = "CREATE TABLE items (id integer PRIMARY KEY, value text NOT NULL)";
 const CONNECTIONS_MAX = 4;
 
-/** A `Pool` of `pg`, of which its `query()` is typed here. */
+/** A `Pool` of `pg`, with a type for its `query()`. */
 export interface RacePool {
   /** Runs a statement on any connection. */
   query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
 }
 
-/** The items, as an instance reaches them. */
+/** The items, as an instance accesses them. */
 export interface RaceDatabase {
-  /** Where the table is. */
+  /** The address of the database. */
   readonly url: string;
   /** A pool of `pg`, for a library that sends its own statements. */
   readonly pool: RacePool;
@@ -28,19 +28,19 @@ export interface RaceDatabase {
   update(id: number, value: string): Promise<void>;
 }
 
-/** An answer of Postgres that is held back. */
+/** A delayed answer of Postgres. */
 export interface HeldLoad {
-  /** Resolves with what Postgres has answered, once it has. */
+  /** Resolves with Postgres's answer. */
   readonly answered: Promise<string>;
-  /** Lets the instance have it. */
+  /** Forwards it to the instance. */
   release(): void;
 }
 
-/** A {@linkcode RaceDatabase} that can hold back answers, and counts them. */
+/** A {@linkcode RaceDatabase} that can delay answers, and counts them. */
 export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
   readonly url: string;
   readonly pool: RacePool & { end(): Promise<void> };
-  /** How often items were read. */
+  /** Number of reads of items. */
   loads = 0;
   #held: { seen(value: string): void; readonly released: Promise<void> } | undefined;
 
@@ -57,7 +57,7 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
     this.pool = Object.assign(pool, { query: watched });
   }
 
-  /** Makes a database on a server, with the table and nothing in it. Answers its address. */
+  /** Creates a database on a server, with an empty table. Answers its address. */
   static async create(serverUrl: string): Promise<string> {
     const name = `races_${crypto.randomUUID().replaceAll("-", "")}`;
     await using(
@@ -70,7 +70,7 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
     return url.href;
   }
 
-  /** Drops a database that {@linkcode WatchedDatabase.create} has made, whoever is still connected to it. */
+  /** Drops a database of {@linkcode WatchedDatabase.create}, even if there are connections to it. */
   static async drop(url: string, serverUrl: string): Promise<void> {
     const name = new URL(url).pathname.slice(1);
     const statement = `DROP DATABASE ${name} WITH (FORCE)`;
@@ -91,7 +91,7 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
     await this.pool.query("INSERT INTO items VALUES ($1, $2)", [id, value]);
   }
 
-  /** Holds back the next answer to a read of an item. */
+  /** Delays the next answer to a read of an item. */
   holdNext(): HeldLoad {
     const answered = Promise.withResolvers<string>();
     const released = Promise.withResolvers<void>();
@@ -112,13 +112,13 @@ export class WatchedDatabase implements RaceDatabase, AsyncDisposable {
   }
 }
 
-/** Whether a statement, as text or as a query of `pg`, reads items. */
+/** True if a statement, as text or as a query of `pg`, reads items. */
 function isLoad(statement: unknown): boolean {
   const text = typeof statement === "string" ? statement : Object(statement).text;
   return /^select\b.*\bfrom "?items"?/is.test(String(text));
 }
 
-/** The value in a row, which an ORM may have asked for as an array. */
+/** The value in a row, which an ORM may request as an array. */
 function valueIn(row: unknown): string {
   if (Array.isArray(row)) return String(row.at(-1));
   return String(Object(row).value);

@@ -1,19 +1,19 @@
-/** One thing that happened, in the order in which it did. */
+/** One event, in the order of events. */
 export interface RaceEvent {
   /** Milliseconds since the race began. */
   readonly atMs: number;
-  /** The instance, or who else did it. */
+  /** The instance or other actor. */
   readonly who: string;
-  /** What was done or seen. */
+  /** The action or observation. */
   readonly what: string;
 }
 
-/** What happened in one race. */
+/** The events of one race. */
 export class History {
   readonly #events: RaceEvent[] = [];
   readonly #startedAtMs = performance.now();
 
-  /** Everything so far. */
+  /** All events so far. */
   get events(): readonly RaceEvent[] {
     return this.#events;
   }

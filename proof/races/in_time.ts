@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Whether something happens within so many milliseconds. */
+/** Answers true if something happens within so many milliseconds. */
 export async function inTime(happening: Promise<unknown>, patienceMs: number): Promise<boolean> {
   const over = new AbortController();
   const late = delay(patienceMs, false, { signal: over.signal });

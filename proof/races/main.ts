@@ -2,8 +2,8 @@
 // deno-lint-ignore-file no-console -- a command talks to its terminal
 
 /**
- * `deno task races [library…]`, and `npx @lookaside/races`: what caches answer when something happens
- * between their steps.
+ * `deno task races [library…]`, and `npx @lookaside/races`: the answers of caches when something happens between
+ * their steps.
  *
  * @module
  */
@@ -29,7 +29,7 @@ of Lookaside, this program is \`deno task races\`.
 
 Exits with 1 if your cache or Lookaside answered a stale value or loaded a value twice.`;
 
-/** The exit code of a command that was called wrongly. */
+/** The exit code for invalid arguments. */
 const MISUSE = 2;
 
 try {
@@ -37,7 +37,7 @@ try {
 } catch (error) {
   const { message = String(error), code } = error as { message?: string; code?: string };
   const isMisuse = error instanceof MisuseError || code?.startsWith("ERR_PARSE_ARGS");
-  // What is not said in words of this program is somebody's fault in an adapter or here.
+  // Errors without this program's own message are defects of an adapter or of this program.
   const isTold = isMisuse || message.startsWith("Cannot race: ");
   console.error(isTold ? message : error);
   process.exitCode = isMisuse ? MISUSE : 1;
@@ -67,7 +67,7 @@ async function main(args: string[]): Promise<number> {
   const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
   if (values.json) console.log(jsonOf(adapters, results));
   else console.log(`${textOf(adapters, results)}\n\n${seconds} s`);
-  // A peer that loses is the outcome that was asked for.
+  // The failure of a peer is a valid result.
   const judged = ["Lookaside", ...own.map(({ name }) => name)];
   return results.some(({ library, kept }) => !kept && judged.includes(library)) ? 1 : 0;
 }

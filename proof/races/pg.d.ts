@@ -1,5 +1,5 @@
 /**
- * The part of `pg` that the races use. Its own types come with those of Node, which contradict Deno's.
+ * The part of `pg` that the races use. The original types need those of Node, which contradict Deno's.
  *
  * @module
  */

@@ -1,16 +1,16 @@
 /**
- * A proxy between an instance and Redis, which can refuse connections and hold back an answer.
+ * A proxy between an instance and Redis, which can refuse connections and delay an answer.
  *
  * @module
  */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** An answer that is held back. */
+/** A delayed answer. */
 export interface HeldAnswer {
-  /** Resolves once Redis has given it. */
+  /** Resolves once Redis has sent it. */
   readonly given: Promise<void>;
-  /** Forwards it, and what its connection has answered since. */
+  /** Forwards it, and later answers on its connection. */
   release(): void;
 }
 
@@ -36,23 +36,23 @@ export class RedisProxy implements AsyncDisposable {
     server.on("connection", (client) => this.#serve(client));
   }
 
-  /** Starts a proxy. `sent` sees all that clients send. */
+  /** Starts a proxy. `sent` is called with everything that clients send. */
   static async start(targetPort: number, sent: (chunk: Uint8Array) => void): Promise<RedisProxy> {
     return new RedisProxy(await listen(0), targetPort, sent);
   }
 
-  /** Refuses new connections, and leaves those that are open alone. */
+  /** Refuses new connections; present ones stay. */
   refuseNew(): void {
     this.#server.close();
   }
 
-  /** Takes connections again. */
+  /** Accepts connections again. */
   async pass(): Promise<void> {
     this.#server = await listen(this.port);
     this.#server.on("connection", (client) => this.#serve(client));
   }
 
-  /** Holds back the next answer that `matches`, and what follows it on the same connection. */
+  /** Delays the next answer that `matches`, and those after it on the same connection. */
   holdAnswer(matches: (chunk: Uint8Array) => boolean): HeldAnswer {
     const given = Promise.withResolvers<void>();
     const released = Promise.withResolvers<void>();

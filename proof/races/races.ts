@@ -1,5 +1,5 @@
 /**
- * The interleavings. Each step is taken when the one before it has been seen to happen.
+ * The interleavings. Each step is taken once the effect of the previous one has been seen.
  *
  * @module
  */
@@ -9,13 +9,13 @@ import { WatchedDatabase } from "./database.ts";
 import { inTime } from "./in_time.ts";
 import type { Actor, Item, Stage } from "./stage.ts";
 
-/** What came of a race. */
+/** The result of a race. */
 export interface Verdict {
-  /** Whether it went as the users of an application hope. */
+  /** True if it went as the users of an application hope. */
   readonly kept: boolean;
-  /** `fresh`, `stale`, or how many loads there were. */
+  /** `fresh`, `stale`, or the number of loads. */
   readonly outcome: string;
-  /** What is to be known of it. */
+  /** A remark on the result. */
   readonly why?: string;
 }
 
@@ -23,17 +23,17 @@ export interface Verdict {
 export interface Race {
   /** Its name in reports. */
   readonly name: string;
-  /** What happens, in a line. */
+  /** The events in one line. */
   readonly story: string;
-  /** Drives it. */
+  /** Runs it. */
   run(stage: Stage): Promise<Verdict>;
 }
 
-/** How long a write, or the load of another instance, is waited for. */
+/** Longest wait for a write, or for the load of another instance. */
 const PATIENCE_MS = 1_000;
-/** Within this, messages of a write have arrived. */
+/** Time within which messages of a write have arrived. */
 const MESSAGES_MS = 300;
-/** How long a write bypasses the application may go unnoticed. */
+/** Time for which a write that bypasses the application may go unnoticed. */
 const NOTICED_WITHIN_MS = 2_000;
 
 /** All races, in the order of reports. The last leaves Redis with an old file. */
@@ -92,7 +92,7 @@ async function deleteInLoad(stage: Stage, writer: Actor): Promise<Verdict> {
   if (!await inTime(writing, PATIENCE_MS)) {
     history.note(writer.name, "the write waits for the load");
   }
-  // What is sent of the write comes before the fill, as it does with a slow query.
+  // Messages of the write come before the fill, as with a slow query.
   await delay(MESSAGES_MS);
   held.release();
   history.note(
@@ -126,7 +126,7 @@ async function joinedLookUp(stage: Stage): Promise<Verdict> {
   }
   history.note("Redis", `answers ${item.old}; the reply is held back`);
   await stage.write(writer, item);
-  // The memory of another instance may lag behind a write by what a message takes: that is not this race.
+  // The memory of another instance may lag behind a write by the time of a message, which is not this race.
   await delay(MESSAGES_MS);
   const late = stage.begin(reader, item);
   await stage.turns();
@@ -157,7 +157,7 @@ async function lostFeed(stage: Stage): Promise<Verdict> {
   await stage.write(writer, item);
   await stage.read(deaf, item);
   if (hasFeed) await stage.restoreFeed(deaf);
-  // As long as nobody else asks for the row: a load elsewhere may tell of the new value.
+  // Until another request for the row: a load elsewhere may announce the new value.
   const alone = await judged(stage, item, [deaf]);
   if (!hasFeed) return { ...alone, why: "it has no feed and keeps nothing in memory" };
   if (alone.kept || !(await judged(stage, item)).kept) return alone;
@@ -230,14 +230,14 @@ async function oldFile(stage: Stage): Promise<Verdict> {
   await stage.fill(item);
   await stage.saveRedis();
   await stage.write(actors[1], item);
-  // Long enough that nobody is about to delete the key once more.
+  // Long enough for any further delete of the key.
   await delay(MESSAGES_MS);
   await stage.restartRedis();
   const later = await stage.openInstance("instance 3");
   return await judged(stage, item, [...actors, later]);
 }
 
-/** Whether the new value is what all later reads get, once messages had the time to arrive. */
+/** Tells whether all later reads get the new value, after the time for messages. */
 async function judged(
   stage: Stage,
   item: Item,

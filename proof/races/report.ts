@@ -14,14 +14,14 @@ export function historiesOf(results: readonly RaceResult[]): string {
   }).join("\n\n");
 }
 
-/** What is to be known of single outcomes, a line each. */
+/** Remarks on single results, one line each. */
 export function remarksOn(results: readonly RaceResult[]): string {
   return results.flatMap(({ library, race, outcome, why }) =>
     why === undefined ? [] : [`${library}, ${race}: ${outcome}, ${why}`]
   ).join("\n");
 }
 
-/** The outcomes as a table of Markdown: a row for each race, a column for each library. */
+/** The results as a Markdown table: a row for each race, a column for each library. */
 export function tableOf(
   adapters: readonly RaceAdapter[],
   results: readonly RaceResult[],
@@ -37,7 +37,7 @@ export function tableOf(
   return markdown([["race", ...names], ...rows]);
 }
 
-/** An outcome; one that nobody wants stands out. */
+/** A result; an unwanted one stands out. */
 function cellOf({ kept, outcome }: RaceResult): string {
   return kept ? outcome : `**${outcome}**`;
 }

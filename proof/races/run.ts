@@ -5,19 +5,19 @@ import { type Race, races, type Verdict } from "./races.ts";
 import { startPostgres } from "./servers.ts";
 import { Servers, Stage } from "./stage.ts";
 
-/** What came of one race of one library. */
+/** The result of one race of one library. */
 export interface RaceResult extends Verdict {
   /** The library. */
   readonly library: string;
   /** The race. */
   readonly race: string;
-  /** What happened, in order. */
+  /** The events, in order. */
   readonly history: readonly RaceEvent[];
 }
 
 /**
- * Runs all races with each library: the libraries side by side, each on a Redis and a database of its own. The
- * databases are made in the Postgres of `databaseUrl`. Default: one that is started.
+ * Runs all races with each library: the libraries in parallel, each on its own Redis and database. The databases
+ * are created in the Postgres of `databaseUrl`. Default: a Postgres that is started.
  */
 export async function runRaces(
   adapters: readonly RaceAdapter[],

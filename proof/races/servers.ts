@@ -1,5 +1,5 @@
 /**
- * A Redis and a Postgres of their own, on Node as well as on Deno.
+ * A separate Redis and Postgres, on Node as well as on Deno.
  *
  * @module
  */
@@ -21,17 +21,17 @@ const NOBODY = { uid: 65534, gid: 65534 };
 const READY_WITHIN_MS = 20_000;
 const LINES_MAX = 50;
 
-/** How a server is started, each time. */
+/** The program of a server, and how it is started. */
 interface Program {
   readonly command: string;
   readonly args: readonly string[];
   readonly directory: string;
   readonly user?: typeof NOBODY;
-  /** What it writes when clients may connect. */
+  /** Its output when it accepts clients. */
   readonly ready: RegExp;
 }
 
-/** A server on loopback, with its files in a directory of its own that is removed with it. */
+/** A server on loopback, with its files in a directory that is removed with it. */
 export class OwnServer implements AsyncDisposable {
   readonly port: number;
   readonly #program: Program;
@@ -42,7 +42,7 @@ export class OwnServer implements AsyncDisposable {
     this.#program = program;
   }
 
-  /** Starts it, and waits until clients may connect. */
+  /** Starts it, and waits until it accepts clients. */
   async start(): Promise<void> {
     const { command, args, directory, user, ready } = this.#program;
     const child = spawn(command, args, {
@@ -72,7 +72,7 @@ export class OwnServer implements AsyncDisposable {
     }
   }
 
-  /** Ends it at once. What it has not saved is gone. */
+  /** Kills it. Unsaved data is lost. */
   async kill(): Promise<void> {
     await this.#end("SIGKILL");
   }
@@ -92,7 +92,7 @@ export class OwnServer implements AsyncDisposable {
   }
 }
 
-/** Starts a Redis that saves only when it is told to. */
+/** Starts a Redis that saves only on command. */
 export async function startRedis(): Promise<OwnServer> {
   if (!onPath("redis-server")) {
     throw new Error("Cannot race: redis-server is not on the PATH. Install Redis on this machine");
@@ -108,7 +108,7 @@ export async function startRedis(): Promise<OwnServer> {
   return await started(server);
 }
 
-/** A Postgres in which databases may be made. */
+/** A Postgres in which databases can be created. */
 export interface Postgres extends AsyncDisposable {
   /** Its address. */
   readonly url: string;

@@ -1,6 +1,5 @@
 /**
- * Two instances of an application with one cache library, the servers that they share, and what can be
- * done to them.
+ * Two instances of an application with one cache library, their shared servers, and the actions on them.
  *
  * @module
  */
@@ -14,39 +13,39 @@ import { inTime } from "./in_time.ts";
 import { type HeldAnswer, RedisProxy } from "./proxy.ts";
 import { type OwnServer, startRedis } from "./servers.ts";
 
-/** Numbers of as many digits, so that no value is part of another: two for each race. */
+/** Numbers with equally many digits, so that no value is part of another: two for each race. */
 const ITEM_IDS = Array.from({ length: 20 }, (_, at) => 101 + at);
-/** How long instances may take to be up: to answer from the cache, and to follow each other. */
+/** Time that instances have to answer from the cache and to follow each other. */
 const UP_WITHIN_MS = 5_000;
-/** How long an old answer may be given after a write: messages are on their way. */
+/** Time for which an old answer is permitted after a write, because messages are on their way. */
 const CORRECTED_WITHIN_MS = 1_000;
-/** How long a connection may take to come back. */
+/** Time that a connection has to come back. */
 const RECONNECTED_WITHIN_MS = 8_000;
-/** How long an instance may take to close. */
+/** Time that an instance has to close. */
 const CLOSED_WITHIN_MS = 1_000;
-/** Later reads that are compared: a fill that comes late would come up. */
+/** Number of later reads that are compared, so that a late fill would be seen. */
 const ROUNDS = 15;
 const ROUND_MS = 5;
-/** Turns of the event loop after which a read has done all that it can without an answer. */
+/** Turns of the event loop after which a read has done everything that it can without an answer. */
 const TURNS = 50;
 
-/** An instance, and what is between it and its servers. */
+/** An instance, with its connections to its servers. */
 export interface Actor {
-  /** How it is called in histories. */
+  /** Its name in histories. */
   readonly name: string;
   /** The application. */
   readonly app: RaceInstance;
-  /** Its way to Postgres. */
+  /** Its connection to Postgres. */
   readonly db: WatchedDatabase;
-  /** Its way to Redis. */
+  /** Its connection to Redis. */
   readonly proxy: RedisProxy;
-  /** Whether it has sent this text to Redis. */
+  /** True if it has sent this text to Redis. */
   hasSent(text: string): boolean;
-  /** Its connections on which Redis tells it of changes, as they were at the start. */
+  /** Its connections on which Redis announces changes, as of the start. */
   readonly feeds: readonly string[];
 }
 
-/** An item that no other race uses. */
+/** An item that only one race uses. */
 export interface Item {
   readonly id: number;
   /** Its value before the write of the race. */
@@ -58,7 +57,7 @@ export interface Item {
 /** The servers of one library, for all of its races. */
 export class Servers implements AsyncDisposable {
   readonly redis: OwnServer;
-  /** A connection to Redis that is part of no race. */
+  /** A connection to Redis that takes no part in a race. */
   readonly admin: Redis;
   readonly databaseUrl: string;
   readonly #cleanup: Cleanup;
@@ -74,7 +73,10 @@ export class Servers implements AsyncDisposable {
     this.#items = ITEM_IDS.map((id) => ({ id, old: `old-${id}`, new: `new-${id}` }));
   }
 
-  /** Starts a Redis, and makes a database with all items: that they are inserted is part of no race. */
+  /**
+   * Starts a Redis, and creates a database with all items in advance, so that inserting them is not part of a
+   * race.
+   */
   static async start(postgresUrl: string): Promise<Servers> {
     const cleanup = new Cleanup();
     const redis = cleanup.use(await startRedis());
@@ -92,7 +94,7 @@ export class Servers implements AsyncDisposable {
     }
   }
 
-  /** An item that nobody has used. */
+  /** An unused item. */
   nextItem(): Item {
     const item = this.#items.shift();
     if (item === undefined) throw new Error("Cannot go on: there are no more items");
@@ -104,7 +106,7 @@ export class Servers implements AsyncDisposable {
   }
 }
 
-/** Where one race takes place. */
+/** The instances and items of one race. */
 export class Stage implements AsyncDisposable {
   readonly history: History = new History();
   readonly servers: Servers;
@@ -151,22 +153,22 @@ export class Stage implements AsyncDisposable {
       redis: { host: "127.0.0.1", port: proxy.port },
       db,
     });
-    // Some clients wait for servers that are gone before they close.
+    // Some clients wait for a server that is down before they close.
     this.#cleanup.defer(() => inTime(app.close(), CLOSED_WITHIN_MS));
     await this.#inUse({ app, db });
-    // A library may subscribe when it first has something to tell.
+    // A library may subscribe only when it first publishes.
     await within(UP_WITHIN_MS, async () => !await pendingSubscriptions(admin));
     const feeds = (await feedsOf(admin)).filter((id) => !before.includes(id));
     const hasSent = (text: string) => sent.some((each) => each.includes(text));
     return { name, app, db, proxy, hasSent, feeds };
   }
 
-  /** An item that no race has used. */
+  /** An unused item. */
   item(): Item {
     return this.servers.nextItem();
   }
 
-  /** Reads an item, and notes what came. */
+  /** Reads an item, and records the answer. */
   async read({ name, app }: Actor, { id }: Item): Promise<string | undefined> {
     const value = await app.read(id);
     this.history.note(name, `read(${id}) -> ${value}`);
@@ -187,7 +189,7 @@ export class Stage implements AsyncDisposable {
     this.history.note(name, `write(${item.id}, ${item.new}) is committed and acknowledged`);
   }
 
-  /** Reads an item on both instances until it is kept wherever the library keeps it. */
+  /** Reads an item on both instances until every cache of the library has it. */
   async fill(item: Item): Promise<void> {
     for (let round = 0; round < ROUNDS; round++) {
       for (const { app } of this.actors) await app.read(item.id);
@@ -196,7 +198,7 @@ export class Stage implements AsyncDisposable {
     this.history.note("both", `read(${item.id}) -> ${item.old}, until it is cached`);
   }
 
-  /** Has an instance put an item into Redis, as far as its library does that. */
+  /** Makes an instance store an item in Redis, if its library does so. */
   async store({ app, hasSent }: Actor, item: Item): Promise<void> {
     await app.read(item.id);
     await within(UP_WITHIN_MS, () => hasSent(item.old));
@@ -204,8 +206,8 @@ export class Stage implements AsyncDisposable {
   }
 
   /**
-   * Reads an item over and over on each instance: until the new value comes, and then for some rounds in
-   * which an old value that is stored late would come up. Answers whether nothing but the new one came.
+   * Reads an item repeatedly on each instance: until the new value comes, and then for some rounds, in which an
+   * old value that is stored late would be seen. Answers true if only the new one came.
    */
   async laterReads(item: Item, actors: readonly Actor[] = this.actors): Promise<boolean> {
     const answers = () => Promise.all(actors.map(({ app }) => app.read(item.id)));
@@ -223,30 +225,30 @@ export class Stage implements AsyncDisposable {
     return kept;
   }
 
-  /** Holds back the next answer of Redis to an instance that has the value of an item in it. */
+  /** Delays the next answer of Redis to an instance that contains the value of an item. */
   holdRedis({ proxy }: Actor, item: Item): HeldAnswer {
     const decoder = new TextDecoder();
     return proxy.holdAnswer((chunk) => decoder.decode(chunk).includes(item.old));
   }
 
-  /** Holds back the next answer of Postgres to a read of an item. */
+  /** Delays the next answer of Postgres to a read of an item. */
   holdPostgres({ db }: Actor): HeldLoad {
     return db.holdNext();
   }
 
-  /** Lets reads that have begun do all that they can before they are answered. */
+  /** Gives running reads the time to do everything that they can without an answer. */
   async turns(): Promise<void> {
     for (let i = 0; i < TURNS; i++) await turn();
   }
 
-  /** Ends the connections on which an instance is told of changes. New ones are refused. */
+  /** Closes the connections on which changes are announced to an instance. New ones are refused. */
   async cutFeed(actor: Actor): Promise<void> {
     actor.proxy.refuseNew();
     for (const id of actor.feeds) await this.servers.admin.client("KILL", "ID", id);
     this.history.note("network", `the feed of ${actor.name} is cut, and cannot reconnect`);
   }
 
-  /** Lets an instance connect again, and waits until it is told of changes. */
+  /** Lets an instance reconnect, and waits until changes are announced to it. */
   async restoreFeed(actor: Actor): Promise<void> {
     const wanted = this.actors.flatMap(({ feeds }) => feeds).length;
     await actor.proxy.pass();
@@ -254,13 +256,13 @@ export class Stage implements AsyncDisposable {
     this.history.note("network", `${actor.name} may connect again, and has its feed`);
   }
 
-  /** Keeps what Redis holds now in its file. */
+  /** Saves the data of Redis to its file. */
   async saveRedis(): Promise<void> {
     await this.servers.admin.save();
     this.history.note("Redis", "saves its file");
   }
 
-  /** Kills Redis, starts it from the file that was saved, and waits until the instances are connected. */
+  /** Kills Redis, restarts it from the saved file, and waits until the instances are connected. */
   async restartRedis(): Promise<void> {
     const { redis, admin } = this.servers;
     const connected = async () => (await clients(admin)).length;
@@ -308,14 +310,14 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-/** The ids of connections that Redis tells of changes: subscribed ones, and those of client tracking. */
+/** The ids of connections on which Redis announces changes: subscriptions and client tracking. */
 async function feedsOf(redis: Redis): Promise<string[]> {
   return (await clients(redis)).filter((line) => isFeed(line)).map((line) =>
     /^id=(\d+) /.exec(line)?.[1] ?? ""
   );
 }
 
-/** Whether a connection is about to subscribe. */
+/** True if a connection is about to subscribe. */
 async function pendingSubscriptions(redis: Redis): Promise<boolean> {
   return (await clients(redis)).some((line) =>
     / cmd=(subscribe|psubscribe)\b/.test(line) && !isFeed(line)
@@ -330,7 +332,7 @@ function isFeed(line: string): boolean {
   return / flags=\w*[BP]/.test(line) || / p?sub=[1-9]/.test(line);
 }
 
-/** Asks until the answer is yes. Answers whether it was, in time. */
+/** Asks until the answer is true. Answers false if it was not in time. */
 async function within(deadlineMs: number, ask: () => boolean | Promise<boolean>): Promise<boolean> {
   const endsAtMs = performance.now() + deadlineMs;
   while (!await ask()) {

@@ -1,5 +1,5 @@
 /**
- * What an instance believes of a server that has taken another's place.
+ * Tests when an instance trusts a server that has taken over.
  *
  * @module
  */
@@ -16,17 +16,17 @@ import {
   Row,
 } from "../../tests/cache/real/nodes.ts";
 
-/** Servers of which one can take another's place. */
+/** Servers of which one can take over from another. */
 export interface Takeover {
-  /** What the instance is told. */
+  /** The URL for the instance. */
   readonly serviceUrl: string;
-  /** Has another server take over from the one that owns a key, with its copy, and answers it. */
+  /** Makes another server take over from the owner of a key, with its copy, and answers it. */
   takeOver(redisKey: string): Promise<RedisServer>;
 }
 
 /**
- * Asserts that an instance reads nothing from a server that has taken over until it has applied the changes
- * of the recent past again: the server may lack deletes that its predecessor had acknowledged.
+ * Asserts that an instance reads nothing from a server that has taken over until it has replayed the recent
+ * changes: the server may lack deletes that its predecessor had acknowledged.
  */
 export async function assertBelievedLate({ serviceUrl, takeOver }: Takeover): Promise<void> {
   const prefix = freshPrefix();

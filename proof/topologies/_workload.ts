@@ -1,5 +1,5 @@
 /**
- * Readers and writers on instances of a cache, while something happens to its servers.
+ * Readers and writers on instances of a cache, while its servers have faults.
  *
  * @module
  */
@@ -15,33 +15,33 @@ import {
   openNode,
 } from "../../tests/cache/real/nodes.ts";
 
-/** How long memory is trusted without a sign of life of what keeps it right. */
+/** Time for which memory is trusted without a sign of life. */
 const MEMORY_LEASE_MS = 1_000;
 
-/** A busy machine may run a timer late. */
+/** Allowance for late timers on a busy machine. */
 const SLACK_MS = 500;
 
-/** How long readers and writers rest. */
+/** Pause of readers and writers. */
 const PAUSE_MS = 2;
 
-/** What came of a {@linkcode Workload}. */
+/** The results of a {@linkcode Workload}. */
 export interface Outcome {
-  /** How many reads were answered, by where from. */
+  /** Number of answered reads, by source. */
   readonly sources: Readonly<Record<"memory" | "redis" | "load", number>>;
-  /** How many writes were made, by what came of their invalidation. */
+  /** Number of writes, by the outcome of their invalidation. */
   readonly writes: Readonly<Record<"applied" | "pending", number>>;
-  /** What reads and writes were rejected with. */
+  /** Errors of reads and writes. */
   readonly rejected: readonly string[];
-  /** Answers that were older than a write that had been acknowledged. */
+  /** Answers older than an acknowledged write. */
   readonly stale: readonly string[];
 }
 
-/** A write that was acknowledged: when, and by which instance. */
+/** An acknowledged write: its time and instance. */
 interface Acknowledged {
   readonly version: number;
   readonly atMs: number;
   readonly by: number;
-  /** Otherwise the instance that knows of it is the only one that may promise anything. */
+  /** If false, only the instance of the write guarantees it. */
   readonly applied: boolean;
 }
 
@@ -69,7 +69,7 @@ export class Workload implements AsyncDisposable {
     this.#rows = new Map(keys.map((key) => [key, { version: 0, acknowledged: [] }]));
   }
 
-  /** What came of it so far. */
+  /** The results so far. */
   get outcome(): Outcome {
     return {
       sources: { ...this.#sources },
@@ -79,7 +79,7 @@ export class Workload implements AsyncDisposable {
     };
   }
 
-  /** Begins. */
+  /** Starts. */
   start(): void {
     for (const [at, { cache }] of this.nodes.entries()) {
       for (let reader = 0; reader < 3; reader++) {
@@ -89,20 +89,20 @@ export class Workload implements AsyncDisposable {
     }
   }
 
-  /** Goes on until so many more reads have been answered from Redis or memory. */
+  /** Continues until that many more reads have been answered from Redis or memory. */
   async untilHits(count: number): Promise<void> {
     const { memory, redis } = this.#sources;
     while (this.#sources.memory + this.#sources.redis < memory + redis + count) await delay(10);
   }
 
-  /** Ends, and answers what came of it. */
+  /** Stops, and answers the results. */
   async stop(): Promise<Outcome> {
     this.#stopped = true;
     await Promise.all(this.#running);
     return this.outcome;
   }
 
-  /** Ends, and closes the instances. */
+  /** Stops, and closes the instances. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     await Promise.all(this.nodes.map(({ cache }) => cache.close()));
@@ -127,7 +127,7 @@ export class Workload implements AsyncDisposable {
     const acknowledged = [...row.acknowledged];
     const found = await cache.getOrLoad(key, () => Promise.resolve(row.version));
     this.#sources[found.source]++;
-    // Another instance's memory may lag; its answers from Redis may not.
+    // Another instance's memory may lag, but not its answers from Redis.
     const lagMs = found.source === "memory" ? MEMORY_LEASE_MS + SLACK_MS : 0;
     const due = acknowledged
       .filter(({ by, atMs, applied }) => by === node || (applied && atMs <= startedMs - lagMs))
@@ -146,7 +146,7 @@ export class Workload implements AsyncDisposable {
   }
 }
 
-/** What all writes of the source invalidate: applied again where a server may have lost it. */
+/** The invalidations of all writes, replayed if a server may have lost them. */
 function changesOf(keys: readonly string[]): ChangeSource {
   return changesThat(async (server, replay) => {
     if (replay && await server.delete(...keys) === "pending") {
@@ -183,7 +183,7 @@ export async function inUse({ nodes }: Workload): Promise<void> {
   await eventually(() => coherent(...nodes), { deadlineMs: 20_000 });
 }
 
-/** Asserts that nothing was rejected, nothing was stale, and that it was no idle run. */
+/** Asserts that nothing was rejected or stale, and that there was a load. */
 export function assertRight({ rejected, stale, sources, writes }: Outcome): void {
   assertEquals(stale, []);
   assertEquals(rejected, []);

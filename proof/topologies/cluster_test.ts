@@ -203,7 +203,7 @@ describe("Cache on a Redis Cluster", () => {
   });
 });
 
-/** Without, a cache is cleared when a server takes over: nobody can name what that lacks. */
+/** A cache without `changes` is cleared when a server takes over, since there is no record of missing changes. */
 const NOTHING_LOST = changesThat(() => Promise.resolve());
 
 describe("Cache on a Redis Cluster whose primary is cut off from all others and from no client", () => {
@@ -231,7 +231,7 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
     await replace(owner, prefix);
     const writtenMs = await writeBehind(row, { others, prefix });
     assertEquals(await heldMs(node, row, { writtenMs, untilMs: 3 * memoryLeaseMs }), 0);
-    // It believed what it was told there: nothing else has kept it from answering.
+    // It trusted the answers there: nothing else kept it from answering.
     assertEquals((await node.cache.get("k"))?.value(), "old");
 
     await undeceive(others);
@@ -246,7 +246,7 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
     const owner = await cluster.ownerOf(`${prefix}:1:{k}`);
     const others = cluster.servers.filter((server) => server !== owner);
     const neighbour = (await cluster.primaries()).find((server) => server !== owner);
-    // From here on whoever makes an epoch of its own makes a new one.
+    // After this, a server that makes an epoch of its own makes a new one.
     assertMatch(await neighbour?.cli("CLUSTER", "BUMPEPOCH") ?? "", /^BUMPED/);
     await sameEpoch(cluster.servers);
     await using node = openNode(cluster.serviceUrl, {
@@ -260,7 +260,7 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
     await deceive({ owner, others });
     const [replica] = await cluster.replicasOf(owner);
     await cluster.cutOff(owner);
-    // Each makes one, by itself.
+    // Each makes one by itself.
     assertEquals(await replica?.cli("CLUSTER", "FAILOVER", "TAKEOVER"), "OK");
     assertMatch(await owner.cli("CLUSTER", "BUMPEPOCH"), /^BUMPED/);
     await sameEpoch(cluster.servers);
@@ -268,7 +268,7 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
     assertEquals(await heldMs(node, row, { writtenMs, untilMs: 3 * memoryLeaseMs }), 0);
   });
 
-  /** Whoever owned a key hears nothing from the others any more, and notices nothing. */
+  /** The former owner of a key no longer gets messages from the others, and notices nothing. */
   async function replace(owner: RedisServer, prefix: string): Promise<void> {
     const slot = await cluster.slotOf(`${prefix}:1:{k}`);
     await cluster.cutOff(owner);
@@ -276,7 +276,7 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
     assertMatch(await owner.cli("CLUSTER", "INFO"), /cluster_state:ok/);
   }
 
-  /** Writes through an instance that knows the others alone. Answers when that was acknowledged. */
+  /** Writes through an instance that knows only the others. Answers the time of the acknowledgement. */
   async function writeBehind(
     row: Row,
     { others, prefix }: { readonly others: readonly RedisServer[]; readonly prefix: string },
@@ -291,8 +291,8 @@ describe("Cache on a Redis Cluster whose primary is cut off from all others and 
 });
 
 /**
- * Leaves a client's knowledge of the cluster to one server: the others let it open no connection, and it
- * opens one each time it asks who owns what. That server takes its time to miss the others.
+ * Makes a client depend on one server for its view of the cluster: the others accept no new connection from it,
+ * and it opens one for each question about slots. That server is slow to miss the others.
  */
 async function deceive(
   { owner, others }: { readonly owner: RedisServer; readonly others: readonly RedisServer[] },
@@ -309,7 +309,7 @@ function userOf({ serviceUrl }: RedisServer): string {
   return new URL(serviceUrl).username;
 }
 
-/** How long after a write a node's memory went on to answer what was there before. */
+/** The time after a write for which a node's memory still answered the old value. */
 async function heldMs(
   node: Node,
   row: Row,
@@ -325,7 +325,7 @@ async function heldMs(
   return heldMs;
 }
 
-/** Waits until all name the same epoch. */
+/** Waits until all servers name the same epoch. */
 async function sameEpoch(servers: readonly RedisServer[]): Promise<void> {
   await eventually(async () => {
     const infos = await Promise.all(servers.map((server) => server.cli("CLUSTER", "INFO")));

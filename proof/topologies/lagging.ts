@@ -1,6 +1,6 @@
 /**
- * Failovers during which one Sentinel is held back: it goes on naming the primary before, which is started
- * again meanwhile.
+ * Failovers during which one Sentinel is held back: it keeps naming the former primary, which is restarted
+ * meanwhile.
  *
  * @module
  */
@@ -10,27 +10,27 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import type { RedisSentinel } from "../../tools/servers/redis_sentinel.ts";
 import { coherent, freshPrefix, type Node, openNode } from "../../tests/cache/real/nodes.ts";
 
-/** How long readers are asked after the Sentinel has gone on: longer than others need to correct it. */
+/** Time for which readers are asked after the Sentinel has continued: longer than others need to correct it. */
 const READ_MS = 5_000;
-/** Memory is off: what is read comes from the server that the instance believes. */
+/** Without memory, reads come from the server that the instance trusts. */
 const OPTIONS = { memoryBytes: 0, commandTimeoutMs: 500 };
 
-/** What came of one failover. */
+/** The results of one failover. */
 export interface LaggingRound {
-  /** Reads that were answered from Redis. */
+  /** Reads answered from Redis. */
   readonly hits: number;
-  /** Answers that were older than a write that had been applied. */
+  /** Answers older than a write that had been applied. */
   readonly stale: readonly string[];
   /**
-   * Whether the Sentinels failed over once more while instances read, as they do on a busy machine. Then a
-   * write may be acknowledged by a primary that is being replaced, which only a replay mends.
+   * True if the Sentinels failed over once more while instances were reading, as they do on a busy machine. Then
+   * a primary that is being replaced may acknowledge a write, which only a replay repairs.
    */
   readonly disturbed: boolean;
 }
 
 /**
- * Fails over while the Sentinel at `at` is held back, and reads by an instance that asks it first, and by one
- * that was there before, what a third writes.
+ * Fails over while the Sentinel at `at` is held back. Two instances, one that asks it first and one that was
+ * there before, read what a third writes.
  */
 export async function failOverBehind(topology: RedisSentinel, at: number): Promise<LaggingRound> {
   const { sentinels, servers } = topology;
@@ -55,7 +55,7 @@ export async function failOverBehind(topology: RedisSentinel, at: number): Promi
   const before = await topology.primary();
   lagging.pause();
   try {
-    // Else the others' news would wait for it in its sockets.
+    // Otherwise the others' messages would wait for it in its sockets.
     for (const each of servers) await each.cli("CLIENT", "KILL", "TYPE", "pubsub");
     await before.kill();
     await eventually(async () => {
@@ -93,7 +93,7 @@ async function readWhileWriting(
       const value = found.value() ?? 0;
       if (value < version) stale.push(`${at}: ${value} for ${version} from ${found.source}`);
     }
-    // A write that is not applied promises nothing to the others: it is made again.
+    // A write that is not applied guarantees nothing to other instances, so it is repeated.
     while (await writer.cache.delete("k") === "pending") await delay(10);
   }
   return { hits, stale };

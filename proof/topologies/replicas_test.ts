@@ -27,7 +27,7 @@ describe("Cache behind an address that is given to another server", () => {
       await using node = openNode(`redis://127.0.0.1:${proxy.port}`, options);
       const { cache } = node;
       await eventually(async () => {
-        // What was set before there was a connection is owed a delete, which may come after the next set.
+        // A value that was set before the connection has a pending delete, which may come after the next set.
         assertEquals(await cache.set("key", "old"), "applied");
         assertEquals(await second.cli("EXISTS", "la:1:{key}"), "1");
       });
@@ -41,7 +41,7 @@ describe("Cache behind an address that is given to another server", () => {
       await eventually(() => assertEquals(cache.stats().pendingInvalidations, 0));
       assertEquals(await second.cli("EXISTS", "la:1:{key}"), "0");
 
-      // And what others do there is announced here.
+      // Changes by others there are announced here.
       await eventually(async () => {
         const again = await cache.getOrLoad("key", () => Promise.resolve("new"));
         assertEquals(again.source, "memory");

@@ -127,7 +127,7 @@ describe("Cache on a ring", () => {
     return Object.assign(node, { prefix });
   }
 
-  /** The keys that each server that runs holds, where it holds any. */
+  /** The keys on each running server that has any. */
   async function sharesOf(prefix: string): Promise<Map<RedisServer, string[]>> {
     const shares = new Map<RedisServer, string[]>();
     for (const server of ring.servers.filter(({ running }) => running)) {

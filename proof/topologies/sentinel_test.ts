@@ -13,7 +13,7 @@ import { failOverBehind, type LaggingRound } from "./lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
-/** How long instances read after a failover: longer than it takes all of them to follow. */
+/** Time for which instances read after a failover: longer than all of them need to follow. */
 const READ_MS = 4_000;
 
 const KEYS = Array.from({ length: 12 }, (_, at) => `user:${at}`);
@@ -105,7 +105,7 @@ describe("Cache on Redis Sentinel", () => {
       await eventually(async () => {
         assertEquals(await leader?.cli("SENTINEL", "FAILOVER", "lookaside"), "OK");
       });
-      // The first Sentinel to know of the next primary tells an instance that begins now.
+      // The first Sentinel that knows the next primary tells a new instance.
       await eventually(async () => assertNotEquals(await named(), before), { everyMs: 1 });
       await using reader = openNode(topology.serviceUrl, options);
       const row = new Row("0");
@@ -128,7 +128,7 @@ describe("Cache on Redis Sentinel", () => {
     const row = new Row("old");
     await holdInMemory([node], "k", row.load);
     const before = await topology.primary();
-    // The Sentinels are answered no more: they replace it, and cannot tell it so. The service is.
+    // The primary no longer answers the Sentinels, but still the service: they replace it and cannot tell it.
     await before.cli("ACL", "SETUSER", "default", "-@all");
     await topology.primaryAfter(before);
     await using other = openNode(topology.serviceUrl, { prefix });
@@ -167,7 +167,7 @@ describe("Cache on Redis Sentinel", () => {
     await holdInMemory([node], "k", row.load);
     row.value = "new";
     await eventually(async () => {
-      // Until the instance has followed, it may not even have stored it there.
+      // Until the instance has followed, it may not even have stored the value there.
       await primary.cli("UNLINK", `${prefix}:1:{k}`);
       assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
     }, { deadlineMs: 5_000 });

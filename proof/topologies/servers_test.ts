@@ -25,7 +25,7 @@ describe("startRedisSentinel()", () => {
     assertEquals(await third.cli("GET", "a"), "1");
     await second.start();
     await topology.settled();
-    // Who came back soon enough may have stayed the primary for one of the Sentinels.
+    // A server that came back soon enough may still be the primary for one of the Sentinels.
     const last = await topology.primary();
     last.pause();
     await topology.primaryAfter(last);

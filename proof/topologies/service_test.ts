@@ -13,7 +13,7 @@ import type { TestDatabase } from "../../tests/support/test_database.ts";
 const USERS = 40;
 const IDS = Array.from({ length: USERS }, (_, at) => at + 1);
 
-/** How long a service may be without its cache after a server was replaced. */
+/** Longest time that a service may be without its cache after a server was replaced. */
 const BACK = { deadlineMs: 20_000 };
 
 describe("the service on several Redis servers", () => {
@@ -149,7 +149,7 @@ describe("the service on several Redis servers", () => {
   }
 });
 
-/** Reads and writes until `done` is. Every request must be answered. */
+/** Reads and writes until `done` resolves. Every request must be answered. */
 async function servesUntil(service: Service, done: () => Promise<unknown>): Promise<void> {
   let over = false;
   const ending = done().finally(() => over = true);

@@ -1,6 +1,4 @@
-/**
- * What a cache promises on one Redis it promises on several: the same suites on every arrangement.
- */
+/** The guarantees with one Redis hold with several: the same suites on every topology. */
 import { afterAll, beforeAll, describe } from "@std/testing/bdd";
 import { describeCacheOn } from "../../tests/cache/conformance.ts";
 import { freshPrefix } from "../../tests/cache/real/nodes.ts";

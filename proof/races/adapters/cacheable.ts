@@ -15,7 +15,7 @@ export const adapter: RaceAdapter = {
   open({ redisUrl, db }) {
     const secondary = new KeyvRedis(redisUrl, { connectionTimeout: CONNECTED_MS });
     const provider = new RedisMessageProvider({ uri: redisUrl });
-    // Clients of node-redis connect again only where somebody listens for their errors.
+    // Clients of node-redis reconnect only if their errors have a listener.
     const { pub, sub } = provider as unknown as Record<"pub" | "sub", EventEmitter>;
     for (const client of [pub, sub]) client.on("error", () => undefined);
     const cache = new Cacheable({ secondary, ttl: "5m", sync: { qified: provider } });

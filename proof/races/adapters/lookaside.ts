@@ -14,7 +14,7 @@ export const adapter: RaceAdapter = {
     pool.on("error", () => undefined);
     const cache = new Cache({
       url: redisUrl,
-      // The peers wait for Redis as long as it takes: six libraries that share a processor take long.
+      // Longer than the default, because other libraries have no limit, and six that share a processor are slow.
       commandTimeoutMs: 3_000,
       memoryLeaseMs: 3_000,
       changes: postgresChanges(pool, { cacheName: "items" }),
