@@ -164,7 +164,7 @@ export class Engine implements CacheServer, EngineFigures {
     const lost = await pending.close();
     if (lost > 0) emit({ type: "invalidations-lost", server, count: lost });
     await this.#parts.store.close();
-    this.#parts.waiters.wakeAll(); // they find the store closed, and may not load
+    this.#parts.waiters.wakeAll(); // the store is closed, so they fail
   }
 
   #open(backend: Backend): RedisStore {

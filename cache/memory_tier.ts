@@ -165,7 +165,7 @@ export class MemoryTier {
     const nowMs = runtime.clock.monotonicNow();
     coherence.bump(key);
     if (found === undefined || nowMs >= found.freshUntilMs) return;
-    const endMs = nowMs - 1; // the coarse clock may be that late
+    const endMs = nowMs - 1; // the coarse clock may be this late
     found.staleUntilMs += endMs - found.freshUntilMs;
     found.freshUntilMs = endMs;
     found.refreshAtMs = endMs;

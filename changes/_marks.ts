@@ -48,7 +48,7 @@ export class Marks {
   /** Tells other processes that a write is over. */
   tell(settled: Settled): void {
     this.#untold.push(settled);
-    if (this.#untold.length > MARKS_MAX) this.#untold.shift(); // the relay applies it after a second
+    if (this.#untold.length > MARKS_MAX) this.#untold.shift(); // the relay applies its rows after a second
   }
 
   /** Takes a batch of the marks that others must be told of. */

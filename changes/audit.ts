@@ -87,7 +87,7 @@ export class Audit implements AsyncDisposable {
     const cached = await cache.get(key);
     if (cached === undefined) return; // nothing is cached, so nothing can be wrong
     const after = JSON.stringify(await load(key) ?? null);
-    if (before !== after) return; // it is being written: either answer may be right
+    if (before !== after) return; // it is being written, so both may be right
     this.#audited++;
     if ((cached.text ?? "null") === after) return;
     this.#stale++;

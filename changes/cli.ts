@@ -123,7 +123,7 @@ async function withDatabase<T>(
   { url, connect }: Surroundings & { readonly url: string },
   work: (database: ChangesDatabase) => Promise<T>,
 ): Promise<T> {
-  const database = await connect(url); // without `await using`, which Node 22 does not know
+  const database = await connect(url); // without `await using`, which Node 22 lacks
   try {
     return await work(database);
   } finally {
@@ -142,7 +142,7 @@ async function connectFrom(
     try {
       path = require.resolve(name);
     } catch {
-      continue; // it is not installed
+      continue; // not installed
     }
     const driver = (await import(pathToFileURL(path).href)).default;
     const pool: AnyDatabase & { end(): Promise<void> } = name === "pg"

@@ -72,7 +72,7 @@ export class WatchedTables {
       } catch (error) {
         if (!(error instanceof TypeError)) throw error;
         const refused = Promise.reject(error);
-        refused.catch(() => undefined); // whoever asks for it is told
+        refused.catch(() => undefined); // its callers get the error
         this.#known.set(name, refused);
         lost.push({ use, error });
       }

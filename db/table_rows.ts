@@ -175,7 +175,7 @@ export class TableRows {
     this.#reading ??= readShape(this.#database, this.#asked).then((shape) => {
       return this.#statements = new Statements(shape, this.#asked);
     }).catch((error) => {
-      this.#reading = undefined; // asked again by whoever comes next
+      this.#reading = undefined; // the next call asks again
       throw error;
     });
     return this.#reading;

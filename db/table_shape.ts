@@ -10,9 +10,7 @@ import { quoteIdentifier } from "./quote_identifier.ts";
 /** Types of keys and filters, in which each value has exactly one text. */
 export type PlainType = "integer" | "bigint" | "uuid" | "text" | "boolean";
 
-/** A column. */
 export interface Column {
-  /** Its name. */
   readonly name: string;
   /** Its type as SQL writes it, without a length, since a cast with one would truncate a longer text. */
   readonly type: string;

@@ -56,7 +56,6 @@ const EFFECT = "!";
 
 /** Makes the statements, and rows from their results. */
 export class Statements {
-  /** The table. */
   readonly shape: TableShape;
   /** Selects rows by keys, with one array for each key column. */
   readonly select: string;

@@ -30,7 +30,6 @@ export type Answer = ZodOpenApiResponseObject;
 /** Headers of a response besides `Content-Type`; all of them are always sent. */
 export type Headers = Readonly<Record<string, z.ZodType>>;
 
-/** A count. */
 export const Count: z.ZodInt = z.int().min(0);
 
 /** A duration. */

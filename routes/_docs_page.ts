@@ -11,7 +11,6 @@ import type { ApiDocument, Content, Operation, Schema } from "./_openapi.ts";
 
 /** A page, and the policy with the permissions that it needs. */
 export interface Page {
-  /** The HTML. */
   readonly html: string;
   /** For `Content-Security-Policy`. */
   readonly policy: string;

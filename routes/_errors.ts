@@ -147,7 +147,7 @@ export function answerErrors(
 ): void {
   app.notFound((context) => {
     const allowed = allowedMethods(app, context.req.path);
-    requests.noteForRead(context, 404); // no GET of a read is not allowed
+    requests.noteForRead(context, 404); // a GET never gets 405
     if (allowed.length === 0) return failure(404, { error: "Not found" });
     return failure(405, { error: "Method not allowed" }, { "allow": allowed.join(", ") });
   });

@@ -47,7 +47,6 @@ export class AnswerCounts {
   }
 }
 
-/** One route. */
 interface Route {
   readonly path: string;
   /** The text before the parameter at its end, if it ends in one. */

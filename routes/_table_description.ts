@@ -65,7 +65,7 @@ export async function describeTables(tables: readonly Table[]): Promise<Describe
     try {
       described.push({ resource, inputs: await table.check(), shape: await rows.shape() });
     } catch (_error) {
-      isFinal = false; // told by whoever reads the table
+      isFinal = false; // readers of the table report it
       if (suggested !== undefined) {
         described.push({ resource, inputs: suggested, shape: undefined });
       }

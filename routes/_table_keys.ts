@@ -25,7 +25,6 @@ const WHOLE_NUMBER = /^(?:0|-?[1-9]\d{0,18})$/;
 export class ValueReader {
   /** The column. */
   readonly name: string;
-  /** Its type. */
   readonly plain: PlainType;
   readonly #min: number | bigint;
   readonly #max: number | bigint;

@@ -14,7 +14,6 @@ export const PAGE_LIMIT_MAX = 100;
 /** Rows on a page by default. */
 export const PAGE_LIMIT_DEFAULT = 10;
 
-/** The query of a list. */
 export interface ListQuery {
   /** The number of the page, from 1. */
   readonly page?: number;

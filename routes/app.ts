@@ -198,7 +198,7 @@ function ignore(): void {
 async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {
   const response = await answering;
   if (response.headers.get("content-type") === "text/event-stream") {
-    await response.body?.cancel(); // it has no end, and so no length
+    await response.body?.cancel(); // a stream has no length
     return new Response(null, response);
   }
   const { byteLength } = await response.arrayBuffer();

@@ -39,7 +39,7 @@ export function addCacheRoutes(
     const { info, keyspace, totalKeys } = await cache.storeInfo() ??
       { info: null, keyspace: null, totalKeys: null };
     context.header("cache-control", "no-store");
-    const feed = await changes.stats().catch(() => null); // without Postgres nobody can tell
+    const feed = await changes.stats().catch(() => null); // unknown without Postgres
     const found = audit?.stats() ?? null;
     const stats = { ...cache.stats(), changes: feed, audit: found };
     return context.json({ info, keyspace, totalKeys, ...stats });

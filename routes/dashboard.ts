@@ -28,7 +28,6 @@ import {
   UNSTORED,
 } from "./_description.ts";
 
-/** Dependencies of the dashboard. */
 export interface DashboardDependencies {
   /** The cache to show. */
   readonly cache: Omit<ShownCache, "changes">;

@@ -15,7 +15,6 @@ import type { ErrorCounts } from "./_error_counts.ts";
 import { EventLoopLag } from "./_event_loop_lag.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 
-/** Dependencies of the metrics. */
 export interface MetricsDependencies {
   /** The cache to report. */
   readonly cache: Pick<Cache, "stats">;

@@ -47,7 +47,6 @@ export interface Inputs {
 export class Table {
   /** The declaration. */
   readonly resource: Resource;
-  /** Its rows. */
   readonly rows: Rows;
   /** Prefix of its cache keys. */
   readonly keyPrefix: string;

@@ -66,7 +66,6 @@ const UserBody = z.strictObject({
   bio: UserBio.default(null),
 }, { error: notAnObject }).meta({ id: "UserBody", description: "A user as a client writes it" });
 
-/** Users. */
 export const users: Resource = resource("users", { row: User, write: UserBody });
 
 function requiredOr(message: string): (issue: { readonly input?: unknown }) => string {

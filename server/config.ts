@@ -133,11 +133,8 @@ export interface Config {
   readonly redisNodes: readonly ServerAddress[];
   /** The HTTP server. */
   readonly http: HttpConfig;
-  /** The database. */
   readonly database: DatabaseConfig;
-  /** The cache. */
   readonly cache: CacheConfig;
-  /** The changes. */
   readonly changes: ChangesConfig;
   /** Share of the reads whose answer is afterwards compared with Postgres, 0 to 1. */
   readonly auditRatio: number;

@@ -27,7 +27,6 @@ const REDIS_START_MS = 5_000;
 /** The Redis URL of a cache within this process. */
 const IN_MEMORY = "memory:";
 
-/** Options of {@linkcode openCache}. */
 export interface OpenCacheOptions {
   /** The configuration. */
   readonly config: Config;
@@ -47,7 +46,6 @@ export interface OpenCacheOptions {
 
 /** A cache that follows the changes of the database. */
 export interface OpenCache {
-  /** The cache. */
   readonly cache: Cache;
   /** The relayed changes. */
   readonly changes: Changes;
@@ -75,7 +73,7 @@ export function openCache(
       changes: postgresChanges(changesDatabase(database), {
         ...config.changes,
         listen: config.changes.listen && changesDatabase(listening ?? database),
-        install: false, // `deno task seed` does, as a role that may
+        install: false, // `deno task seed` does it, with the necessary rights
         onInvalidated: (names) => invalidations.note("change feed", names),
         onProblem: problemLogger(logger, systemRuntime.clock),
         onError: (error) => {
@@ -104,7 +102,7 @@ export function openCache(
 
 /** Catches up, or gives up for the time being. */
 async function caughtUp(changes: Changes): Promise<void> {
-  await changes.caughtUp().catch(() => undefined); // `onError` is told of it
+  await changes.caughtUp().catch(() => undefined); // `onError` gets it
 }
 
 /** Compares a share of the answers with the database, if enabled. */

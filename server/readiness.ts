@@ -4,7 +4,6 @@ import { doneWithin } from "./within.ts";
 /** Limit of time for proving that the tables can be read. */
 export const READINESS_TIMEOUT_MS = 1_000;
 
-/** Options of {@linkcode readiness}. */
 export interface ReadinessOptions {
   /** Aborted by the signal to stop. */
   readonly stopping: AbortSignal;

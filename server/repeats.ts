@@ -31,7 +31,7 @@ export class Repeats {
       last.unsaid++;
       return undefined;
     }
-    this.#said.delete(thing); // for it to stand last
+    this.#said.delete(thing); // to move it to the end
     if (this.#said.size >= THINGS_MAX) this.#said.delete(this.#said.keys().next().value ?? "");
     this.#said.set(thing, { atMs, unsaid: 0 });
     return last?.unsaid ?? 0;

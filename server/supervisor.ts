@@ -51,7 +51,7 @@ class WorkerProcess {
     });
     this.pid = this.#child.pid ?? 0;
     this.#child.on("message", (message: WorkerMessage) => this.#told[message].resolve(true));
-    this.#child.on("error", () => {}); // its end is seen below
+    this.#child.on("error", () => {}); // `exit` below reports its end
     this.exited = once(this.#child, "exit").then(([code, signal]) => {
       for (const { resolve } of Object.values(this.#told)) resolve(false);
       return code ?? signal;
@@ -167,7 +167,7 @@ export class Supervisor {
       if (worker === undefined) return;
       const how = await worker.exited;
       if (signal.aborted) return;
-      if (this.#workers[place] !== worker) continue; // a roll has put another in its place
+      if (this.#workers[place] !== worker) continue; // a roll has replaced it
       if (performance.now() - worker.startedAtMs > YOUNG_MS) deaths = 0;
       const pauseMs = Math.min(RESTART_MS * 2 ** deaths++, RESTART_MS_MAX);
       const text = "process {pid} ended ({how}): another starts in {pauseMs} ms";

@@ -46,7 +46,7 @@ export function animatedPng(frames: readonly Uint8Array[], frameMs: number): Uin
 
 /** The chunks of a PNG. */
 function chunksOf({ buffer, byteOffset, byteLength }: Uint8Array): Chunk[] {
-  const png = new Uint8Array(buffer, byteOffset, byteLength); // of a Buffer, String() makes text
+  const png = new Uint8Array(buffer, byteOffset, byteLength); // String() would decode a Buffer
   if (String(png.subarray(0, SIGNATURE.length)) !== String(SIGNATURE)) {
     throw new TypeError("Cannot animate: that is no PNG");
   }

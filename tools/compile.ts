@@ -37,7 +37,6 @@ and listen on the address, that the environment names now, and nothing else.
 const MISCONFIGURED = 2;
 const SMOKE_MS_MAX = 10_000;
 
-/** Options of the compilation. */
 export interface CompileOptions {
   /** The path of the binary. */
   readonly output: string;

@@ -11,7 +11,6 @@ import { resolve } from "node:path";
 const ROOT = resolve(import.meta.dirname ?? ".", "..");
 const PACKAGES = ["cache", "changes", "adapters/drizzle", "proof/races"];
 
-/** The parts of a release. */
 export interface ReleaseParts {
   /** The tag, `v1.2.3`. */
   readonly tag: string;

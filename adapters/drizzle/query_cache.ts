@@ -101,7 +101,7 @@ export class QueryCache extends DrizzleCache {
       const kept = Array.isArray(rows) ? [...rows] : { rows: Reflect.get(Object(rows), "rows") };
       await slot.fill(new JsonText(stringify(kept, TO_TEXT)));
     } catch (_error) {
-      await slot.release(); // a class of the user's own, which would not come back
+      await slot.release(); // a user's class, which could not be restored
     }
   }
 

@@ -33,7 +33,7 @@ export function tablesRead(sql: string): ReadTable[] | undefined {
   const tables = new Map<string, ReadTable>();
   const reads = text.replace(OTHER_FROM, (found) => " ".repeat(found.length)).matchAll(READS);
   for (const { index, 1: subquery, 2: first, 3: second, 4: unclear } of reads) {
-    if (subquery !== undefined) continue; // what it reads is found by itself
+    if (subquery !== undefined) continue; // its tables are found separately
     if (first === undefined || unclear !== undefined) return undefined;
     const [schema, name] = second === undefined ? [undefined, first] : [first, second];
     const isNamed = schema === undefined &&

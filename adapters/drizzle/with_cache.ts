@@ -163,7 +163,7 @@ async function written<T>(cache: UsedCache, writing: Promise<T>): Promise<T> {
   try {
     await cache.changes.caughtUp();
   } catch (_error) {
-    await cache.clear(); // it is written, and Postgres cannot say what
+    await cache.clear(); // written, but Postgres cannot report what
   }
   return result;
 }

@@ -40,7 +40,7 @@ export type NodeHandler = (request: IncomingMessage, response: ServerResponse) =
  */
 export function nodeHandler(app: FetchApp): NodeHandler {
   return function handle(request, response) {
-    answer(app, request, response).catch(() => response.destroy()); // the client is gone, or it has to try again
+    answer(app, request, response).catch(() => response.destroy()); // the client is gone, or must retry
   };
 }
 
@@ -56,5 +56,5 @@ async function answer(app: FetchApp, incoming: IncomingMessage, outgoing: Server
   outgoing.statusCode = status;
   outgoing.setHeaders(answered);
   if (body === null) outgoing.end();
-  else await pipeline(body, outgoing); // which ends the stream of who has left
+  else await pipeline(body, outgoing); // ends the stream if the client has left
 }

@@ -98,7 +98,7 @@ function serve({ text, type }: Asset, { req }: Context): Response {
 function protection() {
   return secureHeaders({
     xFrameOptions: "DENY",
-    strictTransportSecurity: false, // whoever speaks TLS in front knows whether there is no way around it
+    strictTransportSecurity: false, // left to the proxy that terminates TLS
     permissionsPolicy: { camera: [], geolocation: [], microphone: [] },
   });
 }

@@ -104,7 +104,7 @@ export function cached(
     // A stale answer is sent while the handler runs in the background, for later requests.
     const isHandled = handled && lookup.source === "load";
     const isOwn = lookup.text === OWN.text;
-    if (isHandled && (isOwn || lookup.text === null)) return; // the handler's answer, as it is
+    if (isHandled && (isOwn || lookup.text === null)) return; // the handler's response, unchanged
     if (isOwn) return await next();
     if (lookup.text === null) {
       const response = await context.notFound();
@@ -113,8 +113,8 @@ export function cached(
     }
     const response = answerOf(answers, lookup, raw.headers.get("if-none-match"));
     if (!handled) return response;
-    if (isHandled) await context.res.body?.cancel(); // it was read for the cache
-    context.res = undefined; // or its headers would be added to these
+    if (isHandled) await context.res.body?.cancel(); // the cache has read it
+    context.res = undefined; // otherwise its headers would be added to these
     context.res = response;
   };
 }
@@ -151,10 +151,10 @@ async function textWithin(body: ReadableStream<Uint8Array> | null): Promise<Json
       text += decoder.decode(chunk, { stream: true });
     }
     text += decoder.decode();
-    JSON.parse(text); // what is stored is read by others
+    JSON.parse(text); // others will read it, so it must be JSON
     return new JsonText(text);
   } catch (_error) {
-    return OWN; // cut off, or no JSON: its own reader hears of it
+    return OWN; // cut off, or not JSON: only this reader gets it
   }
 }
 

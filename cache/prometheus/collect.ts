@@ -52,7 +52,7 @@ export function collect(
   collectLookups(to, stats);
   collectLoads(to, stats);
   collectStore(to, stats);
-  if (cache.changes === NO_CHANGES) return; // nobody tells it any
+  if (cache.changes === NO_CHANGES) return; // there is no source of changes
   collectChanges(to, shared(() => cache.changes.stats().catch(() => undefined)));
 }
 

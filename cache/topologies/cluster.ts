@@ -135,7 +135,7 @@ export class ClusterConnection implements Connection {
       if (connected) onConnection(true);
     };
     const changed = (): void => {
-      if (connected && client.status === "ready") onChange(); // else it tells by itself
+      if (connected && client.status === "ready") onChange(); // otherwise the client reports it
     };
     client.on("error", onError);
     client.on("node error", onError);

@@ -125,7 +125,7 @@ export class ClusterFeed implements Following {
       this.#asking = asking.catch(() => undefined);
       stands = await asking;
     } catch {
-      return false; // No sign of life: that ends trust in its time.
+      return false; // No sign of life, so trust will run out.
     }
     if (this.#closed || !sameKeys(nodes, this.#members)) return false;
     this.#stoodMs = stands ? askedMs : undefined;

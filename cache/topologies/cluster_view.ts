@@ -94,7 +94,7 @@ export function newestOwners(answers: readonly string[]): ReadonlySet<string> {
     const [id = "", , , , , , epochText, , ...ranges] = line.trim().split(" ");
     const epoch = Number(epochText);
     for (const range of ranges) {
-      if (range.startsWith("[")) continue; // a slot on its way
+      if (range.startsWith("[")) continue; // a moving slot
       const [from = "", to = from] = range.split("-");
       for (let slot = Number(from); slot <= Number(to); slot++) {
         if (epoch >= (owners[slot]?.epoch ?? 0)) owners[slot] = { id, epoch };

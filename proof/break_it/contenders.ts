@@ -53,7 +53,7 @@ export async function lookaside(
   const cache = stack.use(
     new Cache({
       url: urls.redis,
-      prefix: "break-it", // the service may have its own rows there
+      prefix: "break-it", // the service may use the same Redis
       changes: postgresChanges(sql, { cacheName: "break-it", ...listen }),
     }),
   );

@@ -88,7 +88,7 @@ export class Workload implements AsyncDisposable {
   async write(id: number): Promise<void> {
     const version = await this.#inTurn((version) => this.#table.update(id, version));
     await Promise.all([...this.#runners.values()].map(async ({ contender, acknowledged }) => {
-      await contender.wrote(id).catch(() => undefined); // what is committed is acknowledged
+      await contender.wrote(id).catch(() => undefined); // a committed write is acknowledged in any case
       acknowledged.set(id, Math.max(version, acknowledged.get(id) ?? 0));
     }));
   }
@@ -146,7 +146,7 @@ export class Workload implements AsyncDisposable {
     const version = ++this.#version;
     const before = this.#writing;
     const writing = before.then(() => update(version));
-    this.#writing = writing.catch(() => undefined); // this write's caller is told
+    this.#writing = writing.catch(() => undefined); // the caller of this write gets the error
     await writing;
     return version;
   }

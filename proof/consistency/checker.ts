@@ -23,7 +23,6 @@ export interface AcknowledgedWrite {
   readonly endMs: number;
 }
 
-/** An answered read. */
 export interface AnsweredRead {
   readonly key: number;
   readonly version: number;

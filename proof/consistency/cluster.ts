@@ -31,7 +31,6 @@ export interface Cluster extends AsyncDisposable {
   readonly instances: readonly Instance[];
 }
 
-/** Options for a cluster. */
 export interface ClusterOptions {
   /** Users 1 to this. */
   readonly keysCount: number;
@@ -41,7 +40,6 @@ export interface ClusterOptions {
   readonly sourceRoot?: string;
 }
 
-/** Starts a cluster. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   await using stack = new AsyncDisposableStack();
   const redis = stack.use(await startRedis({ appendOnly: true }));

@@ -22,7 +22,6 @@ const RATIO_MAX = 0.15;
 const STATISTICS_MS = 1_200;
 const seconds = Number(Deno.args[0] ?? 15);
 
-/** The outages. */
 const OUTAGES: Readonly<Record<string, (redis: RedisServer, way: TcpProxy) => Promise<void>>> = {
   killed: (redis) => redis.kill(),
   stopped: (redis) => Promise.resolve(Deno.kill(redis.pid, "SIGSTOP")),

@@ -28,7 +28,6 @@ import {
 export interface Durations {
   /** The steady state before the fault. */
   readonly steadyMs: number;
-  /** The fault. */
   readonly faultMs: number;
 }
 

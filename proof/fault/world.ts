@@ -29,7 +29,6 @@ const APP_PASSWORD = "first";
 export interface Target {
   /** `http://127.0.0.1:{port}`. */
   readonly url: string;
-  /** Requests a path. */
   fetch(path: string, init?: RequestInit & { client?: Deno.HttpClient }): Promise<Response>;
 }
 
@@ -81,7 +80,6 @@ export interface WorldOptions<B extends Backend> {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Starts a world. */
 export async function startWorld<B extends Backend>(options: WorldOptions<B>): Promise<World<B>> {
   await using stack = new AsyncDisposableStack();
   const backend = stack.use(await options.backend());

@@ -29,7 +29,6 @@ export interface FuzzFigures {
   readonly slowestMs: number;
 }
 
-/** Options of {@linkcode fuzz}. */
 export interface FuzzOptions {
   /** Number of requests, rounded up to whole batches. */
   readonly requests: number;

@@ -59,7 +59,7 @@ export function isKnownKey(prefix: string, key: string): boolean {
   if (part === ":tag") {
     return ["*", "users:*", "users:any"].includes(name) || isUserId(name.replace(/^users:/, ""));
   }
-  if (part !== "" && part !== ":lease") return name === "*"; // what the cache notes of itself
+  if (part !== "" && part !== ":lease") return name === "*"; // the cache's own records
   return isKnownName(name);
 }
 
@@ -87,7 +87,7 @@ function isWritable({ method, headers, body }: WireRequest): boolean {
   try {
     fields = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   } catch {
-    return false; // no JSON in UTF-8
+    return false; // not JSON in UTF-8
   }
   if (typeof fields !== "object" || fields === null || Array.isArray(fields)) return false;
   const given = new Map(Object.entries(fields));
@@ -115,6 +115,6 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // no escapes of UTF-8
+    return text; // invalid escapes
   }
 }

@@ -6,13 +6,10 @@ export interface WireRequest {
   readonly target: string;
   /** The header lines, as written. */
   readonly headers: readonly (readonly [string, string])[];
-  /** The body. */
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** An answer. */
 export interface WireAnswer {
-  /** The status. */
   readonly status: number;
   /** The body, decoded. */
   readonly text: string;
@@ -122,7 +119,7 @@ function close(connection: Deno.TcpConn | undefined): void {
   try {
     connection?.close();
   } catch (error) {
-    if (!(error instanceof Deno.errors.BadResource)) throw error; // its time was over
+    if (!(error instanceof Deno.errors.BadResource)) throw error; // the time limit has closed it
   }
 }
 

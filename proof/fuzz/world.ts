@@ -26,7 +26,6 @@ const NOTE_CHANGES = `
 
 /** A service on its own servers, and its effects as seen from outside. */
 export class FuzzWorld implements AsyncDisposable {
-  /** The service. */
   readonly service: Service;
   /** The address of the database. */
   readonly databaseUrl: string;

@@ -43,7 +43,7 @@ async function liveBytes(): Promise<number> {
   assert(typeof collect === "function", "needs --v8-flags=--expose-gc");
   for (let round = 0; round < 5; round++) {
     collect();
-    await delay(20); // finalizers of what was collected run on the event loop
+    await delay(20); // finalizers run on the event loop
   }
   const { heapUsed, external } = Deno.memoryUsage();
   return heapUsed + external;

@@ -12,15 +12,15 @@ import type { Model, Steps } from "./search.ts";
 const COMMITTED = 0;
 const APPLIED = 1; // to Redis, by the relay
 const NOTED = 2; // as applied, in Postgres
-const BASE = 3; // what was noted when the feed was asked last for the sign of life that it gave
+const BASE = 3; // noted at the last question that the feed has answered
 const PHASE = 4;
-const MESSAGE = 5; // 1: under way to the instance
+const MESSAGE = 5; // 1: on its way to the instance
 const IN_REDIS = 6; // 1: Redis has the key, or the lease on it, so that it announces a change
 const MEMORY = 7; // 0 or version + 1
-const LEASE = 8; // 1: of the load under way
+const LEASE = 8; // 1: of the running load
 const LOAD = 9; // 0, 1: begun, or version + 2
 const SEEN = 10; // by the last look of the follower
-const LOOK = 11; // 0, or what the look under way has seen + 1
+const LOOK = 11; // 0, or the version that the running look has seen + 1
 const BELIEVED = 12; // 1: within the memory lease of a look
 const ACKNOWLEDGED = 13; // 0, 1: committed, 2: to the caller
 const WORDS = 14;
@@ -41,7 +41,6 @@ export type FallbackMechanism =
   | "an own write ends the lease"
   | "dropped on the return";
 
-/** The model of the fallback. */
 export function fallback(without: FallbackMechanism): Model {
   return {
     words: WORDS,

@@ -31,7 +31,6 @@ import {
 } from "./state.ts";
 import { RelaySteps, WriterSteps } from "./writer_steps.ts";
 
-/** The model of one configuration. */
 export function lookaside(how: Configuration): Model {
   const readers = how.readers.map((_, reader) => new ReaderSteps(how, reader));
   const writers = how.writers.map((_, writer) => new WriterSteps(how, writer));

@@ -7,9 +7,9 @@ import type { Model, Steps } from "./search.ts";
 
 const MEMORY = 0; // 0 or version + 1
 const FLIGHT = 1; // the load that may be joined: reader + 1
-const FIRST = 2; // who committed version 1: writer + 1
+const FIRST = 2; // the writer of version 1, + 1
 const WRITERS = 3; // 0 unwritten, 1 committed, 2 acknowledged
-const READERS = 5; // of each: where it is, the version + 1 that its load got, its floor
+const READERS = 5; // of each: its progress, the version + 1 of its load, its floor
 const READERS_COUNT = 3;
 const WORDS = READERS + 3 * READERS_COUNT;
 

@@ -10,29 +10,29 @@
 import type { Model, Steps } from "./search.ts";
 
 const WRITERS = 3;
-const BELL = 0; // 1: a relay has promised to look by itself
+const BELL = 0; // 1: a relay has promised to poll
 const SEEN = 1; // writers that the last noted look has seen, a bit each
 const APPLIED = 2; // writers whose change was invalidated after its commit
-const WRITER = 3; // of each: where it is
-const ORDER = WRITER + WRITERS; // of each: which transaction it drew, from 1 on
+const WRITER = 3; // of each: its progress
+const ORDER = WRITER + WRITERS; // of each: its transaction id, from 1
 const RELAY = ORDER + WRITERS; // of each: the fields below
 const WORDS = RELAY + 2 * 6;
 
 const UNWRITTEN = 0;
-const DRAWN = 1; // its row is written, under its transaction
-const LOOKED = 2; // has looked at the bell, and will not ring
-const RINGS = 3; // has looked at the bell, and will
+const DRAWN = 1; // its row is written, with its transaction id
+const LOOKED = 2; // has read the bell, and will not notify
+const RINGS = 3; // has read the bell, and will notify
 const COMMITTED = 4;
 const ROLLED_BACK = 5;
-const INVALIDATED = 6; // committed, and its own process has invalidated it
-const DONE = 7; // and said so
+const INVALIDATED = 6; // committed, and invalidated by its own process
+const DONE = 7; // and reported
 
 const PC = 0;
 const WOKEN = 1;
-const SNAPSHOT = 2; // what its look saw
-const HELD = 3; // what it left to the writer
-const PROMISED = 4; // 1: promised, 2: taking it back, 3: and this is the last look
-const NEEDED = 5; // writers that have to end before it may rest
+const SNAPSHOT = 2; // the snapshot of its look
+const HELD = 3; // rows left to the writer
+const PROMISED = 4; // 1: promised, 2: withdrawing it, 3: and this is the last look
+const NEEDED = 5; // writers that must end before it may rest
 
 const LOOKING = 0;
 const APPLYING = 1;
@@ -66,7 +66,6 @@ export interface RelayingOptions {
   readonly without?: RelayingMechanism;
 }
 
-/** The model of relaying. */
 export function relaying({ relays, marks, without = "nothing" }: RelayingOptions): Model {
   return {
     words: WORDS,

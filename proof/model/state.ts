@@ -52,10 +52,10 @@ export interface Configuration {
 export const VALUE = 0; // in Redis: 0 or version + 1
 export const LEASE = 1; // in Redis: 0, reader + 1, or ORPHAN
 export const COUNTER = 2; // in Redis: for the variant that counts instead of a nonce
-export const SAVED = 3; // 0 nothing saved yet, 1 what a restart will bring back, 2 it has restarted
+export const SAVED = 3; // 0 nothing saved, 1 saved for a restart, 2 restarted
 export const SAVED_VALUE = 4;
 export const SAVED_LEASE = 5;
-export const FIRST = 6; // who committed version 1: writer + 1
+export const FIRST = 6; // the writer of version 1, + 1
 export const CRASHED = 7;
 
 /** A lease whose nonce is no longer used. */
@@ -71,7 +71,7 @@ export function writerAt(writer: number): number {
 }
 export const UNWRITTEN = 0;
 export const COMMITTED = 1; // UNLINK will be sent, or is
-export const DELETED = 2; // UNLINK is executed, the reply is under way
+export const DELETED = 2; // UNLINK is executed, the reply is on its way
 export const ACKNOWLEDGED = 3;
 export const PENDING = 4; // acknowledged, with the invalidation pending
 export const GONE = 5; // committed, and will never delete
@@ -90,13 +90,13 @@ export function instanceAt(instance: number, field: number): number {
   return INSTANCES + 9 * instance + field;
 }
 export const MEMORY = 0;
-export const MESSAGE = 1; // "the key changed" is under way on the feed, once or several times
+export const MESSAGE = 1; // "the key changed" is on its way, once or several times
 export const ECHO = 2; // for the variant that installs on a fill: the next message is its own
 export const FEED = 3;
 export const LINK = 4; // 1: the connection for commands is down
 export const CATCH_UP = 5;
 export const CATCH_UP_FROM = 6; // commits before the catch-up began
-export const DEBT = 7; // 1: an invalidation is owed
+export const DEBT = 7; // 1: an invalidation is pending
 export const FLIGHT = 8; // the load that may be joined: reader + 1
 
 export const ALIVE = 0;
@@ -113,23 +113,23 @@ export function readerAt(reader: number, field: number): number {
   return READERS + 6 * reader + field;
 }
 export const PC = 0;
-export const GOT = 1; // what the last reply said: a version + 1, or a lease
+export const GOT = 1; // the last reply: a version + 1, or a lease
 export const FLOOR = 2; // the newest version that was acknowledged before the read began
 export const MOVED = 3; // the key's epoch changed since the command was sent
-export const DOUBT = 4; // Redis has not been trusted all the time since the look-up was sent
+export const DOUBT = 4; // Redis was not always trusted since the look-up was sent
 export const TOKEN = 5; // for the variant that counts
 
 export const IDLE = 0;
 export const GETTING = 1; // GET is sent
-export const FOUND = 2; // GET or acquire has answered a value, the reply is under way
-export const ACQUIRING = 3; // GET has answered nothing, acquire will be sent or is
-export const HELD = 4; // acquire has answered another's lease
-export const WON = 5; // acquire has answered the reader's own lease
+export const FOUND = 2; // GET or acquire has found a value, the reply is on its way
+export const ACQUIRING = 3; // GET has found nothing, acquire will be or is sent
+export const HELD = 4; // acquire has found another's lease
+export const WON = 5; // acquire has taken the lease
 export const REFRESHING = 6; // acquire is sent, although there is a value: its refresh is due
 export const QUERYING = 7; // the load's query is sent
 export const FILLING = 8; // the query is executed, its callers are answered, fill is sent
 export const SHARING_LOAD = 9;
-export const SHARING_LOOKUP = 10; // for the variant that joins what has been sent
+export const SHARING_LOOKUP = 10; // for the variant that joins sent look-ups
 
 const WIDTHS: readonly (readonly number[])[] = [
   [2, 2, 2, 2, 2, 2, 2, 1, 3, 3, 3, 3], // Redis, and two writers

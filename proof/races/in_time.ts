@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 export async function inTime(happening: Promise<unknown>, patienceMs: number): Promise<boolean> {
   const over = new AbortController();
   const late = delay(patienceMs, false, { signal: over.signal });
-  late.catch(() => undefined); // it is ended when it has lost
+  late.catch(() => undefined); // ended if it has lost
   try {
     return await Promise.race([happening.then(() => true), late]);
   } finally {

@@ -179,7 +179,7 @@ export class Stage implements AsyncDisposable {
   begin({ name, app }: Actor, { id }: Item): Promise<string | undefined> {
     this.history.note(name, `read(${id}) begins`);
     const reading = app.read(id);
-    reading.catch(() => undefined); // whoever awaits it is told
+    reading.catch(() => undefined); // its caller gets the error
     return reading;
   }
 
@@ -202,7 +202,7 @@ export class Stage implements AsyncDisposable {
   async store({ app, hasSent }: Actor, item: Item): Promise<void> {
     await app.read(item.id);
     await within(UP_WITHIN_MS, () => hasSent(item.old));
-    await this.servers.admin.ping(); // Redis has read what was sent before
+    await this.servers.admin.ping(); // Redis has then read everything sent before
   }
 
   /**

@@ -52,7 +52,7 @@ export async function assertBelievedLate({ serviceUrl, takeOver }: Takeover): Pr
   try {
     const successor = await takeOver(redisKey);
     await eventually(() => assertGreater(asked, askedBefore));
-    row.value = "new"; // Its delete had been acknowledged by the predecessor.
+    row.value = "new"; // The predecessor had acknowledged its delete.
     for (let round = 0; round < 50; round++) {
       assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
     }

@@ -79,7 +79,6 @@ export class Workload implements AsyncDisposable {
     };
   }
 
-  /** Starts. */
   start(): void {
     for (const [at, { cache }] of this.nodes.entries()) {
       for (let reader = 0; reader < 3; reader++) {

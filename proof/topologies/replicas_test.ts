@@ -33,7 +33,7 @@ describe("Cache behind an address that is given to another server", () => {
       });
 
       await second.cli("REPLICAOF", "NO", "ONE");
-      await first.cli("REPLICAOF", "127.0.0.1", String(freePort())); // it hears of nothing any more
+      await first.cli("REPLICAOF", "127.0.0.1", String(freePort())); // it gets no more data
       proxy.redirectNew(second.port);
       assertEquals(await cache.delete("key"), "pending");
       const read = await cache.getOrLoad("key", () => Promise.resolve("new"));

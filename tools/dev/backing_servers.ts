@@ -42,7 +42,6 @@ export interface Surroundings {
   startEmbeddedPostgres(): Promise<string>;
 }
 
-/** The options of the choice. */
 export interface ChoiceOptions {
   /** Configured addresses, which are used without a check. */
   readonly configured: {

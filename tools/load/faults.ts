@@ -11,15 +11,12 @@ import { type RedisServer, startRedis } from "../servers/redis_server.ts";
 /** The options that cause a fault. */
 export type FaultName = "kill-redis-at" | "hang-redis-at" | "stop-postgres-at";
 
-/** A kind of fault. */
 export interface FaultKind {
   /** A description of its beginning. */
   readonly begins: string;
   /** A description of its end, for the second half of that sentence. */
   readonly ends: string;
-  /** Begins it. */
   readonly begin: (servers: OwnServers) => Promise<void>;
-  /** Ends it. */
   readonly end: (servers: OwnServers) => Promise<void>;
 }
 
@@ -57,9 +54,7 @@ export interface Fault {
 
 /** A Redis and a Postgres with users, removed on disposal. */
 export class OwnServers implements AsyncDisposable {
-  /** The Redis. */
   readonly redis: RedisServer;
-  /** The Postgres. */
   readonly postgres: PostgresServer;
 
   private constructor(redis: RedisServer, postgres: PostgresServer) {

@@ -36,7 +36,6 @@ Break a server for five seconds during the report's load; the servers are starte
   },
 } as const;
 
-/** The options. */
 export interface LoadOptions {
   /** The service with the cache. */
   readonly url: string;

@@ -1,6 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Limits of {@linkcode eventually}. */
 export interface EventuallyOptions {
   /** Time after which to give up. Default 10,000. */
   readonly deadlineMs?: number;

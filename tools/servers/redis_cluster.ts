@@ -70,7 +70,6 @@ export class RedisCluster implements AsyncDisposable {
     return listed.map(({ port }) => this.#at(port));
   }
 
-  /** The slot of a Redis key. */
   async slotOf(redisKey: string): Promise<number> {
     return Number(await this.#running().cli("CLUSTER", "KEYSLOT", redisKey));
   }
@@ -87,7 +86,6 @@ export class RedisCluster implements AsyncDisposable {
     return this.#at(owner.port);
   }
 
-  /** The replicas of a server. */
   async replicasOf(primary: RedisServer): Promise<RedisServer[]> {
     const listed = await this.#list();
     const id = listed.find(({ port }) => port === primary.port)?.id;

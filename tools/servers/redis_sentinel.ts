@@ -25,7 +25,6 @@ const PACE = ["info-period", "500", "publish-period", "500", "tilt-trigger", "20
 
 const SETTLED = { deadlineMs: 30_000, everyMs: 50 };
 
-/** One Sentinel. */
 export class SentinelServer extends ServerProcess {
   /** The port it listens on, also after a restart. */
   readonly port: number;
@@ -59,7 +58,6 @@ export class SentinelServer extends ServerProcess {
 export class RedisSentinel implements AsyncDisposable {
   /** Every server, the first primary first. */
   readonly servers: readonly RedisServer[];
-  /** The Sentinels. */
   readonly sentinels: readonly SentinelServer[];
   /** `redis-sentinel://127.0.0.1:{port},…/{master}`. */
   readonly url: string;
