@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * The entity tags of the service, made here: the condition under which a write is taken back has to be known
- * before the write is answered, for the tab may be closed until then.
+ * The entity tags of the service, computed here: the tab may be closed before a write is answered, so the
+ * condition for undoing the write must be known before.
  *
  * @module
  */
 
 /**
- * The tag of a row, as `weakEtag()` of `cache/hono/etag.ts` makes it of the same JSON.
+ * The tag of a row, the same as `weakEtag()` of `cache/hono/etag.ts` makes from its JSON.
  *
  * @param {unknown} row
  */

@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The five steps that show what a cache does, against the service itself: the service's own part of the page.
+ * The five steps that show the effects of a cache on the service itself: the service's part of the page.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { isRefusedCondition, request } from "./service.js";
 // @ts-ignore: a module of the dashboard, served beside this one
 import { byId, element } from "./text.js";
 
-/** What is done, and what there is to see. */
+/** The steps, with their descriptions. */
 const STEPS = [
   ["Read", "the first time: from the database"],
   ["Read again", "from the cache, and faster"],
@@ -20,9 +20,9 @@ const STEPS = [
   ["Read again", "the new value, from the cache"],
 ];
 
-/** Between steps, so that an eye can follow. */
+/** Pause between steps, so that a viewer can follow. */
 const PAUSE_MS = 400;
-/** The last step's tries: the change feed may invalidate once more what was just filled. */
+/** Attempts of the last step: the relay may invalidate once more what was just filled. */
 const TRIES_MAX = 8;
 const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
   memory: "memory",
@@ -35,9 +35,9 @@ const SOURCES = /** @type {Readonly<Record<string, string>>} */ ({
  * @property {string} source `memory`, `redis` or `database`; empty for a write.
  * @property {string} duration
  * @property {string} note
- * @property {boolean} [stored] Whether the cache took what was read from the database.
+ * @property {boolean} [stored] True if the cache stored the value from the database.
  * @property {any} [user]
- * @property {string} [tag] The entity tag of what was read.
+ * @property {string} [tag] The entity tag of the row.
  */
 
 makeTutorial();
@@ -48,7 +48,7 @@ document.querySelector("label[for=token]")?.replaceChildren(
   ")",
 );
 
-/** Makes the form work. */
+/** Sets the form up. */
 function makeTutorial() {
   const steps = STEPS.map(makeStep);
   byId("steps").replaceChildren(...steps.map(({ item }) => item));
@@ -78,7 +78,7 @@ function makeTutorial() {
  */
 async function run(id, steps) {
   const path = `/users/${id}`;
-  // So that the first read misses, whatever was read before.
+  // Makes the first read miss, whatever was read before.
   await request(`cache/entries/${encodeURIComponent(`users:${id}`)}`, { method: "DELETE" });
   const bio = `Written by the dashboard at ${new Date().toLocaleTimeString("en")}`;
   /** @type {Result | undefined} */
@@ -100,9 +100,9 @@ async function run(id, steps) {
     async () => {
       if (before === undefined) throw new Error("nothing was read before");
       const { user, tag } = before;
-      // Before the answer, which a tab that is closed no longer gets.
+      // Prepared before the answer, which a closed tab no longer gets.
       restore = restoring(path, user.bio, `${tag}, ${entityTag({ ...user, bio })}`);
-      // On condition of what was read: what others write meanwhile is not overwritten.
+      // Conditional on the row that was read, so that other writes are not overwritten.
       return await write(path, { bio, tag });
     },
     async () => {
@@ -137,7 +137,7 @@ async function run(id, steps) {
 /** @typedef {() => Promise<boolean>} Restore */
 
 /**
- * Writes the bio back, unless somebody else has written to the user since.
+ * Restores the bio, unless another writer has changed the user since.
  *
  * ```text
  * 1. the page: writes on the condition of the old tag; the service has begun
@@ -155,7 +155,7 @@ function restoring(path, bio, tags) {
   return async () => {
     try {
       const headers = { "if-match": tags };
-      // `keepalive`: a page that is closed sends it still.
+      // `keepalive`: the browser sends it even after the page is closed.
       await request(path, { method: "PATCH", json: { bio }, headers, keepalive: true });
       return true;
     } catch (error) {
@@ -166,7 +166,7 @@ function restoring(path, bio, tags) {
 }
 
 /**
- * What to say of a read that follows an invalidation.
+ * The note on a read after an invalidation.
  *
  * @param {Result} result
  * @param {string} missed
@@ -178,7 +178,7 @@ function readNote({ source }, missed) {
 }
 
 /**
- * Why a read that should have found something cached did not.
+ * The reason why a read that should have hit did not.
  *
  * @param {Result} result
  */
@@ -267,7 +267,7 @@ async function write(path, { bio, tag }) {
   const headers = tag === undefined ? {} : { "if-match": tag };
   const response = await request(path, { method: "PATCH", json: { bio }, headers });
   const { message } = await response.json();
-  // Reads show the service's own time, which the answer to a write does not tell.
+  // Reads show the service's own time, which the answer to a write does not contain.
   const duration = `${(performance.now() - startedAtMs).toFixed(1)} ms round trip`;
   return { source: "", duration, note: message };
 }

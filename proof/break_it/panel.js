@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The panel "Break it": counts of both caches, and buttons that break what they stand on.
+ * The panel "Break it": counts of both caches, and buttons that break their servers.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { byId, countText, element, spanText, timeText } from "/dashboard/text.js
 
 const RUNNING_MS = 500;
 const IDLE_MS = 3_000;
-/** A stale answer of this age stands out no longer. */
+/** A stale answer older than this is no longer highlighted. */
 const RECENT_MS = 1_500;
 
 const FIGURES = [
@@ -63,7 +63,7 @@ async function follow() {
     try {
       waitMs = document.hidden ? IDLE_MS : await refresh();
     } catch (error) {
-      // Without a token the page asks for one; it may also be that the service restarts.
+      // Without a token the page asks for one. Otherwise the service may be restarting.
       if (!(error instanceof AccessError)) {
         say(error instanceof Error ? error.message : String(error));
       }
@@ -72,7 +72,7 @@ async function follow() {
   }
 }
 
-/** Shows the state. Answers how long it holds. */
+/** Shows the state. Answers for how long it is current. */
 async function refresh() {
   const state = await (await request("/break-it/state")).json();
   const { running, busy, unavailable, caches, deeds } = state;
@@ -132,7 +132,7 @@ function button(deed, label) {
 }
 
 /**
- * Not `disabled`: that would take the keyboard's focus away, and nobody could read why.
+ * Not `disabled`: that would take the keyboard's focus away, and the reason could not be read.
  *
  * @param {any} control
  * @param {string | undefined} refused

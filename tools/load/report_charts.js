@@ -1,6 +1,4 @@
-/**
- * Draws the charts of a load report: a classic script within the page, behind uPlot.
- */
+/** Draws the charts of a load report: a classic script in the page, after uPlot. */
 (() => {
   const Plot = /** @type {any} */ (globalThis).uPlot;
   const data = JSON.parse(document.getElementById("data")?.textContent ?? "{}");
@@ -109,7 +107,7 @@
   }
 
   /**
-   * Stands in a legend while nothing is pointed at, which on a phone or on paper is always.
+   * The legend while nothing is pointed at, which on a phone or on paper is always.
    *
    * @param {Chart} chart
    * @param {Line} line
@@ -121,7 +119,7 @@
     return text(logarithmic ? known[Math.floor(known.length / 2)] ?? null : mean, unit);
   }
 
-  /** The colours of now: they differ between light and dark. */
+  /** The present colours, which differ between light and dark. */
   function colours() {
     // light-dark() is resolved only in a colour, not in a custom property.
     const probe = place.appendChild(document.createElement("i"));

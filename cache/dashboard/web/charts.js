@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The charts, drawn by uPlot. What they show stands beside them as text.
+ * The charts, drawn by uPlot. Their figures are also shown as text.
  *
  * @module
  */
@@ -9,14 +9,14 @@ import { byId, durationText, element, percentText, rateText } from "./text.js";
 
 /** @type {typeof import("uplot")} */
 const Plot = /** @type {any} */ (globalThis).uPlot;
-/** The time that is shown at first. It grows to all that is kept. */
+/** The shortest period of a chart. It grows to all kept samples. */
 const WINDOW_S_MIN = 60;
 const HEIGHT = 180;
 
 /**
  * @typedef {object} Line
  * @property {string} label
- * @property {string} source Names the colour.
+ * @property {string} source The name of the colour.
  * @property {keyof import("./history.js").Columns} column
  * @property {boolean} [dashed]
  */
@@ -86,7 +86,7 @@ const CHARTS = [
 ];
 
 /**
- * Makes the charts. Answers a function that shows the columns.
+ * Makes the charts. Answers a function that shows new columns.
  *
  * @returns {(columns: import("./history.js").Columns) => void}
  */
@@ -137,7 +137,7 @@ function makeChart(chart) {
       const last = columns[column].at(-1) ?? null;
       values[at]?.replaceChildren(last === null ? "–" : chart.text(last));
     });
-    // A share of 0 % is a figure, and its line is drawn; a rate of 0 says that nothing happened.
+    // 0 % is a figure and is drawn as a line; a rate of 0 means that nothing happened.
     const isFigure = chart.scale === undefined ? Boolean : isMeasured;
     empty.hidden = chart.lines.some(({ column }) => columns[column].some(isFigure));
     draw();
@@ -160,7 +160,7 @@ function legendItem({ label, source, dashed = false }, value) {
 }
 
 /**
- * Columns as they are drawn: stacked ones from the top of the stack, so that each area lies on the next.
+ * Columns in drawing order: stacked ones from the top of the stack, so that each area covers the next.
  *
  * @param {Chart} chart
  * @param {import("./history.js").Columns} columns
@@ -274,7 +274,7 @@ function seriesOf({ source, dashed = false }, filled) {
 }
 
 /**
- * A colour of the style sheet as it is now: a canvas knows no variables.
+ * The present value of a colour in the style sheet, because a canvas does not resolve variables.
  *
  * @param {string} name
  */

@@ -1,25 +1,25 @@
 // @ts-check
 /**
- * The changes from sample to sample: the columns that charts are drawn from.
+ * The changes between samples, as columns for the charts.
  *
  * @module
  */
 
-/** Samples that are kept: five minutes of them. */
+/** Limit of kept samples: five minutes. */
 const KEPT_MAX = 300;
-/** Samples further apart than this have a gap between them. */
+/** Samples further apart than this have a gap in the chart. */
 const GAP_S = 3;
 
 /** @typedef {(number | null)[]} Column */
 
 /**
- * @typedef {object} Columns What charts are drawn from. Rates are per second, shares in percent.
+ * @typedef {object} Columns Input of the charts. Rates are per second, shares in percent.
  * @property {number[]} atS
  * @property {Column} memory Reads answered by memory.
  * @property {Column} redis Reads answered by Redis.
  * @property {Column} database Loads.
- * @property {Column} shared Reads that joined another's.
- * @property {Column} saved Reads that asked the database nothing.
+ * @property {Column} shared Reads that joined another read.
+ * @property {Column} saved Reads without a query of the database.
  * @property {Column} memoryShare
  * @property {Column} redisShare
  * @property {Column} memoryP50
@@ -46,7 +46,7 @@ const NAMES = /** @type {const} */ ([
   "databaseP99",
 ]);
 
-/** The last samples as columns. */
+/** The latest samples as columns. */
 export class History {
   /** @type {Columns} */
   columns = /** @type {any} */ ({
@@ -57,7 +57,7 @@ export class History {
   #previous;
 
   /**
-   * Adds what changed since the sample before. The first one tells no rates.
+   * Adds the changes since the previous sample. The first sample has no rates.
    *
    * @param {any} sample
    */
@@ -89,7 +89,7 @@ export class History {
 }
 
 /**
- * Reads that the cache answered, as far as its counters tell.
+ * Reads that the cache answered, by its counters.
  *
  * @param {any} cache
  */
@@ -98,7 +98,7 @@ export function readsOf(cache) {
 }
 
 /**
- * Reads that asked the database nothing: a tier answered, or they joined another's read.
+ * Reads without a query of the database: a tier answered, or they joined another read.
  *
  * @param {any} cache
  */

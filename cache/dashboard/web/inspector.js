@@ -1,14 +1,14 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * Shows what the tiers hold of a key, and invalidates it or everything.
+ * Shows the entries of a key in the tiers, and invalidates them or everything.
  *
  * @module
  */
 import { request } from "./service.js";
 import { byId, bytesText, element, spanText } from "./text.js";
 
-/** Makes the inspector work. Answers a function that looks at a key. */
+/** Sets the inspector up. Answers a function that shows a key. */
 export function makeInspector() {
   const form = byId("inspect");
   const input = byId("inspect-key");
@@ -108,7 +108,7 @@ function makeClearing(cleared) {
 }
 
 /**
- * Shows what `work` makes, or why it could not.
+ * Shows the result of `work`, or its error.
  *
  * @param {() => Promise<Node[]>} work
  */

@@ -14,7 +14,8 @@ const CAUSES = /** @type {Readonly<Record<string, string>>} */ ({
 });
 
 /**
- * Shows the most requested keys, which Redis counts for all instances. Leaves them alone while they are the same: one may have the focus.
+ * Shows the most requested keys, which Redis counts for all instances. Does not replace an unchanged list, since
+ * one item may have the focus.
  *
  * @param {{ readonly keys: readonly string[], readonly known: boolean }} popular
  * @param {(key: string) => Promise<void>} look
@@ -39,7 +40,7 @@ export function showPopular({ keys, known }, look) {
 }
 
 /**
- * Shows the last invalidations, where they are noted.
+ * Shows the last invalidations, if they are recorded.
  *
  * @param {readonly any[] | null} invalidations
  */

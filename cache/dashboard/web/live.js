@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The stream of samples, opened again when it is lost.
+ * The stream of samples, which is reopened when it is lost.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { AccessError, request } from "./service.js";
 
 const RETRY_MS = 1_000;
 const RETRY_MS_MAX = 10_000;
-/** A stream that has been silent for so long is lost, whatever the network says. */
+/** A stream that is silent for this long counts as lost, even if the connection is open. */
 const SILENCE_MS_MAX = 5_000;
 
 /**
  * @typedef {object} Listener
  * @property {(sample: any) => void} onSample
- * @property {(state: "live" | "lost", reason: string) => void} onState Reason: what the service says.
- * @property {(error: AccessError) => Promise<void>} onAccess Resolves when it is worth another try.
+ * @property {(state: "live" | "lost", reason: string) => void} onState Reason: the service's message.
+ * @property {(error: AccessError) => Promise<void>} onAccess Resolves when another attempt is worthwhile.
  */
 
 /**
- * Follows the samples for as long as the page lives.
+ * Follows the samples as long as the page is open.
  *
  * @param {Listener} listener
  */

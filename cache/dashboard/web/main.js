@@ -39,7 +39,7 @@ await follow({
   onAccess: askForToken,
 });
 
-/** Reads a second as of the last sample. */
+/** Reads per second, as of the last sample. */
 function lastRate() {
   const { memory, redis, database, shared } = history.columns;
   const parts = [memory, redis, database, shared].map((column) => column.at(-1) ?? null);
@@ -54,7 +54,7 @@ function lostText(reason) {
 }
 
 /**
- * Asks for the token, where one would help. Resolves when there is another to try.
+ * Asks for a token if one would help. Resolves when there is a new one.
  *
  * @param {import("./service.js").AccessError} error
  * @returns {Promise<void>}

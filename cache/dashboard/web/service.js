@@ -1,16 +1,16 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * Talks to the program, with a token where it wants one.
+ * Sends requests to the program, with a token if it requires one.
  *
  * @module
  */
 
 const TOKEN = "lookaside-admin-token";
-/** The place that the dashboard is mounted at. */
+/** The address at which the dashboard is mounted. */
 const BASE = new URL("../", import.meta.url);
 
-/** The service wants a token, or a better one. */
+/** The service requires a token, or a different one. */
 export class AccessError extends Error {
   /**
    * @param {number} status What it answered: 401, 400 for a token that is none, or 403.
@@ -23,7 +23,7 @@ export class AccessError extends Error {
   }
 }
 
-/** The service answered that it can't. */
+/** The service answered with an error. */
 export class ServiceError extends Error {
   /**
    * @param {number} status
@@ -37,7 +37,7 @@ export class ServiceError extends Error {
 }
 
 /**
- * Whether a request was refused because the condition that it stated no longer holds.
+ * True if a request was refused because its condition no longer holds.
  *
  * @param {unknown} error
  */
@@ -55,18 +55,18 @@ export function keepToken(token) {
 }
 
 /**
- * Sends a request. `EventSource` could not carry the token, so streams are read from its answer, too.
+ * Sends a request. Streams are read from its response too, because `EventSource` cannot send the token.
  *
  * @param {string} path From the place of the dashboard on, or with a `/` from that of the whole program.
  * @param {RequestInit & { json?: unknown }} [init]
  * @returns {Promise<Response>}
- * @throws {AccessError | ServiceError} The answer is no success.
- * @throws {Error} There is none.
+ * @throws {AccessError | ServiceError} The response is not a success.
+ * @throws {Error} There is no response.
  */
 export async function request(path, { json, ...init } = {}) {
   const headers = new Headers(init.headers);
   const token = sessionStorage.getItem(TOKEN);
-  // What no header can hold is encoded, and so refused as any other that is no token.
+  // Characters that a header cannot contain are encoded, so the service refuses them like any wrong token.
   if (token !== null) headers.set("authorization", `Bearer ${encodeURI(token)}`);
   if (json !== undefined) headers.set("content-type", "application/json");
   const body = json === undefined ? null : JSON.stringify(json);
@@ -88,7 +88,7 @@ async function answerOf(path, init) {
     return await fetch(new URL(path, BASE), init);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    // What a browser says of it, "Failed to fetch", tells nobody what to do.
+    // The browser's message, "Failed to fetch", does not help a user.
     throw new Error("The service cannot be reached", { cause: error });
   }
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * Figures as text, and text as elements. Text never becomes markup: names of keys are anybody's.
+ * Figures as text, and text as elements. Text never becomes markup, because keys may contain anything.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export function element(tag, attributes, ...children) {
 }
 
 /**
- * The element of that id, which the page has.
+ * The existing element with that id.
  *
  * @param {string} id
  * @returns {any}
@@ -56,7 +56,7 @@ export function percentText(percent) {
 }
 
 /**
- * In two digits, from microseconds to seconds.
+ * A duration in two digits, from microseconds to seconds.
  *
  * @param {number} ms
  */

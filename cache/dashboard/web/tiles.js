@@ -1,14 +1,14 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The figures of this moment.
+ * The current figures.
  *
  * @module
  */
 import { readsOf, savedOf } from "./history.js";
 import { byId, bytesText, countText, element, percentText, rateText, spanText } from "./text.js";
 
-/** A lag past this is no hiccup. */
+/** A longer lag than this is marked as bad. */
 const LAG_MS_BAD = 5_000;
 
 /**
