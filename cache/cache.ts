@@ -120,6 +120,7 @@ export class Cache implements AsyncDisposable {
       prefix: options.prefix ?? "la",
       kind: kindOf(options, store),
       clock: this.#runtime.clock,
+      serverOf: (key) => this.#engineOf(key),
       followed: async () => {
         await Promise.all(this.#engines.map((engine) => engine.followed()));
       },

@@ -27,6 +27,8 @@ export interface ChangedCache {
   readonly kind: "process" | "shared" | "ring";
   /** Its clock. */
   readonly clock: Clock;
+  /** The server that `Cache.delete` invalidates this key on. */
+  serverOf(key: string): CacheServer;
   /** Resolves once this process has dropped everything that a server had announced as changed. */
   followed(): Promise<void>;
 }

@@ -6,15 +6,28 @@ const MARKS_MAX = 5_000;
 /** Number of marks that others are told of at once. */
 const BATCH_MAX = 500;
 
+/** The rest of a row that its writer has applied. */
+const NOTHING: Invalidated = { keys: [], tags: [] };
+
 /** Makes the names of the entries that depend on a change. */
 export type NamesOf = (change: Change) => Invalidated;
+
+/** What a relay does with the rows that it has found. */
+export interface Split {
+  /** Rows to apply. */
+  readonly due: readonly OutboxRow[];
+  /** The names left to invalidate of each row that its writer has applied in part. */
+  readonly names: readonly Invalidated[];
+  /** Transactions that are left to their writers. */
+  readonly held: ReadonlySet<string>;
+}
 
 /**
  * The marks that this process has given to its own writes, and the names that it has invalidated for them.
  *
  * A transaction may change more than its writer knows, by a cascading foreign key, a trigger or another
- * statement. So a mark alone proves nothing: a row counts as applied only if its writer has invalidated every
- * name that depends on it.
+ * statement; and on a ring, its writer deletes a key on one server only. So a mark alone proves nothing: of the
+ * names that depend on a row, those that its writer has not invalidated are left to the relay.
  */
 export class Marks {
   /** The name of this process for others. */
@@ -30,9 +43,8 @@ export class Marks {
     this.#namesOf = namesOf;
   }
 
-  /** Makes a unique mark. It is open until it is settled. */
-  open(): string {
-    const mark = `${this.writer}.${(this.#count++).toString(36)}`;
+  /** Opens a mark until it is settled. Default: a new one. */
+  open(mark: string = `${this.writer}.${(this.#count++).toString(36)}`): string {
     this.#open.add(mark);
     dropFirst(this.#open);
     return mark;
@@ -56,17 +68,27 @@ export class Marks {
     return this.#untold.splice(0, BATCH_MAX);
   }
 
-  /** Splits rows into those to apply now, and the transactions to leave to their writers for a while. */
-  split(rows: readonly OutboxRow[]): { due: OutboxRow[]; held: ReadonlySet<string> } {
+  /**
+   * Splits rows into those to apply, names to invalidate for rows that their writers have applied in part, and
+   * the transactions to leave to their writers for a while, if any may be left.
+   */
+  split(rows: readonly OutboxRow[], { holds }: { readonly holds: boolean }): Split {
     const due: OutboxRow[] = [];
+    const names: Invalidated[] = [];
     const held = new Set<string>();
     for (const [xid, ofOne] of Map.groupBy(rows, (row) => row.xid)) {
-      const left = ofOne.filter((row) => !this.#isDone(row));
-      // All or nothing: rows that are applied now would be applied again with the rest.
-      if (left.length > 0 && left.every((row) => this.#isHeld(row))) held.add(xid);
-      else due.push(...left);
+      const left = ofOne.map((row) => ({ row, rest: this.#restOf(row) }))
+        .filter(({ rest }) => rest !== NOTHING);
+      // All or nothing: otherwise, what is applied now would be applied again with the rest.
+      if (holds && left.length > 0 && left.every(({ row }) => this.#isHeld(row))) held.add(xid);
+      else {
+        for (const { row, rest } of left) {
+          if (rest === undefined) due.push(row);
+          else names.push(rest);
+        }
+      }
     }
-    return { due, held };
+    return { due, names, held };
   }
 
   #isHeld({ writer, openMs, isKnown, settled }: OutboxRow): boolean {
@@ -74,12 +96,13 @@ export class Marks {
     return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
   }
 
-  #isDone(row: OutboxRow): boolean {
-    if (row.writer === null) return false;
-    const names = this.#settled.get(row.writer) ?? row.settled;
-    if (names === null) return false;
+  /** The names that the writer of a row has not invalidated, as far as it has told; `undefined`: all of them. */
+  #restOf(row: OutboxRow): Invalidated | undefined {
+    const done = row.writer === null ? null : this.#settled.get(row.writer) ?? row.settled;
+    if (done === null || done.keys.length + done.tags.length === 0) return undefined;
     const { keys, tags } = this.#namesOf(changeOf(row));
-    return isSubset(keys, names.keys) && isSubset(tags, names.tags);
+    const rest = { keys: without(keys, done.keys), tags: without(tags, done.tags) };
+    return rest.keys.length + rest.tags.length === 0 ? NOTHING : rest;
   }
 
   #isOwn(mark: string): boolean {
@@ -87,8 +110,8 @@ export class Marks {
   }
 }
 
-function isSubset(names: readonly string[], all: readonly string[]): boolean {
-  return names.every((name) => all.includes(name));
+function without(names: readonly string[], done: readonly string[]): string[] {
+  return names.filter((name) => !done.includes(name));
 }
 
 /** Keeps only the latest. */

@@ -31,14 +31,14 @@ export class OwnWrites {
     this.#options = options;
   }
 
-  /** Begins a write. By then others know that this process writes, or the write is left to the relay. */
-  async begin(): Promise<OwnWrite> {
+  /** Begins a write, with a mark of this process. By then others know that this process writes, or the write is left to the relay. */
+  async begin(given?: string): Promise<OwnWrite> {
     const { marks, outbox, chores, isShared, onError } = this.#options;
     if (isShared && chores.isDue("writer", WRITER_MS)) {
       this.#announced = outbox.noteWriter(marks.writer).catch(onError);
     }
     await this.#announced;
-    const mark = marks.open();
+    const mark = marks.open(given);
     let names = NOTHING;
     return {
       mark,

@@ -52,27 +52,33 @@ export function invalidatedNames(
   changes: readonly Change[],
   invalidates: Invalidates = {},
 ): Invalidated {
+  return union(changes.map((change) => namesOf(change, invalidates)));
+}
+
+function union(all: readonly Invalidated[]): Invalidated {
   const keys = new Set<string>();
   const tags = new Set<string>();
-  for (const change of changes) {
-    const invalidated = namesOf(change, invalidates);
-    for (const key of invalidated.keys) keys.add(key);
-    for (const tag of invalidated.tags) tags.add(tag);
+  for (const names of all) {
+    for (const key of names.keys) keys.add(key);
+    for (const tag of names.tags) tags.add(tag);
   }
   return { keys: [...keys], tags: [...tags] };
 }
 
 /**
- * Applies changes to a server of a cache. Answers the invalidated names.
+ * Applies changes, and invalidates further names, on a server of a cache. Answers all invalidated names.
  *
  * @throws {InvalidationPendingError} Redis has not applied all of it.
  */
 export async function applyChanges(
   server: Pick<CacheServer, "delete" | "invalidateTags">,
   changes: readonly Change[],
-  invalidates: Invalidates = {},
+  { invalidates, names: more = [] }: {
+    readonly invalidates?: Invalidates | undefined;
+    readonly names?: readonly Invalidated[];
+  } = {},
 ): Promise<Invalidated> {
-  const names = invalidatedNames(changes, invalidates);
+  const names = union([invalidatedNames(changes, invalidates), ...more]);
   for (const batch of batches(names.keys)) assertApplied(await server.delete(...batch));
   // After the keys: a list that is loaded in between carries the old version of its tag.
   for (const batch of batches(names.tags)) assertApplied(await server.invalidateTags(...batch));

@@ -139,6 +139,7 @@ class PostgresChanges implements Changes {
       if (install) await this.#install(database);
       await this.#tables.learn().catch(this.#onError);
     });
+    const writer = crypto.randomUUID();
     const feedOf = (server: CacheServer) =>
       new ChangeFeed(database, {
         ...feedOptions,
@@ -146,10 +147,11 @@ class PostgresChanges implements Changes {
         onProblem: this.#onProblem,
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
+        writer,
         namesOf: (change) => namesOf(change, invalidates),
-        apply: async (changes) => {
-          const names = await applyChanges(server, changes, invalidates);
-          onInvalidated?.(names);
+        apply: async (changes, names) => {
+          const invalidated = await applyChanges(server, changes, { invalidates, names });
+          onInvalidated?.(invalidated);
         },
         reset: async () => {
           await resetServer(server);
@@ -185,10 +187,25 @@ class PostgresChanges implements Changes {
     await this.#feeds.get(server)?.catchUp({ replay });
   }
 
+  /**
+   * One mark for all servers. A ring's cache deletes a key on its present server, and renews tags on all. So on
+   * the others, which may have had the key before or in a process with another ring, the relay deletes it.
+   */
   async beginWrite(): Promise<OwnWrite> {
-    const [feed, ...others] = this.#feeds.values();
-    // A ring's cache deletes a key on its present server. The relay does so on others, which may have had it.
-    return feed === undefined || others.length > 0 ? UNMARKED : await feed.beginWrite();
+    const [first, ...others] = this.#feeds.values();
+    if (first === undefined) return UNMARKED;
+    const own = await first.beginWrite();
+    const all = [own, ...await Promise.all(others.map((feed) => feed.beginWrite(own.mark)))];
+    const servers = [...this.#feeds.keys()];
+    const isOn = (server: string | undefined) => (key: string) =>
+      this.#cache.serverOf(key).name === server;
+    return {
+      mark: own.mark,
+      invalidated: ({ keys, tags }) => {
+        all.forEach((each, at) => each.invalidated({ keys: keys.filter(isOn(servers[at])), tags }));
+      },
+      [Symbol.dispose]: () => all.forEach((each) => each[Symbol.dispose]()),
+    };
   }
 
   async source(): Promise<string> {

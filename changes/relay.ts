@@ -60,8 +60,8 @@ export interface ChangeFeedOptions {
   readonly cacheName: string;
   /** Whether the cache ends with this process. Then it is unregistered on close. Default false. */
   readonly cacheEnds?: boolean;
-  /** Applies changes to the cache. Rejects when they have to be applied again. */
-  readonly apply: (changes: readonly Change[]) => Promise<void>;
+  /** Applies changes to the cache, and invalidates further names. Rejects when it has to be done again. */
+  readonly apply: (changes: readonly Change[], names: readonly Invalidated[]) => Promise<void>;
   /**
    * Invalidates all that the cache holds: nobody knows what it missed before it was registered.
    * Rejects when it has to be tried again.
@@ -73,6 +73,8 @@ export interface ChangeFeedOptions {
   readonly pollMs?: number;
   /** How long applied rows are kept for a replay. Default 300,000. */
   readonly replayWindowMs?: number;
+  /** Names this process in the marks of its writes, the same for all of its feeds. Default: another one each. */
+  readonly writer?: string;
   /** Names of all that depends on a change. Default: those of `table()`. */
   readonly namesOf?: (change: Change) => Invalidated;
   /** Called when Postgres or `apply` fails. The feed goes on by itself. */
@@ -155,7 +157,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#outbox = new Outbox(database, options.cacheName);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#marks = new Marks(this.#turn.feed, options.namesOf ?? invalidatedBy);
+    this.#marks = new Marks(options.writer ?? this.#turn.feed, options.namesOf ?? invalidatedBy);
     this.#registration = new Registration(this.#outbox, {
       reset: () => options.reset(),
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
@@ -207,10 +209,11 @@ export class ChangeFeed implements AsyncDisposable {
 
   /**
    * Begins a write whose invalidation this process sees to itself. Its rows are left alone for a second then,
-   * and for good once everything is invalidated that depends on them.
+   * and for good once everything is invalidated that depends on them. With a mark of this process's, which
+   * another feed has given, or a new one.
    */
-  beginWrite(): Promise<OwnWrite> {
-    return this.#ownWrites.begin();
+  beginWrite(mark?: string): Promise<OwnWrite> {
+    return this.#ownWrites.begin(mark);
   }
 
   /**
@@ -396,8 +399,12 @@ export class ChangeFeed implements AsyncDisposable {
     this.#horizon.note(now, look.nowMs);
     this.#turn.learn(feed); // before a failure, after which the other one is to go
     const isPart = rows.length === BATCH_MAX;
-    const { due, held } = holds && !isPart ? this.#marks.split(rows) : { due: rows, held: NONE };
-    if (due.length > 0) await this.#options.apply(merged(due));
+    // The next part begins behind the last row of this one, so none can be held back.
+    const { due, names, held } = holds
+      ? this.#marks.split(rows, { holds: !isPart })
+      : { due: rows, names: [], held: NONE };
+    const applies = due.length + names.length;
+    if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
     const isBusy = this.#isBusy(look);
     const noted = await this.#outbox.note(look, {
@@ -410,7 +417,7 @@ export class ChangeFeed implements AsyncDisposable {
     if (!noted) return "outrun";
     if (isBusy) this.#promised = true;
     if (rows.length > 0) this.#turn.learn(this.#turn.feed);
-    this.#applied += due.length;
+    this.#applied += applies;
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
   }
 
@@ -446,7 +453,7 @@ export class ChangeFeed implements AsyncDisposable {
       : await this.#outbox.appliedLately();
     if (changes === undefined) return await this.#options.reset();
     if (changes.length === 0) return;
-    await this.#options.apply(changes);
+    await this.#options.apply(changes, []);
     this.#replayed += changes.reduce((sum, { keys }) => sum + (keys?.length ?? 1), 0);
   }
 

@@ -76,12 +76,12 @@ describe("applyChanges()", () => {
           ? { keys: [], tags: ["users"] }
           : { keys: keys.map((id) => `user:${id}`), tags: ["users:list"] },
     };
-    await applyChanges(server, [{ ...changed, table: "constructor" }], invalidates);
-    await applyChanges(server, [{ ...changed, table: "sales.users" }], invalidates);
+    await applyChanges(server, [{ ...changed, table: "constructor" }], { invalidates });
+    await applyChanges(server, [{ ...changed, table: "sales.users" }], { invalidates });
     assertEquals((await left(cache, ["user:1", "user:2", "users:page=1&limit=10"])).length, 3);
-    await applyChanges(server, [changed], invalidates);
+    await applyChanges(server, [changed], { invalidates });
     assertEquals(await left(cache, ["user:1", "user:2", "users:page=1&limit=10"]), ["user:2"]);
-    await applyChanges(server, [{ ...changed, keys: undefined }], invalidates);
+    await applyChanges(server, [{ ...changed, keys: undefined }], { invalidates });
     assertEquals(await left(cache, ["user:2"]), []);
     await cache.close();
   });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
-import { type Change, invalidatedBy } from "../../changes/apply.ts";
+import { type Change, type Invalidated, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
 import type { Database } from "../../db/database.ts";
@@ -24,21 +24,24 @@ const feeds: ChangeFeed[] = [];
 function makeFeed(options: Partial<ChangeFeedOptions> = {}, on = fixture.service): {
   readonly feed: ChangeFeed;
   readonly applied: Change[];
+  readonly names: Invalidated[];
 } {
   const applied: Change[] = [];
+  const names: Invalidated[] = [];
   const feed = new ChangeFeed(on, {
     cacheName: "test",
     listen: false,
     pollMs: 10,
     reset: () => Promise.resolve(),
-    apply: (changes) => {
+    apply: (changes, rest) => {
       applied.push(...changes);
+      names.push(...rest);
       return Promise.resolve();
     },
     ...options,
   });
   feeds.push(feed);
-  return { feed, applied };
+  return { feed, applied, names };
 }
 
 /** Keys of the rows that `cache` has not applied, in order. */
@@ -685,6 +688,19 @@ describe("the change feed", () => {
       assert(!applied().includes("2"));
     });
 
+    it("is not applied again among more rows than are applied at once", async () => {
+      await register("test");
+      const { feed, applied, names } = makeFeed();
+      using own = await feed.beginWrite();
+      await written(own.mark, ...Array.from({ length: 150 }, () => 4));
+      own.invalidated(namesOf(4));
+      own[Symbol.dispose]();
+      await update(5);
+      feed.start();
+      await eventually(async () => assertEquals(await openKeys(), []));
+      assertEquals([keysOf(applied), names], [["5"], []]);
+    });
+
     it("is left alone by the relay of its own process until it is over", async () => {
       await using _ = await foreverYoung();
       await register("test");
@@ -734,7 +750,11 @@ describe("the change feed", () => {
           await written(write.mark, 4, 5); // as by a foreign key that cascades
           write.invalidated(namesOf(4));
         }
-        await eventually(() => assert(applied().includes("5")));
+        // Whatever it has invalidated is not invalidated again.
+        await eventually(() =>
+          assertEquals(relay.names, [{ keys: ["users:5"], tags: ["users:5"] }])
+        );
+        assertEquals(applied(), ["1", "3"]);
       });
     }
 
