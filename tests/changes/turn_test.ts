@@ -292,7 +292,9 @@ describe("the feeds of one cache", () => {
       usual.afterApply = () => {};
       await other.feed.catchUp({ replay: false });
     };
-    other.clock.advance(POLL_MS);
+    await other.clock.advance(POLL_MS);
+    // Otherwise its poll could run after the next statement, and note that the cache still exists.
+    await atRest(other);
     const statements = counting(usual);
     // The other one catches up without leaving it to the usual one, which has not been seen for long.
     await database.query("UPDATE lookaside.looks SET at = at - INTERVAL '1 minute'");
