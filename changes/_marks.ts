@@ -12,7 +12,7 @@ const NOTHING: Invalidated = { keys: [], tags: [] };
 /** Makes the names of the entries that depend on a change. */
 export type NamesOf = (change: Change) => Invalidated;
 
-/** What a relay does with the rows that it has found. */
+/** The rows that a relay has found, by the treatment of each. */
 export interface Split {
   /** Rows to apply. */
   readonly due: readonly OutboxRow[];
