@@ -27,7 +27,7 @@ export interface ChangedCache {
   readonly kind: "process" | "shared" | "ring";
   /** Its clock. */
   readonly clock: Clock;
-  /** The server that `Cache.delete` invalidates this key on. */
+  /** The server on which `Cache.delete` invalidates this key. */
   serverOf(key: string): CacheServer;
   /** Resolves once this process has dropped everything that a server had announced as changed. */
   followed(): Promise<void>;

@@ -8,30 +8,30 @@ import { record } from "./stats.ts";
 import type { Stored } from "./store.ts";
 import { tagNames, type TagVersions } from "./tags.ts";
 
-/** How often a look-up may find that somebody else filled, before it loads by itself. */
+/** Number of times that a look-up may find another's fill before it loads itself. */
 const ROUNDS_MAX = 3;
 const POLL_MS = 20;
 const POLL_MS_MAX = 250;
-/** Weight of one look-up in the share of look-ups that find something. */
+/** Weight of one look-up in the share of those that hit. */
 const HIT_SHARE_STEP = 1 / 32;
 
-/** The outcome of the part of a read that must not be joined once sent. `undefined`: wait. */
+/** The outcome of the part of a read that must not be joined once it is sent. `undefined`: wait. */
 interface Answer {
   readonly outcome: Promise<Lookup> | Lookup | undefined;
 }
 
-/** The outcome of a read that loads nothing by itself: a value, or the lease on it, or neither. */
+/** The outcome of a read that does not load: a value, or the lease, or neither. */
 export interface Begun {
   readonly found?: Lookup;
   readonly lease?: string;
-  /** The tag versions that the lease was taken under. */
+  /** The tag versions under which the lease was taken. */
   readonly versions?: readonly TagVersion[];
 }
 
-/** An entry that was read from the store and may be used, or the reason to load. */
+/** A usable entry from the store, or the reason to load. */
 interface Found {
   readonly entry: Entry | undefined;
-  /** The entry as it was read, usable or not; `null` if nothing was there. */
+  /** The entry from the store, usable or not; `null` if there was none. */
   readonly stored: Stored | null;
   /** The install guard: the epoch of the key before the read. */
   readonly epoch: number;
@@ -42,19 +42,18 @@ const WAIT: Answer = { outcome: undefined };
 /**
  * The read path: memory, then the store, then a load under a lease.
  *
- * The rule of joining is its heart. A look-up is joined only before it is sent (see
- * {@linkcode SingleFlight}); a load is joined only when the store answers, after the joiner began, that
- * the load's lease still stands. So no read gets a value that was loaded before a write that was
- * acknowledged before the read began.
+ * Joining follows one rule. A look-up is joined only before it is sent (see {@linkcode SingleFlight}). A load is
+ * joined only if the store answers, to a question sent after the joiner began, that the load's lease still
+ * stands. So no read gets a value that was loaded before a write which was acknowledged before the read began.
  */
 export class Reader {
   readonly #parts: EngineParts;
   readonly #loads: Loads;
   readonly #lookups = new SingleFlight<Answer>();
   readonly #unfencedLoads = new SingleFlight<Lookup>();
-  /** For longer than this a reader does not ask a slow store. Memory is not asked, it is there. */
+  /** Longest time for asking a slow store. Memory is always fast. */
   readonly #askMsMax: number;
-  /** The share of look-ups that the store could answer, the latest counting most. */
+  /** The share of look-ups that the store could answer, with the latest weighted most. */
   #hitShare = 1;
 
   constructor(parts: EngineParts, loads: Loads) {
@@ -64,12 +63,12 @@ export class Reader {
     this.#loads = loads;
   }
 
-  /** Callers that shared another's look-up. */
+  /** Callers that shared another caller's look-up. */
   get joined(): number {
     return this.#lookups.joined + this.#unfencedLoads.joined;
   }
 
-  /** Reads without loading. `undefined`: nothing usable is stored, or the store cannot be asked. */
+  /** Reads without loading. `undefined`: nothing usable is stored, or the store is unavailable. */
   async peek(key: string): Promise<Lookup | undefined> {
     const { memory, coherence, runtime } = this.#parts;
     const held = memory.hit(key) ?? memory.fresh(key);
@@ -87,8 +86,8 @@ export class Reader {
   }
 
   /**
-   * Reads, or takes the lease for a caller that gets the value by itself. Answers neither where somebody
-   * else is loading, or the store cannot be asked: such a caller is on its own.
+   * Reads, or takes the lease for a caller that loads the value itself. Answers neither if another reader is
+   * loading, or the store is unavailable: the caller then loads without storing.
    */
   async begin(
     key: string,
@@ -119,7 +118,7 @@ export class Reader {
     return {};
   }
 
-  /** Reads, or loads. Rejects only with what the load rejects with. */
+  /** Reads or loads. Rejects only with the error of the load. */
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { memory, runtime, settings, waiters } = this.#parts;
     const held = plan.options.refresh ? undefined : memory.fresh(key);
@@ -130,7 +129,7 @@ export class Reader {
       return held.lookup;
     }
     const { clock } = runtime;
-    // A read that wants a new value shares none that began without that wish.
+    // A read that wants a new value must not join one that does not.
     const flight = plan.options.refresh ? `${key}\n` : key;
     let deadlineMs: number | undefined;
     let askedMs = 0;
@@ -150,15 +149,15 @@ export class Reader {
     return await this.#unfencedLoads.run(flight, () => this.#loads.unfenced(key, plan));
   }
 
-  /** The part of a read that is sent: the store's value, or the right to load. */
+  /** The part of a read that is sent: asks for the store's value, or the right to load. */
   async #lookUp<T>(key: string, plan: LoadPlan<T>): Promise<Answer> {
     const { memory } = this.#parts;
-    // Again: this look-up may have waited behind another one, which has installed the value.
+    // Again: this look-up may have waited for another, which has installed the value.
     const held = plan.options.refresh ? undefined : memory.hit(key);
     if (held !== undefined && accepted(held.entry, plan.accepts)) return { outcome: held.lookup };
     const trust = this.#trust(plan.options);
     const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
-    // Awaited here: without the store a load is joined, like a look-up, before it is sent.
+    // Awaited here: without the store, a load is joined like a look-up, before it is sent.
     return answer ?? { outcome: await this.#loads.unfenced(key, plan) };
   }
 
@@ -168,7 +167,7 @@ export class Reader {
     return keeps(tags) ? coherence.storeTrust() : undefined;
   }
 
-  /** Asks the store for the value or the lease. `undefined`: it cannot tell in time, or not be believed. */
+  /** Asks the store for the value or the lease. `undefined`: no answer in time, or none that may be trusted. */
   async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
     const { store, coherence, tags, stored, runtime, settings, newNonce } = this.#parts;
     const { leaseMs } = settings;
@@ -176,14 +175,14 @@ export class Reader {
     const untilMs = runtime.clock.monotonicNow() + this.#askMsMax;
     let lease = "";
     try {
-      // Where most look-ups find nothing, the lease is asked for at once: the reply is the value if there is
-      // one, and a miss takes one round trip less.
+      // If most look-ups miss, ask for the lease at once: the reply is the value if there is one, and a miss
+      // saves a round trip.
       const blind = this.#hitShare < 0.5 && !plan.options.refresh;
       let found: Found = blind
         ? { entry: undefined, stored: null, epoch: 0 }
         : readable(await this.#find(key, names), plan.accepts);
-      // Trust is asked for again whenever a reply is there: meanwhile the server may have restarted with
-      // old data, or an invalidation may have come to be owed.
+      // Check trust after every reply: meanwhile the server may have restarted with old data, or an invalidation
+      // may have become pending.
       for (let round = 0; coherence.storeTrust() === trust; round++) {
         const again = round === 0 && plan.options.refresh;
         const hit = again ? undefined : this.#usable(key, found, plan);
@@ -192,7 +191,7 @@ export class Reader {
           return { outcome: hit };
         }
         if (round === (blind ? 1 : 0)) stored.misses++;
-        // A slow store, asked again and again, would take much longer than the database.
+        // Asking a slow store repeatedly would take much longer than the database.
         if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
         const versions = await tags.ensure(
           this.#loads.namesOf(key, plan.options, found.stored?.entry),
@@ -213,14 +212,14 @@ export class Reader {
         found = readable(judged, plan.accepts);
       }
     } catch (_error) {
-      // The store may die: the database answers, and nothing is stored.
+      // The store may be down: the database answers, and nothing is stored.
     }
-    // Perhaps only the reply was lost, and the lease stands: nobody should wait for its holder.
+    // Perhaps only the reply was lost and the lease stands: no reader should wait for its holder.
     if (lease !== "") this.#parts.track(this.#loads.release(key, lease));
     return undefined;
   }
 
-  /** Loads if the lease is this reader's own, else joins the load that holds it, or waits for it. */
+  /** Loads if the lease is this reader's own; otherwise joins the load that holds it, or waits for it. */
   #loadOrJoin<T>(
     key: string,
     holder: string,
@@ -241,7 +240,7 @@ export class Reader {
     return { outcome: flight.outcome };
   }
 
-  /** Reads an entry from the store, in one round trip with its tags when they are not held. */
+  /** Reads an entry from the store, in one round trip with those of its tags that are not held. */
   async #find(key: string, names: readonly string[]): Promise<Found> {
     const { store, coherence, stored: counters, runtime, held, tags } = this.#parts;
     const epoch = coherence.epoch(key);
@@ -255,7 +254,7 @@ export class Reader {
     return this.#judge(key, stored, { epoch, read });
   }
 
-  /** Tells whether an entry may be used: it can be read, has not outlived its grace, no tag changed. */
+  /** True if an entry may be used: it can be read, is within its grace, and no tag has changed. */
   #judge(
     key: string,
     stored: Stored,
@@ -276,7 +275,7 @@ export class Reader {
     ));
   }
 
-  /** The answer that an entry gives, refreshed behind it where due. `undefined`: load. */
+  /** The answer from an entry, with a refresh in the background if it is due. `undefined`: load. */
   #usable<T>(key: string, found: Found, plan: LoadPlan<T>): Lookup | undefined {
     const { entry, stored, epoch } = found;
     const { runtime, settings } = this.#parts;
@@ -305,12 +304,12 @@ export class Reader {
   }
 }
 
-/** Tells whether the text of an entry can be read in the form that a read wants. */
+/** True if the text of an entry can be read with the codec and schema of a read. */
 function accepted({ text }: Entry, accepts: LoadPlan<never>["accepts"]): boolean {
   return accepts === undefined || accepts(text);
 }
 
-/** Leaves the entry out that cannot be read: it is replaced as an old one is. */
+/** Omits an entry that cannot be read, so that it is replaced like an old one. */
 function readable(found: Found, accepts: LoadPlan<never>["accepts"]): Found {
   if (found.entry === undefined || accepted(found.entry, accepts)) return found;
   return { ...found, entry: undefined };

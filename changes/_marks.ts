@@ -6,7 +6,7 @@ const MARKS_MAX = 5_000;
 /** Number of marks that others are told of at once. */
 const BATCH_MAX = 500;
 
-/** The rest of a row that its writer has applied. */
+/** The rest of a row whose names are all invalidated. */
 const NOTHING: Invalidated = { keys: [], tags: [] };
 
 /** Makes the names of the entries that depend on a change. */
@@ -69,8 +69,8 @@ export class Marks {
   }
 
   /**
-   * Splits rows into those to apply, names to invalidate for rows that their writers have applied in part, and
-   * the transactions to leave to their writers for a while, if any may be left.
+   * Splits rows: those to apply, names left to invalidate of rows that their writer has applied in part, and
+   * transactions to leave to their writers for a while if `holds`.
    */
   split(rows: readonly OutboxRow[], { holds }: { readonly holds: boolean }): Split {
     const due: OutboxRow[] = [];
@@ -96,7 +96,7 @@ export class Marks {
     return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
   }
 
-  /** The names that the writer of a row has not invalidated, as far as it has told; `undefined`: all of them. */
+  /** The names of a row that its writer has not reported as invalidated; `undefined`: all of them. */
   #restOf(row: OutboxRow): Invalidated | undefined {
     const done = row.writer === null ? null : this.#settled.get(row.writer) ?? row.settled;
     if (done === null || done.keys.length + done.tags.length === 0) return undefined;

@@ -31,7 +31,7 @@ export class OwnWrites {
     this.#options = options;
   }
 
-  /** Begins a write, with a mark of this process. By then others know that this process writes, or the write is left to the relay. */
+  /** Begins a write. Others know by then that this process writes; otherwise the write is left to the relay. */
   async begin(given?: string): Promise<OwnWrite> {
     const { marks, outbox, chores, isShared, onError } = this.#options;
     if (isShared && chores.isDue("writer", WRITER_MS)) {

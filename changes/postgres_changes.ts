@@ -188,8 +188,8 @@ class PostgresChanges implements Changes {
   }
 
   /**
-   * One mark for all servers. A ring's cache deletes a key on its present server, and renews tags on all. So on
-   * the others, which may have had the key before or in a process with another ring, the relay deletes it.
+   * One mark for all servers. A ring's cache deletes a key on its present server, and renews tags on all. The
+   * relay deletes the key on the others, which may have had it before, or in a process with another ring.
    */
   async beginWrite(): Promise<OwnWrite> {
     const [first, ...others] = this.#feeds.values();

@@ -1,9 +1,9 @@
 /**
- * The change feed: every committed change of a watched table, whoever made it, applied to the cache.
+ * The relay: applies every committed change of a watched table to the cache, regardless of who made it.
  *
- * Triggers write one outbox row per statement in the writer's own transaction (see `schema.ts`), so a change
- * and its invalidation are committed together or not at all, and survive the death of the process between
- * the commit and the delete.
+ * Triggers write one outbox row per statement in the writer's own transaction (see `schema.ts`). So a change and
+ * its invalidation are committed together or not at all, and a process that dies between commit and delete loses
+ * nothing.
  *
  * @module
  */
@@ -22,30 +22,30 @@ import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
 import { Turn } from "./_turn.ts";
 
 const CHANNEL = "lookaside_changes";
-/** Rows that are applied at once: with at most 1,000 keys a row, a bound on what is held in memory. */
+/** Limit of rows applied at once: with at most 1,000 keys a row, it bounds the memory used. */
 const BATCH_MAX = 100;
-/** Rows of one look from which on the next look follows so soon that writers need not ring. */
+/** A look that finds this many rows is followed so soon by the next that writers need not notify. */
 const BUSY_ROWS_MIN = 3;
-/** Rows that follow one another within so much, so many times, have the same effect. */
+/** So many looks in a row that find a row within this time after the previous one have the same effect. */
 const FOLLOW_MS = 50;
 const FOLLOWS_MIN = 3;
-/** When to look again while there is much to relay: the later, the more one look takes. */
+/** Delay before the next look while much is written; a longer one takes more rows at once. */
 const BUSY_POLL_MS = 10;
-/** Looks that find nothing before a feed rests. */
+/** Number of looks without a row after which a relay rests. */
 const QUIET_LOOKS_MAX = 4;
-/** For how long a busy feed promises to look by itself: longer than it takes to where all are busy. */
+/** Time for which a busy relay promises to poll, longer than a look takes on a busy machine. */
 const PROMISE_MS = 200;
-/** How often a feed that listens asks to be rung. */
+/** Interval at which a relay that listens asks for notifications. */
 const RING_MS = 10_000;
-/** When to look again while writers may be left that were promised a look, and when to leave that. */
+/** Delay between looks for writers that relied on a promise, and the limit of all these delays. */
 const DRAIN_POLL_MS = 10;
 const DRAIN_MS_MAX = 1_000;
-/** When to look again while what is caught up with is another relay's. */
+/** Delay before the next look while another relay must apply the rows of a catch-up. */
 const WAIT_POLL_MS = 20;
-/** How long catching up leaves rows to the usual relay. */
+/** Time for which catching up leaves rows to the usual relay. */
 const PATIENCE_MS = 200;
 const POLL_MS = 1_000;
-/** How often to look where no writer rings. */
+/** Interval of polling if writers do not notify. */
 const SILENT_POLL_MS = 100;
 const RETRY_MS_MAX = 2_000;
 const LISTEN_RETRY_MS = 30_000;
@@ -56,38 +56,41 @@ const REPLAY_WINDOW_MS = 300_000;
 
 /** Options of a {@linkcode ChangeFeed}. */
 export interface ChangeFeedOptions {
-  /** The cache that the changes are applied to. Instances that share a cache give the same name. */
+  /** The name of the cache. Instances that share a cache use the same name. */
   readonly cacheName: string;
-  /** Whether the cache ends with this process. Then it is unregistered on close. Default false. */
+  /** True if the cache ends with this process. Then it is unregistered on close. Default false. */
   readonly cacheEnds?: boolean;
-  /** Applies changes to the cache, and invalidates further names. Rejects when it has to be done again. */
+  /** Applies changes to the cache, and invalidates further names. Rejects if this must be repeated. */
   readonly apply: (changes: readonly Change[], names: readonly Invalidated[]) => Promise<void>;
   /**
-   * Invalidates all that the cache holds: nobody knows what it missed before it was registered.
-   * Rejects when it has to be tried again.
+   * Invalidates everything in the cache: it is unknown which changes it missed before it was registered. Rejects
+   * if it must be repeated.
    */
   readonly reset: () => Promise<void>;
-  /** Whether to `LISTEN` for wake-ups, where the database can. Default true. */
+  /** True to `LISTEN` for notifications, if the database can. Default true. */
   readonly listen?: boolean;
-  /** How often the outbox is looked at without a wake-up. Default 1,000. */
+  /** Interval at which the outbox is polled without a notification. Default 1,000. */
   readonly pollMs?: number;
-  /** How long applied rows are kept for a replay. Default 300,000. */
+  /** Time for which applied rows are kept for a replay. Default 300,000. */
   readonly replayWindowMs?: number;
-  /** Names this process in the marks of its writes, the same for all of its feeds. Default: another one each. */
+  /**
+   * The name of this process in the marks of its writes, the same for all of its relays. Default: a name for
+   * this relay.
+   */
   readonly writer?: string;
-  /** Names of all that depends on a change. Default: those of `table()`. */
+  /** The names of entries that depend on a change. Default: those of `table()`. */
   readonly namesOf?: (change: Change) => Invalidated;
-  /** Called when Postgres or `apply` fails. The feed goes on by itself. */
+  /** Called if Postgres or `apply` fails. The relay retries. */
   readonly onError?: (error: unknown) => void;
-  /** Called each minute with whatever a person has to put right: of a watched table, or of the relaying. */
+  /** Called each minute with each problem that a person must fix: of a watched table, or of relaying. */
   readonly onProblem?: (problem: WatchProblem | RelayProblem) => void;
-  /** When the relaying is a problem. */
+  /** Limits beyond which relaying is a problem. */
   readonly limits?: Partial<Limits>;
-  /** Time. Default: the system's. */
+  /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
 
-/** Figures of a {@linkcode ChangeFeed}: what it did, and what is left to do. */
+/** Figures of a {@linkcode ChangeFeed}. */
 export interface ChangeFeedStats {
   /** Outbox rows that this process has applied. */
   readonly applied: number;
@@ -97,29 +100,32 @@ export interface ChangeFeedStats {
   readonly backlog: number;
   /** Age of the oldest open row in milliseconds, 0 without one. */
   readonly lagMs: number;
-  /** How long the oldest transaction that has written is open, in milliseconds, as far as the feed has seen. */
+  /** Time for which the oldest writing transaction has been seen open, in milliseconds. */
   readonly heldMs: number;
   /** Size of the outbox. */
   readonly bytes: number;
 }
 
-/** How many rows a relay found, or why it could not look. */
+/** The number of rows that a relay found, or the reason why it could not look. */
 type Relayed = number | "outrun" | "unregistered";
 
-/** Step after a look: another one; one soon, at what is another's; one when something happens. */
+/**
+ * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written;
+ * wait.
+ */
 type Next = "again" | "soon" | "busy" | "idle";
 
 /**
- * Relays outbox rows to one cache: looks for those it has not applied, applies them, notes the look.
+ * Relays outbox rows to one cache: looks for rows that it has not applied, applies them, notes the look.
  *
- * Every row is for every registered cache. Every instance may run a feed; which goes at once when all are
- * woken, and when the others do, is decided by {@linkcode Turn}. Nothing is locked: looks are numbered, and
- * of two that began behind the same one, the second cannot be noted. Then rows were applied twice, which is
- * no harm, and none is passed over: a look is noted only by the feed that has applied what it found.
+ * Every row is for every registered cache. Every instance may run a relay; {@linkcode Turn} decides which goes
+ * first after a notification. Nothing is locked: looks are numbered, and if two relays look after the same look,
+ * the second cannot be noted. Its rows were then applied twice, which is harmless. None is missed, because a
+ * relay notes a look only after it has applied its rows.
  *
- * There is no "id above the last one seen": ids are drawn before the commit, and so are transaction
- * ids, so a lower one may appear after a higher one. What is passed over is what the snapshot of the last
- * complete look has seen, and a transaction that was open then is not among it, however long it stays so.
+ * "Ids above the last one seen" would miss rows: ids and transaction ids are assigned before the commit, so a
+ * lower one may appear after a higher one. Instead, rows that are visible in the snapshot of the last complete
+ * look are applied. A transaction that was open then is not among these, however long it stays open.
  */
 export class ChangeFeed implements AsyncDisposable {
   readonly #database: ChangesDatabase;
@@ -141,14 +147,14 @@ export class ChangeFeed implements AsyncDisposable {
   #applied = 0;
   #replayed = 0;
   #caughtUp = 0;
-  /** Whether this feed has promised to look by itself. */
+  /** True if this relay has promised to poll. */
   #promised = false;
-  /** Looks since one that found something. */
+  /** Number of looks since the last one that found a row. */
   #quietLooks = 0;
-  /** Looks that found something shortly after another one had. */
+  /** Number of looks that found a row shortly after another had. */
   #follows = 0;
   readonly #horizon = new Horizon();
-  /** The last look, to notice a database that was taken back to an earlier time. */
+  /** The last look, to notice a database that was restored to an earlier time. */
   #last = { xmin: 0n, xmax: 0n };
 
   /** Does nothing until {@linkcode ChangeFeed.start}. */
@@ -174,12 +180,12 @@ export class ChangeFeed implements AsyncDisposable {
     });
   }
 
-  /** Begins to relay. Does not wait for Postgres, which may be down. */
+  /** Starts to relay. Does not wait for Postgres, which may be down. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** Ends after the batch under way. Does not reject when Postgres is down. */
+  /** Ends after the running batch. Does not reject if Postgres is down. */
   async close(): Promise<void> {
     this.#closed = true;
     this.wake();
@@ -188,7 +194,7 @@ export class ChangeFeed implements AsyncDisposable {
     await this.#subscription?.[Symbol.asyncDispose]();
     if (this.#running === undefined) return;
     try {
-      // Or writers would not ring for the others until it is over.
+      // Otherwise writers would not notify the others until the promise ends.
       if (this.#promised) await this.#outbox.takeBackPromise();
       if (this.#options.cacheEnds) await this.#outbox.unregister();
     } catch (error) {
@@ -208,20 +214,20 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * Begins a write whose invalidation this process sees to itself. Its rows are left alone for a second then,
-   * and for good once everything is invalidated that depends on them. With a mark of this process's, which
-   * another feed has given, or a new one.
+   * Begins a write that this process invalidates itself. Its rows are left alone for a second, and for good once
+   * everything that depends on them is invalidated. `mark` is that of another relay of this process. Default: a
+   * new one.
    */
   beginWrite(mark?: string): Promise<OwnWrite> {
     return this.#ownWrites.begin(mark);
   }
 
   /**
-   * Resolves when the cache is registered and every change that was committed before the call has been
-   * applied to it, by whomever. With `replay`, also applies again what was applied within the replay
-   * window: a Redis that restarted or failed over may have lost it.
+   * Resolves when the cache is registered and every change committed before the call is applied to it, by any
+   * relay. With `replay`, also applies the changes of the replay window again: a Redis that restarted or failed
+   * over may have lost them.
    *
-   * @throws {DatabaseUnavailableError} Postgres cannot say.
+   * @throws {DatabaseUnavailableError} Postgres is unavailable.
    */
   async catchUp({ replay }: { readonly replay: boolean }): Promise<void> {
     const isFirst = this.#caughtUp++ === 0;
@@ -238,16 +244,16 @@ export class ChangeFeed implements AsyncDisposable {
         waitedMs += WAIT_POLL_MS;
       }
     }
-    // Behind the open ones, for one of them may be half done:
-    //   1. a relay invalidates, and has not noted that yet
+    // After the open rows, because one of them may be half done:
+    //   1. a relay invalidates, but has not noted it yet
     //   2. Redis restarts, and has lost the invalidation
-    //   3. a replay now would pass the row over: it is not noted as applied
+    //   3. a replay now would miss the row: it is not noted as applied
     //   4. the relay notes it, and the row is neither open nor replayed
-    // What was reset over the first connection of this process has nothing to be told again.
+    // A cache that was reset over the first connection of this process needs no replay.
     if (replay && !(isFirst && this.#registration.hasReset)) await this.#replay();
   }
 
-  /** Counters, and a look at the backlog. */
+  /** Counts, and looks up the backlog. */
   async stats(): Promise<ChangeFeedStats> {
     const { count, lagMs, bytes } = await this.#outbox.backlog();
     const { heldMs } = this.#horizon;
@@ -272,7 +278,7 @@ export class ChangeFeed implements AsyncDisposable {
       } catch (error) {
         this.#options.onError?.(error);
         await this.#pause(Math.min(++failures * 50, RETRY_MS_MAX));
-        // The server that comes back may be another one.
+        // The server may be another one when it is back.
         if (!this.#closed) {
           await this.#registration.renew().catch((error) => this.#options.onError?.(error));
         }
@@ -280,11 +286,11 @@ export class ChangeFeed implements AsyncDisposable {
     }
   }
 
-  /** Relays what there is to relay, if it is this feed's turn. */
+  /** Relays the open rows, if it is this relay's turn. */
   async #look(): Promise<Next> {
     const woken = this.#woken;
     this.#woken = false;
-    // The usual relay was woken by a row.
+    // Not if the usual relay was woken: there is a row.
     if (!woken && !this.#promised || !this.#turn.isOurs || this.#turn.outrun) {
       const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
@@ -311,17 +317,17 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * Looks after the writers that were promised a look, and may commit behind it:
+   * Waits for the writers that relied on the promise, and may commit after it:
    *
    * ```text
-   * 1. relay: promises to look within the next 40 ms
-   * 2. writer: UPDATE; sees the promise and does not ring
-   * 3. relay: finds little, and rests until somebody rings
+   * 1. relay: promises to poll for the next 200 ms
+   * 2. writer: UPDATE; sees the promise and does not notify
+   * 3. relay: finds nothing, and rests until a notification
    * 4. writer: COMMIT
    * ```
    *
-   * So it takes its promise back, after which writers ring, looks until all that had begun before have ended,
-   * and once more. One that stays open for longer is found by the poll.
+   * So it withdraws its promise, after which writers notify, looks until all transactions that had begun before
+   * have ended, and then once more. The poll finds those that stay open for longer.
    */
   async #drain(): Promise<void> {
     const next = await this.#outbox.takeBackPromise();
@@ -336,12 +342,12 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * Waits for the next look. What may be another's to relay is looked at after a while, and not each
-   * time that the feed is woken: one look is enough for all the rows that were committed meanwhile.
+   * Waits for the next look. Rows that another relay may apply are looked at after a while, and not at each
+   * notification: one look is enough for all rows committed meanwhile.
    */
   async #rest(next: "soon" | "idle"): Promise<void> {
     const { pollMs: wishedMs = POLL_MS } = this.#options;
-    // Or nobody would ring any more.
+    // In time to ask for notifications again.
     const pollMs = this.#subscription === undefined ? wishedMs : Math.min(wishedMs, RING_MS);
     if (next === "idle") {
       await this.#pause(this.#silent ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
@@ -350,7 +356,7 @@ export class ChangeFeed implements AsyncDisposable {
     await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
   }
 
-  /** A wake-up makes the feed prompt. Where there is none (PgBouncer, PGlite) polling has to do. */
+  /** Notifications make the relay fast. Without them (PgBouncer, PGlite) it polls. */
   async #listenWhenDue(): Promise<void> {
     if (this.#options.listen === false || this.#subscription !== undefined) return;
     if (this.#database.listen === undefined || !this.#chores.isDue("listen", LISTEN_RETRY_MS)) {
@@ -368,20 +374,20 @@ export class ChangeFeed implements AsyncDisposable {
     }
   }
 
-  /** Before the look that finds what was written until then. */
+  /** Before the look that finds rows written until then. */
   async #askToRingWhenDue(): Promise<void> {
     if (this.#subscription === undefined || this.#promised) return;
     if (this.#chores.isDue("ring", RING_MS)) await this.#outbox.askToRing();
   }
 
-  /** Relays batch after batch until there is less than one left. */
+  /** Relays batches until one is not full. */
   async #relayAll(how: { readonly holds: boolean }): Promise<Relayed> {
     let relayed: Relayed;
     do relayed = await this.#relay(how); while (relayed === BATCH_MAX && !this.#closed);
     return relayed;
   }
 
-  /** Applies one batch of open rows and notes it. One after the other: the loop and who catches up. */
+  /** Applies one batch of open rows and notes it. The loop and catching up take turns. */
   #relay(how: { readonly holds: boolean }): Promise<Relayed> {
     const relayed = this.#relaying.then(() => this.#relayBatch(how));
     this.#relaying = relayed.catch(() => undefined);
@@ -421,20 +427,23 @@ export class ChangeFeed implements AsyncDisposable {
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
   }
 
-  /** Whether the next rows are so near that they are worth no wake-up. Nobody needs one who is not woken. */
+  /**
+   * True if the next rows are so near that they need no notification. A relay that is not notified needs no
+   * promise.
+   */
   #isBusy({ rows: { length: rows }, agoMs }: Look): boolean {
     if (rows === 0 || this.#subscription === undefined) return false;
     this.#follows = agoMs < FOLLOW_MS ? this.#follows + 1 : 0;
     return this.#promised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
   }
 
-  /** Looks again by itself at rows that were left to their writers. */
+  /** Looks again later at rows that were left to their writers. */
   #left(held: number, rows = 0): number {
     if (held > 0) this.#chores.soon("held", GRACE_MS / 10, () => this.wake());
     return rows;
   }
 
-  /** Whether the database is one of an earlier time: its transactions never go back by themselves. */
+  /** True if the database was restored to an earlier time: otherwise its transaction ids never decrease. */
   #wentBack(now: string): boolean {
     const { xmin, xmax } = parseSnapshot(now);
     const back = xmax < this.#last.xmax;
@@ -443,9 +452,9 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * Applies what was applied within the replay window again; open rows are the relay's. Each name once, or
-   * the whole cache where that is too much or a reset is among it, so that it takes no longer the more
-   * was written: nothing is read from Redis meanwhile.
+   * Applies the changes of the replay window again; open rows are left to relaying. Each name once, or the whole
+   * cache if there are too many or a reset is among them, so that the time is limited: nothing is read from
+   * Redis meanwhile.
    */
   async #replay(): Promise<void> {
     const changes = await this.#outbox.resetLately()
@@ -457,7 +466,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#replayed += changes.reduce((sum, { keys }) => sum + (keys?.length ?? 1), 0);
   }
 
-  /** Begins what is due beside the relaying: the usual relay does it for all. */
+  /** Starts chores that are due; the usual relay does them for all. */
   #doChores(): void {
     this.#chores.whenDue("clean", CLEAN_MS, async () => {
       if (this.#turn.isOurs) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
@@ -474,7 +483,7 @@ export class ChangeFeed implements AsyncDisposable {
     });
   }
 
-  /** Resolves after `delayMs`, as soon as the feed is closed or, if it `wakes`, woken. */
+  /** Resolves after `delayMs`, on close or, with `wakes`, when woken. */
   async #pause(delayMs: number, { wakes = true } = {}): Promise<void> {
     const isOver = (): boolean => this.#closed || wakes && this.#woken;
     if (isOver()) return;

@@ -1,25 +1,25 @@
 import type { Clock, Timer } from "../runtime.ts";
 
-/** A timer that fires later than this is a sign that this process was busy, or did not run. */
+/** A timer that fires later than this shows that this process was busy or suspended. */
 const LATE_MS = 20;
 
-/** A command that took longer than its time. It may or may not have taken effect. */
+/** A command exceeded its time. It may or may not have taken effect. */
 export class CommandTimeoutError extends Error {
   override readonly name = "CommandTimeoutError";
 }
 
 interface Waiting {
   dueMs: number;
-  /** Whether it has been given more time. */
+  /** True if it has been given more time. */
   extended: boolean;
-  /** `undefined` once it is settled: it would hold the reply until the timer comes by. */
+  /** `undefined` once it is settled; otherwise it would keep the reply in memory until the timer fires. */
   reject: ((error: CommandTimeoutError) => void) | undefined;
 }
 
 /**
- * Bounds how long commands may take. One timer serves all of them.
+ * Limits the duration of commands, with one timer for all of them.
  *
- * Time in which this process did not get to its answers is not held against the server:
+ * Time in which this process did not read its sockets does not count against the server:
  *
  * ```text
  * 1. client: sends a command; the answer arrives 1 ms later
@@ -27,7 +27,7 @@ interface Waiting {
  * 3. the timer is due, and comes before what the socket holds
  * ```
  *
- * A timer that is late tells of that, and each command that is due gets as much time again, once.
+ * A late timer shows this, and each command that is due then gets the same time again, once.
  */
 export class Deadlines {
   readonly #clock: Clock;
@@ -58,19 +58,19 @@ export class Deadlines {
     });
   }
 
-  /** Rejects what is waiting, as if its time were over. */
+  /** Rejects all waiting commands as if their time were over. */
   expireAll(): void {
     this.close();
     for (const { reject } of this.#waiting.splice(0)) reject?.(timedOut());
   }
 
-  /** Bounds nothing any more: the connection ends, and every command with it. */
+  /** Ends the time limits: the connection and all commands end. */
   close(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
   }
 
-  /** Drops what has settled, as far as nothing older is waiting. */
+  /** Drops the settled commands that have no older one waiting before them. */
   #forget(): void {
     let settledCount = 0;
     while (

@@ -4,21 +4,24 @@ import { Deadlines } from "./deadlines.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 
-/** Commands, and bytes of their arguments, that are under way at once: more wait here, and not for Redis. */
+/**
+ * Limits of running commands and of the bytes of their arguments. Further commands wait here, and their time
+ * does not count yet.
+ */
 const COMMANDS_MAX = 256;
 const BYTES_MAX = 8 * 1024 * 1024;
-/** How long commands wait for the first connection, however busy the process is with its start. */
+/** Longest wait for the first connection, however busy the process is with its start. */
 const FIRST_CONNECTION_MS = 1_000;
-/** Commands that wait; past it they are refused. */
+/** Limit of waiting commands; further ones are refused. */
 const WAITING_MAX = 100_000;
 
 /** Options of a {@linkcode Pipeline}. */
 export interface PipelineOptions {
-  /** Time and chance. */
+  /** Time and randomness. */
   readonly runtime: Runtime;
-  /** How long a command may take. */
+  /** Longest duration of a command. */
   readonly commandTimeoutMs: number;
-  /** A key to read when it is time to find out whether the servers answer again. */
+  /** A key that is read to find out whether the servers answer again. */
   readonly probeKey: string;
   /** Called when a command fails. */
   readonly onError: (command: string, error: unknown) => void;
@@ -26,7 +29,7 @@ export interface PipelineOptions {
   readonly onBreaker: (state: BreakerState) => void;
 }
 
-/** A command that waits for its turn. */
+/** A waiting command. */
 interface Waiting {
   readonly bytes: number;
   write(): void;
@@ -34,10 +37,10 @@ interface Waiting {
 }
 
 /**
- * Sends commands to the servers of a connection: each within its time, and behind a circuit breaker.
+ * Sends commands to the servers of a connection, each with a time limit, and behind a circuit breaker.
  *
- * The time of a command counts from when it is written, so that a long queue of one's own is not taken for a
- * slow server. Commands wait for the outcome of the first attempt to connect as well.
+ * The time of a command counts from when it is written, so that a long local queue does not count against the
+ * server. Commands also wait for the outcome of the first attempt to connect.
  */
 export class Pipeline {
   readonly #connection: Connection;
@@ -57,7 +60,7 @@ export class Pipeline {
     this.#deadlines = new Deadlines(options.runtime.clock, options.commandTimeoutMs);
     this.#breaker = new Breaker(options.runtime, {
       onChange: (state) => {
-        // Commands under way would wait for the same server: they have waited long enough.
+        // Running commands would wait for the same server, and have waited long enough.
         if (state === "open") {
           this.#deadlines.expireAll();
           this.#refuseAll(new BreakerOpenError("Cannot send: the circuit breaker is open"));
@@ -69,9 +72,9 @@ export class Pipeline {
     this.#firstConnection = clock.after(FIRST_CONNECTION_MS, () => this.release());
   }
 
-  /** Runs one command. `command` names it in errors; `bytes` is what a large one carries. */
+  /** Runs one command. `command` names it in errors; `bytes` is the size of large arguments. */
   send<T>(command: string, run: () => Promise<T>, bytes: number = 0): Promise<T> {
-    // What was gathered before comes behind: nothing would end its time.
+    // Gathered commands may come after the end, when no timer would limit them.
     if (this.#closed) {
       return Promise.reject(new Error(`Cannot ${command}: the connection is closed`));
     }
@@ -92,14 +95,14 @@ export class Pipeline {
     });
   }
 
-  /** Writes what waits for the first connection: it is there, or the first attempt has failed. */
+  /** Writes the commands that wait for the first connection: it is made, or the first attempt has failed. */
   release(): void {
     this.#firstConnection.cancel();
     this.#held = false;
     this.#drain();
   }
 
-  /** Bounds nothing any more: the connection ends, and every command with it. */
+  /** Ends the time limits: the connection and all commands end. */
   close(): void {
     this.#closed = true;
     this.#firstConnection.cancel();
@@ -109,7 +112,7 @@ export class Pipeline {
 
   #hasRoom(bytes: number): boolean {
     if (this.#held || this.#commands >= COMMANDS_MAX) return false;
-    // One that is larger than the bound by itself goes alone.
+    // One command that alone exceeds the limit is sent alone.
     return this.#bytes + bytes <= BYTES_MAX || this.#bytes === 0;
   }
 
@@ -135,7 +138,7 @@ export class Pipeline {
       this.#breaker.succeed();
       return reply;
     } catch (error) {
-      // An error that Redis answered is a sign of life.
+      // An error reply is a sign of life.
       if (isReply(error) && !refusesAll(error)) this.#breaker.succeed();
       else this.#breaker.fail();
       if (!isWrongType(error) && !isUnknownScript(error)) this.#options.onError(command, error);
@@ -147,7 +150,7 @@ export class Pipeline {
     }
   }
 
-  /** When it is time, finds out whether every server answers again. No reader waits for that. */
+  /** Finds out, if it is time, whether every server answers again. No reader waits for this. */
   #probe(): void {
     if (!this.#breaker.admit()) return;
     const answers = async (): Promise<void> => {
@@ -159,7 +162,7 @@ export class Pipeline {
       ]);
     };
     this.#write("ping", answers, 0).catch(() => {
-      // It has been reported.
+      // The error has been reported.
     });
   }
 }
