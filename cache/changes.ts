@@ -97,7 +97,7 @@ export interface ChangeFollower {
 export interface FollowOptions {
   /** Time since the last announcement. `Infinity`: there was none. */
   readonly sinceMs: number;
-  /** How often to ask. */
+  /** Interval between questions. */
   readonly everyMs: number;
 }
 

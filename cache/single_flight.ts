@@ -22,7 +22,7 @@ export class SingleFlight<T> {
     return this.#joined;
   }
 
-  /** Keys with a look-up under way. */
+  /** Keys with a running look-up. */
   get size(): number {
     return this.#flights.size;
   }

@@ -8,7 +8,7 @@ import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
 interface Found {
   /** The types of its columns; `null`: the table does not exist. */
   readonly types: Readonly<Record<string, string>> | null;
-  /** How it is watched; `null`: it is not watched. */
+  /** Its watch; `null`: it is not watched. */
   readonly watch: {
     readonly key: readonly string[];
     readonly columns: readonly string[];

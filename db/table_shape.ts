@@ -214,7 +214,7 @@ function plainTypeOf(base: string, kind: string): PlainType | undefined {
 }
 
 /**
- * How a column is selected. Decided by its type, because a driver would make a date in the time zone of the
+ * The expression that selects a column. It depends on the type, because a driver would make a date in the time zone of the
  * process, or a float with fewer digits.
  */
 function readingOf(

@@ -59,7 +59,7 @@ export const POSTGRES_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
   },
 ]);
 
-/** Where the small disk of a world is mounted. */
+/** Mount points of the small disks of worlds. */
 const disks = new WeakMap<World, string>();
 
 /** Moves the tables to a file system of a few megabytes, which needs root. */

@@ -15,7 +15,7 @@ import { startTcpProxy, type TcpProxy } from "../../tools/servers/tcp_proxy.ts";
 
 /** Users 1 to this are read and written. */
 export const KEYS_COUNT = 200;
-/** How long memory is trusted without a sign of life. */
+/** Time for which memory is trusted without a sign of life. */
 export const MEMORY_LEASE_MS = 1_000;
 /** Longest duration of a command. */
 export const COMMAND_TIMEOUT_MS = 200;

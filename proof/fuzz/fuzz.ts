@@ -5,7 +5,7 @@ import { mayWrite, type UserChange, writeOf } from "./verdict.ts";
 import { sendRaw, type WireAnswer, WireClient, type WireRequest } from "./wire.ts";
 import type { FuzzWorld } from "./world.ts";
 
-/** Requests under way at once. */
+/** Requests sent at once. */
 const BATCH = 32;
 
 /** Number of batches between looks at Redis, small because entries with a short life must be seen too. */

@@ -1,5 +1,5 @@
 /**
- * How a relay finds the rows of writers: three writers, and one or two relays of a cache (`ChangeFeed`,
+ * A relay finds the rows of writers: three writers, and one or two relays of a cache (`ChangeFeed`,
  * `changes/schema.ts`). Committing, looking, applying and noting are separate steps, and a relay may die between
  * any two.
  *
@@ -57,7 +57,7 @@ export type RelayingMechanism =
   | "held rows stay open"
   | "done after the commit";
 
-/** What a search includes. */
+/** The options of a search. */
 export interface RelayingOptions {
   /** Relays of the cache: one that lives, or two that may die and promise nothing. */
   readonly relays: 1 | 2;

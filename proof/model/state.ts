@@ -22,7 +22,7 @@ export type Mechanism =
   | "catch-up before trust"
   | "trust checked when the reply comes";
 
-/** What a search includes. */
+/** The options of a search. */
 export interface Configuration {
   /** Its purpose. */
   readonly name: string;

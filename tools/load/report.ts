@@ -25,7 +25,7 @@ export interface LoadReport {
   readonly withCache: Timeline;
   /** The same on the database alone. */
   readonly withoutCache: Timeline;
-  /** What happened in the middle of it. */
+  /** The fault in the middle of it. */
   readonly fault?: {
     readonly begins: string;
     readonly ends: string;
