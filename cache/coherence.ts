@@ -11,12 +11,10 @@ const GENERATION_STEP = 2 ** 32;
  * still the same store, and has a key changed while it was being read?
  *
  * Memory is trusted on a lease. If the invalidation feed answers a question that was sent at t0, everything
- * announced before t0 has been applied here. So memory is good until t0 + `memoryLeaseMs`, however the feed
- * fails.
+ * announced before t0 has been applied here. So memory is good until t0 + `memoryLeaseMs`, however the feed fails.
  *
- * The store may not be read while an invalidation is pending, or while it may have lost some and has not been
- * caught up with. An answer counts only if {@linkcode storeTrust} is the same before the question and after the
- * answer.
+ * The store may not be read while an invalidation is pending, or while it may have lost some and has not been caught
+ * up with. An answer counts only if {@linkcode storeTrust} is the same before the question and after the answer.
  *
  * A store whose server may be replaced without notice is trusted on a lease as well: while it is not known to be
  * current, nothing is read from it, and none of its acknowledgements counts.

@@ -10,8 +10,7 @@ export interface Codec<T, V = T> {
 }
 
 /**
- * A schema by the Standard Schema, which zod, valibot, ArkType and others follow. It must validate
- * synchronously.
+ * A schema by the Standard Schema, which zod, valibot, ArkType and others follow. It must validate synchronously.
  *
  * @see {@link https://standardschema.dev}
  */

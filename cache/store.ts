@@ -1,9 +1,8 @@
 /**
  * The interface to the tier behind memory, the same for every topology.
  *
- * A method rejects if the store cannot answer now; the command may or may not have taken effect. The store
- * itself reports each failure (`redis-error`), so callers need not. Names are logical; the store derives its own
- * keys.
+ * A method rejects if the store cannot answer now; the command may or may not have taken effect. The store itself
+ * reports each failure (`redis-error`), so callers need not. Names are logical; the store derives its own keys.
  *
  * @module
  */

@@ -186,8 +186,7 @@ BEGIN
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER lookaside_%s', relation, event);
   END LOOP;
 END $$`,
-  // Locks tables without making writers queue for long: gives up after a moment, lets writers pass, and tries
-  // again.
+  // Locks tables without making writers queue for long: gives up after a moment, lets writers pass, and tries again.
   `CREATE OR REPLACE FUNCTION lookaside.lock(relations OID[], tries INTEGER, mode TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE

@@ -110,8 +110,7 @@ export interface ChangeFeedStats {
 type Relayed = number | "outrun" | "unregistered";
 
 /**
- * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written;
- * wait.
+ * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written; wait.
  */
 type Next = "again" | "soon" | "busy" | "idle";
 
@@ -428,8 +427,7 @@ export class ChangeFeed implements AsyncDisposable {
   }
 
   /**
-   * True if the next rows are so near that they need no notification. A relay that is not notified needs no
-   * promise.
+   * True if the next rows are so near that they need no notification. A relay that is not notified needs no promise.
    */
   #isBusy({ rows: { length: rows }, agoMs }: Look): boolean {
     if (rows === 0 || this.#subscription === undefined) return false;

@@ -1,6 +1,5 @@
 /**
- * The SQL of the changes: what every committed change of a watched table records, in the transaction of any
- * writer.
+ * The SQL of the changes: what every committed change of a watched table records, in the transaction of any writer.
  *
  * @module
  */
@@ -14,8 +13,7 @@ export const changesVersion = 5;
 /**
  * Its statements. Each may run again on a schema of an earlier version.
  *
- * The role that runs them owns the schema and runs the triggers. Other roles have no rights in it unless
- * admitted.
+ * The role that runs them owns the schema and runs the triggers. Other roles have no rights in it unless admitted.
  */
 export const changesStatements: readonly string[] = [
   "CREATE SCHEMA IF NOT EXISTS lookaside",

@@ -22,7 +22,6 @@ export interface Migration {
 
 /** An applied migration differs from its file. */
 export class MigrationChangedError extends Error {
-  /** Names the class in logs. */
   override readonly name = "MigrationChangedError";
 }
 

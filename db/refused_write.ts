@@ -16,7 +16,6 @@ export type Refusal =
 
 /** Postgres refused a write, and would refuse it again. */
 export class RefusedWriteError extends Error {
-  /** Names the class in logs. */
   override readonly name = "RefusedWriteError";
   /** The reason. */
   readonly refusal: Refusal;

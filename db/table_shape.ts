@@ -56,7 +56,6 @@ export interface TableColumns {
 
 /** A table cannot be served as declared: the message says why, and what to write instead. */
 export class DeclarationError extends Error {
-  /** Names the class in logs. */
   override readonly name = "DeclarationError";
 }
 

@@ -186,8 +186,7 @@ export class Statements {
   }
 
   /**
-   * The written row. Also sets the writer's mark for the transaction, since triggers of statements fire
-   * afterwards.
+   * The written row. Also sets the writer's mark for the transaction, since triggers of statements fire afterwards.
    */
   #returning(writer: string, before = false): string {
     const touched = this.#filters.flatMap((name) => {

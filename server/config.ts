@@ -150,7 +150,6 @@ export interface Config {
 
 /** The environment is not a valid configuration. The message names every invalid variable. */
 export class ConfigError extends Error {
-  /** Names the class in logs. */
   override readonly name = "ConfigError";
   /** One line per problem, `NAME: what it must be`. Never the value, which may be a secret. */
   readonly problems: readonly string[];

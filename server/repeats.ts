@@ -21,8 +21,7 @@ export class Repeats {
   }
 
   /**
-   * Answers how often `thing` was suppressed since it was last reported; `undefined` if it must not be reported
-   * now.
+   * Answers how often `thing` was suppressed since it was last reported; `undefined` if it must not be reported now.
    */
   note(thing: string): number | undefined {
     const atMs = this.#clock.monotonicNow();

@@ -17,7 +17,6 @@ const RELAY_MS = 2_000;
 
 /** The service cannot run until somebody changes something. The message says what. */
 export class StartError extends Error {
-  /** Names the class in logs. */
   override readonly name = "StartError";
 }
 

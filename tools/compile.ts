@@ -4,9 +4,8 @@
  * `deno task compile`: the service as one file that runs without Deno and contains its permissions.
  *
  * The permissions are those of `deno task start`: the binary can reach the Redis and the Postgres in the present
- * environment, and listen at the present address. `--any-host` permits any address, for a binary that is
- * configured where it runs. `--output FILE` names the binary (`dist/lookaside`), `--target` another system than
- * this one.
+ * environment, and listen at the present address. `--any-host` permits any address, for a binary that is configured
+ * where it runs. `--output FILE` names the binary (`dist/lookaside`), `--target` another system than this one.
  *
  * @module
  */

@@ -1,6 +1,5 @@
 /**
- * `deno task prove`: the programs of `proof/`, and the tests which show that each program finds what it looks
- * for.
+ * `deno task prove`: the programs of `proof/`, and the tests which show that each program finds what it looks for.
  *
  * @module
  */

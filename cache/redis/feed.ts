@@ -92,8 +92,7 @@ export class Feed implements Following {
       await client.connect();
       const id = await client.client("ID");
       const prefix = this.#options.prefix;
-      // Check that this is Redis: an invalid reply to SUBSCRIBE makes ioredis throw an error that cannot be
-      // caught.
+      // Check that this is Redis: an invalid reply to SUBSCRIBE makes ioredis throw an error that cannot be caught.
       if (!Number.isInteger(id)) throw new Error("Cannot track keys: CLIENT ID answers no number");
       const tracking = ["ON", "REDIRECT", `${id}`, "BCAST", "PREFIX", prefix];
       const answer = await client.call("CLIENT", "TRACKING", ...tracking);

@@ -38,10 +38,9 @@ interface Member {
  * is not open yet: nothing is trusted until it is, and entries read before are dropped when it opens. A server
  * that was found between two heartbeats cannot cause older reads than the memory lease permits.
  *
- * A primary that was replaced may keep answering, and the client may not know its successor. So with each
- * heartbeat all primaries are asked whether they still belong to the cluster ({@linkcode ClusterView}), which
- * counts like a sign of life. The question is sent on the command connection, because a feed connection cannot
- * ask.
+ * A primary that was replaced may keep answering, and the client may not know its successor. So with each heartbeat
+ * all primaries are asked whether they still belong to the cluster ({@linkcode ClusterView}), which counts like a
+ * sign of life. The question is sent on the command connection, because a feed connection cannot ask.
  */
 export class ClusterFeed implements Following {
   readonly #client: Cluster;

@@ -21,8 +21,7 @@ export interface Contender extends AsyncDisposable {
 }
 
 /**
- * The recipe of the tutorials, with an addition so that it survives an outage of Redis: errors lead to the
- * database.
+ * The recipe of the tutorials, with an addition so that it survives an outage of Redis: errors lead to the database.
  */
 export function recipe(redisUrl: string, load: Load): Contender {
   const redis = new Redis(redisUrl, { commandTimeout: TIMEOUT_MS, maxRetriesPerRequest: 1 });

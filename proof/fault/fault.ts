@@ -29,10 +29,7 @@ export interface Fault extends Expected {
   readonly startWorld: () => Promise<World>;
   /** True if it is part of the short run. */
   readonly short: boolean;
-  /**
-   * Prepares the world before the load starts. Answers how to undo it, or why this machine cannot have the
-   * fault.
-   */
+  /** Prepares the world before the load starts. Answers how to undo it, or why this machine cannot have the fault. */
   prepare(world: World): Promise<Heal | string>;
   /** Causes the fault, and answers how to end it. */
   start(world: World): Promise<Heal>;

@@ -1,6 +1,5 @@
 /**
- * A state of the protocol: its fields, the meaning of their numbers, and the few changes that several steps
- * share.
+ * A state of the protocol: its fields, the meaning of their numbers, and the few changes that several steps share.
  *
  * Versions count the commits, 0 to 2. Where a tier may be empty, 0 is "empty" and v + 1 is version v.
  */

@@ -74,8 +74,7 @@ export class Servers implements AsyncDisposable {
   }
 
   /**
-   * Starts a Redis, and creates a database with all items in advance, so that inserting them is not part of a
-   * race.
+   * Starts a Redis, and creates a database with all items in advance, so that inserting them is not part of a race.
    */
   static async start(postgresUrl: string): Promise<Servers> {
     const cleanup = new Cleanup();

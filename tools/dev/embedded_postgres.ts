@@ -1,9 +1,8 @@
 /**
  * Postgres without an installation: PGlite behind its socket server, as a program of its own.
  *
- * `deno task dev` starts it if there is no other Postgres. It prints one line, its URL, once it is ready. It
- * ends on SIGTERM, on SIGINT, and when its standard input closes, so that it does not outlive a parent that was
- * killed.
+ * `deno task dev` starts it if there is no other Postgres. It prints one line, its URL, once it is ready. It ends on
+ * SIGTERM, on SIGINT, and when its standard input closes, so that it does not outlive a parent that was killed.
  *
  * @module
  */

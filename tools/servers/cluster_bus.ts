@@ -19,8 +19,7 @@ export class ClusterBus implements AsyncDisposable {
   #cutOff: { readonly port: number; readonly nodeId: string } | undefined;
 
   /**
-   * Starts the proxy of the server on `port`, which will listen on `busPort`. Answers the port for it to
-   * announce.
+   * Starts the proxy of the server on `port`, which will listen on `busPort`. Answers the port for it to announce.
    */
   open(port: number, busPort: number): number {
     const proxy = startTcpProxy(busPort, { observe: () => this.#observe(port) });

@@ -19,10 +19,7 @@ export interface ServerSpec {
   readonly readyWithinMs?: number;
   /** The signal that stops the child. Default `SIGTERM`. */
   readonly stopSignal?: Deno.Signal;
-  /**
-   * The working directory of the child, removed on disposal. Another user may not have access to the current
-   * one.
-   */
+  /** The working directory of the child, removed on disposal. Another user may not have access to the current one. */
   readonly ownDirectory?: string;
 }
 
