@@ -34,6 +34,7 @@ import { assertTag, assertTags } from "./tags.ts";
 import { backendsOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
 import { parseTopology } from "./topologies/url.ts";
+import { UnderWay } from "./under_way.ts";
 import { type Wrapped, wrapped } from "./wrapped.ts";
 
 /** The most keys that are warmed by one call, and in one batch. */
@@ -71,7 +72,7 @@ export class Cache implements AsyncDisposable {
   readonly #options: CacheOptions;
   readonly #runtime: Runtime;
   readonly #counters = new Counters();
-  readonly #background = new Set<Promise<void>>();
+  readonly #background = new UnderWay<Promise<void>>();
   readonly #limit: LoadLimit;
   readonly #engines: readonly [Engine, ...Engine[]];
   readonly #ring: Ring | undefined;
@@ -606,14 +607,14 @@ export class Cache implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background));
+    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background.all()));
     for (const engine of this.#engines) engine.stop();
     await this.#changes[Symbol.asyncDispose]();
     this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load releases its lease, which needs a connection.
-    await Promise.all(this.#background);
+    await Promise.all(this.#background.all());
     await Promise.all(this.#engines.map((engine) => engine.close()));
-    await Promise.all(this.#background);
+    await Promise.all(this.#background.all());
   }
 
   /**
@@ -648,14 +649,7 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T, V> = {},
   ): Promise<Lookup<V>> {
     const run = (stale?: Entry) =>
-      this.#limit.run(({ signal }) =>
-        load({
-          signal,
-          get stale(): unknown {
-            return typeof stale?.text === "string" ? valueIn(stale.text, options) : undefined;
-          },
-        })
-      );
+      this.#limit.run((bounds) => load(new Context(bounds, stale, options)));
     return this.#read(key, { load: run, options });
   }
 
@@ -728,13 +722,34 @@ export class Cache implements AsyncDisposable {
   }
 
   #track(work: Promise<void>): void {
-    const tracked = work.finally(() => this.#background.delete(tracked));
-    this.#background.add(tracked);
-    if (this.#options.background !== undefined) this.#call(this.#options.background, tracked);
+    const place = this.#background.add(work);
+    void work.then(() => this.#background.delete(place));
+    if (this.#options.background !== undefined) this.#call(this.#options.background, work);
   }
 
   #assertOpen(): void {
     if (this.#closed) throw new CacheClosedError("Cannot use the cache: it is closed");
+  }
+}
+
+/** A loader's context. Its parts are made when they are asked for. */
+class Context implements LoadContext {
+  readonly #bounds: Pick<LoadContext, "signal">;
+  readonly #old: Entry | undefined;
+  readonly #form: FormOptions;
+
+  constructor(bounds: Pick<LoadContext, "signal">, old: Entry | undefined, form: FormOptions) {
+    this.#bounds = bounds;
+    this.#old = old;
+    this.#form = form;
+  }
+
+  get signal(): AbortSignal {
+    return this.#bounds.signal;
+  }
+
+  get stale(): unknown {
+    return typeof this.#old?.text === "string" ? valueIn(this.#old.text, this.#form) : undefined;
   }
 }
 

@@ -2,7 +2,8 @@
  * Redis keys of logical keys: `{prefix}:{version}:` then the name in braces, then the part.
  *
  * The braces are a Redis Cluster hash tag: a value and its lease share one slot, so one script may
- * touch both.
+ * touch both. A lease has its part before the name, so that its changes are not followed: every load would
+ * be announced three times to every process instead of once.
  *
  * @module
  */
@@ -55,6 +56,8 @@ export function isKey(key: string): boolean {
 export class Keyspace {
   /** The beginning of every key of this cache. */
   readonly prefix: string;
+  /** The beginning of the keys whose changes are followed: all but the leases. */
+  readonly followed: string;
   readonly #neighbours: readonly string[];
 
   /** @throws {TypeError} The prefix is not made of letters, digits, `_`, `-` or `.`. */
@@ -63,12 +66,13 @@ export class Keyspace {
       throw new TypeError(`Cannot use ${JSON.stringify(prefix.slice(0, 60))} as a key prefix`);
     }
     this.prefix = `${prefix}:${version}:`;
+    this.followed = `${this.prefix}{`;
     this.#neighbours = [`${prefix}:${version - 1}:`, `${prefix}:${version + 1}:`];
   }
 
   /** The Redis key of a part of an entry or tag. */
   of(name: string, part: KeyPart): string {
-    return `${this.prefix}{${name}}${part}`;
+    return keyOf(this.prefix, name, part);
   }
 
   /**
@@ -76,15 +80,17 @@ export class Keyspace {
    * invalidation by either must reach both.
    */
   ofNeighbours(name: string, part: KeyPart): string[] {
-    return this.#neighbours.map((prefix) => `${prefix}{${name}}${part}`);
+    return this.#neighbours.map((prefix) => keyOf(prefix, name, part));
   }
 
-  /** Parses a Redis key. `undefined` if it does not belong to this cache. */
+  /** Parses a Redis key whose changes are followed. `undefined` if it does not belong to this cache. */
   parse(redisKey: string): { readonly name: string; readonly part: string } | undefined {
     const end = redisKey.lastIndexOf("}");
-    if (!redisKey.startsWith(this.prefix) || redisKey[this.prefix.length] !== "{" || end < 0) {
-      return undefined;
-    }
-    return { name: redisKey.slice(this.prefix.length + 1, end), part: redisKey.slice(end + 1) };
+    if (!redisKey.startsWith(this.followed) || end < 0) return undefined;
+    return { name: redisKey.slice(this.followed.length, end), part: redisKey.slice(end + 1) };
   }
+}
+
+function keyOf(prefix: string, name: string, part: KeyPart): string {
+  return part === ":lease" ? `${prefix}lease:{${name}}` : `${prefix}{${name}}${part}`;
 }

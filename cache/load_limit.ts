@@ -1,6 +1,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 import type { Clock, Timer } from "./runtime.ts";
+import { UnderWay } from "./under_way.ts";
+
+/** The part of a loader's context that bounds it. */
+type Bounds = Pick<LoadContext, "signal">;
 
 /** The context that a loader is called with. */
 export interface LoadContext {
@@ -40,11 +44,14 @@ export interface LoadLimitOptions {
 export class LoadLimit {
   readonly #clock: Clock;
   readonly #options: LoadLimitOptions;
-  readonly #context = new AsyncLocalStorage<Place>();
+  readonly #context = new AsyncLocalStorage<Running>();
   /** Loads that go on once they have a place again, loads that others wait for, all other loads. */
   readonly #queues: readonly [Admit[], Admit[], Admit[]] = [[], [], []];
-  readonly #controllers = new Set<AbortController>();
-  readonly #places = new Set<Place>();
+  /** Loads that have not settled. */
+  readonly #loads = new UnderWay<Load>();
+  /** One timer for all: a timer that is taken back costs more than the rest of a load. */
+  #timer: Timer | undefined;
+  readonly #places = { take: () => this.#takeAgain(), giveBack: () => this.#giveBack() };
   #running = 0;
   #abandoned = 0;
   #closedBy: Error | undefined;
@@ -72,80 +79,91 @@ export class LoadLimit {
    * long again at most.
    * @throws The reason given to {@linkcode close}.
    */
-  async run<T>(load: (context: LoadContext) => Promise<T>): Promise<T> {
-    if (this.#closedBy !== undefined) throw this.#closedBy;
-    const controller = new AbortController();
-    const { signal } = controller;
-    const { loadTimeoutMs } = this.#options;
-    const timer = this.#clock.after(loadTimeoutMs, () => {
-      controller.abort(new LoadTimeoutError(`Cannot load: not done after ${loadTimeoutMs} ms`));
+  run<T>(load: (bounds: Bounds) => Promise<T>): Promise<T> {
+    if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
+    return new Promise((resolve, reject) => {
+      const bounds = new Load({
+        dueMs: this.#clock.monotonicNow() + this.#options.loadTimeoutMs,
+        places: this.#places,
+        onAbort: reject,
+      });
+      this.#timer ??= this.#timerAt(bounds.dueMs);
+      this.#runInPlace(bounds, load).then(resolve, reject);
     });
-    this.#controllers.add(controller);
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      return await Promise.race([this.#runInPlace(signal, load), aborted.promise]);
-    } finally {
-      timer.cancel();
-      signal.removeEventListener("abort", onAbort);
-      this.#controllers.delete(controller);
-    }
   }
 
   /** Settles as `read` does. A load that waits for it gives its place up meanwhile. */
-  async whileAway<T>(read: () => Promise<T>): Promise<T> {
-    const place = this.#context.getStore();
-    if (place === undefined) return await read();
-    place.leave();
-    try {
-      return await read();
-    } finally {
-      await place.comeBack();
-    }
+  whileAway<T>(read: () => Promise<T>): Promise<T> {
+    const load = this.#context.getStore()?.load;
+    return load === undefined ? read() : this.#leave(load, read);
   }
 
   /** Aborts every load with `reason`, and starts none from here on. */
   close(reason: Error): void {
     this.#closedBy = reason;
-    for (const controller of this.#controllers) controller.abort(reason);
-    for (const place of this.#places) place.end();
-  }
-
-  async #runInPlace<T>(
-    signal: AbortSignal,
-    load: (context: LoadContext) => Promise<T>,
-  ): Promise<T> {
-    if (this.#running < this.#options.loadsMax) this.#running++;
-    else await this.#wait(signal);
-    const place = new Place({
-      take: () => this.#takeAgain(),
-      giveBack: () => this.#giveBack(),
-    });
-    this.#places.add(place);
-    const onAbort = () => this.#abandonLater(place);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      return await this.#context.run(place, () => load({ signal }));
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-      place.end();
-      this.#places.delete(place);
+    this.#timer?.cancel();
+    for (const load of this.#loads.all()) {
+      load.abort(reason);
+      load.end();
     }
   }
 
-  /** A loader that ignores its signal may never settle: its place is given back all the same. */
-  #abandonLater(place: Place): void {
-    if (this.#closedBy !== undefined) return;
-    place.abandonTimer = this.#clock.after(this.#options.loadTimeoutMs, () => {
-      this.#abandoned++;
-      place.end();
-    });
+  async #leave<T>(load: Load, read: () => Promise<T>): Promise<T> {
+    load.leave();
+    try {
+      return await read();
+    } finally {
+      await load.comeBack();
+    }
   }
 
-  #wait(signal: AbortSignal): Promise<void> {
+  async #runInPlace<T>(bounds: Load, load: (bounds: Bounds) => Promise<T>): Promise<T> {
+    const running: Running = { load: bounds };
+    const place = this.#loads.add(bounds);
+    try {
+      if (this.#running < this.#options.loadsMax) this.#running++;
+      else await this.#wait(bounds);
+      bounds.begin();
+      return await this.#context.run(running, () => load(bounds));
+    } finally {
+      running.load = undefined;
+      bounds.end();
+      this.#loads.delete(place);
+      if (this.#loads.size === 0) {
+        this.#timer?.cancel();
+        this.#timer = undefined;
+      }
+    }
+  }
+
+  #timerAt(dueMs: number): Timer {
+    const delayMs = Math.max(0, dueMs - this.#clock.monotonicNow());
+    return this.#clock.after(delayMs, () => this.#expire());
+  }
+
+  /** Ends the loads whose time is over. */
+  #expire(): void {
+    const { loadTimeoutMs } = this.#options;
+    const nowMs = this.#clock.monotonicNow();
+    let nextMs = Infinity;
+    for (const load of this.#loads.all()) {
+      if (load.dueMs > nowMs) {
+        nextMs = Math.min(nextMs, load.dueMs);
+        continue;
+      }
+      load.abort(new LoadTimeoutError(`Cannot load: not done after ${loadTimeoutMs} ms`));
+      // A loader that ignores its signal may never settle: its place is given back all the same.
+      load.abandonTimer = this.#clock.after(loadTimeoutMs, () => {
+        this.#abandoned++;
+        load.end();
+      });
+    }
+    this.#timer = nextMs === Infinity ? undefined : this.#timerAt(nextMs);
+  }
+
+  #wait(load: Load): Promise<void> {
     const [, nested, others] = this.#queues;
-    const queue = this.#context.getStore() === undefined ? others : nested;
+    const queue = this.#context.getStore()?.load === undefined ? others : nested;
     const waiting = nested.length + others.length;
     if (waiting >= this.#options.loadsWaitingMax) {
       throw new LoadRejectedError(
@@ -154,15 +172,14 @@ export class LoadLimit {
     }
     return new Promise((resolve, reject) => {
       const admit = () => {
-        signal.removeEventListener("abort", abandon);
+        load.refuse = undefined;
         resolve();
       };
-      const abandon = () => {
-        queue.splice(queue.indexOf(admit), 1);
-        reject(signal.reason);
-      };
-      signal.addEventListener("abort", abandon, { once: true });
       queue.push(admit);
+      load.refuse = (reason) => {
+        queue.splice(queue.indexOf(admit), 1);
+        reject(reason);
+      };
     });
   }
 
@@ -187,16 +204,62 @@ export class LoadLimit {
 
 type Admit = () => void;
 
-/** The place of a load that has begun: held while it works, given up while it waits for reads of its own. */
-class Place {
-  readonly #limit: { readonly take: () => Promise<void>; readonly giveBack: () => void };
-  #held = true;
+/**
+ * The load that a call comes from, in its asynchronous context. Emptied at its end: the context outlives it
+ * until the next full garbage collection, and all that hangs on the load would as well.
+ */
+interface Running {
+  load: Load | undefined;
+}
+
+/** The parts of a {@linkcode Load}. */
+interface LoadWiring {
+  /** The monotonic time at which its time is over. */
+  readonly dueMs: number;
+  /** Where places come from. */
+  readonly places: { take(): Promise<void>; giveBack(): void };
+  /** Called when it is aborted. */
+  readonly onAbort: (reason: Error) => void;
+}
+
+/** One load: its signal, and its place, given up while it waits for reads of its own. */
+class Load implements Bounds {
+  readonly #wiring: LoadWiring;
+  #controller: AbortController | undefined;
+  #abortedBy: Error | undefined;
+  #held = false;
   #ended = false;
   #reads = 0;
   abandonTimer: Timer | undefined;
+  /** Ends the wait for a place, while there is one. */
+  refuse: ((reason: Error) => void) | undefined;
 
-  constructor(limit: { readonly take: () => Promise<void>; readonly giveBack: () => void }) {
-    this.#limit = limit;
+  constructor(wiring: LoadWiring) {
+    this.#wiring = wiring;
+  }
+
+  /** The monotonic time at which its time is over; `Infinity` once it is. */
+  get dueMs(): number {
+    return this.#abortedBy === undefined ? this.#wiring.dueMs : Infinity;
+  }
+
+  /** Made when it is asked for: most loaders never ask, and it would be the dearest part of a load. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortedBy !== undefined) this.#controller.abort(this.#abortedBy);
+    return this.#controller.signal;
+  }
+
+  abort(reason: Error): void {
+    this.#abortedBy ??= reason;
+    this.#controller?.abort(this.#abortedBy);
+    this.refuse?.(reason);
+    this.#wiring.onAbort(reason);
+  }
+
+  /** The load has a place. */
+  begin(): void {
+    this.#held = true;
   }
 
   /** The load waits for a read. */
@@ -208,7 +271,7 @@ class Place {
   /** A read is done. Resolves when the load may go on. */
   async comeBack(): Promise<void> {
     if (--this.#reads > 0 || this.#ended) return;
-    await this.#limit.take();
+    await this.#wiring.places.take();
     this.#held = true;
     if (this.#reads > 0 || this.#ended) this.#release();
   }
@@ -223,6 +286,6 @@ class Place {
   #release(): void {
     if (!this.#held) return;
     this.#held = false;
-    this.#limit.giveBack();
+    this.#wiring.places.giveBack();
   }
 }

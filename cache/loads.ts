@@ -86,16 +86,7 @@ export class Loads {
     const loading = this.#load(key, job.plan, job);
     const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
     this.#flights.set(key, flight);
-    this.#parts.track(
-      loading.then(
-        (entry) => this.fill(key, lease, entry).then(() => {}),
-        () => {
-          this.#land(key, flight); // a reader that asks from here on must not be given this failure
-          const cooldown = { text: lease, ms: job.cooldownMs };
-          return this.release(key, lease, job.cooldownMs > 0 ? cooldown : undefined);
-        },
-      ).finally(() => this.#land(key, flight)),
-    );
+    this.#parts.track(this.#fillBehind(key, flight, { loading, cooldownMs: job.cooldownMs }));
     return flight.outcome;
   }
 
@@ -202,6 +193,22 @@ export class Loads {
     const staleUntilMs = freshUntilMs +
       (hasGrace ? durationMs("graceMs", graceMs ?? settings.graceMs) : 0);
     return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags: [] };
+  }
+
+  /** Stores what is loaded, or gives the lease back. Never rejects. */
+  async #fillBehind(
+    key: string,
+    flight: LoadFlight,
+    { loading, cooldownMs }: { readonly loading: Promise<Entry>; readonly cooldownMs: number },
+  ): Promise<void> {
+    const { lease } = flight;
+    try {
+      await this.fill(key, lease, await loading);
+    } catch (_error) {
+      this.#land(key, flight); // a reader that asks from here on must not be given this failure
+      await this.release(key, lease, cooldownMs > 0 ? { text: lease, ms: cooldownMs } : undefined);
+    }
+    this.#land(key, flight);
   }
 
   /** Ends a flight, unless another has taken its place. */

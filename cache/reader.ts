@@ -11,7 +11,7 @@ import { tagNames, type TagVersions } from "./tags.ts";
 /** Number of times that a look-up may find another's fill before it loads itself. */
 const ROUNDS_MAX = 3;
 const POLL_MS = 20;
-const POLL_MS_MAX = 250;
+const POLL_MS_MAX = 100;
 /** Weight of one look-up in the share of those that hit. */
 const HIT_SHARE_STEP = 1 / 32;
 

@@ -214,14 +214,17 @@ export class Tags {
   }
 
   /** The versions of tags, in their order; tags without a version get one. Call it before a load. */
-  async ensure(names: readonly string[]): Promise<readonly TagVersion[]> {
+  ensure(names: readonly string[]): readonly TagVersion[] | Promise<readonly TagVersion[]> {
     const known: TagVersion[] = [];
     for (const name of names) {
       const version = this.#held.version(name);
-      if (version === undefined) break;
+      if (version === undefined) return this.#create(names);
       known.push({ name, version });
     }
-    if (known.length === names.length) return known;
+    return known;
+  }
+
+  async #create(names: readonly string[]): Promise<readonly TagVersion[]> {
     const epochs = names.map((name) => this.#coherence.epoch(name));
     const version = this.#newVersion();
     const versions = await this.#store.createTags(names, version);

@@ -97,7 +97,8 @@ export class Writer {
     this.drop([key]);
     try {
       // Without the tags' versions the value cannot be stored, but the old value must still be removed.
-      const versions = await tags.ensure(taggedNames(value, options)).catch(() => undefined);
+      const names = taggedNames(value, options);
+      const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
       if (versions && this.#lives(untagged)) await store.set(key, { ...untagged, tags: versions });
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers";
+import type { Clock, Timer } from "../runtime.ts";
 
 /** Options of a {@linkcode Gather}. */
 export interface GatherOptions<Item, Reply> {
@@ -6,13 +7,15 @@ export interface GatherOptions<Item, Reply> {
   readonly send: (items: readonly Item[]) => Promise<readonly Reply[]>;
   /** The most items of one command: what a slow command can hold up. 1: each has a command of its own. */
   readonly itemsMax: number;
-  /** Whether items wait until the command before has been answered, so that more of them come together. */
-  readonly waits?: boolean;
+  /** How long items that nobody waits for may wait for {@linkcode Gather.flush}. Default: this turn only. */
+  readonly delay?: { readonly clock: Clock; readonly ms: number };
 }
 
 interface Batch<Item, Reply> {
   readonly items: Item[];
   readonly replies: Promise<readonly Reply[]>;
+  /** Sends it, once. */
+  readonly send: () => void;
 }
 
 /**
@@ -20,38 +23,49 @@ interface Batch<Item, Reply> {
  * more key costs.
  *
  * A batch is sent when the event loop has worked off what has arrived, requests of other clients included.
- * So nothing waits for time to pass, and nothing joins a batch that has been sent.
+ * So nothing waits for time to pass, unless it may, and nothing joins a batch that has been sent.
  */
 export class Gather<Item, Reply> {
   readonly #options: GatherOptions<Item, Reply>;
   #open: Batch<Item, Reply> | undefined;
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: GatherOptions<Item, Reply>) {
     this.#options = options;
   }
 
-  /** Sends an item with those of the same turn. `undefined`: the reply to it is missing. */
-  async ask(item: Item): Promise<Reply | undefined> {
+  /** Sends an item with those of the same turn, and answers the reply to it. */
+  async ask(item: Item): Promise<Reply> {
     const { send, itemsMax } = this.#options;
-    if (itemsMax === 1) return (await send([item]))[0];
-    const { items, replies } = this.#open ??= this.#begin();
-    const at = items.push(item) - 1;
-    if (items.length === itemsMax) this.#open = undefined;
-    return (await replies)[at];
+    const batch = itemsMax === 1 ? undefined : this.#open ??= this.#begin();
+    const at = batch === undefined ? 0 : batch.items.push(item) - 1;
+    if (batch?.items.length === itemsMax) batch.send();
+    const reply = (await (batch?.replies ?? send([item])))[at];
+    if (reply === undefined) throw new Error("Cannot read the reply of Redis: it is too short");
+    return reply;
+  }
+
+  /** Sends what waits, if anything does: another command is about to go, and one write takes both. */
+  flush(): void {
+    this.#open?.send();
   }
 
   #begin(): Batch<Item, Reply> {
-    const { send, waits } = this.#options;
+    const { send, delay } = this.#options;
+    const { promise: replies, resolve } = Promise.withResolvers<readonly Reply[]>();
     const items: Item[] = [];
-    const turn = new Promise<void>((resolve) => void setImmediate(resolve));
-    const ready = waits ? Promise.all([turn, this.#last]) : turn;
-    const replies = ready.then(() => {
-      if (this.#open === batch) this.#open = undefined;
-      return send(items);
-    });
-    if (waits) this.#last = replies.catch(() => {});
-    const batch: Batch<Item, Reply> = { items, replies };
+    let timer: Timer | undefined;
+    const batch: Batch<Item, Reply> = {
+      items,
+      replies,
+      send: () => {
+        if (this.#open !== batch) return;
+        this.#open = undefined;
+        timer?.cancel();
+        resolve(send(items));
+      },
+    };
+    if (delay === undefined) setImmediate(batch.send);
+    else timer = delay.clock.after(delay.ms, batch.send);
     return batch;
   }
 }

@@ -19,6 +19,8 @@ import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 const KEYS_MAX = 256;
 /** The most that one command invalidates. */
 const UNLINK_MAX = 100;
+/** How long a value waits, behind its answer, for a read that goes to Redis anyway. */
+const FILL_DELAY_MS = 2;
 /** A value from so many bytes on is stored by a command of its own. */
 const LARGE_BYTES = 65_536;
 
@@ -91,7 +93,11 @@ export class RedisStore implements Store, SharedCounts {
     const itemsMax = anySlot ? KEYS_MAX : 1;
     this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
     this.#leases = new Gather({ itemsMax, send: (items) => this.#lease(items) });
-    this.#fills = new Gather({ itemsMax, send: (items) => this.#fill(items), waits: true });
+    this.#fills = new Gather({
+      itemsMax,
+      send: (items) => this.#fill(items),
+      delay: { clock: options.runtime.clock, ms: FILL_DELAY_MS },
+    });
     this.#newTags = new Gather({
       itemsMax,
       send: async (items) => {
@@ -107,22 +113,18 @@ export class RedisStore implements Store, SharedCounts {
     return bytes ? storedOf(bytes) : null;
   }
 
-  async acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
-    const acquired = await this.#leases.ask({ key, lease, ...options });
-    if (acquired === undefined) throw new Error("Cannot acquire lease: unexpected reply");
-    return acquired;
+  acquire(key: string, lease: string, { leaseMs, seen }: AcquireOptions): Promise<Acquired> {
+    return this.#leases.ask({ key, lease, leaseMs, seen });
   }
 
-  async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     const bytes = this.#encode(entry);
     const filling = { key, lease, bytes, ttlMs: this.#ttlMs(entry) };
-    const [stored] = await Promise.all([
-      bytes.length < LARGE_BYTES
-        ? this.#fills.ask(filling)
-        : this.#fill([filling]).then(([stored]) => stored),
-      this.#keep(entry),
-    ]);
-    return stored ?? false;
+    const kept = this.#keep(entry);
+    const stored = bytes.length < LARGE_BYTES
+      ? this.#fills.ask(filling)
+      : this.#fill([filling]).then(([stored = false]) => stored);
+    return kept === undefined ? stored : Promise.all([stored, kept]).then(([stored]) => stored);
   }
 
   async release(key: string, lease: string, successor?: Successor): Promise<void> {
@@ -170,7 +172,7 @@ export class RedisStore implements Store, SharedCounts {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const versions = await Promise.all(names.map(async (name) => {
       const key = this.#keyspace.of(name, ":tag");
-      return await this.#newTags.ask({ key, version }) ?? version;
+      return await this.#newTags.ask({ key, version });
     }));
     await kept;
     if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.#readRoot();
@@ -216,7 +218,7 @@ export class RedisStore implements Store, SharedCounts {
 
   follow(listener: FeedListener): void {
     this.#feed = this.#connection.follow({
-      prefix: this.#keyspace.prefix,
+      prefix: this.#keyspace.followed,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
       // A cluster has one database.
@@ -344,7 +346,9 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  #keep({ tags, staleUntilMs }: Entry): Promise<void> {
+  /** `undefined`: the entry has only the root tag, which stays. */
+  #keep({ tags, staleUntilMs }: Entry): Promise<void> | undefined {
+    if (tags.length === 1) return undefined;
     return this.#keeper.keep(tags.map(({ name }) => name), staleUntilMs);
   }
 
@@ -360,6 +364,7 @@ export class RedisStore implements Store, SharedCounts {
   async #read(keys: readonly string[]): Promise<readonly (Uint8Array | null)[]> {
     const { client } = this.#connection;
     const [first = ""] = keys;
+    this.#fills.flush();
     if (keys.length > 1) {
       return await this.#pipeline.send("mget", () => client.mgetBuffer([...keys]));
     }
@@ -378,6 +383,7 @@ export class RedisStore implements Store, SharedCounts {
       seen === undefined ? "" : Buffer.concat([Buffer.from("="), seen]),
     ]);
     const leaseMs = Math.ceil(Math.max(...items.map((each) => each.leaseMs)));
+    this.#fills.flush();
     const replies = await this.#run(ACQUIRE, this.#keysOfAll(items), [leaseMs, ...values]);
     return items.map((_, at) => {
       const bytes = replies[2 * at + 1];

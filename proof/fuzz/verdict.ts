@@ -52,14 +52,14 @@ export function isValidChange({ op, id, name, email, bio }: UserChange): boolean
 
 /** True if a valid request makes this Redis key. */
 export function isKnownKey(prefix: string, key: string): boolean {
-  const [, version, name = "", part = ""] = /^([0-9]+):\{([^{}]*)\}(|:[a-z-]+)$/.exec(
+  const [, version, name = "", part = ""] = /^([0-9]+):(?:lease:)?\{([^{}]*)\}(|:[a-z-]+)$/.exec(
     key.startsWith(`${prefix}:`) ? key.slice(prefix.length + 1) : "",
   ) ?? [];
   if (version === undefined) return false;
   if (part === ":tag") {
     return ["*", "users:*", "users:any"].includes(name) || isUserId(name.replace(/^users:/, ""));
   }
-  if (part !== "" && part !== ":lease") return name === "*"; // the cache's own records
+  if (part !== "") return name === "*"; // the cache's own records
   return isKnownName(name);
 }
 

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import fc from "fast-check";
 import { assertKey, KEY_LENGTH_MAX, type KeyPart, Keyspace } from "../../cache/keys.ts";
@@ -38,7 +38,7 @@ describe("assertKey()", () => {
 });
 
 describe("Keyspace", () => {
-  const parts: readonly KeyPart[] = ["", ":lease", ":tag", ":popular", ":caught-up", ":database"];
+  const parts: readonly KeyPart[] = ["", ":tag", ":popular", ":caught-up", ":database"];
 
   it("takes apart what it made, for every usable key", () => {
     const keyspace = new Keyspace("la", 3);
@@ -51,7 +51,14 @@ describe("Keyspace", () => {
   it("keeps all parts of an entry in one slot", () => {
     const keyspace = new Keyspace("la", 1);
     assertEquals(keyspace.of("user:42", ""), "la:1:{user:42}");
-    assertEquals(keyspace.of("user:42", ":lease"), "la:1:{user:42}:lease");
+    assertEquals(keyspace.of("user:42", ":lease"), "la:1:lease:{user:42}");
+  });
+
+  it("does not follow leases, and all else", () => {
+    const keyspace = new Keyspace("la", 1);
+    for (const part of parts) assert(keyspace.of("a", part).startsWith(keyspace.followed), part);
+    const lease = keyspace.of("a", ":lease");
+    assertEquals([lease.startsWith(keyspace.followed), keyspace.parse(lease)], [false, undefined]);
   });
 
   it("knows nothing of keys of others", () => {

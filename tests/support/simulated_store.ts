@@ -69,7 +69,7 @@ export class SimulatedServer {
   /** The Redis keys of leases that stand. */
   leases(): string[] {
     this.#expire();
-    return [...this.#data.keys()].filter((key) => key.endsWith(":lease"));
+    return [...this.#data.keys()].filter((key) => key.includes(":lease:{"));
   }
 
   /** What is stored under the value of a logical key. */

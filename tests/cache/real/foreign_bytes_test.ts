@@ -87,7 +87,7 @@ describe("What Redis holds under the cache's keys and the cache did not write", 
 
   it("a list under a lease's key is replaced by the lease", async () => {
     const row = new Row("right");
-    await redis.lpush(`${prefix}:1:{k}:lease`, "x");
+    await redis.lpush(`${prefix}:1:lease:{k}`, "x");
     const found = await nodes[0]?.cache.getOrLoad("k", row.load);
     assertEquals([found?.source, found?.value()], ["load", "right"]);
     await eventually(() => assertEquals(nodes[0]?.count("fill"), 1));
@@ -100,7 +100,7 @@ describe("What Redis holds under the cache's keys and the cache did not write", 
     const release = row.hold();
     const reading = nodes[0]?.cache.getOrLoad("k", row.load);
     await row.wasRead();
-    await redis.multi().del(`${prefix}:1:{k}:lease`).lpush(`${prefix}:1:{k}:lease`, "x").exec();
+    await redis.multi().del(`${prefix}:1:lease:{k}`).lpush(`${prefix}:1:lease:{k}`, "x").exec();
     release();
     assertEquals((await reading)?.value(), "right");
     await eventually(() => assertEquals(nodes[0]?.cache.stats().refusedFills, 1));

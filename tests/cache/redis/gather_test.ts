@@ -4,16 +4,16 @@ import { Cache } from "../../../cache/mod.ts";
 import { Gather } from "../../../cache/redis/gather.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { FakeClock } from "../../support/fake_runtime.ts";
 
 /** Notes what is sent together; each reply is its item in capitals. */
-function gatherTo(sent: string[][], options: { itemsMax?: number; until?: Promise<void> } = {}) {
+function gatherTo(sent: string[][], options: { itemsMax?: number; clock?: FakeClock } = {}) {
   return new Gather<string, string>({
     itemsMax: options.itemsMax ?? 10,
-    waits: options.until !== undefined,
-    send: async (items) => {
+    ...(options.clock === undefined ? {} : { delay: { clock: options.clock, ms: 2 } }),
+    send: (items) => {
       sent.push([...items]);
-      await options.until;
-      return items.map((item) => item.toUpperCase());
+      return Promise.resolve(items.map((item) => item.toUpperCase()));
     },
   });
 }
@@ -39,27 +39,29 @@ describe("Gather", () => {
     assertEquals(sent.slice(2), [["d"], ["e"]]);
   });
 
-  it("gathers while a command is under way, where items may wait", async () => {
+  it("sends what may wait with what goes anyway, before it, or when its time is over", async () => {
     const sent: string[][] = [];
-    const first = Promise.withResolvers<void>();
-    const gather = gatherTo(sent, { until: first.promise });
+    const clock = new FakeClock();
+    const gather = gatherTo(sent, { clock });
     const asked = [gather.ask("a")];
-    await eventually(() => assertEquals(sent, [["a"]]));
-    for (const item of ["b", "c"]) {
-      asked.push(gather.ask(item));
-      await new Promise((resolve) => setTimeout(resolve)); // turns of their own
-    }
-    assertEquals(sent, [["a"]]);
-    first.resolve();
+    await new Promise((resolve) => setTimeout(resolve)); // a turn of its own
+    asked.push(gather.ask("b"));
+    assertEquals(sent, []);
+    gather.flush();
+    assertEquals([sent, clock.timers], [[["a", "b"]], 0]);
+    gather.flush();
+    asked.push(gather.ask("c"));
+    await clock.advance(1);
+    assertEquals(sent.length, 1);
+    await clock.advance(1);
     assertEquals(await Promise.all(asked), ["A", "B", "C"]);
-    assertEquals(sent, [["a"], ["b", "c"]]);
+    assertEquals(sent, [["a", "b"], ["c"]]);
   });
 
   it("fails those that were sent together, and no other", async () => {
     let fails = true;
     const gather = new Gather<string, string>({
       itemsMax: 10,
-      waits: true,
       send: (items) => fails ? Promise.reject(new Error("away")) : Promise.resolve(items),
     });
     const asked = ["a", "b"].map((item) => assertRejects(() => gather.ask(item), Error, "away"));
