@@ -216,7 +216,7 @@ interface Running {
 interface LoadWiring {
   /** The monotonic time at which its time is over. */
   readonly dueMs: number;
-  /** Where places come from. */
+  /** The source of places. */
   readonly places: { take(): Promise<void>; giveBack(): void };
   /** Called when it is aborted. */
   readonly onAbort: (reason: Error) => void;

@@ -88,7 +88,7 @@ async function answerOf(path, init) {
     return await fetch(new URL(path, BASE), init);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    // The browser's message, "Failed to fetch", does not help a user.
+    // The browser's message, "Failed to fetch", helps nobody.
     throw new Error("The service cannot be reached", { cause: error });
   }
 }
