@@ -20,6 +20,12 @@ export class Chores implements AsyncDisposable {
     return true;
   }
 
+  /** Makes a task due, because it has failed. */
+  makeDue(task: string): void {
+    this.#later.get(task)?.cancel();
+    this.#later.delete(task);
+  }
+
   /** Calls `run` after a delay, once for all calls meanwhile. */
   soon(task: string, afterMs: number, run: () => void): void {
     if (this.#closed || this.#later.has(task)) return;

@@ -331,12 +331,17 @@ export class ChangeFeed implements AsyncDisposable {
   async #drain(): Promise<void> {
     const next = await this.#outbox.takeBackPromise();
     this.#promised = false;
-    for (let leftMs = DRAIN_MS_MAX; leftMs > 0 && !this.#closed; leftMs -= DRAIN_POLL_MS) {
-      const { xmin } = parseSnapshot(await this.#outbox.snapshot());
-      this.#woken = true;
-      if (await this.#look() === "busy") return;
-      if (xmin >= next) return;
-      await this.#pause(DRAIN_POLL_MS);
+    try {
+      for (let leftMs = DRAIN_MS_MAX; leftMs > 0 && !this.#closed; leftMs -= DRAIN_POLL_MS) {
+        const { xmin } = parseSnapshot(await this.#outbox.snapshot());
+        this.#woken = true;
+        if (await this.#look() === "busy") return;
+        if (xmin >= next) return;
+        await this.#pause(DRAIN_POLL_MS);
+      }
+    } catch (error) {
+      this.#promised = true; // it begins again once Postgres answers
+      throw error;
     }
   }
 
@@ -376,7 +381,13 @@ export class ChangeFeed implements AsyncDisposable {
   /** Before the look that finds rows written until then. */
   async #askToRingWhenDue(): Promise<void> {
     if (this.#subscription === undefined || this.#promised) return;
-    if (this.#chores.isDue("ring", RING_MS)) await this.#outbox.askToRing();
+    if (!this.#chores.isDue("ring", RING_MS)) return;
+    try {
+      await this.#outbox.askToRing();
+    } catch (error) {
+      this.#chores.makeDue("ring");
+      throw error;
+    }
   }
 
   /** Relays batches until one is not full. */
@@ -411,16 +422,22 @@ export class ChangeFeed implements AsyncDisposable {
     const applies = due.length + names.length;
     if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
-    const isBusy = this.#isBusy(look);
+    // Catching up promises nothing: the loop may rest, and would not keep it.
+    const isBusy = holds && this.#isBusy(look);
+    const hadPromised = this.#promised;
+    // Before the note, which may be executed although its answer is lost.
+    if (isBusy) this.#promised = true;
     const noted = await this.#outbox.note(look, {
       seen: isPart ? look.seen : without(pass ?? now, held),
       pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
       feed: rows.length > 0 ? this.#turn.feed : undefined,
       promiseMs: isBusy ? PROMISE_MS : undefined,
-      wakes: others && rows.length > 0 && this.#promised,
+      wakes: others && rows.length > 0 && hadPromised,
     });
-    if (!noted) return "outrun";
-    if (isBusy) this.#promised = true;
+    if (!noted) {
+      this.#promised = hadPromised;
+      return "outrun";
+    }
     if (rows.length > 0) this.#turn.learn(this.#turn.feed);
     this.#applied += applies;
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);

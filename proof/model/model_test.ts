@@ -47,8 +47,8 @@
  *
  * **What it is not.** Not the product of everything at once, which is too large: it consists of the
  * configurations in `configurations.ts`, each searched exhaustively with some of the faults. `larger.ts`
- * searches larger products of memory, crash and restart, in minutes. And it is a model: other tests show that
- * the engine takes these steps.
+ * searches larger products of memory, crash and restart, and of relays, in minutes. And it is a model: other
+ * tests show that the engine takes these steps.
  *
  * **Why to trust it.** Every configuration is searched again without each single mechanism, and must then be
  * violated; the shortest interleaving is printed.
@@ -103,6 +103,7 @@ const RELAYING: readonly (readonly [RelayingOptions, string, readonly RelayingMe
     "a look behind that",
     "a transaction drawn behind the bell",
     "a transaction drawn before the bell",
+    "no promise by who catches up",
   ]],
   [{ relays: 2, marks: false }, "two relays of a cache, which may die", [
     "the snapshot of the look",
@@ -113,6 +114,26 @@ const RELAYING: readonly (readonly [RelayingOptions, string, readonly RelayingMe
     "held rows stay open",
     "done after the commit",
   ]],
+  [{ relays: 1, marks: false, writers: 2, time: true }, "a relay that may be late, and fail", [
+    "the promise is taken back",
+    "looks until the writers have ended",
+    "a transaction drawn behind the bell",
+    "the snapshot of the look",
+    "the poll",
+    "asked again in time",
+    "asked before the look",
+    "a promise survives a failure",
+  ]],
+  [
+    { relays: 1, marks: true, writers: 2, time: true },
+    "a writer that invalidates by itself, and a relay that may be late, and fail",
+    ["held rows stay open", "a promise survives a failure"],
+  ],
+  [
+    { relays: 2, marks: false, writers: 2, promising: 1, time: true },
+    "two relays that may die, one of which promises",
+    ["the poll", "a promise expires"],
+  ],
 ];
 
 for (const [how, name, needs] of RELAYING) {

@@ -6,17 +6,30 @@
  * The guarantee: no committed change is missed for good, and a resting relay that has not died is notified of
  * each change or has already applied it. The poll, which finds changes without a notification, is left out: this
  * shows that it finds none.
+ *
+ * With `time`, whatever passes by time may pass at any moment: the 200 ms of a promise, the 30 seconds of a
+ * request to be notified, if the relay is stopped or late to repeat it, and the second for which it waits for
+ * writers. Statements may fail, executed or not. Then some changes are left to the poll, and the model says
+ * which: those of writers that read the bell while nobody had asked in time, or a promise that its relay did not
+ * live to keep, and those of transactions that stay open for longer than a relay waits.
  */
 import type { Model, Steps } from "./search.ts";
 
 const WRITERS = 3;
-const BELL = 0; // 1: a relay has promised to poll
+const BELL = 0; // whether writers notify, as below
 const SEEN = 1; // writers that the last noted look has seen, a bit each
 const APPLIED = 2; // writers whose change was invalidated after its commit
 const WRITER = 3; // of each: its progress
 const ORDER = WRITER + WRITERS; // of each: its transaction id, from 1
 const RELAY = ORDER + WRITERS; // of each: the fields below
-const WORDS = RELAY + 2 * 6;
+const SILENT = RELAY + 2 * 6; // writers that will not notify, a bit each
+const LEFT = SILENT + 1; // writers that are left to the poll, a bit each
+const WORDS = LEFT + 1;
+
+const ASKED = 0; // a relay has asked to be notified
+const PROMISE = 1; // a relay has promised to poll
+const LAPSED = 2; // no relay has asked in time
+const OVERDUE = 3; // no writer notifies, and none should be silent
 
 const UNWRITTEN = 0;
 const DRAWN = 1; // its row is written, with its transaction id
@@ -31,7 +44,7 @@ const PC = 0;
 const WOKEN = 1;
 const SNAPSHOT = 2; // the snapshot of its look
 const HELD = 3; // rows left to the writer
-const PROMISED = 4; // 1: promised, 2: withdrawing it, 3: and this is the last look
+const PROMISED = 4; // 1: promised, 2: withdrawing it, 3: and this is the last look, 4: for want of time
 const NEEDED = 5; // writers that must end before it may rest
 
 const LOOKING = 0;
@@ -55,29 +68,53 @@ export type RelayingMechanism =
   | "a transaction drawn behind the bell"
   | "a transaction drawn before the bell"
   | "held rows stay open"
-  | "done after the commit";
+  | "done after the commit"
+  | "no promise by who catches up"
+  | "the poll"
+  | "asked again in time"
+  | "asked before the look"
+  | "a promise survives a failure"
+  | "a promise expires";
 
 /** The options of a search. */
 export interface RelayingOptions {
-  /** Relays of the cache: one that lives, or two that may die and promise nothing. */
+  /** Relays of the cache: one that lives, or two that may die, and promise something only with `time`. */
   readonly relays: 1 | 2;
+  /** How many of them promise something. Default: both, with `time`. */
+  readonly promising?: 1 | 2;
+  /** Number of writers. Default 3. */
+  readonly writers?: number;
+  /** True if promises and requests may expire, and statements fail. */
+  readonly time?: boolean;
   /** True if the first writer marks its writes, and invalidates them itself unless it dies. */
   readonly marks: boolean;
   readonly without?: RelayingMechanism;
 }
 
-export function relaying({ relays, marks, without = "nothing" }: RelayingOptions): Model {
+export function relaying(options: RelayingOptions): Model {
+  const { relays, marks, writers = WRITERS, time = false, without = "nothing" } = options;
+  const promising = options.promising ?? (time || relays === 1 ? relays : 0);
+  // Whether it matters who keeps silent.
+  const tells = time && relays === 2;
   return {
     words: WORDS,
     steps: (state, out) => {
-      for (let writer = 0; writer < WRITERS; writer++) {
-        takeWriter(state, out, { writer, marks: marks && writer === 0, without });
+      for (let writer = 0; writer < writers; writer++) {
+        takeWriter(state, out, { writer, marks: marks && writer === 0, tells, without });
       }
       for (let relay = 0; relay < relays; relay++) {
-        takeRelay(state, out, { relay, marks, without, dies: relays === 2 });
+        takeRelay(state, out, {
+          relay,
+          promises: relay < promising,
+          marks,
+          time,
+          without,
+          dies: relays === 2,
+        });
       }
+      if (time) takeTime(state, out, { requestsLapse: relays === 1, without });
     },
-    violation: (state) => violation(state, relays),
+    violation: (state) => violation(state, { relays, time, without }),
     describe: (state) =>
       `writers ${[...state.slice(WRITER, ORDER)].join()}, seen ${bits(at(state, SEEN))}, ` +
       `applied ${bits(at(state, APPLIED))}, relay ${at(state, RELAY + PC)}, bell ${
@@ -89,10 +126,15 @@ export function relaying({ relays, marks, without = "nothing" }: RelayingOptions
 interface WriterHow {
   readonly writer: number;
   readonly marks: boolean;
+  readonly tells: boolean;
   readonly without: RelayingMechanism;
 }
 
-function takeWriter(state: Uint32Array, out: Steps, { writer, marks, without }: WriterHow): void {
+function takeWriter(
+  state: Uint32Array,
+  out: Steps,
+  { writer, marks, tells, without }: WriterHow,
+): void {
   const where = at(state, WRITER + writer);
   const who = `writer ${writer + 1}`;
   const to = (next: number, label: string, change?: (state: Uint32Array) => void): void => {
@@ -107,8 +149,13 @@ function takeWriter(state: Uint32Array, out: Steps, { writer, marks, without }: 
   const isDrawnLate = without === "a transaction drawn before the bell";
   if (where === UNWRITTEN && !isDrawnLate) to(DRAWN, "writes its row", draw);
   if (where === (isDrawnLate ? UNWRITTEN : DRAWN)) {
-    const rings = at(state, BELL) === 0;
-    to(rings ? RINGS : LOOKED, rings ? "is to ring" : "sees a promise");
+    const bell = at(state, BELL);
+    if (bell === ASKED) return to(RINGS, "is to ring");
+    to(LOOKED, bell === LAPSED ? "sees that nobody asks" : "sees a promise", (forked) => {
+      if (tells) forked[SILENT] = at(forked, SILENT) | 1 << writer;
+      const isLeft = bell === LAPSED || bell === PROMISE && isOrphaned(state);
+      if (isLeft) forked[LEFT] = at(forked, LEFT) | 1 << writer;
+    });
   } else if (where === LOOKED || where === RINGS) {
     if (isDrawnLate && at(state, ORDER + writer) === 0) return to(where, "writes its row", draw);
     to(ROLLED_BACK, "rolls back");
@@ -128,9 +175,33 @@ function say(state: Uint32Array): void {
   state[ORDER] = at(state, ORDER) | 8;
 }
 
+/** Steps that only pass by time. */
+function takeTime(
+  state: Uint32Array,
+  out: Steps,
+  { requestsLapse, without }: {
+    readonly requestsLapse: boolean;
+    readonly without: RelayingMechanism;
+  },
+): void {
+  const to = (bell: number, label: string): void => {
+    out.fork()[BELL] = bell;
+    out.take(label);
+  };
+  if (at(state, BELL) === PROMISE) {
+    to(without === "a promise expires" ? OVERDUE : ASKED, "200 ms after the promise");
+  }
+  if (at(state, BELL) === ASKED && requestsLapse) {
+    // A relay that is not late never lets it come so far.
+    to(without === "asked again in time" ? OVERDUE : LAPSED, "30 s after the request");
+  }
+}
+
 interface RelayHow {
   readonly relay: number;
+  readonly promises: boolean;
   readonly marks: boolean;
+  readonly time: boolean;
   readonly dies: boolean;
   readonly without: RelayingMechanism;
 }
@@ -145,7 +216,8 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
     change?.(forked);
     out.take(`relay ${how.relay + 1} ${label}`);
   };
-  if (how.dies && pc !== DEAD) to(DEAD, "dies");
+  if (how.dies && pc !== DEAD) to(DEAD, "dies", (next) => die(next, base));
+  if (how.time && !how.dies && pc !== RESTING) fail(state, { base, without }, to);
   if (pc === LOOKING) {
     to(APPLYING, "looks", (next) => {
       next[base + WOKEN] = 0;
@@ -165,10 +237,10 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
     to(NOTING, "applies", apply(0));
     if (isOpen && !isDone) to(NOTING, "applies, and leaves a marked row", apply(1));
   } else if (pc === NOTING) {
-    rest(state, { base, without, promises: !how.dies }, to);
+    rest(state, { base, without, promises: how.promises }, to);
   } else if (pc === TAKING_BACK) {
     to(DRAWING, "takes its promise back", (next) => {
-      if (without !== "the promise is taken back") next[BELL] = 0;
+      if (without !== "the promise is taken back") next[BELL] = ASKED;
       if (without === "a transaction drawn behind the bell") {
         next[base + NEEDED] = at(state, base + NEEDED);
       } else next[base + NEEDED] = 0;
@@ -182,10 +254,74 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
     to(skips ? RESTING : LOOKING, "sees which writers have ended", (next) => {
       next[base + PROMISED] = skips ? 0 : isLast ? 3 : 2;
     });
+    if (how.time) {
+      to(LOOKING, "waits no longer", (next) => {
+        next[LEFT] = at(next, LEFT) | at(state, base + NEEDED) & open(state, "nothing");
+        next[base + PROMISED] = 4;
+      });
+    }
   } else if (pc === RESTING) {
     if (at(state, base + WOKEN) === 1) to(LOOKING, "is woken");
     if (at(state, base + HELD) !== 0) to(LOOKING, "looks after what it left");
+    if (without === "no promise by who catches up") to(RESTING, "catches up", catchUp(base));
+    if (!how.time || without === "the poll") return;
+    to(LOOKING, "polls");
+    // Before it looks, so it finds all that was committed until then.
+    const asks = !how.dies && without !== "asked before the look";
+    if (asks && without !== "asked again in time") to(LOOKING, "asks, and polls", ask);
   }
+}
+
+/** The variant in which another task of a resting relay applies, and promises to look. */
+function catchUp(base: number): (state: Uint32Array) => void {
+  return (state) => {
+    state[SEEN] = state[APPLIED] = committed(state);
+    state[base + PROMISED] = 1;
+    state[BELL] = PROMISE;
+  };
+}
+
+/** Asks to be notified: from here on, only writers that are still open are left to the poll. */
+function ask(state: Uint32Array): void {
+  state[BELL] = ASKED;
+  state[LEFT] = at(state, LEFT) & ~committed(state);
+}
+
+/** Ends a relay. Writers that relied on its promise are left to the poll of the other. */
+function die(state: Uint32Array, base: number): void {
+  const hadPromised = at(state, base + PROMISED) !== 0;
+  state.fill(0, base, base + 6);
+  state[base + PC] = DEAD;
+  if (hadPromised && isOrphaned(state)) state[LEFT] = at(state, LEFT) | at(state, SILENT);
+}
+
+/** A relay is dead, and no other has yet to wait for all who have relied on a promise until now. */
+function isOrphaned(state: Uint32Array): boolean {
+  const bases = [RELAY, RELAY + 6];
+  const keeps = (base: number): boolean =>
+    at(state, base + PROMISED) === 1 && at(state, base + PC) !== DRAINING;
+  return bases.some((base) => at(state, base + PC) === DEAD) && !bases.some(keeps);
+}
+
+/** Fails at a statement, and begins anew. A promise that it may have made, it keeps in mind. */
+function fail(
+  state: Uint32Array,
+  { base, without }: { readonly base: number; readonly without: RelayingMechanism },
+  to: To,
+): void {
+  const forgets = without === "a promise survives a failure";
+  const after = (promised: number) => (next: Uint32Array): void => {
+    next[base + PROMISED] = forgets ? 0 : promised;
+    next[base + SNAPSHOT] = next[base + NEEDED] = 0;
+  };
+  const promised = at(state, base + PROMISED);
+  to(LOOKING, "fails", after(promised === 4 ? 4 : Math.min(promised, 1)));
+  if (at(state, base) !== NOTING) return;
+  to(LOOKING, "notes it, and promises to look, and is not answered", (next) => {
+    note(next, base, without);
+    next[BELL] = PROMISE;
+    after(1)(next);
+  });
 }
 
 type To = (next: number, label: string, change?: (state: Uint32Array) => void) => void;
@@ -206,17 +342,24 @@ function rest(
       next[APPLIED] = at(next, APPLIED) | at(next, base + SNAPSHOT);
     }
     next[base + PROMISED] = promised;
+    next[base + SNAPSHOT] = 0;
+    if (promised !== 2) next[base + NEEDED] = 0;
   };
   const promised = at(state, base + PROMISED);
   if (promises) {
     to(LOOKING, "notes it, and promises to look", (next) => {
       noted(1)(next);
-      next[BELL] = 1;
+      next[BELL] = PROMISE;
     });
   }
   if (promised === 2) to(DRAINING, "notes it", noted(2));
   else if (promised === 1) to(TAKING_BACK, "notes it", noted(1));
-  else to(RESTING, "notes it, and rests", noted(0));
+  else {
+    to(RESTING, "notes it, and rests", (next) => {
+      noted(0)(next);
+      if (without === "asked before the look") ask(next);
+    });
+  }
 }
 
 function note(state: Uint32Array, base: number, without: RelayingMechanism): void {
@@ -262,7 +405,14 @@ function committed(state: Uint32Array): number {
   return found;
 }
 
-function violation(state: Uint32Array, relays: number): string | undefined {
+function violation(
+  state: Uint32Array,
+  { relays, time, without }: {
+    readonly relays: number;
+    readonly time: boolean;
+    readonly without: RelayingMechanism;
+  },
+): string | undefined {
   const missed = committed(state) & ~at(state, APPLIED);
   if (missed & at(state, SEEN)) {
     const dying = [0, 1].some((relay) => relay < relays && at(state, RELAY + 6 * relay) === NOTING);
@@ -270,11 +420,15 @@ function violation(state: Uint32Array, relays: number): string | undefined {
       return `a change was passed over: ${bits(missed & at(state, SEEN))}`;
     }
   }
-  if (relays === 2 || at(state, RELAY + PC) !== RESTING) return undefined;
-  const isDue = at(state, RELAY + WOKEN) === 1 || at(state, RELAY + HELD) !== 0;
-  return missed === 0 || isDue
+  if (relays === 2 && !time) return undefined;
+  const living = [RELAY, RELAY + 6].slice(0, relays).filter((base) => at(state, base) !== DEAD);
+  const rests = (base: number): boolean =>
+    at(state, base + PC) === RESTING && at(state, base + WOKEN) === 0 &&
+    at(state, base + HELD) === 0;
+  const unrung = without === "the poll" ? missed : missed & ~at(state, LEFT);
+  return unrung === 0 || living.length === 0 || !living.every(rests)
     ? undefined
-    : `the relay rests, and was not rung for ${bits(missed)}`;
+    : `the relay rests, and was not rung for ${bits(unrung)}`;
 }
 
 function bits(set: number): string {

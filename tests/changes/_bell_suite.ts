@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, it } from "@std/testing/bdd
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { fromPostgresJs } from "../../changes/mod.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
-import { systemClock } from "../../changes/runtime.ts";
+import { type Clock, systemClock } from "../../changes/runtime.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
@@ -17,6 +17,12 @@ const POLL_MS = 2 ** 31 - 1;
 /** The parameter of a noted look that is a promise, and how long it lasts. */
 const PROMISE_AT = 7;
 const PROMISE_MS = "200";
+
+/** Says of which statement the answer is lost, the first time. */
+type Lost = (text: string, values: readonly SqlParameter[]) => boolean;
+
+/** Before a poll, which is at the latest when it is time to ask again. */
+const SOON = { deadlineMs: 5_000 };
 
 let fixture: ChangesFixture;
 const feeds: ChangeFeed[] = [];
@@ -104,6 +110,37 @@ export function bellSuite(server: () => string): void {
     await eventually(() => assert(takenBack() > 0));
   });
 
+  it("is asked for again behind a promise of which the relay has heard nothing", async () => {
+    const lost: Lost = (text, values) => isPromise(text, values, PROMISE_AT);
+    const applied = await start({ promiseMs: "3600000", lost });
+    await updateAtOnce();
+    await eventually(() => assertEquals(takenBack(), 1), SOON);
+    await update(4);
+    await eventually(() => assertEquals(applied, ["1", "2", "3", "4"]), SOON);
+  });
+
+  it("is asked for again where the relay failed before it had looked after its promise", async () => {
+    await start({ lost: (text) => takenBack() > 0 && text.endsWith("::TEXT AS now") });
+    await updateAtOnce();
+    await eventually(() => assertEquals(takenBack(), 2), SOON);
+  });
+
+  it("is asked for again at once where that failed", async () => {
+    await start({ lost: (text) => text.includes("AS bell") });
+    const asked = () => statements.filter(({ text }) => text.includes("AS bell")).length;
+    await eventually(() => assertEquals(asked(), 2), SOON);
+  });
+
+  it("is not spared by who catches up, and looks no more", async () => {
+    const applied = await start();
+    // Nobody is rung.
+    await fixture.owner`SELECT setval('lookaside.doorbell', 9999999999999)`;
+    await updateAtOnce();
+    for (const feed of feeds) await feed.catchUp({ replay: false });
+    assertEquals(applied, ["1", "2", "3"]);
+    assertEquals(promises(), 0);
+  });
+
   it("is not asked for by a relay that cannot hear it", async () => {
     const applied = await start({ listen: false });
     await updateAtOnce();
@@ -127,10 +164,16 @@ async function updateAtOnce(): Promise<void> {
 
 /** Starts a feed, and resolves once it rests. Answers the keys that it will have applied. */
 async function start(
-  { listen = true, promiseMs = PROMISE_MS, clock = systemClock } = {},
+  { listen = true, promiseMs = PROMISE_MS, clock = systemClock, lost }: {
+    readonly listen?: boolean;
+    readonly promiseMs?: string;
+    readonly clock?: Clock;
+    readonly lost?: Lost;
+  } = {},
 ): Promise<string[]> {
   const applied: string[] = [];
-  const database = noting(fromPostgresJs(fixture.connect(fixture.urls.service)), promiseMs);
+  const service = fromPostgresJs(fixture.connect(fixture.urls.service));
+  const database = noting(service, promiseMs, lost);
   const feed = new ChangeFeed(database, {
     ...{ cacheName: "test", listen, pollMs: POLL_MS, clock },
     reset: () => Promise.resolve(),
@@ -145,14 +188,19 @@ async function start(
 }
 
 /** Notes the statements, and has a promise last for so long. */
-function noting(database: ChangesDatabase, promiseMs: string): ChangesDatabase {
+function noting(database: ChangesDatabase, promiseMs: string, lost?: Lost): ChangesDatabase {
   const { query } = database;
+  let hasLost = false;
   return {
     ...database,
     query: async <Row>(text: string, values: readonly SqlParameter[] = []) => {
       const sent = values.map((value, at) => isPromise(text, values, at) ? promiseMs : value);
       const rows = await query<Row>(text, sent);
       statements.push({ text, values });
+      if (!hasLost && lost?.(text, values)) {
+        hasLost = true;
+        throw new Error("The answer is lost");
+      }
       return rows;
     },
   };
