@@ -6,46 +6,46 @@ import { UnderWay } from "./under_way.ts";
 /** The part of a loader's context that bounds it. */
 type Bounds = Pick<LoadContext, "signal">;
 
-/** The context that a loader is called with. */
+/** The context of a loader's call. */
 export interface LoadContext {
-  /** Aborted when the load's deadline passes or the cache closes. */
+  /** Aborted when the load's time is over or the cache closes. */
   readonly signal: AbortSignal;
   /**
-   * The value that is to be replaced, as JSON brought it back, where it may still be answered: a loader that
-   * refreshes may ask only for what is newer. `undefined` without one.
+   * The value to replace, as it comes back from JSON, if it may still be answered: a loader that refreshes may
+   * load only what is newer. `undefined` without one.
    */
   readonly stale?: unknown;
 }
 
 /** Options of a {@linkcode LoadLimit}. */
 export interface LoadLimitOptions {
-  /** How long a load may take, waiting included. Shorter than the lease. */
+  /** Longest duration of a load, waiting included. Shorter than the lease. */
   readonly loadTimeoutMs: number;
-  /** Loads that run at once. */
+  /** Limit of running loads. */
   readonly loadsMax: number;
-  /** Loads that wait behind them. */
+  /** Limit of waiting loads. */
   readonly loadsWaitingMax: number;
 }
 
 /**
- * Bounds the loads of a cache in number and time, so that a cold or lost cache cannot send everything it
- * used to absorb to the database. First come, first served.
+ * Limits the number and duration of a cache's loads, so that an empty cache cannot send all of its traffic to
+ * the database. First come, first served.
  *
- * A load that reads another key through the same cache must not keep that key's load waiting for a place:
+ * A load may read another key through the same cache. It must not block that key's load:
  *
  * ```text
  * 1. as many loads as may run read another key each
  * 2. the loads of those keys wait for a place, which no load gives back before it has its other key
  * ```
  *
- * So a load gives its place up for as long as it waits for a read, and has the first place that is free
- * when the read is done. The number of loads that work never exceeds the bound.
+ * So a load gives up its place while it waits for a read, and gets the first free place when the read is done.
+ * The number of working loads never exceeds the limit.
  */
 export class LoadLimit {
   readonly #clock: Clock;
   readonly #options: LoadLimitOptions;
   readonly #context = new AsyncLocalStorage<Running>();
-  /** Loads that go on once they have a place again, loads that others wait for, all other loads. */
+  /** Three queues: loads that continue after a read, loads that others wait for, all other loads. */
   readonly #queues: readonly [Admit[], Admit[], Admit[]] = [[], [], []];
   /** Loads that have not settled. */
   readonly #loads = new UnderWay<Load>();
@@ -61,22 +61,22 @@ export class LoadLimit {
     this.#options = options;
   }
 
-  /** Loads that run now, without those that wait for a read of theirs. */
+  /** Running loads, without those that wait for a read of theirs. */
   get running(): number {
     return this.#running;
   }
 
-  /** Loads so far that had not settled long after their time-out, and lost their place. */
+  /** Loads that had not settled long after their time-out, and lost their place. */
   get abandoned(): number {
     return this.#abandoned;
   }
 
   /**
-   * Runs `load` when there is room for it, within its deadline, which counts from now.
+   * Runs `load` once there is a place, within its time limit, which counts from now.
    *
    * @throws {LoadRejectedError} Too many are running and waiting.
-   * @throws {LoadTimeoutError} The deadline passed. The loader keeps its place until it settles, for as
-   * long again at most.
+   * @throws {LoadTimeoutError} The time is over. The loader keeps its place until it settles, at most as long
+   * again.
    * @throws The reason given to {@linkcode close}.
    */
   run<T>(load: (bounds: Bounds) => Promise<T>): Promise<T> {
@@ -92,13 +92,13 @@ export class LoadLimit {
     });
   }
 
-  /** Settles as `read` does. A load that waits for it gives its place up meanwhile. */
+  /** Settles as `read` does. A load that waits for it gives up its place meanwhile. */
   whileAway<T>(read: () => Promise<T>): Promise<T> {
     const load = this.#context.getStore()?.load;
     return load === undefined ? read() : this.#leave(load, read);
   }
 
-  /** Aborts every load with `reason`, and starts none from here on. */
+  /** Aborts every load with `reason`, and starts no more. */
   close(reason: Error): void {
     this.#closedBy = reason;
     this.#timer?.cancel();
@@ -183,7 +183,7 @@ export class LoadLimit {
     });
   }
 
-  /** Takes a place for a load that has begun: it waits before all others, and is never refused. */
+  /** Takes a place for a load that has begun: it comes before all others, and is never refused. */
   #takeAgain(): Promise<void> {
     if (this.#running < this.#options.loadsMax) {
       this.#running++;
@@ -192,7 +192,7 @@ export class LoadLimit {
     return new Promise((resolve) => void this.#queues[0].push(resolve));
   }
 
-  /** Hands a place over to whoever waits for it: `running` stays as it is. */
+  /** Passes a place on to the next waiting load, which leaves `running` as it is. */
   #giveBack(): void {
     for (const queue of this.#queues) {
       const admit = queue.shift();
@@ -268,7 +268,7 @@ class Load implements Bounds {
     this.#release();
   }
 
-  /** A read is done. Resolves when the load may go on. */
+  /** A read is done. Resolves when the load may continue. */
   async comeBack(): Promise<void> {
     if (--this.#reads > 0 || this.#ended) return;
     await this.#wiring.places.take();
@@ -276,7 +276,7 @@ class Load implements Bounds {
     if (this.#reads > 0 || this.#ended) this.#release();
   }
 
-  /** The load has settled, or is given up. */
+  /** The load has settled, or is abandoned. */
   end(): void {
     this.#ended = true;
     this.abandonTimer?.cancel();

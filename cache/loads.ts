@@ -11,51 +11,51 @@ import { record } from "./stats.ts";
 import type { Successor } from "./store.ts";
 import { assertTags, tagNames } from "./tags.ts";
 
-/** A value whose JSON takes more bytes than this is answered, but not stored. */
+/** A value with more bytes of JSON than this is answered, but not stored. */
 export const VALUE_BYTES_MAX = 8_388_608;
-/** After a refresh failed, nobody tries again for this long: the stale value serves meanwhile. */
+/** After a failed refresh, there is no other for this long; the stale value is answered meanwhile. */
 const REFRESH_COOLDOWN_MS = 1_000;
-/** For this long after a value could not be stored, others load theirs beside each other. */
+/** Time after a value could not be stored for which other readers load it without waiting. */
 const UNSTORABLE_MS = 2_000;
-/** Keys whose tags are remembered that were read off their values. */
+/** Limit of keys whose derived tags are remembered. */
 const LEARNED_MAX = 10_000;
 
-/** How a read gets its value when no tier has it. */
+/** How a read loads its value if no tier has it. */
 export interface LoadPlan<T> {
-  /** Loads, bounded in number and time. */
+  /** Loads, limited in number and time. */
   readonly load: (stale?: Entry) => Promise<T | null | undefined>;
   /** Options of the read. */
   readonly options: EntryOptions<T, unknown>;
-  /** Tells whether the text of an entry can be read; undefined: any JSON can. */
+  /** True if the text of an entry can be read; absent: any JSON can. */
   readonly accepts?: (text: string | null) => boolean;
 }
 
-/** A load that has the right to fill. */
+/** A load with the right to fill. */
 export interface LeasedLoad<T> {
   readonly plan: LoadPlan<T>;
-  /** The tag versions that the lease was taken under. */
+  /** The tag versions under which the lease was taken. */
   readonly versions: readonly TagVersion[];
-  /** For this long nobody should try again if it fails. */
+  /** If the load fails, there is no other attempt for this long. */
   readonly cooldownMs: number;
-  /** The entry that the load is to replace, if it may still be answered. */
+  /** The entry to replace, if it may still be answered. */
   readonly stale?: Entry | undefined;
 }
 
-/** An entry that is to be replaced: its mark, and itself if it may still be answered. */
+/** An entry to replace: its mark, and the entry itself if it may still be answered. */
 export interface OldEntry {
   readonly mark: Uint8Array | undefined;
   readonly entry: Entry | undefined;
 }
 
-/** A load under way that later readers may join, if the store says that its lease stands. */
+/** A running load that later readers may join, if the store says that its lease still stands. */
 export interface LoadFlight {
-  /** The lease it runs under. */
+  /** Its lease. */
   readonly lease: string;
-  /** The answer that its callers get. */
+  /** The answer for its callers. */
   readonly outcome: Promise<Lookup>;
 }
 
-/** The loads under way on one engine: found by key, and their values stored where that is still right. */
+/** The running loads of one engine: finds them by key, and stores their values if that is still correct. */
 export class Loads {
   readonly #parts: EngineParts;
   readonly #flights = new Map<string, LoadFlight>();
@@ -66,12 +66,12 @@ export class Loads {
     this.#parts = parts;
   }
 
-  /** The load of a key that may be joined, under a lease that its caller has to compare. */
+  /** The running load of a key; the caller must compare its lease. */
   flight(key: string): LoadFlight | undefined {
     return this.#flights.get(key);
   }
 
-  /** Lets nobody else join the loads of keys. Their callers still get their answer. */
+  /** Prevents further readers from joining the loads of keys. Present callers still get their answer. */
   detach(keys: readonly string[]): void {
     for (const key of keys) this.#flights.delete(key);
   }
@@ -81,7 +81,7 @@ export class Loads {
     this.#flights.clear();
   }
 
-  /** Loads under a lease, makes the load joinable, and fills behind the answer. */
+  /** Loads under a lease, makes the load joinable, and fills after the answer. */
   underLease<T>(key: string, lease: string, job: LeasedLoad<T>): Promise<Lookup> {
     const loading = this.#load(key, job.plan, job);
     const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
@@ -90,15 +90,15 @@ export class Loads {
     return flight.outcome;
   }
 
-  /** Loads without storing: the store is away, or the wait for another's load is over. */
+  /** Loads without storing: the store is unavailable, or the wait for another's load is over. */
   async unfenced<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { text } = await this.#load(key, plan, { versions: [] });
     return new Lookup("load", text, 0, false);
   }
 
   /**
-   * The tags that a load is to be fenced by: those of its options, and where others are read off the value,
-   * those that the last value had, or that an entry has which is to be replaced.
+   * The tags that fence a load: those of its options, and with `tagsOf` also those of the key's last value and
+   * of the entry to replace.
    */
   namesOf(
     key: string,
@@ -115,10 +115,10 @@ export class Loads {
   }
 
   /**
-   * Makes the entry of a value that was loaded under these versions of tags.
+   * Makes the entry of a value that was loaded under these tag versions.
    *
    * @throws As {@linkcode entryOf}.
-   * @throws {TypeError} A tag that was read off the value cannot be used.
+   * @throws {TypeError} A derived tag cannot be used.
    */
   loadedEntry<T>(
     key: string,
@@ -135,11 +135,11 @@ export class Loads {
     this.#learned.set(key, names.slice(1));
     const tags = versions.filter(({ name }) => names.includes(name));
     if (tags.length === names.length) return { ...entry, tags };
-    // Whether the others were invalidated since the load began, nobody knows.
+    // It is unknown whether the other tags were invalidated since the load began.
     return { ...entry, freshUntilMs: 0, staleUntilMs: 0 };
   }
 
-  /** Loads behind an answer that was already given, unless somebody does. */
+  /** Loads after a stale answer, unless such a load is running. */
   refresh<T>(key: string, plan: LoadPlan<T>, old: OldEntry): void {
     const { track, emit, counters } = this.#parts;
     if (this.#refreshing.has(key) || this.#flights.has(key)) return;
@@ -152,23 +152,23 @@ export class Loads {
     );
   }
 
-  /** Gives a lease back. Never rejects: where it can't be now, that is owed. */
+  /** Releases a lease. Never rejects: if it fails, the release stays pending. */
   async release(key: string, lease: string, successor?: Successor): Promise<void> {
     const { store, pending } = this.#parts;
     try {
       await store.release(key, lease, successor);
     } catch (_error) {
-      // A server that hung may even grant the lease when it goes on, and all would wait for a holder
-      // that has long given up.
+      // A server that hung may even grant the lease when it continues, and all readers would wait for a holder
+      // that has given up.
       pending.addKeys([key]);
     }
   }
 
   /**
-   * Makes the entry of a value, still without its tags.
+   * Makes the entry of a value, without its tags.
    *
    * @throws {TypeError} The value has no JSON form.
-   * @throws {SchemaError} The value does not fit its schema.
+   * @throws {SchemaError} The value does not match its schema.
    * @throws {RangeError} A duration is not a number.
    */
   entryOf<T>(
@@ -211,7 +211,7 @@ export class Loads {
     this.#land(key, flight);
   }
 
-  /** Ends a flight, unless another has taken its place. */
+  /** Ends a flight, unless another has replaced it. */
   #land(key: string, flight: LoadFlight): void {
     if (this.#flights.get(key) === flight) this.#flights.delete(key);
   }
@@ -247,7 +247,7 @@ export class Loads {
     }
   }
 
-  /** Stores a value that was loaded, if the lease still stands. Answers whether it did. Never rejects. */
+  /** Stores a loaded value, if the lease still stands. Answers true if it was stored. Never rejects. */
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
     const { store, runtime, counters, emit } = this.#parts;
     const ttlMs = entry.staleUntilMs - runtime.clock.now();
@@ -266,15 +266,15 @@ export class Loads {
       }
       return stored;
     } catch (_error) {
-      // Stored or not, the value under the key is valid: the lease decided. If the lease still stands,
-      // nobody should wait for its holder.
+      // Stored or not, the value under the key is valid, since the lease decided. If the lease still stands, no
+      // reader should wait for its holder.
       await this.release(key, lease);
       return false;
     }
   }
 }
 
-/** The root tag, the tags of the options, and those that are read off a value. */
+/** The root tag, the tags of the options, and those derived from a value. */
 export function taggedNames<T>(
   value: T | null | undefined,
   options: EntryOptions<T, unknown>,
@@ -285,7 +285,7 @@ export function taggedNames<T>(
   return [...new Set(tagNames({ tags }))];
 }
 
-/** Whether the value of an entry takes more bytes than may be stored. */
+/** True if the value of an entry has more bytes than may be stored. */
 export function isTooLarge({ text }: Entry): boolean {
   if (text === null || text.length * 3 <= VALUE_BYTES_MAX) return false;
   return text.length > VALUE_BYTES_MAX || new TextEncoder().encode(text).length > VALUE_BYTES_MAX;
@@ -295,7 +295,7 @@ function answerOf(entry: Entry): Lookup {
   return new Lookup("load", entry.text, entry.freshUntilMs, false);
 }
 
-/** `undefined`: the value has no JSON form. */
+/** `undefined` if the value has no JSON form. */
 function textOf<T>(value: T, { codec }: EntryOptions<T, unknown>): string | undefined {
   if (codec !== undefined) return codec.stringify(value);
   return value instanceof JsonText ? value.text : JSON.stringify(value);

@@ -3,9 +3,9 @@ import type { Clock, Timer } from "../runtime.ts";
 
 /** Options of a {@linkcode Gather}. */
 export interface GatherOptions<Item, Reply> {
-  /** Sends items as one command. Answers a reply for each, in their order. */
+  /** Sends items as one command. Answers one reply for each, in their order. */
   readonly send: (items: readonly Item[]) => Promise<readonly Reply[]>;
-  /** The most items of one command: what a slow command can hold up. 1: each has a command of its own. */
+  /** Limit of items in one command, which bounds the delay by a slow one. 1: each item has its own command. */
   readonly itemsMax: number;
   /** How long items that nobody waits for may wait for {@linkcode Gather.flush}. Default: this turn only. */
   readonly delay?: { readonly clock: Clock; readonly ms: number };
@@ -19,8 +19,8 @@ interface Batch<Item, Reply> {
 }
 
 /**
- * Gathers what is asked for together into one command: a client's work per command is many times what one
- * more key costs.
+ * Gathers simultaneous items into one command: a command costs a client many times as much as one more key in
+ * it.
  *
  * A batch is sent when the event loop has worked off what has arrived, requests of other clients included.
  * So nothing waits for time to pass, unless it may, and nothing joins a batch that has been sent.

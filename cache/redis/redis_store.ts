@@ -15,13 +15,13 @@ import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
-/** The most keys of the cache that one command reads, leases or fills. */
+/** Limit of keys that one command reads, leases or fills. */
 const KEYS_MAX = 256;
-/** The most that one command invalidates. */
+/** Limit of keys that one command invalidates. */
 const UNLINK_MAX = 100;
 /** How long a value waits, behind its answer, for a read that goes to Redis anyway. */
 const FILL_DELAY_MS = 2;
-/** A value from so many bytes on is stored by a command of its own. */
+/** A value of at least this many bytes is stored by a command of its own. */
 const LARGE_BYTES = 65_536;
 
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
@@ -39,13 +39,13 @@ export interface RedisStoreOptions extends Omit<PipelineOptions, "probeKey"> {
   readonly keyspace: Keyspace;
   /** Payloads of at least this many bytes are stored compressed. */
   readonly compressBytesMin: number;
-  /** How often the feed is asked for a sign of life. */
+  /** Interval between questions for the feed's sign of life. */
   readonly heartbeatMs: number;
-  /** How long the feed may be silent before it counts as lost. */
+  /** A feed that is silent for this long counts as lost. */
   readonly memoryLeaseMs: number;
-  /** Whether the servers are known not to have been replaced. */
+  /** True if the servers are known not to have been replaced. */
   readonly stands: () => boolean;
-  /** Makes a text that nobody has made before. */
+  /** Makes a unique text. */
   readonly newNonce: () => string;
 }
 
@@ -139,7 +139,7 @@ export class RedisStore implements Store, SharedCounts {
       await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
     } catch (error) {
       if (!isReply(error)) throw error;
-      // Redis has not taken it, for want of memory or because of what it is; what stands has to go all the same.
+      // Redis refused it, for lack of memory or because of the value; the old one must still be removed.
       await this.invalidate([key]);
     }
     this.#taken();
@@ -179,7 +179,7 @@ export class RedisStore implements Store, SharedCounts {
     return versions;
   }
 
-  /** A tag that is missing counts as changed, so removing one is enough, and one that nobody uses costs nothing. */
+  /** A missing tag counts as changed, so removing it is enough, and unused tags cost nothing. */
   async writeTags(names: readonly string[], version: string): Promise<void> {
     const isRoot = (name: string): boolean => name === ROOT_TAG;
     await Promise.all([
@@ -221,7 +221,7 @@ export class RedisStore implements Store, SharedCounts {
       prefix: this.#keyspace.followed,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
-      // A cluster has one database.
+      // A cluster has only one database.
       ...(this.#connection.anySlot
         ? { look: async () => this.#judge(await this.#readMark()) }
         : {}),
@@ -229,17 +229,17 @@ export class RedisStore implements Store, SharedCounts {
     this.#onSwapped = () => listener.swapped();
   }
 
-  /** A foreign type reads as no version. */
+  /** A foreign type counts as no version. */
   async #readTag(name: string): Promise<string | null> {
     const bytes = await this.#gets.ask(this.#keyspace.of(name, ":tag"));
     return bytes?.length ? Buffer.from(bytes).toString() : null;
   }
 
   /**
-   * Finds out whether another database stands in the place of the one before: nothing announces `SWAPDB`.
+   * Notices that the database was replaced by another: `SWAPDB` is not announced.
    *
-   * The other one carries another version of the root tag, so what is in it counts for nothing as long as that
-   * version is held here. Memory goes with the next heartbeat, and the version is read with the mark beside it.
+   * The other database has another version of the root tag, so its entries are invalid while this process holds
+   * that version. Memory is dropped at the next heartbeat, and the version is read together with the mark.
    */
   #judge(mark: string): void {
     const before = this.#mark;
@@ -253,7 +253,7 @@ export class RedisStore implements Store, SharedCounts {
     const { client } = this.#connection;
     const keys = [this.#keyspace.of(ROOT_TAG, ":tag"), this.#keyspace.of(ROOT_TAG, ":database")];
     const [version = null, mark] = await this.#pipeline.send("mget", () => client.mget(keys));
-    // After a flush there is none, and nothing else either.
+    // After a flush there is no mark, and nothing else either.
     if (typeof mark === "string") this.#judge(mark);
     return version;
   }
@@ -268,7 +268,7 @@ export class RedisStore implements Store, SharedCounts {
     return await this.#readText(key) ?? "";
   }
 
-  /** Sends what waits for the first connection: it is there, or the first attempt has failed. */
+  /** Sends the commands that wait for the first connection: it is made, or the first attempt has failed. */
   attempted(): void {
     this.#pipeline.release();
   }
@@ -303,13 +303,13 @@ export class RedisStore implements Store, SharedCounts {
     return name === source ? { owner: "self" } : { owner: "other", name, inUse: inUse === 1 };
   }
 
-  /** Reads the life that the servers were caught up with in, as they remember it. */
+  /** Reads the life in which the servers were last caught up with, as stored there. */
   async remembered(): Promise<string | null> {
     const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
     return await this.#pipeline.send("get", () => this.#readText(key));
   }
 
-  /** Reads a text, `null` as well where something of another type stands. */
+  /** Reads a text; `null` also if the key has another type. */
   async #readText(key: string): Promise<string | null> {
     try {
       return await this.#connection.client.get(key);
@@ -319,7 +319,7 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  /** Has the servers remember that they were caught up with in this life. */
+  /** Stores on the servers that they were caught up with in this life. */
   async remember(identity: string): Promise<void> {
     const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
     await this.#pipeline.send("set", () => this.#connection.client.set(key, identity));
@@ -334,12 +334,12 @@ export class RedisStore implements Store, SharedCounts {
 
   async close(): Promise<void> {
     this.#pipeline.close();
-    // First the feed: it has its own questions to the servers, for whose answers it waits.
+    // First the feed, which waits for answers to its own questions to the servers.
     await this.#feed?.close();
     await this.#connection.close();
   }
 
-  /** A write counts only if the server that has taken it is known to be the primary still. */
+  /** Rejects a write unless the server that acknowledged it is known to be still the primary. */
   #taken(): void {
     if (!this.#options.stands()) {
       throw new Error("Cannot confirm that the server is still the primary");
@@ -360,7 +360,7 @@ export class RedisStore implements Store, SharedCounts {
     return Math.max(1, Math.ceil(staleUntilMs - this.#options.runtime.clock.now()));
   }
 
-  /** Reads the bytes under keys. A foreign type reads as `null` or as empty bytes. */
+  /** Reads the bytes under keys. A foreign type gives `null` or empty bytes. */
   async #read(keys: readonly string[]): Promise<readonly (Uint8Array | null)[]> {
     const { client } = this.#connection;
     const [first = ""] = keys;
@@ -376,7 +376,7 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  /** Takes leases that last equally long. */
+  /** Takes leases with the same duration. */
   async #lease(items: readonly Leasing[]): Promise<readonly Acquired[]> {
     const values = items.flatMap(({ lease, seen }) => [
       lease,
@@ -408,7 +408,7 @@ export class RedisStore implements Store, SharedCounts {
     return replies;
   }
 
-  /** Removes the keys of names, many at once where one command may. */
+  /** Removes the keys of names, several at once if one command may. */
   async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
     const { client, anySlot } = this.#connection;
     const size = anySlot ? UNLINK_MAX : 1;

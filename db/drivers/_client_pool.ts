@@ -3,15 +3,15 @@ import type { PoolStats } from "../database.ts";
 import type { Clock } from "../runtime.ts";
 import { withDeadline } from "./_deadline.ts";
 
-/** Bounds of a {@linkcode ClientPool}. */
+/** Limits of a {@linkcode ClientPool}. */
 export interface ClientPoolOptions {
-  /** How each client connects. */
+  /** The options of each client. */
   readonly client: ClientOptions;
-  /** The most clients at once. */
+  /** Limit of clients. */
   readonly clientsMax: number;
-  /** How long a connection may take to open. */
+  /** Longest time for opening a connection. */
   readonly connectTimeoutMs: number;
-  /** How long to wait for a client while all are taken. */
+  /** Longest wait for a client while all are in use. */
   readonly waitMs: number;
   /** The source of time. */
   readonly clock: Clock;
@@ -19,23 +19,23 @@ export interface ClientPoolOptions {
 
 /** A client that was taken from the pool. */
 export interface Loan {
-  /** The client. Nobody else uses it. */
+  /** The client, for this caller only. */
   readonly client: Client;
-  /** Set when its connection can't be used again. */
+  /** True if its connection cannot be used again. */
   broken: boolean;
 }
 
 /**
- * Clients of `@db/postgres`, a bounded number of them.
+ * A limited number of clients of `@db/postgres`.
  *
- * The pool of that package loses a place for good whenever a connection fails to open, so it is empty
- * after a short outage.
+ * The pool of that package loses a place for good whenever a connection fails to open, so after a short outage
+ * it is empty.
  */
 export class ClientPool {
   readonly #options: ClientPoolOptions;
   readonly #idle: Client[] = [];
   readonly #lent = new Set<Client>();
-  /** Who waits for a place: it comes with a client, or without one to be filled. */
+  /** Callers that wait for a place; it comes with a client, or without one. */
   readonly #waiting: PromiseWithResolvers<Client | undefined>[] = [];
   readonly #ending = new Set<Promise<void>>();
   #taken = 0;
@@ -59,7 +59,7 @@ export class ClientPool {
     }
   }
 
-  /** What the clients are doing. */
+  /** The use of the clients. */
   stats(): PoolStats {
     return {
       connectionsMax: this.#options.clientsMax,
@@ -68,7 +68,7 @@ export class ClientPool {
     };
   }
 
-  /** Waits up to `timeoutMs` for lent clients, then ends all that are left. */
+  /** Waits up to `timeoutMs` for lent clients, then closes all that are left. */
   async close(timeoutMs: number): Promise<void> {
     this.#closed = true;
     for (const waiter of this.#waiting.splice(0)) waiter.reject(poolClosed());
@@ -112,7 +112,7 @@ export class ClientPool {
       await withDeadline(opened, connectTimeoutMs, clock);
       return client;
     } catch (error) {
-      // Should it open after all, nobody wants it. Should it fail, `error` was thrown already.
+      // If it opens later, it is not needed. If it fails, `error` was already thrown.
       opened.then(() => this.#end(client), () => undefined);
       this.#passOn(undefined);
       throw error;
@@ -121,8 +121,8 @@ export class ClientPool {
 
   #giveBack({ client, broken }: Loan): void {
     if (broken) {
-      // A broken connection is seldom alone: after a restart of the server each idle one would fail
-      // a statement before it was replaced. The driver doesn't watch them.
+      // A broken connection is seldom alone: after a restart of the server, each idle one would fail a statement
+      // before it is replaced. The driver does not watch them.
       this.#endIdle();
       this.#end(client);
       this.#passOn(undefined);
@@ -134,7 +134,7 @@ export class ClientPool {
     }
   }
 
-  /** Gives a place to who waits longest, else frees it. */
+  /** Gives a place to the longest waiting caller; otherwise frees it. */
   #passOn(client: Client | undefined): void {
     const waiter = this.#waiting.shift();
     if (waiter) return waiter.resolve(client);
@@ -148,7 +148,7 @@ export class ClientPool {
   }
 
   #end(client: Client): void {
-    // It may be broken already. There is nothing else that could be closed.
+    // It may already be broken, and nothing else could be closed.
     const ended = client.end().catch(() => undefined).then(() => {
       this.#ending.delete(ended);
     });

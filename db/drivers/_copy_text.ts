@@ -1,7 +1,7 @@
 import type { SqlValue } from "../database.ts";
 import { arrayText } from "./_array_text.ts";
 
-/** How much text is sent at once. Small enough to stream, large enough that calls cost nothing. */
+/** Size of a chunk: small enough to stream, large enough that calls cost little. */
 const CHUNK_CHARACTERS = 64 * 1024;
 
 function fieldText(value: SqlValue): string {
@@ -12,7 +12,7 @@ function fieldText(value: SqlValue): string {
     : value instanceof Date
     ? value.toISOString()
     : arrayText(value);
-  // Most fields hold none of these, and a test is cheaper than four replacements.
+  // Most fields contain none of these, and a test is cheaper than four replacements.
   if (!/[\\\t\n\r]/.test(text)) return text;
   return text.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n")
     .replaceAll("\r", "\\r");
@@ -23,13 +23,13 @@ function copyLine(row: readonly SqlValue[]): string {
   return row.map(fieldText).join("\t") + "\n";
 }
 
-/** Rows in the text format of `COPY`, in chunks. Calls `onRow` for each row it has taken. */
+/** Rows in the text format of `COPY`, in chunks. Calls `onRow` for each row. */
 export async function* copyChunks(
   rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
   onRow: () => void,
 ): AsyncGenerator<string> {
   let chunk = "";
-  // A synchronous source is read as one: an await for each of a million rows costs more than they do.
+  // A synchronous source is read without await, which for a million rows would cost more than the rows.
   if (Symbol.iterator in rows) {
     for (const row of rows) {
       onRow();

@@ -7,11 +7,10 @@ export class DeadlineError extends Error {
 }
 
 /**
- * Answers what `work` answers, if it does within `limitMs`. A later outcome is dropped, a rejection
- * included: nobody is left to hear it.
+ * Answers the result of `work` within `limitMs`. A later result or rejection is dropped.
  *
- * `statement_timeout` bounds a statement on a server that is alive. This bounds the wait for one that
- * accepted the connection and then hung, or whose network is gone.
+ * `statement_timeout` limits a statement on a server that works. This limits the wait for a server that accepted
+ * the connection and then hung, or cannot be reached any more.
  *
  * @throws {DeadlineError} `work` did not settle in time.
  */

@@ -34,7 +34,7 @@ export class Listening {
     this.begun = options.begin(this.#sql);
   }
 
-  /** Leaves the server, where nobody notifies any more, and listens where statements go by then. */
+  /** Leaves a server on which there are no notifications any more, and listens where statements now go. */
   beginAnew(): void {
     if (this.#closed) return;
     this.#timer?.cancel();

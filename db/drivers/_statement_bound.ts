@@ -1,25 +1,25 @@
 import { unavailable } from "./_unavailable.ts";
 
 /**
- * Bounds how many statements and transactions run and wait at once, so that a slow server doesn't
- * gather all that is sent meanwhile.
+ * Limits the number of statements and transactions that run and wait, so that they do not accumulate while a
+ * server is slow.
  */
 export class StatementBound {
   readonly #countMax: number;
   #count = 0;
 
   /**
-   * @param poolMax How many run.
-   * @param queueMax How many wait behind them; one more is refused.
+   * @param poolMax How many may run.
+   * @param queueMax How many may wait; any more are refused.
    */
   constructor(poolMax: number, queueMax: number) {
     this.#countMax = poolMax + queueMax;
   }
 
   /**
-   * Passes on what `work` answers.
+   * Passes on the result of `work`.
    *
-   * @throws {DatabaseUnavailableError} As many wait already as may.
+   * @throws {DatabaseUnavailableError} Too many are waiting.
    */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#count >= this.#countMax) {

@@ -1,11 +1,11 @@
 /**
  * The driver of the JSR profile: `jsr:@db/postgres`.
  *
- * Slower than the default, and by much over TCP: a statement with parameters is five small writes on
- * a socket that it never sets TCP_NODELAY on, and that it doesn't hand out. The kernel holds the second
- * write back until the first is acknowledged, which the server delays by 40 ms. See docs/adr/0001.
- * Connections that hang while they open, or break while they close, stay open until the process ends,
- * as the package gives no way to close them.
+ * Slower than the default driver, and much slower over TCP: it sends a statement with parameters as five small
+ * writes, on a socket without TCP_NODELAY, which it does not expose. The kernel holds the second write back
+ * until the first is acknowledged, which the server delays by 40 ms. See docs/adr/0001. Connections that hang
+ * while they open, or break while they close, stay open until the process ends, since the package cannot close
+ * them.
  *
  * @module
  */
@@ -30,12 +30,12 @@ import { isUnavailableState, READ_ONLY, unavailable } from "./_unavailable.ts";
 const POOL_MAX = 20;
 const QUEUE_MAX = 1_000;
 
-/** How long running statements may take to finish when the pool closes. */
+/** Time that running statements have to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
-/** Well below the 65,535 parameters that the protocol can count. */
+/** Well below the 65,535 parameters that the protocol permits. */
 const PARAMETERS_MAX = 30_000;
 
-/** Opens a pool. Connects with the first statement, so it answers even while Postgres is down. */
+/** Opens a pool. Connects with the first statement, so it works even while Postgres is down. */
 export function connect(options: DatabaseOptions): Database {
   return new DenoPostgresDatabase(options);
 }
@@ -83,7 +83,7 @@ class DenoPostgresDatabase implements Database {
     });
   }
 
-  /** The package has no `COPY`, so rows go in batches, in one transaction. */
+  /** The package has no `COPY`, so rows are inserted in batches, in one transaction. */
   copyFrom(
     table: string,
     columns: readonly string[],
@@ -139,7 +139,7 @@ class DenoPostgresDatabase implements Database {
         })
       );
     } catch (error) {
-      // Once a client was lent the error is the caller's own, or translated where it arose.
+      // Once a client was lent, the error is the caller's own, or has been translated.
       throw lent ? error : translate(error);
     }
   }
@@ -154,8 +154,8 @@ class DenoPostgresDatabase implements Database {
       );
       return result.rows;
     } catch (error) {
-      // Whatever Postgres did not say itself leaves the connection in an unknown state.
-      // One that takes no writes is no use either: the address may lead to the primary by now.
+      // After an error that Postgres did not report itself, the state of the connection is unknown. A connection
+      // to a server without writes is useless too: the address may now lead to the primary.
       loan.broken = !(error instanceof PostgresError) || error.fields.severity === "FATAL" ||
         error.fields.code === READ_ONLY;
       throw translate(error);
@@ -163,7 +163,7 @@ class DenoPostgresDatabase implements Database {
   }
 }
 
-/** The package understands some of a URL. This reads what both drivers are to understand alike. */
+/** The package understands only some parts of a URL. This reads those that both drivers must understand. */
 function clientOptions(
   { url, ca }: DatabaseOptions,
   statementTimeoutMs: number,
@@ -185,14 +185,14 @@ function clientOptions(
       caCertificates: ca === undefined ? [] : [ca],
     },
     options: { statement_timeout: String(statementTimeoutMs) },
-    // As the default driver has them: a bigint is no JSON, and a double is a number.
+    // As in the default driver: a bigint is not JSON, and a double is a number.
     controls: { decoders: { int8: (value) => value, float8: Number } },
-    // The next statement tries again anyway.
+    // The next statement retries anyway.
     connection: { attempts: 1 },
   };
 }
 
-/** What callers see of a driver's error: "not now" as one class, anything else unchanged. */
+/** The error for callers: "not now" as one class, any other unchanged. */
 function translate(error: unknown): unknown {
   if (error instanceof DatabaseUnavailableError) return error;
   if (error instanceof DeadlineError) return unavailable("it does not answer", error);
