@@ -732,7 +732,7 @@ export class Cache implements AsyncDisposable {
   }
 }
 
-/** A loader's context. Its parts are made when they are asked for. */
+/** A loader's context, whose parts are made on first use. */
 class Context implements LoadContext {
   readonly #bounds: Pick<LoadContext, "signal">;
   readonly #old: Entry | undefined;

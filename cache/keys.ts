@@ -56,7 +56,7 @@ export function isKey(key: string): boolean {
 export class Keyspace {
   /** The beginning of every key of this cache. */
   readonly prefix: string;
-  /** The beginning of the keys whose changes are followed: all but the leases. */
+  /** The prefix of keys whose changes are announced here: all but leases. */
   readonly followed: string;
   readonly #neighbours: readonly string[];
 
@@ -83,7 +83,7 @@ export class Keyspace {
     return this.#neighbours.map((prefix) => keyOf(prefix, name, part));
   }
 
-  /** Parses a Redis key whose changes are followed. `undefined` if it does not belong to this cache. */
+  /** Parses an announced Redis key. `undefined` if it does not belong to this cache. */
   parse(redisKey: string): { readonly name: string; readonly part: string } | undefined {
     const end = redisKey.lastIndexOf("}");
     if (!redisKey.startsWith(this.followed) || end < 0) return undefined;

@@ -3,7 +3,7 @@ import { LoadRejectedError, LoadTimeoutError } from "./errors.ts";
 import type { Clock, Timer } from "./runtime.ts";
 import { UnderWay } from "./under_way.ts";
 
-/** The part of a loader's context that bounds it. */
+/** The part of a loader's context that limits it. */
 type Bounds = Pick<LoadContext, "signal">;
 
 /** The context of a loader's call. */
@@ -49,7 +49,7 @@ export class LoadLimit {
   readonly #queues: readonly [Admit[], Admit[], Admit[]] = [[], [], []];
   /** Loads that have not settled. */
   readonly #loads = new UnderWay<Load>();
-  /** One timer for all: a timer that is taken back costs more than the rest of a load. */
+  /** One timer for all, because cancelling a timer costs more than the rest of a load. */
   #timer: Timer | undefined;
   readonly #places = { take: () => this.#takeAgain(), giveBack: () => this.#giveBack() };
   #running = 0;
@@ -152,7 +152,7 @@ export class LoadLimit {
         continue;
       }
       load.abort(new LoadTimeoutError(`Cannot load: not done after ${loadTimeoutMs} ms`));
-      // A loader that ignores its signal may never settle: its place is given back all the same.
+      // A loader that ignores its signal may never settle, so its place is given back.
       load.abandonTimer = this.#clock.after(loadTimeoutMs, () => {
         this.#abandoned++;
         load.end();
@@ -205,8 +205,8 @@ export class LoadLimit {
 type Admit = () => void;
 
 /**
- * The load that a call comes from, in its asynchronous context. Emptied at its end: the context outlives it
- * until the next full garbage collection, and all that hangs on the load would as well.
+ * The load that calls `whileAway`, by its asynchronous context. Emptied at its end, because the context would
+ * otherwise keep the load in memory until the next full garbage collection.
  */
 interface Running {
   load: Load | undefined;
@@ -222,7 +222,7 @@ interface LoadWiring {
   readonly onAbort: (reason: Error) => void;
 }
 
-/** One load: its signal, and its place, given up while it waits for reads of its own. */
+/** One load: its signal, and its place, which it gives up while it waits for its own reads. */
 class Load implements Bounds {
   readonly #wiring: LoadWiring;
   #controller: AbortController | undefined;
@@ -231,19 +231,19 @@ class Load implements Bounds {
   #ended = false;
   #reads = 0;
   abandonTimer: Timer | undefined;
-  /** Ends the wait for a place, while there is one. */
+  /** Ends a wait for a place. */
   refuse: ((reason: Error) => void) | undefined;
 
   constructor(wiring: LoadWiring) {
     this.#wiring = wiring;
   }
 
-  /** The monotonic time at which its time is over; `Infinity` once it is. */
+  /** The monotonic time at which its time is over; afterwards `Infinity`. */
   get dueMs(): number {
     return this.#abortedBy === undefined ? this.#wiring.dueMs : Infinity;
   }
 
-  /** Made when it is asked for: most loaders never ask, and it would be the dearest part of a load. */
+  /** Made on first use: most loaders do not need it, and it would be the most expensive part of a load. */
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
     if (this.#abortedBy !== undefined) this.#controller.abort(this.#abortedBy);

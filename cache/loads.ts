@@ -195,7 +195,7 @@ export class Loads {
     return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags: [] };
   }
 
-  /** Stores what is loaded, or gives the lease back. Never rejects. */
+  /** Stores the loaded value, or releases the lease. Never rejects. */
   async #fillBehind(
     key: string,
     flight: LoadFlight,
@@ -205,7 +205,7 @@ export class Loads {
     try {
       await this.fill(key, lease, await loading);
     } catch (_error) {
-      this.#land(key, flight); // a reader that asks from here on must not be given this failure
+      this.#land(key, flight); // later readers must not get this failure
       await this.release(key, lease, cooldownMs > 0 ? { text: lease, ms: cooldownMs } : undefined);
     }
     this.#land(key, flight);

@@ -1,14 +1,14 @@
 /**
- * Work that is under way. Each piece has a place, which is used again afterwards.
+ * The set of running work. Each piece has a place, which is reused.
  *
- * A `Set` that is added to and deleted from all the time keeps what was deleted until the next full garbage
- * collection, as its old tables refer to the newer ones. That made half of the garbage of a miss survive.
+ * A `Set` with frequent additions and deletions keeps deleted items until the next full garbage collection,
+ * because its old tables refer to the newer ones. That kept half of the garbage of a miss alive.
  */
 export class UnderWay<T> {
   readonly #pieces: (T | undefined)[] = [];
   readonly #free: number[] = [];
 
-  /** How many pieces are under way. */
+  /** Number of running pieces. */
   get size(): number {
     return this.#pieces.length - this.#free.length;
   }
@@ -26,7 +26,7 @@ export class UnderWay<T> {
     this.#free.push(place);
   }
 
-  /** Every piece that is under way. */
+  /** Every running piece. */
   all(): T[] {
     return this.#pieces.filter((piece): piece is T => piece !== undefined);
   }

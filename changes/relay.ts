@@ -422,7 +422,7 @@ export class ChangeFeed implements AsyncDisposable {
     const applies = due.length + names.length;
     if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
-    // Catching up promises nothing: the loop may rest, and would not keep it.
+    // Catching up makes no promise: the loop may rest, and would not keep it.
     const isBusy = holds && this.#isBusy(look);
     const hadPromised = this.#promised;
     // Before the note, which may be executed although its answer is lost.

@@ -7,14 +7,14 @@ export interface GatherOptions<Item, Reply> {
   readonly send: (items: readonly Item[]) => Promise<readonly Reply[]>;
   /** Limit of items in one command, which bounds the delay by a slow one. 1: each item has its own command. */
   readonly itemsMax: number;
-  /** How long items that nobody waits for may wait for {@linkcode Gather.flush}. Default: this turn only. */
+  /** Longest wait for {@linkcode Gather.flush} of items whose reply is not awaited. Default: this turn only. */
   readonly delay?: { readonly clock: Clock; readonly ms: number };
 }
 
 interface Batch<Item, Reply> {
   readonly items: Item[];
   readonly replies: Promise<readonly Reply[]>;
-  /** Sends it, once. */
+  /** Sends it once. */
   readonly send: () => void;
 }
 
@@ -22,8 +22,8 @@ interface Batch<Item, Reply> {
  * Gathers simultaneous items into one command: a command costs a client many times as much as one more key in
  * it.
  *
- * A batch is sent when the event loop has worked off what has arrived, requests of other clients included.
- * So nothing waits for time to pass, unless it may, and nothing joins a batch that has been sent.
+ * A batch is sent once the event loop has handled everything that has arrived, other clients' requests included.
+ * So without `delay` nothing waits for a timer, and nothing joins a batch that has been sent.
  */
 export class Gather<Item, Reply> {
   readonly #options: GatherOptions<Item, Reply>;
@@ -33,7 +33,7 @@ export class Gather<Item, Reply> {
     this.#options = options;
   }
 
-  /** Sends an item with those of the same turn, and answers the reply to it. */
+  /** Sends an item together with those of the same turn, and answers its reply. */
   async ask(item: Item): Promise<Reply> {
     const { send, itemsMax } = this.#options;
     const batch = itemsMax === 1 ? undefined : this.#open ??= this.#begin();
@@ -44,7 +44,7 @@ export class Gather<Item, Reply> {
     return reply;
   }
 
-  /** Sends what waits, if anything does: another command is about to go, and one write takes both. */
+  /** Sends waiting items: another command is about to be sent, and one write takes both. */
   flush(): void {
     this.#open?.send();
   }

@@ -19,7 +19,7 @@ import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 const KEYS_MAX = 256;
 /** Limit of keys that one command invalidates. */
 const UNLINK_MAX = 100;
-/** How long a value waits, behind its answer, for a read that goes to Redis anyway. */
+/** Time that a loaded value waits, once it is answered, to be sent with the next read. */
 const FILL_DELAY_MS = 2;
 /** A value of at least this many bytes is stored by a command of its own. */
 const LARGE_BYTES = 65_536;
