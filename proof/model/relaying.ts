@@ -7,11 +7,11 @@
  * each change or has already applied it. The poll, which finds changes without a notification, is left out: this
  * shows that it finds none.
  *
- * With `time`, whatever passes by time may pass at any moment: the 200 ms of a promise, the 30 seconds of a
- * request to be notified, if the relay is stopped or late to repeat it, and the second for which it waits for
- * writers. Statements may fail, executed or not. Then some changes are left to the poll, and the model says
- * which: those of writers that read the bell while nobody had asked in time, or a promise that its relay did not
- * live to keep, and those of transactions that stay open for longer than a relay waits.
+ * With `time`, anything that ends by time may end at any moment: the 200 ms of a promise; the 30 seconds of a
+ * request for notifications, if the relay is stopped or late to repeat it; the second for which it waits for
+ * writers. Statements may fail, executed or not. Some changes are then left to the poll, and the model says
+ * which: those of writers that read the bell while no relay had asked in time, or during a promise of a relay
+ * that died; and those of transactions that stay open for longer than a relay waits.
  */
 import type { Model, Steps } from "./search.ts";
 
@@ -78,9 +78,9 @@ export type RelayingMechanism =
 
 /** The options of a search. */
 export interface RelayingOptions {
-  /** Relays of the cache: one that lives, or two that may die, and promise something only with `time`. */
+  /** Relays of the cache: one that lives, or two that may die; two make promises only with `time`. */
   readonly relays: 1 | 2;
-  /** How many of them promise something. Default: both, with `time`. */
+  /** Number of relays that make promises. Default: both, with `time`. */
   readonly promising?: 1 | 2;
   /** Number of writers. Default 3. */
   readonly writers?: number;
@@ -94,7 +94,7 @@ export interface RelayingOptions {
 export function relaying(options: RelayingOptions): Model {
   const { relays, marks, writers = WRITERS, time = false, without = "nothing" } = options;
   const promising = options.promising ?? (time || relays === 1 ? relays : 0);
-  // Whether it matters who keeps silent.
+  // True if it matters which writers are silent.
   const tells = time && relays === 2;
   return {
     words: WORDS,
@@ -175,7 +175,7 @@ function say(state: Uint32Array): void {
   state[ORDER] = at(state, ORDER) | 8;
 }
 
-/** Steps that only pass by time. */
+/** Steps that happen only because time passes. */
 function takeTime(
   state: Uint32Array,
   out: Steps,
@@ -192,7 +192,7 @@ function takeTime(
     to(without === "a promise expires" ? OVERDUE : ASKED, "200 ms after the promise");
   }
   if (at(state, BELL) === ASKED && requestsLapse) {
-    // A relay that is not late never lets it come so far.
+    // A relay that is not late repeats it before.
     to(without === "asked again in time" ? OVERDUE : LAPSED, "30 s after the request");
   }
 }
@@ -266,7 +266,7 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
     if (without === "no promise by who catches up") to(RESTING, "catches up", catchUp(base));
     if (!how.time || without === "the poll") return;
     to(LOOKING, "polls");
-    // Before it looks, so it finds all that was committed until then.
+    // Before its look, which thus finds everything committed until then.
     const asks = !how.dies && without !== "asked before the look";
     if (asks && without !== "asked again in time") to(LOOKING, "asks, and polls", ask);
   }
@@ -281,7 +281,7 @@ function catchUp(base: number): (state: Uint32Array) => void {
   };
 }
 
-/** Asks to be notified: from here on, only writers that are still open are left to the poll. */
+/** Asks for notifications: from now on, only writers that are still open are left to the poll. */
 function ask(state: Uint32Array): void {
   state[BELL] = ASKED;
   state[LEFT] = at(state, LEFT) & ~committed(state);
@@ -295,7 +295,7 @@ function die(state: Uint32Array, base: number): void {
   if (hadPromised && isOrphaned(state)) state[LEFT] = at(state, LEFT) | at(state, SILENT);
 }
 
-/** A relay is dead, and no other has yet to wait for all who have relied on a promise until now. */
+/** True if a relay has died, and no other must still wait for the writers that relied on a promise. */
 function isOrphaned(state: Uint32Array): boolean {
   const bases = [RELAY, RELAY + 6];
   const keeps = (base: number): boolean =>
@@ -303,7 +303,7 @@ function isOrphaned(state: Uint32Array): boolean {
   return bases.some((base) => at(state, base + PC) === DEAD) && !bases.some(keeps);
 }
 
-/** Fails at a statement, and begins anew. A promise that it may have made, it keeps in mind. */
+/** Fails at a statement, and begins again. It remembers a promise that it may have made. */
 function fail(
   state: Uint32Array,
   { base, without }: { readonly base: number; readonly without: RelayingMechanism },
