@@ -9,7 +9,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { connect } from "../db/drivers/postgres_js.ts";
+import { connect } from "../db/drivers/pg.ts";
 import { ChangeFeed } from "../changes/relay.ts";
 import { bringUpToDate } from "../db/bring_up_to_date.ts";
 import { changesDatabase } from "../db/changes_database.ts";

@@ -11,8 +11,7 @@
  */
 import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
-import postgres from "postgres";
-import { connect } from "../db/drivers/postgres_js.ts";
+import { connect } from "../db/drivers/pg.ts";
 import { seed } from "../seed.ts";
 import { startPostgres } from "../tools/servers/postgres_server.ts";
 import { startRedis } from "../tools/servers/redis_server.ts";
@@ -36,6 +35,7 @@ const PROBES = 50;
 const PROBE_REST_MS = 20;
 /** Statistics of Postgres are that late. */
 const STATISTICS_MS = 1_500;
+const UPDATE = "UPDATE users SET name = $1 WHERE id = $2";
 
 const { values: only } = parseArgs({
   options: {
@@ -52,11 +52,13 @@ const settings = { fsync: "on", synchronous_commit: "on", full_page_writes: "on"
 await using server = await startPostgres({ settings: { ...settings, shared_buffers: "256MB" } });
 await using redis = await startRedis();
 const databaseUrl = server.urlOf("bench");
-const admin = postgres(server.url, { max: 1, onnotice: () => undefined });
-await admin`CREATE DATABASE bench`;
-await admin.end();
+/** Under a name of its own: what the service's connections take is counted. */
+const ownUrl = `${databaseUrl}?application_name=bench`;
+const admin = connect({ url: server.url, poolMax: 1 });
+await admin.query("CREATE DATABASE bench");
+await admin.close();
 await prepare();
-const sql = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
+const sql = connect({ url: ownUrl, poolMax: 1, statementTimeoutMs: 600_000 });
 
 try {
   console.log(`load average ${Deno.loadavg().map((each) => each.toFixed(1)).join(" ")}`);
@@ -72,7 +74,7 @@ try {
     if (all || only.bursts) await measureBursts(service);
   }
 } finally {
-  await sql.end();
+  await sql.close();
 }
 
 async function prepare(): Promise<void> {
@@ -109,24 +111,24 @@ async function measureWriters(relaying: string): Promise<void> {
 /** Prints how much longer a statement takes that changes many rows. */
 async function measureMany(): Promise<void> {
   for (const table of ["many", "many_unwatched"]) {
-    await sql.unsafe(`CREATE TABLE ${table} (id INT PRIMARY KEY, name TEXT)`);
-    await sql.unsafe(`INSERT INTO ${table} SELECT i, 'x' FROM generate_series(1, ${MANY_ROWS}) i`);
+    await sql.query(`CREATE TABLE ${table} (id INT PRIMARY KEY, name TEXT)`);
+    await sql.query(`INSERT INTO ${table} SELECT i, 'x' FROM generate_series(1, ${MANY_ROWS}) i`);
   }
-  await sql`SELECT lookaside.watch('many')`;
+  await sql.query("SELECT lookaside.watch('many')");
   const contender = (table: string) => ({
     name: table,
     measure: async () => {
-      await sql.unsafe(`VACUUM ${table}`);
-      await sql`CHECKPOINT`;
+      await sql.query(`VACUUM ${table}`);
+      await sql.query("CHECKPOINT");
       const startedAtMs = performance.now();
-      await sql.unsafe(`UPDATE ${table} SET name = 'y'`);
+      await sql.query(`UPDATE ${table} SET name = 'y'`);
       return performance.now() - startedAtMs;
     },
   });
   const scores = await interleave([contender("many"), contender("many_unwatched")], MANY_ROUNDS);
   const [watched, unwatched] = scores;
   if (watched === undefined || unwatched === undefined) throw new Error("Cannot compare");
-  await sql`DROP TABLE many, many_unwatched`;
+  await sql.query("DROP TABLE many, many_unwatched");
   console.log(
     `${MANY_ROWS} rows in one statement: ${watched.median.toFixed(0)} ms watched, ` +
       `${unwatched.median.toFixed(0)} unwatched, ${ratioOf(watched, unwatched).toFixed(2)} times`,
@@ -142,11 +144,11 @@ interface Counts {
 }
 
 async function counted(service: Service): Promise<Counts> {
-  const [counts] = await sql<{ transactions: number; pids: number[] }[]>`
+  const [counts] = await sql.query<{ transactions: number; pids: number[] }>(`
     SELECT (xact_commit + xact_rollback)::FLOAT8 AS transactions, (
       SELECT array_agg(pid) FROM pg_stat_activity
       WHERE application_name = 'lookaside' AND datname = current_database()
-    ) AS pids FROM pg_stat_database WHERE datname = current_database()`;
+    ) AS pids FROM pg_stat_database WHERE datname = current_database()`);
   return {
     transactions: counts?.transactions ?? NaN,
     relay: processorMsOf(counts?.pids ?? []),
@@ -183,8 +185,7 @@ async function measureRate(service: Service, rate: number): Promise<void> {
 /** Prints how late the last write of a burst is invalidated: a wake-up that is lost is a second late. */
 async function measureBursts(service: Service): Promise<void> {
   await using stack = new AsyncDisposableStack();
-  const writers = postgres(databaseUrl, { max: BURST_WRITERS_MAX });
-  stack.adopt(writers, (each) => each.end());
+  const writers = stack.use(connect({ url: ownUrl, poolMax: BURST_WRITERS_MAX }));
   const store = stack.adopt(new Redis(redis.url), (each) => each.quit().then(() => undefined));
   const latenciesMs: number[] = [];
   for (let burst = 0; burst < BURSTS; burst++) {
@@ -193,9 +194,9 @@ async function measureBursts(service: Service): Promise<void> {
     await delay(Math.random() * BURST_REST_MS_MAX);
     const others = Array.from(
       { length: Math.floor(Math.random() * BURST_WRITERS_MAX) },
-      () => writers`UPDATE users SET name = 'x' WHERE id = ${1 + Math.floor(Math.random() * ROWS)}`,
+      () => writers.query(UPDATE, ["x", 1 + Math.floor(Math.random() * ROWS)]),
     );
-    await writers`UPDATE users SET name = ${`Burst ${burst}`} WHERE id = ${id}`;
+    await writers.query(UPDATE, [`Burst ${burst}`, id]);
     const startedAtMs = performance.now();
     while (await store.exists(cached) > 0) await delay(1);
     latenciesMs.push(performance.now() - startedAtMs);
@@ -229,13 +230,13 @@ async function written(rate: number): Promise<Updates> {
 /** Writes rows that are cached, and answers how long each takes from the commit to be cached no more. */
 async function probe(service: Service, restMs: number, signal: AbortSignal): Promise<number[]> {
   await using stack = new AsyncDisposableStack();
-  const writer = stack.adopt(postgres(databaseUrl, { max: 1 }), (each) => each.end());
+  const writer = stack.use(connect({ url: ownUrl, poolMax: 1 }));
   const store = stack.adopt(new Redis(redis.url), (each) => each.quit().then(() => undefined));
   const latenciesMs: number[] = [];
   for (let round = 0; !signal.aborted; round++) {
     const id = ROWS + 1 + round % PROBES;
     const cached = await filled(service, store, id);
-    await writer`UPDATE users SET name = ${`Round ${round}`} WHERE id = ${id}`;
+    await writer.query(UPDATE, [`Round ${round}`, id]);
     const startedAtMs = performance.now();
     while (await store.exists(cached) > 0) await delay(1);
     latenciesMs.push(performance.now() - startedAtMs);

@@ -43,7 +43,10 @@ export interface PoolStats {
 
 /** A pool of connections to one Postgres database. */
 export interface Database extends Queryable, AsyncDisposable {
-  /** Runs `run` in a transaction: commits if it resolves, rolls back and passes the rejection on if it rejects. */
+  /**
+   * Runs `run` in a transaction: commits if it resolves, rolls back and passes the rejection on if it rejects.
+   * A statement that has failed rolls it back in any case, and its error is passed on.
+   */
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T>;
   /**
    * Streams rows into a table, by `COPY table (columns) FROM STDIN` if the driver can. `rows` yields arrays in

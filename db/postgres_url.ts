@@ -20,10 +20,17 @@ const SESSIONS = ["any", "read-write", "primary"];
  */
 const FOREIGN: ReadonlySet<string> = new Set([
   "channel_binding",
+  "connect_timeout",
   "connection_limit",
+  "fetch_types",
   "gssencmode",
+  "idle_timeout",
+  "keep_alive",
+  "max",
+  "max_lifetime",
   "pgbouncer",
   "pool_timeout",
+  "prepare",
   "sslaccept",
   "sslnegotiation",
   "socket_timeout",

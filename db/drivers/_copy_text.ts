@@ -1,5 +1,4 @@
 import type { SqlValue } from "../database.ts";
-import { arrayText } from "./_array_text.ts";
 
 /** Size of a chunk: small enough to stream, large enough that calls cost little. */
 const CHUNK_CHARACTERS = 64 * 1024;
@@ -16,6 +15,12 @@ function fieldText(value: SqlValue): string {
   if (!/[\\\t\n\r]/.test(text)) return text;
   return text.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n")
     .replaceAll("\r", "\\r");
+}
+
+/** An array as Postgres reads it in text: `{"1","2"}`. */
+function arrayText(values: readonly (string | number)[]): string {
+  const elements = values.map((value) => `"${String(value).replace(/["\\]/g, "\\$&")}"`);
+  return `{${elements.join(",")}}`;
 }
 
 /** One row in the text format of `COPY`, its newline included. */

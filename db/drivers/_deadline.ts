@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../runtime.ts";
+import type { Clock } from "../runtime.ts";
 
 /** The server did not answer in time. Drivers turn it into a `DatabaseUnavailableError`. */
 export class DeadlineError extends Error {
@@ -31,40 +31,4 @@ export function withDeadline<T>(
       reject(error);
     });
   });
-}
-
-/** A bound on what settles elsewhere, started and stopped as it goes. Runs from the beginning. */
-export class Deadline {
-  readonly #limitMs: number;
-  readonly #clock: Clock;
-  readonly #passing = Promise.withResolvers<never>();
-  #over = false;
-  #timer: Timer | undefined;
-
-  constructor(limitMs: number, clock: Clock) {
-    this.#limitMs = limitMs;
-    this.#clock = clock;
-    this.start();
-  }
-
-  /** Rejects with a {@linkcode DeadlineError} when it has passed. */
-  get passed(): Promise<never> {
-    return this.#passing.promise;
-  }
-
-  /** Allows the whole time from now on. */
-  start(): void {
-    this.#timer = this.#clock.after(this.#limitMs, () => {
-      this.#over = true;
-      this.#passing.reject(
-        new DeadlineError(`Cannot wait longer: no answer within ${this.#limitMs} ms`),
-      );
-    });
-  }
-
-  /** Waits for nothing more. Answers whether it was in time. */
-  stop(): boolean {
-    this.#timer?.cancel();
-    return !this.#over;
-  }
 }

@@ -1,64 +1,77 @@
-import postgres from "postgres";
+import { promisify } from "node:util";
+import { quoteIdentifier } from "../quote_identifier.ts";
 import type { Clock, Timer } from "../runtime.ts";
-import type { arrayTypes } from "./_array_text.ts";
-import type { Sql } from "./_postgres_js_pool.ts";
+import { withDeadline } from "./_deadline.ts";
+import type { PgClient } from "./_pg_client.ts";
 
-/** How soon it is begun anew. */
-const ANEW_MS = 200;
+/** How soon it is begun anew: later with each attempt. */
+const STEP_MS = 50;
+const ANEW_MS_MAX = 2_000;
 
 /** The parts of a {@linkcode Listening}. */
 export interface ListeningOptions {
-  /** One of the servers. */
-  readonly url: string;
-  /** As of the pool. */
-  readonly settings: postgres.Options<typeof arrayTypes>;
-  /** Sends `LISTEN`, and resolves once it stands. */
-  readonly begin: (sql: Sql) => Promise<unknown>;
+  /** The channel. */
+  readonly channel: string;
+  /** Called with each payload. */
+  readonly onNotify: (payload: string) => void;
+  /** Makes a client of the server that statements go to. */
+  readonly open: () => PgClient;
+  /** How long Postgres may take to answer. */
+  readonly limitMs: number;
   /** The source of time. */
   readonly clock: Clock;
 }
 
-/** A `LISTEN` with an instance of its own: it must reconnect by itself, and with a delay that grows. */
+/** A `LISTEN` on a connection of its own, begun anew whenever that is lost. */
 export class Listening {
   /** Resolves when it stands for the first time; rejects when the first attempt fails. */
-  readonly begun: Promise<unknown>;
+  readonly begun: Promise<void>;
   readonly #options: ListeningOptions;
-  #sql: Sql;
+  #client: PgClient | undefined;
   #timer: Timer | undefined;
-  #ending: Promise<unknown> = Promise.resolve();
+  #attempts = 0;
   #closed = false;
 
   constructor(options: ListeningOptions) {
     this.#options = options;
-    this.#sql = this.#open();
-    this.begun = options.begin(this.#sql);
+    this.begun = this.#begin();
   }
 
   /** Leaves a server on which there are no notifications any more, and listens where statements now go. */
   beginAnew(): void {
-    if (this.#closed) return;
-    this.#timer?.cancel();
-    this.#ending = Promise.all([this.#ending, this.#sql.end({ timeout: 0 })]);
-    const sql = this.#open();
-    this.#sql = sql;
-    this.#timer = this.#options.clock.after(ANEW_MS, () => {
-      this.#options.begin(sql).catch(() => {
-        if (this.#sql === sql) this.beginAnew();
-      });
-    });
+    this.#client?.destroy();
   }
 
   /** Ends it for good. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    await Promise.all([this.#ending, this.#sql.end({ timeout: 0 })]);
+    this.#client?.destroy();
+    await this.#client?.ended;
   }
 
-  #open(): Sql {
-    return postgres(this.#options.url, {
-      ...this.#options.settings,
-      backoff: (attempt) => Math.min(attempt * 0.05, 2),
+  async #begin(): Promise<void> {
+    const { open, channel, onNotify, limitMs, clock } = this.#options;
+    const client = this.#client = open();
+    client.on("notification", ({ payload }) => onNotify(payload));
+    client.once("end", () => this.#beginLater());
+    try {
+      await promisify(client.connect.bind(client))();
+      const listening = client.query({ text: `LISTEN ${quoteIdentifier(channel)}` });
+      await withDeadline(listening, limitMs, clock);
+      this.#attempts = 0;
+    } catch (error) {
+      client.destroy();
+      throw error;
+    }
+  }
+
+  #beginLater(): void {
+    if (this.#closed) return;
+    const delayMs = Math.min(++this.#attempts * STEP_MS, ANEW_MS_MAX);
+    this.#timer = this.#options.clock.after(delayMs, () => {
+      // Where it fails its connection ends, and it is begun once more.
+      this.#begin().catch(() => undefined);
     });
   }
 }

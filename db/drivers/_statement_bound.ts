@@ -7,6 +7,7 @@ import { unavailable } from "./_unavailable.ts";
 export class StatementBound {
   readonly #countMax: number;
   #count = 0;
+  #drained: PromiseWithResolvers<void> | undefined;
 
   /**
    * @param poolMax How many may run.
@@ -14,6 +15,18 @@ export class StatementBound {
    */
   constructor(poolMax: number, queueMax: number) {
     this.#countMax = poolMax + queueMax;
+  }
+
+  /** How many run and wait. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Resolves once there is none. */
+  async drained(): Promise<void> {
+    if (this.#count === 0) return;
+    this.#drained ??= Promise.withResolvers();
+    await this.#drained.promise;
   }
 
   /**
@@ -30,6 +43,7 @@ export class StatementBound {
       return await work();
     } finally {
       this.#count--;
+      if (this.#count === 0) this.#drained?.resolve();
     }
   }
 }

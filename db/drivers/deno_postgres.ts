@@ -69,11 +69,17 @@ class DenoPostgresDatabase implements Database {
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
     return this.#lend(async (loan) => {
       await this.#run(loan, "BEGIN", []);
+      const failures: unknown[] = [];
       try {
         const answer = await run({
           query: <Row>(text: string, values: readonly SqlValue[] = []) =>
-            this.#run<Row>(loan, text, values),
+            this.#run<Row>(loan, text, values).catch((error) => {
+              failures.push(error);
+              throw error;
+            }),
         });
+        // Postgres would take `COMMIT` for `ROLLBACK`, and say nothing.
+        if (failures.length > 0) throw failures[0];
         await this.#run(loan, "COMMIT", []);
         return answer;
       } catch (error) {

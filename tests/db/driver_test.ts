@@ -101,6 +101,22 @@ describe("@db/driver", () => {
     assertEquals(await database.query("SELECT 1 AS one"), [{ one: 1 }]);
   });
 
+  it("query() answers on every connection after its table has changed", async () => {
+    await database.query("CREATE TABLE changed AS SELECT 1 AS a");
+    const all = () =>
+      Promise.all(
+        Array.from(
+          { length: 8 },
+          () => database.query("SELECT changed.* FROM changed, pg_sleep($1)", [0.02]),
+        ),
+      );
+    assertEquals(await all(), Array(8).fill([{ a: 1 }]));
+    await database.query("ALTER TABLE changed ADD COLUMN b INT DEFAULT 2");
+    for (let round = 0; round < 2; round++) {
+      assertEquals(await all(), Array(8).fill([{ a: 1, b: 2 }]));
+    }
+  });
+
   it("query() runs more statements at once than there are connections", async () => {
     const ids = Array.from({ length: 100 }, (_, id) => id);
     const rows = await Promise.all(ids.map((id) => database.query("SELECT $1::int AS id", [id])));
@@ -147,6 +163,20 @@ describe("@db/driver", () => {
         "division by zero",
       );
     }
+    assertEquals(await notes(), []);
+  });
+
+  it("transaction() rejects with what a statement met, though its callback goes on", async () => {
+    await assertRejects(
+      () =>
+        database.transaction(async (transaction) => {
+          await transaction.query("INSERT INTO notes VALUES (1, 'in')");
+          await transaction.query("SELECT 1 / $1::int", [0]).catch(() => undefined);
+          await transaction.query("SELECT 1").catch(() => undefined);
+        }),
+      Error,
+      "division by zero",
+    );
     assertEquals(await notes(), []);
   });
 

@@ -196,6 +196,99 @@ describe("@db/driver in an outage", () => {
     assertEquals(await database.transaction(() => Promise.resolve(began)), 0);
   });
 
+  describe("whose connections are cut", {
+    // The JSR driver notices the loss of an idle connection with the next statement, and has no LISTEN.
+    ignore: import.meta.resolve("@db/driver").includes("deno_postgres"),
+  }, () => {
+    /** Cuts every connection but its own, as an administrator does. */
+    async function cut(): Promise<void> {
+      await using other = connect({ url: server.url, poolMax: 1 });
+      await other.query(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity " +
+          "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+      );
+    }
+
+    it("query() meets none that was lost while it was idle", async () => {
+      await using database = connect({ url: server.url, poolMax: 4 });
+      await Promise.all(Array.from({ length: 4 }, () => database.query("SELECT pg_sleep(0.05)")));
+      await cut();
+      await eventually(() => database.query("SELECT 1"));
+      assertEquals(await assertAnswersOrUnavailable(database, 30), 30);
+    });
+
+    it("query() of one that goes nowhere is given up, and others are answered meanwhile", async () => {
+      await using proxy = startTcpProxy(server.port);
+      const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+      await using database = connect({ url, connectTimeoutMs, statementTimeoutMs, poolMax: 2 });
+      await database.query("SELECT 1");
+      proxy.strand();
+      const stranded = database.query("SELECT 1");
+      const others = async () => {
+        for (let asked = 0; asked < 20; asked++) await database.query("SELECT pg_sleep(0.05)");
+      };
+      const tookMs = await elapsedMs(() => assertRejects(() => stranded, DatabaseUnavailableError));
+      assertLess(tookMs, limitMs);
+      await others();
+    });
+
+    it("copyFrom() writes nothing, and the next one works", async () => {
+      await using database = connect({ url: server.url, poolMax: 2 });
+      await database.query("CREATE TABLE copied (n INT)");
+      async function* rows(lose: boolean): AsyncGenerator<readonly number[]> {
+        for (let n = 0; n < 60_000; n++) {
+          if (lose && n === 30_000) await cut();
+          yield [n];
+        }
+      }
+      await assertRejects(
+        () => database.copyFrom("copied", ["n"], rows(true)),
+        DatabaseUnavailableError,
+      );
+      assertEquals(await database.query("SELECT n FROM copied"), []);
+      assertEquals(await database.copyFrom("copied", ["n"], rows(false)), 60_000);
+    });
+
+    it("copyFrom() gives up on a server that takes no more rows, and at its end", async () => {
+      for (const at of [10_000, 59_999]) {
+        await using proxy = startTcpProxy(server.port);
+        const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+        await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
+        await database.query("CREATE TABLE IF NOT EXISTS taken (n INT, text TEXT)");
+        let hungAtMs = NaN;
+        function* rows(): Generator<readonly (number | string)[]> {
+          for (let n = 0; n < 60_000; n++) {
+            if (n === at) {
+              proxy.hang();
+              hungAtMs = performance.now();
+            }
+            yield [n, "x".repeat(500)];
+          }
+        }
+        await assertRejects(
+          () => database.copyFrom("taken", ["n", "text"], rows()),
+          DatabaseUnavailableError,
+        );
+        assertLess(performance.now() - hungAtMs, limitMs);
+        proxy.pass();
+      }
+    });
+
+    it("listen() goes on", async () => {
+      await using database = connect({ url: server.url, poolMax: 2 });
+      const heard: string[] = [];
+      const subscription = await database.listen("cut", (payload) => void heard.push(payload));
+      for (const round of ["one", "two"]) {
+        await cut();
+        await eventually(async () => {
+          await database.query("SELECT pg_notify('cut', $1)", [round]);
+          assert(heard.includes(round));
+        });
+      }
+      await subscription.close();
+    });
+  });
+
   it("find() of rows rejects every caller of a batch with DatabaseUnavailableError", async () => {
     await using database = connect({ url: `postgres://postgres@127.0.0.1:${freePort()}/x` });
     const users = usersRows(database);

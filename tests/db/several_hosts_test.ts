@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
-import { connect } from "../../db/drivers/postgres_js.ts";
+import { connect } from "../../db/drivers/pg.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import {
@@ -117,6 +117,15 @@ describe("connect() to several servers", () => {
       await database.query("SELECT pg_notify('told', 'after')");
       assert(heard.includes("after"));
     });
+  });
+
+  it("listens at the one that takes writes, whatever else it is used for", async () => {
+    const url = urlOf(freePort(), standby.port, primary.port);
+    await using database = connect({ url, connectTimeoutMs, poolMax: 1 });
+    const heard: string[] = [];
+    await eventually(() => database.listen("told", (payload) => void heard.push(payload)));
+    await on(primary, "SELECT pg_notify('told', 'it')");
+    await eventually(() => assert(heard.includes("it")));
   });
 
   it("rejects at once while none can be reached", async () => {

@@ -83,6 +83,19 @@ describe("TLS to Redis and Postgres", () => {
     await assertRejects(() => database.query("SELECT 1"), DatabaseUnavailableError);
   });
 
+  it("is had where Postgres has it, and not missed where it has not, with sslmode=prefer", async () => {
+    await using plain = await startPostgres();
+    for (const [url, expected] of [[databaseUrl, true], [plain.url, false]] as const) {
+      await using database = connect({ url: `${url}?sslmode=prefer`, poolMax: 1 });
+      assertEquals(
+        await database.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"),
+        [{ ssl: expected }],
+      );
+    }
+    await using demanding = connect({ url: `${plain.url}?sslmode=require`, poolMax: 1 });
+    await assertRejects(() => demanding.query("SELECT 1"), DatabaseUnavailableError);
+  });
+
   it("is not had from a Redis that somebody else vouches for", async () => {
     assertMatch(await refusal(certificates.strangerFile), /unable to verify/);
     assertMatch(await refusal(undefined), /unable to verify/);

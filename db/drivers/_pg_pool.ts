@@ -1,0 +1,139 @@
+// @ts-types="./_pg.d.ts"
+import pg, { type Pool, type Taken } from "pg";
+import { type DatabaseOptions, DatabaseUnavailableError } from "../database.ts";
+import { parsePostgresUrl } from "../postgres_url.ts";
+import { systemClock } from "../runtime.ts";
+import { withDeadline } from "./_deadline.ts";
+import { PgClient, PlainError } from "./_pg_client.ts";
+import { told } from "./_pg_error.ts";
+import { unavailable } from "./_unavailable.ts";
+
+/** How long connections may take to close. */
+const END_TIMEOUT_MS = 500;
+/** How long a connection is used. */
+const LIFETIME_S = 45 * 60;
+
+/** What a {@linkcode PgPool} takes. */
+export interface PgPoolOptions extends DatabaseOptions {
+  /** The most connections that are lent at once. */
+  readonly poolMax: number;
+  /** How long to wait for one that is lent. */
+  readonly waitMs: number;
+  /** Called when a server is left for the next one. */
+  readonly onLeft: () => void;
+}
+
+/**
+ * Connections to the servers that a URL names: one is asked at a time, and the next one once that cannot
+ * be reached, takes no writes or does not answer.
+ */
+export class PgPool {
+  readonly #options: PgPoolOptions;
+  readonly #urls: readonly [URL, ...URL[]];
+  readonly #pool: Pool<PgClient>;
+  readonly #clients = new Set<PgClient>();
+  /** How often a server was left. Connections of before are of no use. */
+  #era = 0;
+  #closed = false;
+
+  /** Opens nothing yet. */
+  constructor(options: PgPoolOptions) {
+    this.#options = options;
+    this.#urls = parsePostgresUrl(options.url).urls;
+    const open = () => this.open();
+    this.#pool = new pg.Pool({
+      // `pg` makes its clients with `new`, which answers the object that a function returns.
+      Client: function () {
+        return open();
+      } as unknown as new () => PgClient,
+      max: options.poolMax,
+      connectionTimeoutMillis: options.waitMs,
+      idleTimeoutMillis: 0,
+      maxLifetimeSeconds: LIFETIME_S,
+    });
+    // An idle connection was lost. The next statement opens another.
+    this.#pool.on("error", () => {});
+  }
+
+  /** How many servers there are. */
+  get serversCount(): number {
+    return this.#urls.length;
+  }
+
+  /** Makes a client of the server that is asked now. It is closed with the pool at the latest. */
+  open(): PgClient {
+    const era = this.#era;
+    const url = this.#urls[era % this.#urls.length] ?? this.#urls[0];
+    const client = new PgClient(this.#options, { url, era });
+    client.onRefused = (error) => {
+      const isAway = told(error, "it cannot be reached") instanceof DatabaseUnavailableError;
+      if (isAway && this.#urls.length > 1) this.leave(client);
+    };
+    this.#clients.add(client);
+    void client.ended.then(() => this.#clients.delete(client));
+    return client;
+  }
+
+  /**
+   * Lends a connection to `use`.
+   *
+   * @throws {DatabaseUnavailableError} None could be had in time.
+   */
+  async lend<T>(use: (client: PgClient) => Promise<T>): Promise<T> {
+    const client = await this.#take();
+    try {
+      return await use(client);
+    } finally {
+      this.#giveBack(client);
+    }
+  }
+
+  /** Leaves the server of a client for the next one, or for new connections, unless that was done. */
+  leave({ era }: PgClient): void {
+    if (era !== this.#era) return;
+    this.#era++;
+    this.#options.onLeft();
+  }
+
+  /** Lends none any more, and closes all once `done` resolves. */
+  async close(done: Promise<unknown>): Promise<void> {
+    this.#closed = true;
+    await done;
+    void this.#pool.end();
+    const ended = Promise.all([...this.#clients].map((client) => client.ended));
+    await withDeadline(ended, END_TIMEOUT_MS, this.#options.clock ?? systemClock).catch(() => {
+      for (const client of this.#clients) client.destroy();
+    });
+    await ended;
+  }
+
+  async #take(): Promise<Taken<PgClient>> {
+    for (let others = this.#urls.length - 1;;) {
+      if (this.#closed) throw unavailable("the pool was closed", undefined);
+      const era = this.#era;
+      let reason: unknown;
+      try {
+        const client = await this.#pool.connect();
+        if (this.#isOfUse(client)) return client;
+        if (client.isReadOnly) this.leave(client);
+        this.#giveBack(client);
+        if (!client.isReadOnly) continue; // of a server that was left
+        reason = unavailable("the server is read-only", undefined);
+      } catch (error) {
+        if (error instanceof PlainError) continue;
+        reason = told(error, "it cannot be reached");
+      }
+      if (era === this.#era || others-- === 0) throw reason;
+    }
+  }
+
+  #isOfUse(client: PgClient): boolean {
+    return client.era === this.#era && !client.isReadOnly && !client.isSpent;
+  }
+
+  #giveBack(client: Taken<PgClient>): void {
+    const isOfUse = this.#isOfUse(client);
+    if (!isOfUse) client.destroy();
+    client.release(!isOfUse);
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * The default driver: `npm:pg`.
+ *
+ * @module
+ */
+// @ts-types="./_pg.d.ts"
+import type { Result } from "pg";
+import type {
+  Database,
+  DatabaseOptions,
+  PoolStats,
+  Queryable,
+  SqlValue,
+  Subscription,
+} from "../database.ts";
+import { quoteIdentifier } from "../quote_identifier.ts";
+import { type Clock, systemClock } from "../runtime.ts";
+import { copyChunks } from "./_copy_text.ts";
+import { DeadlineError, withDeadline } from "./_deadline.ts";
+import { Listening } from "./_listening.ts";
+import type { PgClient } from "./_pg_client.ts";
+import { copy } from "./_pg_copy.ts";
+import { isLoss, isStale, stateOf, told } from "./_pg_error.ts";
+import { PgPool } from "./_pg_pool.ts";
+import { StatementBound } from "./_statement_bound.ts";
+import { READ_ONLY, unavailable } from "./_unavailable.ts";
+
+const POOL_MAX = 20;
+const QUEUE_MAX = 1_000;
+
+/** How long running statements may take to finish when the pool closes. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+/** The SQLSTATE of a statement in a transaction that has failed before. */
+const ALREADY_FAILED = "25P02";
+
+/** Opens a pool. Connects with the first statement, so it answers even while Postgres is down. */
+export function connect(options: DatabaseOptions): Database {
+  return new PgDatabase(options);
+}
+
+class PgDatabase implements Database {
+  readonly #clock: Clock;
+  readonly #poolMax: number;
+  readonly #limitMs: number;
+  readonly #bound: StatementBound;
+  readonly #pool: PgPool;
+  readonly #listening = new Set<Listening>();
+  /** Grows with every answer, refusals included. */
+  #answers = 0;
+
+  constructor(options: DatabaseOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#poolMax = options.poolMax ?? POOL_MAX;
+    this.#limitMs = (options.connectTimeoutMs ?? 2_000) + (options.statementTimeoutMs ?? 5_000);
+    this.#bound = new StatementBound(this.#poolMax, options.queueMax ?? QUEUE_MAX);
+    this.#pool = new PgPool({
+      ...{ ...options, poolMax: this.#poolMax, waitMs: this.#limitMs },
+      onLeft: () => {
+        for (const listening of this.#listening) listening.beginAnew();
+      },
+    });
+  }
+
+  query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
+    return this.#bound.run(async () => {
+      for (let others = this.#pool.serversCount - 1;; others--) {
+        try {
+          return await this.#pool.lend((client) => this.#run<Row>(client, text, values));
+        } catch (error) {
+          // Refused by a server that takes no writes: nothing was done, and another may do it.
+          const isRefused = error instanceof Error && stateOf(error.cause) === READ_ONLY;
+          if (!isRefused || others === 0) throw error;
+        }
+      }
+    });
+  }
+
+  transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
+    return this.#begin((_client, transaction) => run(transaction));
+  }
+
+  async copyFrom(
+    table: string,
+    columns: readonly string[],
+    rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
+  ): Promise<number> {
+    const into = `${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join(", ")})`;
+    let count = 0;
+    await this.#begin(async (client, transaction) => {
+      // A stream takes as long as its source, which is the caller's to bound.
+      await transaction.query("SET LOCAL statement_timeout = 0");
+      await copy(client, {
+        ...{ text: `COPY ${into} FROM STDIN`, chunks: copyChunks(rows, () => count++) },
+        ...{ limitMs: this.#limitMs, clock: this.#clock },
+      });
+    });
+    return count;
+  }
+
+  async listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription> {
+    const listening = new Listening({
+      ...{ channel, onNotify, clock: this.#clock, limitMs: this.#limitMs },
+      open: () => this.#pool.open(),
+    });
+    const close = async () => {
+      this.#listening.delete(listening);
+      await listening.close();
+    };
+    this.#listening.add(listening);
+    try {
+      await listening.begun;
+    } catch (error) {
+      await close();
+      throw told(error, "it cannot be reached");
+    }
+    return { close };
+  }
+
+  pool(): PoolStats {
+    const connectionsMax = this.#poolMax;
+    const inUse = Math.min(this.#bound.count, connectionsMax);
+    return { connectionsMax, inUse, waiting: this.#bound.count - inUse };
+  }
+
+  async close(): Promise<void> {
+    const listening = [...this.#listening].map((each) => each.close());
+    const drained = withDeadline(this.#bound.drained(), CLOSE_TIMEOUT_MS, this.#clock);
+    // What has not finished by then is cut off.
+    await this.#pool.close(drained.catch(() => undefined));
+    await Promise.all(listening);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Runs one statement. Unless it is answered in time, its connection is of no use any more. */
+  async #run<Row>(client: PgClient, text: string, values: readonly SqlValue[]): Promise<Row[]> {
+    if (client.isSpent) throw unavailable("the transaction lost its connection", undefined);
+    const answersBefore = this.#answers;
+    try {
+      const sent = this.#send(client, text, values);
+      const answer = await withDeadline(sent, this.#limitMs, this.#clock);
+      this.#answers++;
+      // A standby, or the primary of before: what it answers may be behind.
+      if (client.isReadOnly) throw unavailable("the server is read-only", undefined);
+      return (Array.isArray(answer) ? answer.at(-1)?.rows ?? [] : answer.rows) as Row[];
+    } catch (error) {
+      if (isLoss(error)) client.isSpent = true;
+      else this.#answers++;
+      // Late while others were answered: a dead connection. Late and nobody was: a dead server.
+      const isDead = error instanceof DeadlineError && this.#answers === answersBefore;
+      if (isDead || client.isReadOnly || stateOf(error) === READ_ONLY) this.#pool.leave(client);
+      throw told(error, "the connection was lost");
+    }
+  }
+
+  /**
+   * Sends values as bound parameters of a prepared statement. Without values the text goes as a simple
+   * query, which may hold several statements, as migrations do.
+   */
+  async #send(
+    client: PgClient,
+    text: string,
+    values: readonly SqlValue[],
+  ): Promise<Result | Result[]> {
+    if (values.length === 0) return await client.query({ text });
+    const bound = values.map((value) => value instanceof Date ? value.toISOString() : value);
+    try {
+      return await client.query({ text, values: bound, name: client.nameOf(text) });
+    } catch (error) {
+      if (!isStale(error)) throw error;
+      client.forget(text);
+      return await client.query({ text, values: bound, name: client.nameOf(text) }).catch(
+        (again) => {
+          throw stateOf(again) === ALREADY_FAILED ? error : again;
+        },
+      );
+    }
+  }
+
+  /** Runs `run` on one connection between `BEGIN` and `COMMIT` or `ROLLBACK`. */
+  #begin<T>(run: (client: PgClient, transaction: Queryable) => Promise<T>): Promise<T> {
+    return this.#bound.run(() =>
+      this.#pool.lend(async (client) => {
+        await this.#run(client, "BEGIN", []);
+        const failures: unknown[] = [];
+        let last: Promise<unknown> = Promise.resolve();
+        const query = <Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> => {
+          const answer = last.then(() => this.#run<Row>(client, text, values));
+          last = answer.catch((error) => failures.push(error));
+          return answer;
+        };
+        try {
+          const answer = await run(client, { query });
+          await last;
+          // Postgres would take `COMMIT` for `ROLLBACK`, and say nothing.
+          if (failures.length > 0) throw failures[0];
+          await this.#run(client, "COMMIT", []);
+          return answer;
+        } catch (error) {
+          await last;
+          const undo = client.isSpent ? undefined : this.#run(client, "ROLLBACK", []);
+          await undo?.catch(() => client.isSpent = true);
+          throw stateOf(error) === ALREADY_FAILED ? failures[0] ?? error : error;
+        }
+      })
+    );
+  }
+}
