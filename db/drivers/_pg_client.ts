@@ -2,6 +2,7 @@
 import pg, { type ClientConfig } from "pg";
 import type { DatabaseOptions } from "../database.ts";
 import { types } from "./_pg_types.ts";
+import { unavailable } from "./_unavailable.ts";
 
 /** How often the system asks a server that sends nothing whether it is there. */
 const KEEP_ALIVE_MS = 60_000;
@@ -64,9 +65,11 @@ export class PgClient extends pg.Client {
     });
   }
 
-  /** Connects, or leaves nothing open. */
+  /** Connects to a server that takes writes, or leaves nothing open. */
   override connect(callback: (error?: Error | null) => void): void {
-    super.connect((error) => {
+    super.connect((failure) => {
+      const readOnly = this.isReadOnly && unavailable("the server is read-only", undefined);
+      const error = failure || readOnly;
       if (!error) return callback();
       this.destroy();
       this.onRefused(error);

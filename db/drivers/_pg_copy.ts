@@ -29,7 +29,10 @@ export async function copy(
   let failure: { readonly error: unknown } | undefined;
   let isReading = true;
   let timer: Timer | undefined;
-  const begin = () => timer = clock.after(limitMs, () => client.destroy());
+  const begin = () => {
+    // Its source may go on a little once the connection is gone.
+    if (!client.isSpent) timer = clock.after(limitMs, () => client.destroy());
+  };
   async function* bounded(): AsyncGenerator<string> {
     try {
       for await (const chunk of chunks) {

@@ -111,19 +111,16 @@ export class PgPool {
     for (let others = this.#urls.length - 1;;) {
       if (this.#closed) throw unavailable("the pool was closed", undefined);
       const era = this.#era;
-      let reason: unknown;
       try {
         const client = await this.#pool.connect();
         if (this.#isOfUse(client)) return client;
+        // Its server was left already, or has to be.
         if (client.isReadOnly) this.leave(client);
         this.#giveBack(client);
-        if (!client.isReadOnly) continue; // of a server that was left
-        reason = unavailable("the server is read-only", undefined);
       } catch (error) {
         if (error instanceof PlainError) continue;
-        reason = told(error, "it cannot be reached");
+        if (era === this.#era || others-- === 0) throw told(error, "it cannot be reached");
       }
-      if (era === this.#era || others-- === 0) throw reason;
     }
   }
 

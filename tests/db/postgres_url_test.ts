@@ -21,6 +21,7 @@ describe("parsePostgresUrl()", () => {
       // Neon, Prisma, Supabase behind Vercel
       ["sslmode=require&channel_binding=require", "?sslmode=require", "channel_binding"],
       ["schema=app&connection_limit=1", "?search_path=app", "connection_limit"],
+      ["connect_timeout=10&application_name=me", "?application_name=me", "connect_timeout"],
       ["pgbouncer=true&supa=base-pooler.x", "", "pgbouncer", "supa"],
       ["sslmode=prefer", "?sslmode=prefer"],
       ["target_session_attrs=read-write", ""],
