@@ -9,6 +9,7 @@ import {
   startPostgres,
   startStandby,
 } from "../../tools/servers/postgres_server.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
 
 const connectTimeoutMs = 1_000;
 
@@ -126,6 +127,20 @@ describe("connect() to several servers", () => {
     await eventually(() => database.listen("told", (payload) => void heard.push(payload)));
     await on(primary, "SELECT pg_notify('told', 'it')");
     await eventually(() => assert(heard.includes("it")));
+  });
+
+  it("leaves one that does not answer with all connections to it", async () => {
+    await using proxy = startTcpProxy(primary.port);
+    const url = urlOf(proxy.port, primary.port);
+    const limits = { connectTimeoutMs: 400, statementTimeoutMs: 400 };
+    await using database = connect({ url, ...limits, poolMax: 4 });
+    const askedOnAll = () =>
+      Promise.all(Array.from({ length: 4 }, () => database.query("SELECT pg_sleep(0.05)")));
+    await askedOnAll();
+    proxy.hang();
+    await assertRejects(() => database.query("SELECT 1"), DatabaseUnavailableError);
+    await askedOnAll();
+    proxy.pass();
   });
 
   it("rejects at once while none can be reached", async () => {
