@@ -71,10 +71,11 @@ export declare class Pool<C extends Client> {
   constructor(options: {
     readonly Client: new () => C;
     readonly max: number;
-    readonly connectionTimeoutMillis: number;
     readonly idleTimeoutMillis: number;
     readonly maxLifetimeSeconds: number;
   });
+  readonly idleCount: number;
+  readonly waitingCount: number;
   connect(): Promise<Taken<C>>;
   end(): Promise<void>;
   on(event: "error", listener: (error: Error) => void): this;

@@ -3,7 +3,7 @@ import pg, { type Pool, type Taken } from "pg";
 import { type DatabaseOptions, DatabaseUnavailableError } from "../database.ts";
 import { parsePostgresUrl } from "../postgres_url.ts";
 import { systemClock } from "../runtime.ts";
-import { withDeadline } from "./_deadline.ts";
+import { DeadlineError, withDeadline } from "./_deadline.ts";
 import { PgClient, PlainError } from "./_pg_client.ts";
 import { told } from "./_pg_error.ts";
 import { unavailable } from "./_unavailable.ts";
@@ -47,7 +47,6 @@ export class PgPool {
         return open();
       } as unknown as new () => PgClient,
       max: options.poolMax,
-      connectionTimeoutMillis: options.waitMs,
       idleTimeoutMillis: 0,
       maxLifetimeSeconds: LIFETIME_S,
     });
@@ -112,7 +111,7 @@ export class PgPool {
       if (this.#closed) throw unavailable("the pool was closed", undefined);
       const era = this.#era;
       try {
-        const client = await this.#pool.connect();
+        const client = await this.#connection();
         if (this.#isOfUse(client)) return client;
         // Its server was left already, or has to be.
         if (client.isReadOnly) this.leave(client);
@@ -122,6 +121,19 @@ export class PgPool {
         if (era === this.#era || others-- === 0) throw told(error, "it cannot be reached");
       }
     }
+  }
+
+  /** To open a connection has a limit of its own; to wait for one that is lent has this. */
+  async #connection(): Promise<Taken<PgClient>> {
+    const connection = this.#pool.connect();
+    if (this.#pool.waitingCount <= this.#pool.idleCount) return await connection;
+    const { waitMs, clock = systemClock } = this.#options;
+    return await withDeadline(connection, waitMs, clock).catch((error) => {
+      if (error instanceof DeadlineError) {
+        connection.then((client) => this.#giveBack(client), () => undefined);
+      }
+      throw error;
+    });
   }
 
   #isOfUse(client: PgClient): boolean {

@@ -153,6 +153,20 @@ describe("@db/driver in an outage", () => {
     assertEquals(await assertAnswersOrUnavailable(database, 3), 3);
   });
 
+  it("query() gives up waiting for a connection, and leaves it to those that come later", async () => {
+    const limits = { connectTimeoutMs: 200, statementTimeoutMs: 200 };
+    await using database = connect({ url: server.url, ...limits, poolMax: 1 });
+    const waited = Promise.withResolvers<void>();
+    const holding = database.transaction(() => waited.promise);
+    const tookMs = await elapsedMs(() =>
+      assertRejects(() => database.query("SELECT 1"), DatabaseUnavailableError)
+    );
+    assertLess(tookMs, 400 + slackMs);
+    waited.resolve();
+    await holding;
+    assertEquals(await assertAnswersOrUnavailable(database, 3), 3);
+  });
+
   it("transaction() gives up on a server that hangs in the middle", async () => {
     await using proxy = startTcpProxy(server.port);
     const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
