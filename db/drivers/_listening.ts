@@ -4,7 +4,7 @@ import type { Clock, Timer } from "../runtime.ts";
 import { withDeadline } from "./_deadline.ts";
 import type { PgClient } from "./_pg_client.ts";
 
-/** How soon it is begun anew: later with each attempt. */
+/** The delay before another attempt, which grows with each. */
 const STEP_MS = 50;
 const ANEW_MS_MAX = 2_000;
 
@@ -14,9 +14,9 @@ export interface ListeningOptions {
   readonly channel: string;
   /** Called with each payload. */
   readonly onNotify: (payload: string) => void;
-  /** Makes a client of the server that statements go to. */
+  /** Creates a client for the current server. */
   readonly open: () => PgClient;
-  /** How long Postgres may take to answer. */
+  /** The longest wait for an answer. */
   readonly limitMs: number;
   /** The source of time. */
   readonly clock: Clock;
@@ -37,7 +37,7 @@ export class Listening {
     this.begun = this.#begin();
   }
 
-  /** Leaves a server on which there are no notifications any more, and listens where statements now go. */
+  /** Drops the connection, and listens at the current server. */
   beginAnew(): void {
     this.#client?.destroy();
   }
@@ -70,7 +70,7 @@ export class Listening {
     if (this.#closed) return;
     const delayMs = Math.min(++this.#attempts * STEP_MS, ANEW_MS_MAX);
     this.#timer = this.#options.clock.after(delayMs, () => {
-      // Where it fails its connection ends, and it is begun once more.
+      // A failed attempt ends its connection, which causes the next attempt.
       this.#begin().catch(() => undefined);
     });
   }

@@ -4,30 +4,30 @@ import type { DatabaseOptions } from "../database.ts";
 import { types } from "./_pg_types.ts";
 import { unavailable } from "./_unavailable.ts";
 
-/** How often the system asks a server that sends nothing whether it is there. */
+/** The interval of keep-alive probes to a server that sends nothing. */
 const KEEP_ALIVE_MS = 60_000;
 
-/** How many statements are prepared. The texts of others are sent each time. */
+/** The most statements that are prepared. The texts of others are sent each time. */
 const PREPARED_MAX = 500;
 
-/** What `pg` says of a server that does not encrypt. */
+/** The error of `pg` for a server that does not encrypt. */
 const WITHOUT_TLS = "The server does not support SSL connections";
 
-/** A connection, to a server that may be another one later. */
+/** One connection, to one of the servers. */
 export class PgClient extends pg.Client {
-  /** How often the pool had left a server by then. */
+  /** The era of the pool in which it was made. */
   readonly era: number;
   /** Resolves when the connection is gone. */
   readonly ended: Promise<void>;
-  /** Called when it cannot connect. */
+  /** Called if the connection cannot be opened. */
   onRefused: (error: Error) => void = () => {};
-  /** Whether the server has said that it takes no writes. */
+  /** True once the server has announced that it takes no writes. */
   isReadOnly = false;
-  /** Whether it is of no use to anybody else. */
+  /** True once the connection must not be used again. */
   isSpent = false;
   readonly #url: URL;
   readonly #statementTimeoutMs: number;
-  /** Unlike that of any other client: a pooler may lend both the same connection. */
+  /** The start of statement names. It is unique, because a pooler may give two clients the same connection. */
   readonly #prefix: string = `${crypto.randomUUID().slice(0, 13)}-`;
   readonly #names = new Map<string, string>();
   #named = 0;
@@ -53,12 +53,12 @@ export class PgClient extends pg.Client {
     this.era = era;
     this.#url = url;
     this.#statementTimeoutMs = statementTimeoutMs;
-    // Without any it looks for a file of passwords. The server may say that it is wrong.
+    // Without a password, `pg` would look for a file of them. The server refuses this one.
     this.password ??= " ";
     this.ended = new Promise((resolve) => this.once("end", resolve));
-    // Statements reject by themselves; an error that nobody listens for would end the process.
+    // An error event without a listener would end the process. Statements reject in any case.
     this.on("error", () => {});
-    // From Postgres 14 on it tells unasked.
+    // Postgres 14 and newer announce both settings.
     this.connection.on("parameterStatus", ({ parameterName: name, parameterValue: value }) => {
       const tells = name === "in_hot_standby" || name === "default_transaction_read_only";
       if (tells && value === "on") this.isReadOnly = true;
@@ -77,7 +77,7 @@ export class PgClient extends pg.Client {
     });
   }
 
-  /** Adds whatever parameters the URL has. */
+  /** Adds the parameters of the URL. */
   override getStartupConf(): Record<string, string> {
     const parameters = [...this.#url.searchParams].filter(([name]) => !/^ssl(mode)?$/.test(name));
     return {
@@ -88,7 +88,7 @@ export class PgClient extends pg.Client {
     };
   }
 
-  /** The name under which a text is prepared; none: it is not to be. */
+  /** The name under which a text is prepared. `undefined`: too many are prepared already. */
   nameOf(text: string): string | undefined {
     const known = this.#names.get(text);
     if (known !== undefined || this.#names.size >= PREPARED_MAX) return known;
@@ -97,7 +97,7 @@ export class PgClient extends pg.Client {
     return name;
   }
 
-  /** Has a text prepared anew. */
+  /** Gives a text a new name, under which it is prepared again. */
   forget(text: string): void {
     this.#names.delete(text);
   }
@@ -108,7 +108,7 @@ export class PgClient extends pg.Client {
   }
 }
 
-/** The server does not encrypt, which the URL leaves to it: the next client does not ask for it. */
+/** The server does not encrypt, and the URL permits that. The next client connects without TLS. */
 export class PlainError extends Error {
   /** Names the class in logs. */
   override readonly name = "PlainError";
@@ -118,14 +118,14 @@ function modeOf({ searchParams }: URL): string {
   return searchParams.get("sslmode") ?? searchParams.get("ssl") ?? "disable";
 }
 
-/** Turns to connections that are not encrypted, if the URL allows them. Answers whether it does. */
+/** Switches TLS off if the URL permits that. Answers whether it does. */
 function takesPlain(url: URL): boolean {
   if (!["allow", "prefer"].includes(modeOf(url))) return false;
   url.searchParams.set("sslmode", "disable");
   return true;
 }
 
-/** Nothing but the `verify-` modes asks for a proof of who the server is. */
+/** The TLS options of a URL. Only the `verify-` modes check the certificate. */
 function tlsOf(url: URL): NonNullable<ClientConfig["ssl"]> {
   const mode = modeOf(url);
   if (mode === "disable" || mode === "false") return false;

@@ -12,7 +12,7 @@ export interface CopyOptions {
   readonly text: string;
   /** Rows in text. */
   readonly chunks: AsyncIterable<string>;
-  /** How long Postgres may take for a chunk, and for what follows the last one. */
+  /** The longest that Postgres may take for a chunk, and to finish after the last one. */
   readonly limitMs: number;
   /** The source of time. */
   readonly clock: Clock;
@@ -30,7 +30,7 @@ export async function copy(
   let isReading = true;
   let timer: Timer | undefined;
   const begin = () => {
-    // Its source may go on a little once the connection is gone.
+    // The source may yield another chunk after the connection was lost.
     if (!client.isSpent) timer = clock.after(limitMs, () => client.destroy());
   };
   async function* bounded(): AsyncGenerator<string> {
@@ -43,7 +43,7 @@ export async function copy(
         isReading = true;
       }
     } catch (error) {
-      // The stream throws what has become of Postgres in here, too.
+      // The stream also throws errors of the connection into this generator.
       if (isReading) failure = { error };
       throw error;
     }

@@ -4,7 +4,7 @@ import { DatabaseUnavailableError } from "../database.ts";
 import { DeadlineError } from "./_deadline.ts";
 import { isUnavailableState, unavailable } from "./_unavailable.ts";
 
-/** Routines of Postgres that do not find a prepared statement, or find that its table has changed. */
+/** Routines of Postgres that miss a prepared statement, or notice that its table has changed. */
 const STALE = new Set(["FetchPreparedStatement", "RevalidateCachedQuery", "transformAssignedExpr"]);
 
 /** The SQLSTATE, if Postgres has said what is wrong. */
@@ -12,17 +12,17 @@ export function stateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-/** Whether the connection is of no use after an error: all but what Postgres says of a statement. */
+/** Whether an error ends the use of a connection. Only an error of a statement does not. */
 export function isLoss(error: unknown): boolean {
   return !(error instanceof pg.DatabaseError) || error.severity === "FATAL";
 }
 
-/** Whether a statement has to be prepared anew: its table has changed, or a pooler does not know it. */
+/** Whether a statement must be prepared again: its table has changed, or a pooler does not know it. */
 export function isStale(error: unknown): boolean {
   return error instanceof pg.DatabaseError && STALE.has(error.routine ?? "");
 }
 
-/** The error that callers see of one of `pg`: "not now" as one class, anything else unchanged. */
+/** Translates an error for callers: "not now" is one class, anything else is unchanged. */
 export function told(error: unknown, reason: string): unknown {
   if (error instanceof DatabaseUnavailableError) return error;
   if (error instanceof DeadlineError) return unavailable("it does not answer", error);
@@ -30,7 +30,7 @@ export function told(error: unknown, reason: string): unknown {
     const { code = "" } = error;
     return isUnavailableState(code) ? unavailable(`it answered ${code}`, error) : error;
   }
-  // The password has a form that cannot be right.
+  // `pg` rejects the password before the server sees it.
   if (error instanceof Error && error.message.startsWith("SASL")) return error;
   return unavailable(reason, error);
 }

@@ -8,23 +8,23 @@ import { PgClient, PlainError } from "./_pg_client.ts";
 import { told } from "./_pg_error.ts";
 import { unavailable } from "./_unavailable.ts";
 
-/** How long connections may take to close. */
+/** The time in which connections must close. */
 const END_TIMEOUT_MS = 500;
-/** How long a connection is used. */
+/** The age at which a connection is replaced. */
 const LIFETIME_S = 45 * 60;
 
-/** What a {@linkcode PgPool} takes. */
+/** Options of {@linkcode PgPool}. */
 export interface PgPoolOptions extends DatabaseOptions {
   /** The most connections that are lent at once. */
   readonly poolMax: number;
-  /** How long to wait for one that is lent. */
+  /** The longest wait for a connection that is lent. */
   readonly waitMs: number;
   /** Called when a server is left for the next one. */
   readonly onLeft: () => void;
 }
 
 /**
- * Connections to the servers that a URL names: one is asked at a time, and the next one once that cannot
+ * Connections to one of the servers in a URL. The pool turns to the next server if the current one cannot
  * be reached, takes no writes or does not answer.
  */
 export class PgPool {
@@ -32,7 +32,7 @@ export class PgPool {
   readonly #urls: readonly [URL, ...URL[]];
   readonly #pool: Pool<PgClient>;
   readonly #clients = new Set<PgClient>();
-  /** How often a server was left. Connections of before are of no use. */
+  /** Counts how often a server was left. Connections of an earlier era are closed instead of lent. */
   #era = 0;
   #closed = false;
 
@@ -42,7 +42,7 @@ export class PgPool {
     this.#urls = parsePostgresUrl(options.url).urls;
     const open = () => this.open();
     this.#pool = new pg.Pool({
-      // `pg` makes its clients with `new`, which answers the object that a function returns.
+      // `pg` creates clients with `new`, which passes on the object that a function returns.
       Client: function () {
         return open();
       } as unknown as new () => PgClient,
@@ -50,16 +50,16 @@ export class PgPool {
       idleTimeoutMillis: 0,
       maxLifetimeSeconds: LIFETIME_S,
     });
-    // An idle connection was lost. The next statement opens another.
+    // The error of an idle connection that was lost. The next statement opens another connection.
     this.#pool.on("error", () => {});
   }
 
-  /** How many servers there are. */
+  /** The number of servers. */
   get serversCount(): number {
     return this.#urls.length;
   }
 
-  /** Makes a client of the server that is asked now. It is closed with the pool at the latest. */
+  /** Creates a client for the current server. It is closed with the pool at the latest. */
   open(): PgClient {
     const era = this.#era;
     const url = this.#urls[era % this.#urls.length] ?? this.#urls[0];
@@ -76,7 +76,7 @@ export class PgPool {
   /**
    * Lends a connection to `use`.
    *
-   * @throws {DatabaseUnavailableError} None could be had in time.
+   * @throws {DatabaseUnavailableError} No connection is available in time.
    */
   async lend<T>(use: (client: PgClient) => Promise<T>): Promise<T> {
     const client = await this.#take();
@@ -87,18 +87,18 @@ export class PgPool {
     }
   }
 
-  /** Leaves the server of a client for the next one, or for new connections, unless that was done. */
+  /** Turns to the next server, or to new connections if there is only one, unless that has been done. */
   leave({ era }: PgClient): void {
     if (era !== this.#era) return;
     this.#era++;
     this.#options.onLeft();
   }
 
-  /** Lends none any more, and closes all once `done` resolves. */
+  /** Refuses to lend connections, and closes them all once `done` resolves. */
   async close(done: Promise<unknown>): Promise<void> {
     this.#closed = true;
     await done;
-    void this.#pool.end();
+    this.#pool.end().catch(() => undefined); // closed before
     const ended = Promise.all([...this.#clients].map((client) => client.ended));
     await withDeadline(ended, END_TIMEOUT_MS, this.#options.clock ?? systemClock).catch(() => {
       for (const client of this.#clients) client.destroy();
@@ -113,7 +113,7 @@ export class PgPool {
       try {
         const client = await this.#connection();
         if (this.#isOfUse(client)) return client;
-        // Its server was left already, or has to be.
+        // The server of this connection has been left already, or takes no writes any more.
         if (client.isReadOnly) this.leave(client);
         this.#giveBack(client);
       } catch (error) {
@@ -123,7 +123,7 @@ export class PgPool {
     }
   }
 
-  /** To open a connection has a limit of its own; to wait for one that is lent has this. */
+  /** Takes a connection. The wait for one that is lent is bounded here, opening one by the client. */
   async #connection(): Promise<Taken<PgClient>> {
     const connection = this.#pool.connect();
     if (this.#pool.waitingCount <= this.#pool.idleCount) return await connection;

@@ -17,12 +17,12 @@ export class StatementBound {
     this.#countMax = poolMax + queueMax;
   }
 
-  /** How many run and wait. */
+  /** The number that run and wait. */
   get count(): number {
     return this.#count;
   }
 
-  /** Resolves once there is none. */
+  /** Resolves once none is left. */
   async drained(): Promise<void> {
     if (this.#count === 0) return;
     this.#drained ??= Promise.withResolvers();

@@ -28,7 +28,7 @@ import { READ_ONLY, unavailable } from "./_unavailable.ts";
 const POOL_MAX = 20;
 const QUEUE_MAX = 1_000;
 
-/** How long running statements may take to finish when the pool closes. */
+/** The time that running statements have to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
 /** The SQLSTATE of a statement in a transaction that has failed before. */
@@ -68,7 +68,7 @@ class PgDatabase implements Database {
         try {
           return await this.#pool.lend((client) => this.#run<Row>(client, text, values));
         } catch (error) {
-          // Refused by a server that takes no writes: nothing was done, and another may do it.
+          // A server that takes no writes has refused the statement. Another server may run it.
           const isRefused = error instanceof Error && stateOf(error.cause) === READ_ONLY;
           if (!isRefused || others === 0) throw error;
         }
@@ -88,7 +88,7 @@ class PgDatabase implements Database {
     const into = `${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join(", ")})`;
     let count = 0;
     await this.#begin(async (client, transaction) => {
-      // A stream takes as long as its source, which is the caller's to bound.
+      // A stream takes as long as its source. The caller bounds that.
       await transaction.query("SET LOCAL statement_timeout = 0");
       await copy(client, {
         ...{ text: `COPY ${into} FROM STDIN`, chunks: copyChunks(rows, () => count++) },
@@ -126,7 +126,7 @@ class PgDatabase implements Database {
   async close(): Promise<void> {
     const listening = [...this.#listening].map((each) => each.close());
     const drained = withDeadline(this.#bound.drained(), CLOSE_TIMEOUT_MS, this.#clock);
-    // What has not finished by then is cut off.
+    // Statements that have not finished by then are cut off.
     await this.#pool.close(drained.catch(() => undefined));
     await Promise.all(listening);
   }
@@ -135,7 +135,7 @@ class PgDatabase implements Database {
     return this.close();
   }
 
-  /** Runs one statement. Unless it is answered in time, its connection is of no use any more. */
+  /** Runs one statement. Without an answer in time, the connection is not used again. */
   async #run<Row>(client: PgClient, text: string, values: readonly SqlValue[]): Promise<Row[]> {
     if (client.isSpent) throw unavailable("the transaction lost its connection", undefined);
     const answersBefore = this.#answers;
@@ -143,13 +143,13 @@ class PgDatabase implements Database {
       const sent = this.#send(client, text, values);
       const answer = await withDeadline(sent, this.#limitMs, this.#clock);
       this.#answers++;
-      // A standby, or the primary of before: what it answers may be behind.
+      // The answer of a standby or a former primary may be out of date.
       if (client.isReadOnly) throw unavailable("the server is read-only", undefined);
       return (Array.isArray(answer) ? answer.at(-1)?.rows ?? [] : answer.rows) as Row[];
     } catch (error) {
       if (isLoss(error)) client.isSpent = true;
       else this.#answers++;
-      // Late while others were answered: a dead connection. Late and nobody was: a dead server.
+      // If others were answered meanwhile, only this connection is dead. Otherwise the server is.
       const isDead = error instanceof DeadlineError && this.#answers === answersBefore;
       if (isDead || client.isReadOnly || stateOf(error) === READ_ONLY) this.#pool.leave(client);
       throw told(error, "the connection was lost");
@@ -195,7 +195,7 @@ class PgDatabase implements Database {
         try {
           const answer = await run(client, { query });
           await last;
-          // Postgres would take `COMMIT` for `ROLLBACK`, and say nothing.
+          // Postgres would answer `COMMIT` with a rollback, and report no error.
           if (failures.length > 0) throw failures[0];
           await this.#run(client, "COMMIT", []);
           return answer;

@@ -262,5 +262,6 @@ describe("@db/driver", () => {
     const [rows] = await Promise.all([running, closing.close()]);
     assertEquals(rows.length, 1);
     await assertRejects(() => closing.query("SELECT 1"), DatabaseUnavailableError);
+    await closing.close();
   });
 });
