@@ -270,7 +270,7 @@ describe("@db/driver in an outage", () => {
         await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
         await database.query("CREATE TABLE IF NOT EXISTS taken (n INT, text TEXT)");
         let hungAtMs = NaN;
-        function* rows(): Generator<readonly (number | string)[]> {
+        const rows = function* (): Generator<readonly (number | string)[]> {
           for (let n = 0; n < 60_000; n++) {
             if (n === at) {
               proxy.hang();
@@ -278,7 +278,7 @@ describe("@db/driver in an outage", () => {
             }
             yield [n, "x".repeat(500)];
           }
-        }
+        };
         await assertRejects(
           () => database.copyFrom("taken", ["n", "text"], rows()),
           DatabaseUnavailableError,
