@@ -1,6 +1,5 @@
 /**
- * The parts of `pg` that the driver uses. Its own types come with those of Node, which contradict
- * Deno's.
+ * The parts of `pg` that the driver uses. The original types need those of Node, which contradict Deno's.
  *
  * @module
  */
@@ -33,7 +32,7 @@ export interface Result {
   readonly rows: unknown[];
 }
 
-/** A statement that speaks for itself. */
+/** A statement that handles the protocol itself. */
 export interface Submittable {
   submit(connection: Connection): void;
 }

@@ -65,7 +65,7 @@ export class PgClient extends pg.Client {
     });
   }
 
-  /** Connects to a server that takes writes, or leaves nothing open. */
+  /** Connects to a server that accepts writes; otherwise closes the connection. */
   override connect(callback: (error?: Error | null) => void): void {
     super.connect((failure) => {
       const readOnly = this.isReadOnly && unavailable("the server is read-only", undefined);
@@ -102,7 +102,7 @@ export class PgClient extends pg.Client {
     this.#names.delete(text);
   }
 
-  /** Cuts the connection. What runs on it rejects. */
+  /** Closes the connection. Running statements reject. */
   destroy(): void {
     this.connection.stream.destroy();
   }

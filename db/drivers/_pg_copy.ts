@@ -10,7 +10,7 @@ import { isLoss, told } from "./_pg_error.ts";
 export interface CopyOptions {
   /** `COPY … FROM STDIN`. */
   readonly text: string;
-  /** Rows in text. */
+  /** Rows as text. */
   readonly chunks: AsyncIterable<string>;
   /** The longest that Postgres may take for a chunk, and to finish after the last one. */
   readonly limitMs: number;
@@ -19,8 +19,8 @@ export interface CopyOptions {
 }
 
 /**
- * Streams rows over a client that nobody else uses, and resolves once Postgres has them. An error of
- * their source is passed on unchanged.
+ * Streams rows over a client in sole use, and resolves once Postgres has them. An error of their source is
+ * passed on unchanged.
  */
 export async function copy(
   client: PgClient,

@@ -7,7 +7,7 @@ import { isUnavailableState, unavailable } from "./_unavailable.ts";
 /** Routines of Postgres that miss a prepared statement, or notice that its table has changed. */
 const STALE = new Set(["FetchPreparedStatement", "RevalidateCachedQuery", "transformAssignedExpr"]);
 
-/** The SQLSTATE, if Postgres has said what is wrong. */
+/** The SQLSTATE, if the error is from Postgres. */
 export function stateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }

@@ -15,7 +15,7 @@ const LIFETIME_S = 45 * 60;
 
 /** Options of {@linkcode PgPool}. */
 export interface PgPoolOptions extends DatabaseOptions {
-  /** The most connections that are lent at once. */
+  /** Limit of lent connections. */
   readonly poolMax: number;
   /** The longest wait for a connection that is lent. */
   readonly waitMs: number;

@@ -1,7 +1,7 @@
 // @ts-types="./_pg.d.ts"
 import pg from "pg";
 
-/** The types that `pg` reads as JSON can carry them, by OID. */
+/** The types that `pg` reads as values of JSON, by OID. */
 const READ: ReadonlySet<number> = new Set([
   ...[16, 17, 21, 23, 26, 114, 700, 701, 3802], // bool, bytea, int2, int4, oid, json, float4, float8, jsonb
   ...[1005, 1007, 1009, 1015, 1016], // int2[], int4[], text[], varchar[], int8[]
@@ -10,7 +10,7 @@ const READ: ReadonlySet<number> = new Set([
 /** date, timestamp, timestamptz. */
 const DATES: ReadonlySet<number> = new Set([1082, 1114, 1184]);
 
-/** Readers of types. Any other than these stays the text that Postgres writes, as a bigint has to. */
+/** Readers of types. Values of other types stay the text of Postgres, as a bigint must. */
 export const types = {
   /** Chooses the reader of a type. */
   getTypeParser(oid: number): (text: string) => unknown {

@@ -31,10 +31,10 @@ const QUEUE_MAX = 1_000;
 /** The time that running statements have to finish when the pool closes. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** The SQLSTATE of a statement in a transaction that has failed before. */
+/** The SQLSTATE of a statement in a transaction that has already failed. */
 const ALREADY_FAILED = "25P02";
 
-/** Opens a pool. Connects with the first statement, so it answers even while Postgres is down. */
+/** Opens a pool. Connects with the first statement, so it works even while Postgres is down. */
 export function connect(options: DatabaseOptions): Database {
   return new PgDatabase(options);
 }
@@ -46,7 +46,7 @@ class PgDatabase implements Database {
   readonly #bound: StatementBound;
   readonly #pool: PgPool;
   readonly #listening = new Set<Listening>();
-  /** Grows with every answer, refusals included. */
+  /** Number of answers, refusals included. */
   #answers = 0;
 
   constructor(options: DatabaseOptions) {
@@ -157,8 +157,8 @@ class PgDatabase implements Database {
   }
 
   /**
-   * Sends values as bound parameters of a prepared statement. Without values the text goes as a simple
-   * query, which may hold several statements, as migrations do.
+   * Sends values as bound parameters of a prepared statement. Without values the text is a simple query, which
+   * may contain several statements, as migrations do.
    */
   async #send(
     client: PgClient,
