@@ -15,13 +15,15 @@ import { type RedisServer, startRedis } from "../tools/servers/redis_server.ts";
 import { processorMs } from "./_processor_time.ts";
 import { chartOf, figure } from "./chart.ts";
 import { openFollowers } from "./growth_feed.ts";
+import { processesPlan } from "./growth_processes.ts";
 import { measure, type Plan, type Row } from "./row.ts";
 
 const COMMAND = {
   name: "deno task bench:growth",
   help: `deno task bench:growth [--quick]
 
-What grows with feed connections, keys, tags and sizes of values. Writes bench/results/growth.*.
+What grows with feed connections, keys, tags, sizes of values and processes. Writes
+bench/results/growth.*. Uses the Postgres of DATABASE_URL, else that on 127.0.0.1:5432.
 
   --quick  a tenth of it, and writes nothing`,
   options: { quick: { type: "boolean", default: false } },
@@ -60,6 +62,10 @@ for (const tier of ["memory", "redis"] as const) {
   const bySize = [];
   for (const bytes of SIZES) bySize.push(await open(`${figure(bytes)} B`, { keys: 1_000, bytes }));
   await add(hitPlan(`${title}, by size of value`, bySize));
+}
+for (const what of ["rate", "time"] as const) {
+  const { plan, close } = await processesPlan(redis.url, { what, seconds: quick ? 1 : 3 });
+  await add(plan).finally(close);
 }
 if (!quick) await write();
 

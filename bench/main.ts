@@ -9,10 +9,8 @@
  * @module
  */
 import { availableParallelism } from "node:os";
-import { fileURLToPath } from "node:url";
 import { readOptions } from "../tools/command_line.ts";
 import { startRedis } from "../tools/servers/redis_server.ts";
-import { createTestDatabase, type TestDatabase } from "../tests/support/test_database.ts";
 import { chartOf, figure } from "./chart.ts";
 import { type ModuleCost, moduleCost } from "./cost.ts";
 import manifest from "./deno.json" with { type: "json" };
@@ -20,6 +18,7 @@ import { httpPlans } from "./http_hit.ts";
 import { memoryHitPlan, type OpenPlan, primaryKeyPlan } from "./memory_hit.ts";
 import { redisHitPlan } from "./redis_hit.ts";
 import { measure, type Row } from "./row.ts";
+import { seededDatabase } from "./seeded_database.ts";
 import { type TraceResult, traceResults } from "./trace.ts";
 import { STRANGERS_COUNT, USERS_COUNT } from "./users.ts";
 
@@ -77,7 +76,7 @@ await main();
 async function main(): Promise<void> {
   const values = readOptions(COMMAND);
   const effort = values.quick ? QUICK : FULL;
-  await using database = await seededDatabase();
+  await using database = await seededDatabase(USERS_COUNT + STRANGERS_COUNT);
   const databaseUrl = database.url;
   await using redis = await startRedis();
   const rows: Row[] = [];
@@ -113,20 +112,6 @@ async function main(): Promise<void> {
     cost,
   };
   if (!values.quick) await write(results);
-}
-
-/** Creates a database with the users, dropped on disposal. */
-async function seededDatabase(): Promise<TestDatabase> {
-  const server = Deno.env.get("DATABASE_URL") ?? "postgres://postgres@127.0.0.1:5432/postgres";
-  const database = await createTestDatabase(server);
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", "seed", "--count", String(USERS_COUNT + STRANGERS_COUNT)],
-    cwd: fileURLToPath(new URL("../", import.meta.url)),
-    env: { DATABASE_URL: database.url },
-  }).output();
-  if (success) return database;
-  await database[Symbol.asyncDispose]();
-  throw new Error(`Cannot seed: ${new TextDecoder().decode(stderr)}`);
 }
 
 /** Prints a row, and passes it on. */
