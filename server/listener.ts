@@ -15,9 +15,9 @@ import { StartError } from "./start_error.ts";
 const RELISTEN_MS = 50;
 /** A client that sends nothing for this long is idle, and has read its last answer. */
 const QUIET_MS = 250;
-/** Longest time for asking clients to reconnect. */
+/** Longest time for asking clients to reconnect, and for holding their answers. */
 const SETTLE_MS = 1_000;
-/** Time for which answers are held, so that every client is in the middle of a request when the port closes. */
+/** While answers are held: when no request arrives for this long, every client is in the middle of one. */
 const HOLD_MS = 100;
 
 /** Answers requests. */
@@ -77,14 +77,13 @@ export class Listener {
       asked++;
       return closing(answer(request, info));
     };
-    const endsAtMs = performance.now() + SETTLE_MS;
-    for (let before = -1; before !== asked && performance.now() < endsAtMs;) {
-      before = asked;
-      await delay(QUIET_MS);
-    }
+    await none(QUIET_MS, () => asked);
     const held = Promise.withResolvers<void>();
-    this.#answer = (request, info) => held.promise.then(() => closing(answer(request, info)));
-    if (asked > 0) await delay(HOLD_MS);
+    this.#answer = (request, info) => {
+      asked++;
+      return held.promise.then(() => closing(answer(request, info)));
+    };
+    if (asked > 0) await none(HOLD_MS, () => asked);
     this.#stopped = true;
     clearTimeout(this.#relistening);
     this.#end(this.#server);
@@ -128,6 +127,21 @@ export class Listener {
     const ending: Promise<void> = server.shutdown().catch(() => undefined)
       .finally(() => this.#ending.delete(ending));
     this.#ending.add(ending);
+  }
+}
+
+/**
+ * Resolves once a count has stayed the same for so many milliseconds, or after a second. Time in which this process
+ * did not run does not count: what arrived meanwhile has not been seen.
+ */
+async function none(ms: number, count: () => number): Promise<void> {
+  const endsAtMs = performance.now() + SETTLE_MS;
+  for (;;) {
+    const before = count();
+    const startedAtMs = performance.now();
+    await delay(ms);
+    const nowMs = performance.now();
+    if (nowMs > endsAtMs || count() === before && nowMs - startedAtMs < 1.5 * ms) return;
   }
 }
 

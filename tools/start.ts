@@ -79,18 +79,22 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   }
   const stopped = Promise.withResolvers<void>();
   using _signals = onStop(() => stopped.resolve());
-  const started = await Supervisor.start({
+  const starting = Supervisor.start({
     count: config.workers,
     args,
     cwd: ROOT,
     stopTimeoutMs: shutdownTimeoutMs + CLOSE_TIMEOUT_MS,
     logger,
   });
-  if (typeof started === "number") return started;
+  // At once: without a listener the signal would end this process.
   Deno.addSignalListener("SIGHUP", async () => {
+    const started = await starting;
+    if (typeof started === "number") return;
     if (await runDeno(CACHE_ARGS) === 0) started.roll();
     else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
   });
+  const started = await starting;
+  if (typeof started === "number") return started;
   await stopped.promise;
   return await started.stop() ? 0 : FAILED;
 }

@@ -114,6 +114,23 @@ describe("deno task start with WORKERS=2", () => {
     assertEquals(await service.stop(), 0, service.log);
   });
 
+  it("rolls on a SIGHUP that comes before its processes listen", async () => {
+    await using service = new ServerProcess({
+      command: Deno.execPath(),
+      args: ["run", "--allow-all", start],
+      env: environment(),
+      ready: () => Promise.resolve(),
+    });
+    await service.start();
+    const rolled = service.lineMatching(/"message":"rolled"/);
+    await eventually(async () => {
+      assertEquals((await descendantsOf(service.pid)).length, 2);
+    }, { everyMs: 1 });
+    service.signal("SIGHUP");
+    await rolled;
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
   it("loses no request on SIGTERM and ends with 0", async () => {
     await using service = await startWorkers();
     const workers = await descendantsOf(service.pid);
