@@ -14,7 +14,7 @@ const COMMAND = {
 Runs the model, the fuzzer, the consistency checker, the topologies and the table of faults, on servers that
 it starts, in about 15 minutes. See proof/README.md.
 
-  --quick  only what does not depend on timing, in about four minutes: what CI runs`,
+  --quick  only what does not depend on timing, in about six minutes: what CI runs`,
   options: { quick: { type: "boolean" } },
 } as const;
 
@@ -29,7 +29,7 @@ const WHOLE = {
 };
 
 const QUICK = {
-  tests: ["proof/model", "proof/interleavings", "proof/memory", "proof/fuzz"],
+  tests: ["proof/model", "proof/interleavings", "proof/memory", "proof/fuzz", "proof/packages"],
   programs: [["proof/consistency/main.ts", "--seconds", "30"]],
 };
 

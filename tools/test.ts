@@ -15,7 +15,7 @@ import { sourceFiles } from "./source_files.ts";
 import { ROOT, runSuite, type Suite, sumOf } from "./suite.ts";
 
 /** Folders of the slowest files, which begin first. */
-const LONGEST = /^tests\/(tools|examples|browser|docs|integration|server|cache\/(behaviour|node))/;
+const LONGEST = /^tests\/(tools|browser|docs|integration|server|changes|cache\/(behaviour|node))/;
 
 /** The modules whose examples are run. */
 const EXAMPLES = ["adapters", "cache", "changes"];
@@ -28,7 +28,7 @@ REDIS_URL and DATABASE_URL, which are then written to. Installs missing programs
   --filter TEXT  only tests whose names contain TEXT
   --seed NUMBER  the seed of the property tests
 
-Other options are passed to \`deno test\`.`;
+Other options are passed to \`deno test\`. The types of the whole suite are left to \`deno task check\`.`;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -67,11 +67,12 @@ async function runTests(
   const lock = importMap !== undefined ? ["--no-lock"] : ciLock();
   const env: Record<string, string> = importMap === undefined ? {} : { TEST_IMPORT_MAP: importMap };
   const files = paths.length > 0 ? [] : await testFiles();
-  const tests = await suite.test([...lock, ...args, ...files], env);
+  const types = whole && !args.includes("--no-check") ? ["--no-check"] : [];
+  const tests = await suite.test([...lock, ...types, ...args, ...files], env);
   if (!whole) return tests;
   const map = importMap === undefined ? [] : ["--import-map", importMap];
   const examples = await suite.test(
-    [...lock, ...map, "--doc", "--permit-no-files", ...EXAMPLES],
+    [...lock, ...types, ...map, "--doc", "--permit-no-files", ...EXAMPLES],
     env,
   );
   return sumOf([tests, examples]);

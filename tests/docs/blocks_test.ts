@@ -48,7 +48,7 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   ],
   "docs/how-to/pgbouncer.md": [["js", "tests/docs/blocks_test.ts"]],
   "docs/how-to/prisma.md": [["js js prisma", "tests/docs/recipes_test.ts"]],
-  "docs/how-to/race-your-cache.md": [["sh ts sh", "tests/proof/races_test.ts"]],
+  "docs/how-to/race-your-cache.md": [["sh ts sh", "proof/packages/races_test.ts"]],
   "docs/how-to/remove-it.md": [["sh", "tests/docs/blocks_test.ts"], [
     "sh",
     "tests/docs/how_to_test.ts",
@@ -64,14 +64,14 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   ],
   "docs/tutorial/from-cache-js.md": [
     ["js js js", "tests/docs/from_cache_js_test.ts"],
-    ["text text text", "tests/proof/races_test.ts"],
+    ["text text text", "proof/packages/races_test.ts"],
     ["js js js", "tests/docs/from_cache_js_test.ts"],
   ],
   "examples/drizzle/README.md": [["sh", "tests/docs/blocks_test.ts"]],
   "examples/express/README.md": [["sh", "tests/docs/blocks_test.ts"]],
   "examples/hono/README.md": [["sh", "tests/docs/blocks_test.ts"]],
   "examples/report/README.md": [["sh", "tests/docs/blocks_test.ts"]],
-  "proof/races/README.md": [["sh", "tests/proof/races_test.ts"]],
+  "proof/races/README.md": [["sh", "proof/packages/races_test.ts"]],
 };
 
 const TABLES = `

@@ -9,14 +9,14 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
-import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
+import { createTestDatabase, type TestDatabase } from "../../tests/support/test_database.ts";
 import {
   installExample,
   type Program,
   run,
   runtimeProgram,
   RUNTIMES,
-} from "../support/installed.ts";
+} from "../../tests/support/installed.ts";
 
 /** The servers of one run: with nothing of another's in them. */
 interface Servers extends AsyncDisposable {

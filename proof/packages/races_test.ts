@@ -2,11 +2,11 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
-import { adaptersOf } from "../../proof/races/adapters.ts";
-import { historiesOf } from "../../proof/races/report.ts";
-import { type RaceResult, runRaces } from "../../proof/races/run.ts";
-import { install, runtimeProgram } from "../support/installed.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { adaptersOf } from "../races/adapters.ts";
+import { historiesOf } from "../races/report.ts";
+import { type RaceResult, runRaces } from "../races/run.ts";
+import { install, runtimeProgram } from "../../tests/support/installed.ts";
+import { requiredEnv } from "../../tests/support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 

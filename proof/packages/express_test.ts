@@ -8,8 +8,8 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
-import { createTestDatabase } from "../support/test_database.ts";
-import { installExample, runtimeProgram } from "../support/installed.ts";
+import { createTestDatabase } from "../../tests/support/test_database.ts";
+import { installExample, runtimeProgram } from "../../tests/support/installed.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** How many updates are timed. */
