@@ -1,4 +1,7 @@
-import { type Service, startService } from "../tools/servers/service.ts";
+import { fileURLToPath } from "node:url";
+import { eventually } from "../tools/servers/eventually.ts";
+import { freePort } from "../tools/servers/free_port.ts";
+import { ServerProcess } from "../tools/servers/server_process.ts";
 import { processorMsOf } from "./_processor_time.ts";
 import { loadGenerator } from "./http_load.ts";
 import type { OpenPlan } from "./memory_hit.ts";
@@ -26,13 +29,14 @@ export async function processesPlan(
       ...{ REDIS_URL: redisUrl, DATABASE_URL: database.url, LOG_LEVEL: "warning" },
       ...{ WORKERS: String(count), CACHE_PREFIX: `${what}${count}` },
     };
-    const service = starting.use(await startService({ env }));
-    for (let pass = 0; pass < PASSES * count; pass++) await generator.run(service.url, "all users");
+    const url = `http://127.0.0.1:${freePort()}`;
+    const service = starting.use(await startProcesses(url, env));
+    for (let pass = 0; pass < PASSES; pass++) await generator.run(url, "all users");
     contenders.push({
       name: count === 1 ? "1 process" : `${count} processes`,
       measure: async () => {
         const before = processorMsOf(processesOf(service));
-        const { requests, seconds } = await generator.run(service.url, "all users");
+        const { requests, seconds } = await generator.run(url, "all users");
         const tookMs = processorMsOf(processesOf(service)) - before;
         return what === "rate" ? requests / seconds : 1_000 * tookMs / requests;
       },
@@ -45,8 +49,31 @@ export async function processesPlan(
   };
 }
 
-/** The service's process, and those that it has started. */
-function processesOf({ pid }: Service): number[] {
+/** Starts the service by the command that runs several processes. */
+async function startProcesses(
+  url: string,
+  env: Readonly<Record<string, string>>,
+): Promise<ServerProcess> {
+  const command = fileURLToPath(new URL("../tools/start.ts", import.meta.url));
+  const service = new ServerProcess({
+    command: Deno.execPath(),
+    args: ["run", "--allow-all", command],
+    env: { ...env, HOST: "127.0.0.1", PORT: new URL(url).port },
+    ready: async () => {
+      await eventually(async () => {
+        const response = await fetch(`${url}/readyz`);
+        await response.body?.cancel();
+        if (!response.ok) throw new Error(`Cannot use the service: ${response.status}`);
+      }, { deadlineMs: 30_000 });
+    },
+    readyWithinMs: 30_000,
+  });
+  await service.start();
+  return service;
+}
+
+/** The command's process, and those that it has started. */
+function processesOf({ pid }: ServerProcess): number[] {
   const children = Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`);
   return [pid, ...children.split(" ").filter(Boolean).map(Number)];
 }
