@@ -102,10 +102,10 @@ export class LoadLimit {
   close(reason: Error): void {
     this.#closedBy = reason;
     this.#timer?.cancel();
-    for (const load of this.#loads.all()) {
-      load.abort(reason);
-      load.end();
-    }
+    const loads = this.#loads.all();
+    for (const load of loads) load.abort(reason);
+    // Only now: a place that is given back goes to a load that waits, unless it is aborted.
+    for (const load of loads) load.end();
   }
 
   async #leave<T>(load: Load, read: () => Promise<T>): Promise<T> {

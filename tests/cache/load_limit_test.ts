@@ -204,12 +204,13 @@ describe("LoadLimit, its time", () => {
 
   it("close() aborts what runs and waits, and refuses what comes", async () => {
     const { clock, limit } = open();
-    const running = [limit.run(never), limit.run(never)];
+    let ran = false;
+    const running = [limit.run(never), limit.run(() => (ran = true, never()))];
     const reason = new Error("closed");
     limit.close(reason);
     for (const outcome of await Promise.allSettled([...running, limit.run(never)])) {
       assert(outcome.status === "rejected" && outcome.reason === reason);
     }
-    assertEquals(clock.timers, 0);
+    assertEquals([ran, clock.timers], [false, 0]);
   });
 });
