@@ -23,7 +23,7 @@ import { interleave, ratioOf } from "./rounds.ts";
 const SLICE_SECONDS = 2;
 const ROUNDS: Readonly<Record<number, number>> = { 16: 4, 1: 3 };
 const MANY_ROWS = 1_000_000;
-const MANY_ROUNDS = 2;
+const MANY_ROUNDS = 7;
 const RATES = [0, 1, 100, 1_000, 3_000];
 const RATE_SECONDS = 4;
 /** Bursts of up to so many writers, with rests between them in which a relay goes to sleep or is about to. */
