@@ -21,7 +21,7 @@ import { listen } from "./server/listener.ts";
 import { configureLogging, endOnDefects, forwardedLogger, logWarming } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
 import { openAudit, openCache } from "./server/open_cache.ts";
-import { watchParent, WITH_PARENT } from "./server/parent.ts";
+import { watchNamedParent } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
 import { databaseOptions, loadConfig } from "./server/secrets.ts";
@@ -47,7 +47,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
     Deno.addSignalListener(signal, stop);
     resources.defer(() => Deno.removeSignalListener(signal, stop));
   }
-  if (Deno.args.includes(WITH_PARENT)) resources.use(watchParent(stop));
+  resources.use(watchNamedParent(Deno.args, stop));
   const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
   // Otherwise changes that were committed before the start would invalidate the first entries.

@@ -13,7 +13,7 @@ import { ROOT, send } from "./child_process.ts";
 import { misspelt } from "./misspelt.ts";
 import { productionFlags } from "./permissions.ts";
 import { announcedNodes } from "./redis_nodes.ts";
-import { watchParent, WITH_PARENT } from "../server/parent.ts";
+import { watchParent, withParent } from "../server/parent.ts";
 import { Supervisor } from "../server/supervisor.ts";
 
 const MISCONFIGURED = 2;
@@ -79,21 +79,22 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   }
   const stopped = Promise.withResolvers<void>();
   using _signals = onStop(() => stopped.resolve());
-  const starting = Supervisor.start({
+  const starting = Promise.withResolvers<Supervisor | number>();
+  // Before there is any process to replace: without a listener the signal would end this one.
+  Deno.addSignalListener("SIGHUP", async () => {
+    const started = await starting.promise;
+    if (typeof started === "number") return;
+    if (await runDeno(CACHE_ARGS) === 0) started.roll();
+    else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
+  });
+  starting.resolve(Supervisor.start({
     count: config.workers,
     args,
     cwd: ROOT,
     stopTimeoutMs: shutdownTimeoutMs + CLOSE_TIMEOUT_MS,
     logger,
-  });
-  // At once: without a listener the signal would end this process.
-  Deno.addSignalListener("SIGHUP", async () => {
-    const started = await starting;
-    if (typeof started === "number") return;
-    if (await runDeno(CACHE_ARGS) === 0) started.roll();
-    else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
-  });
-  const started = await starting;
+  }));
+  const started = await starting.promise;
   if (typeof started === "number") return started;
   await stopped.promise;
   return await started.stop() ? 0 : FAILED;
@@ -115,7 +116,7 @@ async function start(): Promise<number> {
     const config = loadConfig();
     const announced = await announcedNodes(config, (line) => console.error(line));
     const flags = productionFlags(config, announced);
-    const args = ["run", ...flags, "main.ts", WITH_PARENT];
+    const args = ["run", ...flags, "main.ts", withParent()];
     const cached = await runDeno(CACHE_ARGS);
     if (cached !== 0) return cached;
     return config.workers === 1 ? await runDeno(args, "SIGHUP") : await runWorkers(config, args);

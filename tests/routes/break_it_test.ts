@@ -54,7 +54,7 @@ describe("the routes of the panel of deno task dev", () => {
   });
 
   it("are not there without: as deno task start runs the service", async () => {
-    assertEquals(breakItIn(["--with-parent"]), undefined);
+    assertEquals(breakItIn(["--with-parent=1"]), undefined);
     const env = { DATABASE_URL: requiredEnv("DATABASE_URL"), REDIS_URL: "memory:" };
     await using service = await startService({ env, readyPath: "/healthz" });
     assertEquals((await (await service.fetch("/")).text()).includes("break-it"), false);

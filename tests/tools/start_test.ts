@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { parseConfig } from "../../server/config.ts";
-import { WITH_PARENT } from "../../server/parent.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
@@ -40,7 +39,8 @@ describe("deno task start", () => {
         args: ["-ww", "-o", "args=", "-p", String(children[0])],
       }).output();
       const [, ...args] = new TextDecoder().decode(stdout).trim().split(" ");
-      assertEquals(args, ["run", ...productionFlags(parseConfig(env)), "main.ts", WITH_PARENT]);
+      const flags = productionFlags(parseConfig(env));
+      assertEquals(args, ["run", ...flags, "main.ts", `--with-parent=${service.pid}`]);
 
       service.signal(signal);
       assertEquals((await service.exited()).code, 0, service.log);
