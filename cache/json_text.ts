@@ -15,7 +15,7 @@ export class JsonText {
   /** The JSON. */
   readonly text: string;
 
-  /** @param text Must be JSON; this is not checked. */
+  /** Takes a `text` that must be JSON; this is not checked. */
   constructor(text: string) {
     this.text = text;
   }
