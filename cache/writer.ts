@@ -4,6 +4,7 @@ import { isTooLarge, type Loads, taggedNames, VALUE_BYTES_MAX } from "./loads.ts
 import type { EntryOptions } from "./options.ts";
 import type { EngineParts } from "./parts.ts";
 import { ROOT_TAG } from "./tags.ts";
+import { UnderWay } from "./under_way.ts";
 
 /**
  * The write path of this process.
@@ -20,7 +21,7 @@ import { ROOT_TAG } from "./tags.ts";
 export class Writer {
   readonly #parts: EngineParts;
   readonly #loads: Loads;
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #underWay = new UnderWay<Promise<unknown>>();
 
   constructor(parts: EngineParts, loads: Loads) {
     this.#parts = parts;
@@ -65,7 +66,7 @@ export class Writer {
 
   /** Resolves once every call so far is applied or pending. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#underWay);
+    await Promise.allSettled(this.#underWay.all());
   }
 
   /** Drops keys here: from memory, and for reads and loads that are running. */
@@ -81,9 +82,10 @@ export class Writer {
   }
 
   #track<T>(write: Promise<T>): Promise<T> {
-    const tracked = write.finally(() => void this.#underWay.delete(tracked));
-    this.#underWay.add(tracked);
-    return tracked;
+    const place = this.#underWay.add(write);
+    const over = () => this.#underWay.delete(place);
+    write.then(over, over);
+    return write;
   }
 
   async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {

@@ -77,13 +77,13 @@ export class Listener {
       asked++;
       return closing(answer(request, info));
     };
-    await none(QUIET_MS, () => asked);
+    await untilQuiet(QUIET_MS, () => asked);
     const held = Promise.withResolvers<void>();
     this.#answer = (request, info) => {
       asked++;
       return held.promise.then(() => closing(answer(request, info)));
     };
-    if (asked > 0) await none(HOLD_MS, () => asked);
+    if (asked > 0) await untilQuiet(HOLD_MS, () => asked);
     this.#stopped = true;
     clearTimeout(this.#relistening);
     this.#end(this.#server);
@@ -134,7 +134,7 @@ export class Listener {
  * Resolves once a count has stayed the same for so many milliseconds, or after a second. Time in which this process
  * did not run does not count: what arrived meanwhile has not been seen.
  */
-async function none(ms: number, count: () => number): Promise<void> {
+async function untilQuiet(ms: number, count: () => number): Promise<void> {
   const endsAtMs = performance.now() + SETTLE_MS;
   for (;;) {
     const before = count();
