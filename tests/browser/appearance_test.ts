@@ -65,8 +65,9 @@ describe("the pages of the service", () => {
   it("bring on a phone what was asked for into view", async () => {
     await using dashboard = await openDashboard(browser, service.url, phone);
     const { page } = dashboard;
-    const isInView = (selector: string) =>
-      page.evaluate<boolean>(`(() => {
+    // Waits, because the page is scrolled after what it shows is there.
+    const comesIntoView = (selector: string) =>
+      page.waitForFunction(`(() => {
         const { top, bottom } = document.querySelector("${selector}").getBoundingClientRect();
         return top > -1 && bottom < innerHeight + 1; // a page is scrolled by whole pixels
       })()`);
@@ -74,12 +75,12 @@ describe("the pages of the service", () => {
     await page.evaluate("scrollTo(0, 0)");
     await page.getByRole("button", { name: "Run the five steps" }).click();
     await page.getByText("Done. The bio is as it was.").waitFor();
-    assertEquals(await isInView("#steps li:last-child"), true);
-    assertEquals(await isInView("#try-outcome"), true);
+    await comesIntoView("#steps li:last-child");
+    await comesIntoView("#try-outcome");
     await page.locator("#inspected").evaluate("(place) => place.replaceChildren()");
     await page.locator("#popular button").last().click();
     await page.locator("#inspected .inspected-head").waitFor();
-    assertEquals(await isInView("#inspected .inspected-head"), true);
+    await comesIntoView("#inspected .inspected-head");
   });
 
   it("are worked by the keyboard alone, in the order in which they are read", async () => {
