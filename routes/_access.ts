@@ -7,9 +7,9 @@ import type { Context, MiddlewareHandler, Next } from "hono";
 import { bearerAuth } from "hono/bearer-auth";
 import { HTTPException } from "hono/http-exception";
 import { timingSafeEqual } from "hono/utils/buffer";
-import { closed, foreignOrigin, notLocal, tooManyRequests, UNAUTHORIZED } from "./_errors.ts";
 import type { Client } from "./_client.ts";
-import { headersOf, type RateLimiter, tell } from "./_rate_limit.ts";
+import { forbidden, UNAUTHORIZED } from "./_errors.ts";
+import { counted, type RateLimiter, tell } from "./_rate_limit.ts";
 
 /** Rules for access. */
 export interface Access {
@@ -20,14 +20,6 @@ export interface Access {
    * a loopback name.
    */
   readonly open: "off" | "loopback" | "on";
-}
-
-/** The limit on guarded requests. */
-export interface GuardLimit {
-  /** Counts the requests. */
-  readonly limiter: RateLimiter;
-  /** Identifies the client. */
-  readonly clientOf: Client;
 }
 
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -41,7 +33,11 @@ const PASSED_ON = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-i
  * Refused requests are counted separately: behind an untrusted proxy all clients look like one, and clients that
  * guess tokens must not lock out those with a valid one.
  */
-export function adminOnly(access: Access, limit?: GuardLimit): MiddlewareHandler {
+export function adminOnly(
+  access: Access,
+  clientOf: Client,
+  limiter: RateLimiter | undefined,
+): MiddlewareHandler {
   const withToken = bearerAuth({
     verifyToken: (token) => isAny(token, access.adminTokens),
     realm: "lookaside",
@@ -63,13 +59,10 @@ export function adminOnly(access: Access, limit?: GuardLimit): MiddlewareHandler
 
   return async function guarded(context: Context, next: Next) {
     const refusal = await refusalOf(context);
-    if (limit !== undefined) {
-      const client = limit.clientOf(context.req.raw.headers, context.env);
-      const allowance = await limit.limiter.take(
-        refusal === undefined ? client : `${client}/refused`,
-      );
-      const headers = headersOf(limit.limiter, allowance);
-      if (!allowance.allowed) return tooManyRequests(Object.fromEntries(headers));
+    if (limiter !== undefined) {
+      const client = clientOf(context.req.raw.headers, context.env);
+      const headers = await counted(limiter, refusal === undefined ? client : `${client}/refused`);
+      if (headers instanceof Response) return headers;
       tell(context, headers);
     }
     if (refusal instanceof Response) return refusal;
@@ -90,9 +83,14 @@ async function isAny(given: string, tokens: readonly string[]): Promise<boolean>
  * another site may have pointed here.
  */
 function refusalWithoutToken(context: Context, open: Access["open"]): Response | undefined {
-  if (open === "off") return closed();
-  if (isForeign(context)) return foreignOrigin();
-  return open === "on" || isLocal(context) ? undefined : notLocal();
+  if (open === "off") return forbidden("Forbidden: set ADMIN_TOKEN, which this then asks for");
+  if (isForeign(context)) {
+    return forbidden("Forbidden to pages of other origins while there is no ADMIN_TOKEN");
+  }
+  if (open === "on" || isLocal(context)) return undefined;
+  return forbidden(
+    "Forbidden: without ADMIN_TOKEN, this is open to requests for localhost alone",
+  );
 }
 
 function isForeign({ req }: Context): boolean {

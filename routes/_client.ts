@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { expandIPv6 } from "hono/utils/ipaddr";
 import { isIP } from "node:net";
 
 /** Names the client of a request, by its headers and the server's description of its connection. */
@@ -73,14 +74,10 @@ function addressOf(node: string): string | undefined {
 
 function networkOf(address: string): string {
   if (isIP(address) !== 6) return address;
-  const text = address.replace(/%.*$/, "");
+  const text = address.replace(/%.*$/, "").toLowerCase();
   // IPv4 within IPv6; otherwise all such clients would share one network.
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(text);
-  if (mapped?.[1] !== undefined) return mapped[1];
-  const [head = "", tail] = new URL(`http://[${text}]`).hostname.slice(1, -1).split("::");
-  const groups = (part: string) => part === "" ? [] : part.split(":");
-  const [first, last] = [groups(head), groups(tail ?? "")];
-  const zeros = tail === undefined ? 0 : 8 - first.length - last.length;
-  const all = [...first, ...Array<string>(zeros).fill("0"), ...last];
-  return `${all.slice(0, IPV6_GROUPS).join(":")}::/64`;
+  const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(text) ?? [];
+  if (mapped !== undefined) return mapped;
+  const groups = expandIPv6(text).split(":").slice(0, IPV6_GROUPS);
+  return `${groups.map((group) => group.replace(/^0+(?=.)/, "")).join(":")}::/64`;
 }

@@ -4,50 +4,56 @@
  * @module
  */
 import { Registry } from "prom-client";
-import { collect, type MeasuredCache, Metrics, type Sample } from "../cache/prometheus/mod.ts";
-import type { PoolStats } from "../db/database.ts";
-import type { EventLoopLagStats } from "./_event_loop_lag.ts";
-import type { RequestCount } from "./_request_counts.ts";
+import type { Cache, Changes } from "../cache/mod.ts";
+import { collect, Metrics, type Sample } from "../cache/prometheus/mod.ts";
+import type { AuditStats } from "../changes/mod.ts";
+import type { Database } from "../db/database.ts";
+import type { ErrorCounts } from "./_error_counts.ts";
+import type { EventLoopLag } from "./_event_loop_lag.ts";
+import type { RequestCounts } from "./_request_counts.ts";
 
-/** The counters that metrics read. */
+/** The parts of the service that metrics read. */
 export interface Sources {
-  /** The cache, with the changes that are reported to it. */
-  readonly cache: MeasuredCache;
-  /** The audit of answers, if enabled. */
-  readonly audit?: () => { readonly audited: number; readonly stale: number };
-  /** Requests answered. */
-  readonly requests: () => readonly RequestCount[];
+  /** The cache to report. */
+  readonly cache: Pick<Cache, "stats">;
+  /** Figures of the changes. May reject while Postgres is down. */
+  readonly changes: Pick<Changes, "stats">;
+  /** Results of the audit of answers, if enabled. */
+  readonly audit?: { stats(): AuditStats };
   /** The connections to Postgres. */
-  readonly pool: () => PoolStats;
-  /** Errors reported, by status. */
-  readonly errors: () => ReadonlyMap<number, number>;
-  /** Memory of the process, in bytes. */
-  readonly memory: () => { readonly rss: number; readonly heapUsed: number };
-  /** Delays of timers in the last minute. */
-  readonly eventLoopLag: () => EventLoopLagStats;
+  readonly database: Pick<Database, "pool">;
+}
+
+/** Figures that the API itself counts. */
+export interface Counted {
+  readonly errors: ErrorCounts;
+  readonly requests: RequestCounts;
+  readonly lag: EventLoopLag;
 }
 
 /** A registry of all metrics. */
-export function collectorsOf(sources: Sources): Registry {
+export function collectorsOf(sources: Sources & Counted): Registry {
+  const { cache, changes, audit } = sources;
   const registry = new Registry();
-  collect(registry, sources.cache);
+  collect(registry, {
+    stats: () => cache.stats(),
+    changes: { stats: () => changes.stats() },
+  });
   const to = new Metrics(registry, "lookaside_");
-  const { audit } = sources;
   if (audit !== undefined) {
-    to.counter("audits_total", "Answers compared with Postgres", () => audit().audited);
-    to.counter("audit_stale_total", "Audited answers that were wrong", () => audit().stale);
+    to.counter("audits_total", "Answers compared with Postgres", () => audit.stats().audited);
+    to.counter("audit_stale_total", "Audited answers that were wrong", () => audit.stats().stale);
   }
   collectProcess(to, sources);
   return registry;
 }
 
-function collectProcess(to: Metrics, sources: Sources): void {
-  const { requests, errors, pool, memory, eventLoopLag } = sources;
+function collectProcess(to: Metrics, { requests, errors, database, lag }: Sources & Counted): void {
   to.counter(
     "requests_total",
     "Requests answered",
     () =>
-      requests().map(({ method, route, status, count }): Sample => [
+      requests.all().map(({ method, route, status, count }): Sample => [
         count,
         { method, route, status: `${status}` },
       ]),
@@ -56,29 +62,29 @@ function collectProcess(to: Metrics, sources: Sources): void {
   to.gauge(
     "pool_connections_max",
     "The most connections to Postgres at once",
-    () => pool().connectionsMax,
+    () => database.pool().connectionsMax,
   );
   to.gauge(
     "pool_connections_in_use",
     "Connections to Postgres that run a statement",
-    () => pool().inUse,
+    () => database.pool().inUse,
   );
   to.gauge(
     "pool_waiting",
     "Statements that wait for a connection to Postgres",
-    () => pool().waiting,
+    () => database.pool().waiting,
   );
   to.counter(
     "errors_total",
     "Errors reported, by the status that was answered",
-    () => [...errors()].map(([status, value]): Sample => [value, { status: `${status}` }]),
+    () => [...errors.byStatus()].map(([status, value]): Sample => [value, { status: `${status}` }]),
     ["status"],
   );
   to.quantiles(
     "event_loop_lag_seconds",
     "How late timers fired in the last minute; begins with the first scrape",
-    eventLoopLag,
+    () => lag.stats(),
   );
-  to.gauge("process_resident_memory_bytes", "Memory of the process", () => memory().rss);
-  to.gauge("process_heap_used_bytes", "Heap of V8 in use", () => memory().heapUsed);
+  to.gauge("process_resident_memory_bytes", "Memory of the process", () => Deno.memoryUsage().rss);
+  to.gauge("process_heap_used_bytes", "Heap of V8 in use", () => Deno.memoryUsage().heapUsed);
 }

@@ -138,11 +138,7 @@ export function unchanged(headers: Headers): Answer {
 }
 
 /** 400 of public operations. */
-export const INVALID: Answer = answer(
-  "The request cannot be understood",
-  InvalidRequest,
-  UNSTORED,
-);
+const INVALID = answer("The request cannot be understood", InvalidRequest, UNSTORED);
 
 /** 400 of guarded operations. */
 export const INVALID_OR_UNAUTHORIZED: Answer = answer(
@@ -169,21 +165,20 @@ export const BODY_ERRORS: Readonly<Record<`${400 | 413 | 415}`, Answer>> = {
   }),
 };
 
-const CONFLICTING = z.object({
-  error: z.string().meta({ description: "What went wrong" }),
-  issues: InvalidRequest.shape.issues,
-}).meta({ id: "RefusedWrite" });
+const CONFLICTING = z.object({ ...Failure.shape, issues: InvalidRequest.shape.issues })
+  .meta({ id: "RefusedWrite" });
 
-/** Responses to writes that the database refuses. `412` adds the one for a condition that does not hold. */
-export function refused(changed?: 412): Readonly<Record<string, Answer>> {
-  return {
-    409: answer("The write conflicts with other rows", CONFLICTING, UNSTORED),
-    ...(changed === undefined ? {} : {
-      412: failure("The content is not that of `If-Match`", UNSTORED),
-    }),
-    422: answer("A rule of the table refuses the write", CONFLICTING, UNSTORED),
-  };
-}
+/** Responses to writes that the database refuses. */
+export const REFUSED: Readonly<Record<string, Answer>> = {
+  409: answer("The write conflicts with other rows", CONFLICTING, UNSTORED),
+  422: answer("A rule of the table refuses the write", CONFLICTING, UNSTORED),
+};
+
+/** The same, and the response to a condition that does not hold. */
+export const REFUSED_OR_CHANGED: Readonly<Record<string, Answer>> = {
+  ...REFUSED,
+  412: failure("The content is not that of `If-Match`", UNSTORED),
+};
 
 const DEFECT = failure("A defect of the service", UNSTORED);
 
@@ -204,12 +199,13 @@ const GUARD: Readonly<Record<string, Answer>> = {
   }),
 };
 
-/** A public operation, with all its responses except 500. */
-export function operation(
+/** A public operation that reads rows, with all its responses except those of every such one. */
+export function reading(
   operationId: string,
   described: ZodOpenApiOperationObject,
 ): ZodOpenApiOperationObject {
-  return { operationId, ...described, responses: { ...described.responses, 500: DEFECT } };
+  const errors = { 400: INVALID, 500: DEFECT, 503: UNAVAILABLE };
+  return { operationId, ...described, responses: { ...described.responses, ...errors } };
 }
 
 /** A guarded operation, with all its responses except 500 and those of the guard. */
@@ -217,9 +213,6 @@ export function guarded(
   operationId: string,
   described: ZodOpenApiOperationObject,
 ): ZodOpenApiOperationObject {
-  const responses = { ...GUARD, ...described.responses };
-  return {
-    ...operation(operationId, { ...described, responses }),
-    security: [{ adminToken: [] }],
-  };
+  const responses = { ...GUARD, ...described.responses, 500: DEFECT };
+  return { operationId, ...described, responses, security: [{ adminToken: [] }] };
 }

@@ -9,20 +9,22 @@ import { createHash } from "node:crypto";
 import { DOCS_STYLE } from "../web/assets.ts";
 import type { ApiDocument, Content, Operation, Schema } from "./_openapi.ts";
 
-/** A page, and the policy with the permissions that it needs. */
-export interface Page {
-  readonly html: string;
-  /** For `Content-Security-Policy`. */
-  readonly policy: string;
-}
+/** The page's `Content-Security-Policy`: it needs its style, and nothing else. */
+export const POLICY: string = [
+  "default-src 'none'",
+  `style-src 'sha256-${createHash("sha256").update(DOCS_STYLE).digest("base64")}'`,
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
 
 type Html = ReturnType<typeof html>;
 
 /** Makes the page. Its examples name `origin`. */
-export async function docsPage(document: ApiDocument, origin: string): Promise<Page> {
+export function docsPage(document: ApiDocument, origin: string): Html {
   const { info, tags, components } = document;
   const operations = operationsOf(document);
-  const page = await html`
+  return html`
     <!doctype html>
     <html lang="en">
       <head>
@@ -67,18 +69,6 @@ ${
       </body>
     </html>
   `;
-  return { html: `${page}`, policy: policyFor(DOCS_STYLE) };
-}
-
-function policyFor(style: string): string {
-  const hash = createHash("sha256").update(style).digest("base64");
-  return [
-    "default-src 'none'",
-    `style-src 'sha256-${hash}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ].join("; ");
 }
 
 interface Located {
@@ -182,14 +172,10 @@ function exampleOf(schema: Schema, schemas: Schemas): unknown {
     return exampleOf(schemas[$ref.slice($ref.lastIndexOf("/") + 1)] ?? {}, schemas);
   }
   if (properties !== undefined) {
-    const required = Array.isArray(schema.required)
-      ? schema.required
-      : Object.keys(properties ?? {});
-    return Object.fromEntries(
-      Object.entries(properties ?? {}).filter(([name]) => required.includes(name)).map((
-        [name, property],
-      ) => [name, exampleOf(property, schemas)]),
-    );
+    const all = Object.entries(properties ?? {});
+    const { required } = schema;
+    const shown = Array.isArray(required) ? all.filter(([name]) => required.includes(name)) : all;
+    return Object.fromEntries(shown.map(([name, value]) => [name, exampleOf(value, schemas)]));
   }
   return example ?? (type === "integer" || type === "number" ? 1 : "text");
 }
@@ -207,11 +193,9 @@ function code(text: string): Html {
 function schemaLink(content: Content): Html {
   return html`${
     Object.entries(content).map(([type, { schema }]) => {
-      const names = [...JSON.stringify(schema ?? {}).matchAll(/schemas\/(\w+)/g)].flatMap((
-        [, name],
-      ) => name ?? []);
-      if (names.length === 0) return code(type);
-      return names.map((name) =>
+      const links = [...JSON.stringify(schema ?? {}).matchAll(/schemas\/(\w+)/g)];
+      if (links.length === 0) return code(type);
+      return links.map(([, name]) =>
         html`
           <a href="#${name}">${name}</a>
         `

@@ -14,7 +14,21 @@ import {
   UNAVAILABLE,
   UNSTORED,
 } from "./_description.ts";
-import { EntryKey } from "./_entry_key.ts";
+
+/** The longest key of an entry, in UTF-16 code units. */
+const KEY_LENGTH_MAX = 200;
+
+/** The key of an entry, as the cache accepts it. */
+const EntryKey = z.string()
+  // deno-lint-ignore no-control-regex -- control characters are what it is there to refuse
+  .regex(/^[^{}\u0000-\u001f\u007f]+$/, {
+    error: "Expected a key without braces and control characters",
+  })
+  .refine((key) => key.isWellFormed(), { error: "Expected a key without unpaired surrogates" })
+  .refine((key) => key.length <= KEY_LENGTH_MAX, {
+    error: `Expected at most ${KEY_LENGTH_MAX} characters`,
+  })
+  .meta({ description: "The entry's key", maxLength: KEY_LENGTH_MAX, example: "users:1" });
 
 const Held: z.ZodType<HeldEntry> = z.object({
   negative: z.boolean().meta({ description: "Whether it records that the value does not exist" }),

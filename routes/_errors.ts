@@ -42,7 +42,7 @@ const ISSUE_PATH_LENGTH_MAX = 100;
 const RETRY_AFTER_S = "1";
 
 /** An error may repeat client input, which a browser must not interpret as anything but JSON. */
-const PROTECTION = { "x-content-type-options": "nosniff" };
+const SNIFFING = "x-content-type-options";
 
 const CONFLICT = { status: 409, error: "Conflict with other rows" };
 const REFUSED = { status: 422, error: "Refused by the database" };
@@ -83,21 +83,8 @@ export function invalidTarget(): Response {
 /** 401: the body of the response to a request without a valid token. */
 export const UNAUTHORIZED = { error: "Unauthorized" };
 
-/** 403: access is closed, because no token is set. */
-export function closed(): Response {
-  return failure(403, { error: "Forbidden: set ADMIN_TOKEN, which this then asks for" });
-}
-
-/** 403: a page of another origin is not allowed. */
-export function foreignOrigin(): Response {
-  return failure(403, {
-    error: "Forbidden to pages of other origins while there is no ADMIN_TOKEN",
-  });
-}
-
-/** 403: only this machine is allowed. */
-export function notLocal(): Response {
-  const error = "Forbidden: without ADMIN_TOKEN, this is open to requests for localhost alone";
+/** 403: no token is set, and this request may not do without. */
+export function forbidden(error: string): Response {
   return failure(403, { error });
 }
 
@@ -153,7 +140,11 @@ export function answerErrors(
   });
   app.onError((error, context) => {
     // Hono's own middleware refuses with a response.
-    if (error instanceof HTTPException) return protect(error.getResponse());
+    if (error instanceof HTTPException) {
+      const response = error.getResponse();
+      response.headers.set(SNIFFING, "nosniff");
+      return response;
+    }
     const response = UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
       : failure(500, { error: "Internal Server Error" });
@@ -182,12 +173,6 @@ function allowedMethods(app: Hono, path: string): string[] {
   return allowed.sort();
 }
 
-function protect(response: Response): Response {
-  const headers = new Headers(response.headers);
-  for (const [name, value] of Object.entries(PROTECTION)) headers.set(name, value);
-  return new Response(response.body, { status: response.status, headers });
-}
-
 function failure(
   status: number,
   body: { readonly error: string; readonly issues?: readonly Issue[] },
@@ -198,7 +183,7 @@ function failure(
     headers: {
       "content-type": "application/json",
       "cache-control": "no-store",
-      ...PROTECTION,
+      [SNIFFING]: "nosniff",
       ...headers,
     },
   });

@@ -4,20 +4,11 @@
  * @module
  */
 import type { Clock, Timer } from "../cache/mod.ts";
+import type { Durations } from "../cache/prometheus/mod.ts";
 
 const EVERY_MS = 100;
 /** The number of samples in a minute. */
 const SAMPLES_MAX = 600;
-
-/** Quantiles of the lags of the last minute, in milliseconds. */
-export interface EventLoopLagStats {
-  /** The median. */
-  readonly p50Ms: number;
-  /** The 99th percentile. */
-  readonly p99Ms: number;
-  /** The longest. */
-  readonly maxMs: number;
-}
 
 /**
  * Records how late timers fire. Begins with the first call, because only repeated callers need it.
@@ -36,8 +27,8 @@ export class EventLoopLag {
     this.#stopping = stopping;
   }
 
-  /** The records of the last minute. Zeroes if there are none. */
-  stats(): EventLoopLagStats {
+  /** Quantiles of the lags of the last minute. Zeroes if there are none. */
+  stats(): Durations {
     if (this.#timer === undefined && !this.#stopping.aborted) {
       this.#stopping.addEventListener("abort", () => this.#timer?.cancel(), { once: true });
       this.#next();

@@ -44,7 +44,7 @@ export async function parseBody<T extends object>(
   if (text === "too large") return bodyTooLarge(BODY_BYTES_MAX);
   const json = text === "unreadable" ? undefined : parseJson(text.read);
   if (json === undefined) return invalid([{ path: "", message: "Expected JSON in UTF-8" }]);
-  const { data, error } = schema.safeParse(json.value);
+  const { data, error } = schema.safeParse(json);
   return error === undefined ? data : invalid(issuesOf(error));
 }
 
@@ -73,18 +73,18 @@ async function readText(
 }
 
 /** The JSON value in a text. `undefined`: there is none. */
-function parseJson(text: string): { readonly value: unknown } | undefined {
+function parseJson(text: string): unknown {
   try {
-    return { value: JSON.parse(text) };
+    return JSON.parse(text);
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
 }
 
-function issuesOf(error: z.ZodError, at = ""): Issue[] {
+function issuesOf(error: z.ZodError): Issue[] {
   return error.issues.flatMap((issue) => {
-    const path = [at, ...issue.path].filter((part) => part !== "").join(".");
+    const path = issue.path.join(".");
     if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
     return issue.keys.map((key) => ({ path: key, message: "Unknown field" }));
   });

@@ -40,22 +40,29 @@ const EXEMPT: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 /** Answers 429 to a client that has used up its requests, on all routes except those of health. */
 export function limitAll(
   limiter: RateLimiter,
-  { clientOf, onRefused }: {
-    readonly clientOf: Client;
-    readonly onRefused: (context: Context) => void;
-  },
+  clientOf: Client,
+  onRefused: (context: Context) => void,
 ): MiddlewareHandler {
   return async function limited(context, next) {
     if (EXEMPT.has(context.req.path)) return await next();
-    const allowance = await limiter.take(clientOf(context.req.raw.headers, context.env));
-    const headers = headersOf(limiter, allowance);
-    if (!allowance.allowed) {
+    const headers = await counted(limiter, clientOf(context.req.raw.headers, context.env));
+    if (headers instanceof Response) {
       onRefused(context);
-      return tooManyRequests(Object.fromEntries(headers));
+      return headers;
     }
     await next();
     tell(context, headers);
   };
+}
+
+/** Counts a request. Answers the headers that tell the client, or the refusal. */
+export async function counted(
+  limiter: RateLimiter,
+  client: string,
+): Promise<HeaderList | Response> {
+  const allowance = await limiter.take(client);
+  const headers = headersOf(limiter, allowance);
+  return allowance.allowed ? headers : tooManyRequests(Object.fromEntries(headers));
 }
 
 /** Adds headers to the answer, in addition to those of another limit. */
@@ -67,7 +74,7 @@ export function tell(context: Context, headers: HeaderList): void {
  * Headers as in the draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10). The
  * parameter `local` is our own: other instances do not count these requests.
  */
-export function headersOf(
+function headersOf(
   { name, limit, windowMs }: RateLimiter,
   { allowed, remaining, resetMs, local }: Allowance,
 ): HeaderList {

@@ -83,17 +83,13 @@ export class RequestCounts {
    * its own.
    */
   noteForRead({ req }: Context, status: number): void {
-    if (req.method === "GET" && this.#routeOf(req.url).countsReads) this.note(req, status);
+    const route = this.#routeOf(req.url);
+    if (req.method === "GET" && route.countsReads) this.#countsOf(route, "GET").note(status);
   }
 
   /** Notes the answer to a request that has no route, because it has no valid URL. */
   noteWithoutRoute(method: string, status: number): void {
     this.#countsFor(this.#other, method).note(status);
-  }
-
-  /** Notes an answer to a request. */
-  note({ method, url }: Pick<Request, "method" | "url">, status: number): void {
-    this.#countsFor(this.#routeOf(url), method === "HEAD" ? "GET" : method).note(status);
   }
 
   /**

@@ -17,25 +17,25 @@ import {
   type Headers,
   IF_MATCH,
   IF_NONE_MATCH,
-  INVALID,
   INVALID_OR_UNAUTHORIZED,
-  operation,
   type Paths,
-  refused,
+  reading,
+  REFUSED,
+  REFUSED_OR_CHANGED,
   UNAVAILABLE,
   unchanged,
   UNSTORED,
 } from "./_description.ts";
-import type { Resource } from "./resource.ts";
+import { capitalised, type Resource } from "./resource.ts";
 import type { Inputs, Table } from "./table.ts";
 
 type Operation = NonNullable<Paths[string]["get"]>;
 
-/** A table, its inputs, and its columns once Postgres has described them. */
+/** A table, its inputs, and a row in a response. */
 interface DescribedTable {
   readonly resource: Resource;
   readonly inputs: Inputs;
-  readonly shape: TableShape | undefined;
+  readonly row: z.ZodObject;
 }
 
 const INVALIDATION: Headers = {
@@ -63,18 +63,18 @@ export async function describeTables(tables: readonly Table[]): Promise<Describe
   for (const table of tables) {
     const { resource, rows, inputs: suggested } = table;
     try {
-      described.push({ resource, inputs: await table.check(), shape: await rows.shape() });
+      const inputs = await table.check();
+      described.push({ resource, inputs, row: rowOf(resource, await rows.shape()) });
     } catch (_error) {
       isFinal = false; // readers of the table report it
-      if (suggested !== undefined) {
-        described.push({ resource, inputs: suggested, shape: undefined });
-      }
+      const { row } = resource;
+      if (suggested !== undefined) described.push({ resource, inputs: suggested, row });
     }
   }
   return {
     paths: Object.fromEntries(described.flatMap((table) => Object.entries(describeTable(table)))),
     tags: described.map(({ resource: { name } }) => ({
-      name: tagName(name),
+      name: capitalised(name),
       description: "Reads go through the cache; writes go to Postgres and invalidate it",
     })),
     isFinal,
@@ -83,28 +83,26 @@ export async function describeTables(tables: readonly Table[]): Promise<Describe
 
 function describeTable(table: DescribedTable): Paths {
   const { name, write, changes } = table.resource;
-  const row = rowOf(table);
-  const one = `/${name}/{id}`;
-  const list = describeList(table, row);
-  const get = describeOne(table, row);
+  const list = { get: describeList(table) };
+  const one = { get: describeOne(table) };
   if (write === undefined || changes === undefined) {
-    return { [`/${name}`]: { get: list }, [one]: { get } };
+    return { [`/${name}`]: list, [`/${name}/{id}`]: one };
   }
   return {
-    [`/${name}`]: { get: list, post: describeCreate(table, row, write) },
-    [one]: {
-      get,
-      put: describeOverwrite(table, row, { verb: "replace", schema: write }),
-      patch: describeOverwrite(table, row, { verb: "update", schema: changes }),
+    [`/${name}`]: { ...list, post: describeCreate(table, write) },
+    [`/${name}/{id}`]: {
+      ...one,
+      put: describeOverwrite(table, { verb: "replace", schema: write }),
+      patch: describeOverwrite(table, { verb: "update", schema: changes }),
       delete: describeDelete(table),
     },
   };
 }
 
-function describeList({ resource, inputs }: DescribedTable, row: z.ZodType): Operation {
+function describeList({ resource, inputs, row }: DescribedTable): Operation {
   const { name, title } = resource;
   const [key] = inputs.keys.columns;
-  const plural = tagName(name).replace(/\W/g, "");
+  const plural = capitalised(name).replace(/\W/g, "");
   const Answer = z.object({
     source: source.meta({ description: "`cache` only if every part came from there" }),
     duration,
@@ -121,45 +119,41 @@ function describeList({ resource, inputs }: DescribedTable, row: z.ZodType): Ope
   const filters = resource.filters.length === 0
     ? ""
     : ` By ${resource.filters.map((each) => `\`${each}\``).join(" and ")}.`;
-  return operation(`list${plural}`, {
+  return reading(`list${plural}`, {
     summary: `Lists ${name}`,
     description:
       "By page, after an id, or by ids. `page` and `after` exclude each other; `ids` excludes all else." +
       filters,
-    tags: [tagName(name)],
+    tags: [capitalised(name)],
     requestParams: { query: inputs.query.schema, header: IF_NONE_MATCH },
     responses: {
       200: answer(`The ${name}`, Answer, CACHED),
       304: unchanged(CACHED),
-      400: INVALID,
-      503: UNAVAILABLE,
     },
   });
 }
 
-function describeOne({ resource, inputs }: DescribedTable, row: z.ZodType): Operation {
+function describeOne({ resource, inputs, row }: DescribedTable): Operation {
   const { name, title } = resource;
   const Answer = z.object({ source, duration, data: row }).meta({ id: `${title}Answer` });
-  return operation(`get${title}`, {
+  return reading(`get${title}`, {
     summary: `Reads ${one(title)}`,
-    tags: [tagName(name)],
+    tags: [capitalised(name)],
     requestParams: { path: pathOf(inputs, title), header: IF_NONE_MATCH },
     responses: {
       200: answer(`The ${noun(title)}`, Answer, CACHED),
       304: unchanged(CACHED),
-      400: INVALID,
       404: failure(`There is no such ${noun(title)}`, { ...CACHE_STATUS, ...UNSTORED }),
-      503: UNAVAILABLE,
     },
   });
 }
 
-function describeCreate({ resource }: DescribedTable, row: z.ZodType, write: z.ZodType): Operation {
+function describeCreate({ resource, row }: DescribedTable, write: z.ZodType): Operation {
   const { name, title } = resource;
   const Created = writtenAnswer(title, "created", row).meta({ id: `${title}Created` });
   return guarded(`create${title}`, {
     summary: `Creates ${one(title)}`,
-    tags: [tagName(name)],
+    tags: [capitalised(name)],
     requestBody: bodyOf(write),
     responses: {
       201: answer(`The ${noun(title)}`, Created, {
@@ -170,29 +164,28 @@ function describeCreate({ resource }: DescribedTable, row: z.ZodType, write: z.Z
         ...INVALIDATION,
       }),
       ...BODY_ERRORS,
-      ...refused(),
+      ...REFUSED,
       503: UNAVAILABLE,
     },
   });
 }
 
 function describeOverwrite(
-  { resource, inputs }: DescribedTable,
-  row: z.ZodType,
+  { resource, inputs, row }: DescribedTable,
   { verb, schema }: { readonly verb: "replace" | "update"; readonly schema: z.ZodType },
 ): Operation {
   const { name, title } = resource;
   const Updated = writtenAnswer(title, "updated", row);
   return guarded(`${verb}${title}`, {
     summary: verb === "replace" ? `Overwrites ${one(title)}` : `Overwrites fields of ${one(title)}`,
-    tags: [tagName(name)],
+    tags: [capitalised(name)],
     requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
     requestBody: bodyOf(schema),
     responses: {
       200: answer(`The ${noun(title)} as it is now`, Updated, INVALIDATION),
       ...BODY_ERRORS,
       404: failure(`There is no such ${noun(title)}`, UNSTORED),
-      ...refused(412),
+      ...REFUSED_OR_CHANGED,
       503: UNAVAILABLE,
     },
   });
@@ -201,13 +194,13 @@ function describeOverwrite(
 function describeDelete({ resource: { name, title }, inputs }: DescribedTable): Operation {
   return guarded(`delete${title}`, {
     summary: `Deletes ${one(title)}`,
-    tags: [tagName(name)],
+    tags: [capitalised(name)],
     requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
     responses: {
       204: answer("It is deleted", undefined, INVALIDATION),
       400: INVALID_OR_UNAUTHORIZED,
       404: failure(`There is no such ${noun(title)}`, UNSTORED),
-      ...refused(412),
+      ...REFUSED_OR_CHANGED,
       503: UNAVAILABLE,
     },
   });
@@ -228,13 +221,13 @@ function bodyOf(schema: z.ZodType): NonNullable<Operation["requestBody"]> {
 }
 
 /** A row in a response: a 64-bit column may exceed what a JSON number can represent. */
-function rowOf({ resource: { row, title }, shape }: DescribedTable): z.ZodType {
+function rowOf({ row, title }: Resource, { columns }: TableShape): z.ZodObject {
   const wide = Object.entries(row.shape).filter(([name, schema]) =>
-    shape?.columns.get(name)?.plain === "bigint" && schema instanceof z.ZodNumber
+    columns.get(name)?.plain === "bigint" && schema instanceof z.ZodNumber
   );
   if (wide.length === 0) return row;
-  const columns = Object.fromEntries(wide.map(([name]) => [name, WholeNumber]));
-  return z.object({ ...row.shape, ...columns }).meta({ ...row.meta(), id: title });
+  const numbers = Object.fromEntries(wide.map(([name]) => [name, WholeNumber]));
+  return z.object({ ...row.shape, ...numbers }).meta({ ...row.meta(), id: title });
 }
 
 function pathOf({ keys }: Inputs, title: string): z.ZodObject {
@@ -246,10 +239,6 @@ function pathOf({ keys }: Inputs, title: string): z.ZodObject {
       ...(keys.isComposite ? {} : isNumber ? { example: 1 } : {}),
     }),
   });
-}
-
-function tagName(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
 }
 
 /** `OrderItem` becomes "an order item". */

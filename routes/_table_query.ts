@@ -5,20 +5,25 @@
  */
 import { z } from "zod";
 import type { Values } from "../db/table_rows.ts";
-import { decimalOf, type KeyReader, ROWS_MAX, ValueReader } from "./_table_keys.ts";
-import type { PlainColumn } from "./_table_keys.ts";
-import type { Resource } from "./resource.ts";
+import {
+  decimalOf,
+  type KeyReader,
+  type PlainColumn,
+  ROWS_MAX,
+  ValueReader,
+} from "./_table_keys.ts";
+import { capitalised, type Resource } from "./resource.ts";
 
 /** Limit of rows on one page, and of keys in one request. */
-export const PAGE_LIMIT_MAX = 100;
+const PAGE_LIMIT_MAX = 100;
 /** Rows on a page by default. */
-export const PAGE_LIMIT_DEFAULT = 10;
+const PAGE_LIMIT_DEFAULT = 10;
 
 export interface ListQuery {
   /** The number of the page, from 1. */
-  readonly page?: number;
+  readonly page: number;
   /** Rows on a page. */
-  readonly limit?: number;
+  readonly limit: number;
   /** The text of the key after which the rows begin. */
   readonly after?: string;
   /** Texts of keys. */
@@ -51,16 +56,14 @@ export class QueryReader {
 
   /** The given texts, as input for the schema. */
   valuesOf(texts: ReadonlyMap<string, string>): Record<string, unknown> {
-    const values: Record<string, unknown> = {};
-    for (const [name, text] of texts) values[name] = this.#valueOf(name, text);
-    return values;
+    return Object.fromEntries([...texts].map(([name, text]) => [name, this.#valueOf(name, text)]));
   }
 
   /** Makes the query from the schema's output. */
   queryOf({ page, limit, after, ids, ...filters }: Readonly<Record<string, unknown>>): ListQuery {
     return {
-      ...(page === undefined ? {} : { page: Number(page) }),
-      ...(limit === undefined ? {} : { limit: Number(limit) }),
+      page: Number(page ?? 1),
+      limit: Number(limit ?? PAGE_LIMIT_DEFAULT),
       ...(after === undefined ? {} : { after: String(after) }),
       ...(Array.isArray(ids) ? { ids: ids.map(String) } : {}),
       where: Object.fromEntries(
@@ -138,8 +141,4 @@ function schemaOf(
 function wholeNumber(min: number, max: number): z.ZodInt {
   const error = `Expected a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error }).max(max, { error });
-}
-
-function capitalised(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
 }

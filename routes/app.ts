@@ -36,26 +36,18 @@ const READER_METHODS = ["GET", "HEAD"];
 const WRITER_METHODS = [...READER_METHODS, "POST", "PUT", "PATCH", "DELETE"];
 
 /** All dependencies of the API. */
-export interface AppDependencies
-  extends
-    ReadDependencies,
-    WriteDependencies,
-    HealthDependencies,
-    CacheDependencies,
-    DashboardDependencies,
-    MetricsDependencies {
+export type AppDependencies =
+  & ReadDependencies
+  & WriteDependencies
+  & HealthDependencies
+  & CacheDependencies
+  & DashboardDependencies
+  & MetricsDependencies
+  & OwnDependencies;
+
+interface OwnDependencies {
   /** The tables that are served. */
   readonly tables: readonly Table[];
-  /** Reads, writes and clearing go through this cache. */
-  readonly cache:
-    & ReadDependencies["cache"]
-    & WriteDependencies["cache"]
-    & CacheDependencies["cache"]
-    & DashboardDependencies["cache"];
-  /** The changes that are reported to the cache. */
-  readonly changes: CacheDependencies["changes"] & WriteDependencies["changes"];
-  /** Audits answers, if enabled. */
-  readonly audit?: NonNullable<ReadDependencies["audit"] & CacheDependencies["audit"]>;
   /** Decides who may write and look inside. */
   readonly access: Access;
   /** Limits on the requests of one client. Default: none. */
@@ -92,17 +84,14 @@ export function createApp(given: AppDependencies): Hono {
   const latencies = new Latencies();
   const dependencies = { ...given, latencies, requests, onError: errors.around(given.onError) };
   const limits: Limits = dependencies.limits ?? { trustedProxies: 0 };
-  const { trustedProxies, onUnreadable = ignore } = limits;
+  const { trustedProxies, onUnreadable = () => {} } = limits;
   const clientOf = clients(trustedProxies, onUnreadable);
-  const guard = adminOnly(
-    dependencies.access,
-    limits.admin === undefined ? undefined : { limiter: limits.admin, clientOf },
-  );
+  const guard = adminOnly(dependencies.access, clientOf, limits.admin);
   allowOrigins(app, dependencies);
   if (limits.clients !== undefined) {
     // After preflights, which are not counted, and inside CORS, which a refusal needs.
     const onRefused = (context: Context) => requests.noteForRead(context, 429);
-    app.use(limitAll(limits.clients, { clientOf, onRefused }));
+    app.use(limitAll(limits.clients, clientOf, onRefused));
   }
   addReads(app, given.tables, dependencies);
   addWrites(app, given.tables, dependencies, guard);
@@ -189,10 +178,6 @@ function asGet(request: Request): Request {
   return new Proxy(request, {
     get: (target, name) => name === "method" ? "GET" : Reflect.get(target, name, target),
   });
-}
-
-function ignore(): void {
-  // The body is not wanted, so its error does not matter.
 }
 
 async function withoutBody(answering: Response | Promise<Response>): Promise<Response> {

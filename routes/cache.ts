@@ -6,7 +6,8 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { Cache, CacheStats, LatencyStats, MemoryTierStats, TierStats } from "../cache/mod.ts";
-import type { ChangesStats } from "../cache/mod.ts";
+import type { Changes, ChangesStats, StoreInfo } from "../cache/mod.ts";
+import type { AuditStats } from "../changes/mod.ts";
 import {
   answer,
   Count,
@@ -22,9 +23,9 @@ export interface CacheDependencies {
   /** The cache to report. */
   readonly cache: Pick<Cache, "stats" | "storeInfo">;
   /** Figures of the changes. May reject while Postgres is down. */
-  readonly changes: { stats(): Promise<ChangesStats> };
+  readonly changes: Pick<Changes, "stats">;
   /** Results of the audit of answers, if enabled. */
-  readonly audit?: { stats(): { readonly audited: number; readonly stale: number } };
+  readonly audit?: { stats(): AuditStats };
   /** Reads the most requested users ahead of demand. Answers how many. */
   readonly warm: () => Promise<number>;
 }
@@ -66,7 +67,7 @@ const Latency: z.ZodType<LatencyStats> = z.object({
   p99Ms: Milliseconds,
   maxMs: Milliseconds,
 });
-const Changes: z.ZodType<ChangesStats> = z.object({
+const ChangesFigures: z.ZodType<ChangesStats> = z.object({
   applied: Count,
   replayed: Count,
   backlog: Count,
@@ -77,13 +78,9 @@ const Changes: z.ZodType<ChangesStats> = z.object({
 
 /** The answer of `GET /cache/stats`. */
 const CacheStatsAnswer: z.ZodType<
-  CacheStats & {
-    readonly info: string | null;
-    readonly keyspace: string | null;
-    readonly totalKeys: number | null;
-    readonly changes: ChangesStats | null;
-    readonly audit: { readonly audited: number; readonly stale: number } | null;
-  }
+  & CacheStats
+  & { readonly [Figure in keyof StoreInfo]: StoreInfo[Figure] | null }
+  & { readonly changes: ChangesStats | null; readonly audit: AuditStats | null }
 > = z.object({
   info: z.string().nullable().meta({ description: "`INFO stats` of Redis, null without it" }),
   keyspace: z.string().nullable().meta({ description: "`INFO keyspace` of Redis" }),
@@ -111,7 +108,9 @@ const CacheStatsAnswer: z.ZodType<
   breaker: z.enum(["closed", "open", "half-open"]),
   redisLatency: Latency,
   loadLatency: Latency,
-  changes: Changes.nullable().meta({ description: "The change feed, null while Postgres is down" }),
+  changes: ChangesFigures.nullable().meta({
+    description: "The change feed, null while Postgres is down",
+  }),
   audit: z.object({ audited: Count, stale: Count }).nullable().meta({
     description: "Results of the audit, null if it is off",
   }),

@@ -93,6 +93,11 @@ export function assertServable(resources: readonly Resource[]): void {
   }
 }
 
+/** `users` becomes `Users`. */
+export function capitalised(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
+}
+
 /** The message for a body that is not an object. */
 export function notAnObject(issue: { readonly code: string | undefined }): string | undefined {
   return issue.code === "invalid_type" ? "Expected an object" : undefined;
@@ -103,7 +108,7 @@ function titleOf(name: string): string {
   const words = (name.split(".").at(-1) ?? name).split(/[^A-Za-z0-9]+/).filter(Boolean);
   const last = words.pop() ?? name;
   const one = last.replace(/ies$/, "y").replace(/(ss|x|ch|sh)es$/, "$1").replace(/([^s])s$/, "$1");
-  return [...words, one].map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join("");
+  return [...words, one].map(capitalised).join("");
 }
 
 /** Without defaults: omitted fields stay as they are. */
@@ -111,16 +116,13 @@ function changesOf(
   write: z.ZodObject,
   title: string,
 ): z.ZodType<Readonly<Record<string, unknown>>> {
-  const names = Object.keys(write.shape);
+  const names = new Intl.ListFormat("en-GB").format(Object.keys(write.shape));
   const fields = Object.entries(write.shape).map(([name, schema]) =>
     [name, z.exactOptional(withoutDefault(schema))] as const
   );
-  const list = names.length < 2
-    ? names.join()
-    : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   return z.strictObject(Object.fromEntries(fields), { error: notAnObject })
     .refine((changes) => Object.keys(changes).length > 0, {
-      error: `Expected at least one of ${list}`,
+      error: `Expected at least one of ${names}`,
     })
     .meta({ id: `${title}Changes`, description: "The fields to overwrite", minProperties: 1 });
 }

@@ -22,18 +22,7 @@ import { QueryReader } from "./_table_query.ts";
 import { assertServable, columnsOf, type Resource } from "./resource.ts";
 
 /** Reads and writes of the rows of one table. */
-export type Rows = Pick<
-  TableRows,
-  | "shape"
-  | "find"
-  | "findMany"
-  | "findMarked"
-  | "list"
-  | "create"
-  | "replace"
-  | "update"
-  | "remove"
->;
+export type Rows = Pick<TableRows, keyof TableRows>;
 
 /** The valid inputs of requests for a table. */
 export interface Inputs {

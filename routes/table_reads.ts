@@ -11,7 +11,7 @@ import { invalid, notFound } from "./_errors.ts";
 import { parseQuery } from "./_input.ts";
 import type { Latencies } from "../cache/dashboard/mod.ts";
 import type { RequestCounts } from "./_request_counts.ts";
-import { type ListQuery, PAGE_LIMIT_DEFAULT } from "./_table_query.ts";
+import type { ListQuery } from "./_table_query.ts";
 import type { KeyReader } from "./_table_keys.ts";
 import type { Table } from "./table.ts";
 
@@ -40,9 +40,10 @@ export function addReads(
   dependencies: ReadDependencies & ReadCounters,
 ): void {
   const answers = new Answers(dependencies.clock, dependencies.latencies);
+  const parts = { ...dependencies, answers };
   for (const table of tables) {
-    addReadOfOne(app, table, { ...dependencies, answers });
-    addReadOfMany(app, table, { ...dependencies, answers });
+    addReadOfOne(app, table, parts);
+    addReadOfMany(app, table, parts);
   }
 }
 
@@ -106,10 +107,7 @@ interface Range {
   readonly bounds: { readonly limit: number; readonly offset?: number; readonly after?: Key };
 }
 
-function rangeOf(
-  { page = 1, limit = PAGE_LIMIT_DEFAULT, after }: ListQuery,
-  keys: KeyReader,
-): Range {
+function rangeOf({ page, limit, after }: ListQuery, keys: KeyReader): Range {
   if (after === undefined) {
     return {
       range: `page=${page}&limit=${limit}`,

@@ -59,17 +59,14 @@ function addWritesOf(
 ): void {
   const { resource: { name, write, changes }, rows } = table;
   const one = `/${name}/:id`;
-  const changed = (context: Context, key: Key, write: WriteToRow) =>
-    committed(
-      context,
-      table,
-      dependencies,
-      (writer) =>
-        applied(context, table, key, async (mark) => {
-          const written = await write({ mark, writer });
-          return written && { key, ...written };
-        }),
-    );
+  const changed = (context: Context, key: Key, write: WriteToRow) => {
+    const change = (writer: string) =>
+      applied(context, table, key, async (mark) => {
+        const written = await write({ mark, writer });
+        return written && { key, ...written };
+      });
+    return committed(context, table, dependencies, change);
+  };
   const overwrite = (schema: typeof changes, by: Overwrite): Handler => async (context) => {
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
@@ -86,17 +83,13 @@ function addWritesOf(
     if (write === undefined) return notFound(table.resource.title);
     const fields = await parseBody(context, write);
     if (fields instanceof Response) return fields;
-    const created = async (writer: string) => {
-      const written = await rows.create(fields, { writer });
-      // The key was free until now, and "does not exist" may be cached, so invalidate that too.
-      return { key: keys.read(keys.textOf(written.row)) ?? [], ...written };
-    };
-    const written = await committed(
-      context,
-      table,
-      dependencies,
-      (writer) => refusalsOf(() => created(writer)),
-    );
+    const create = (writer: string) =>
+      refusalsOf(async () => {
+        const written = await rows.create(fields, { writer });
+        // The key was free until now, and "does not exist" may be cached, so invalidate that too.
+        return { key: keys.read(keys.textOf(written.row)) ?? [], ...written };
+      });
+    const written = await committed(context, table, dependencies, create);
     if (written instanceof Response) return written;
     const text = keys.textOf(written.row);
     context.header("location", `/${name}/${keys.isComposite ? text : encodeURIComponent(text)}`);
