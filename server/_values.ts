@@ -5,7 +5,7 @@
  * @module
  */
 import { z } from "zod";
-import { parseTopology, type ServerAddress } from "../cache/mod.ts";
+import { parseTopology, type ServerAddress, type Topology } from "../cache/mod.ts";
 import { ParameterError, parsePostgresUrl } from "../db/postgres_url.ts";
 
 const URL_LENGTH_MAX = 2_048;
@@ -13,16 +13,24 @@ const URL_LENGTH_MAX = 2_048;
 /** One host, in the form that a permission list can name: no commas, no escapes. */
 const HOST_IN_URL = /^(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)$/i;
 
-/** A whole number in decimal digits. */
-export function integer(
-  min: number,
-  max: number,
-): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
+/** A text that stands for a value. */
+type Parsed<T> = z.ZodPipe<z.ZodString, z.ZodTransform<T, string>>;
+
+/** Reads a text. If `read` answers `undefined`, the text is invalid, and `message` says what it must be. */
+function parsed<T>(message: string, read: (text: string) => T | undefined): Parsed<T> {
   return z.string().transform((text, context) => {
-    const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
-    if (value >= min && value <= max) return value;
-    context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
+    const value = read(text);
+    if (value !== undefined) return value;
+    context.addIssue({ code: "custom", message });
     return z.NEVER;
+  });
+}
+
+/** A whole number in decimal digits. */
+export function integer(min: number, max: number): Parsed<number> {
+  return parsed(`must be a whole number from ${min} to ${max}`, (text) => {
+    const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
+    return value >= min && value <= max ? value : undefined;
   });
 }
 
@@ -31,14 +39,11 @@ export function listOf(
   countMax: number,
   word: RegExp,
   message: string,
-): z.ZodDefault<z.ZodPipe<z.ZodString, z.ZodTransform<string[], string>>> {
-  return z.string().transform((text, context) => {
+): z.ZodDefault<Parsed<string[]>> {
+  return parsed(message, (text) => {
     const words = text.split(/[\s,]+/).filter((each) => each !== "");
-    if (words.length > 0 && words.length <= countMax && words.every((each) => word.test(each))) {
-      return words;
-    }
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
+    const isCounted = words.length > 0 && words.length <= countMax;
+    return isCounted && words.every((each) => word.test(each)) ? words : undefined;
   }).default([]);
 }
 
@@ -48,12 +53,10 @@ export function filePath(): z.ZodString {
 }
 
 /** A decimal fraction from 0 to 1. */
-export function ratio(): z.ZodPipe<z.ZodString, z.ZodTransform<number, string>> {
-  return z.string().transform((text, context) => {
+export function ratio(): Parsed<number> {
+  return parsed("must be a number from 0 to 1", (text) => {
     const value = /^[0-9]*\.?[0-9]+$/.test(text) ? Number(text) : NaN;
-    if (value >= 0 && value <= 1) return value;
-    context.addIssue({ code: "custom", message: "must be a number from 0 to 1" });
-    return z.NEVER;
+    return value >= 0 && value <= 1 ? value : undefined;
   });
 }
 
@@ -83,40 +86,32 @@ export function postgresUrl(): z.ZodString {
 export function redisUrl(): z.ZodString {
   const forms = "redis://host, redis-sentinel://h1,h2,h3/name, redis-cluster://h1,h2, " +
     "redis-ring://h1,h2, the same with rediss, or memory:";
-  return urlText().refine(isTopology, `must be a URL: ${forms}`);
+  return urlText().refine((url) => topologyOf(url) !== undefined, `must be a URL: ${forms}`);
 }
 
 function urlText(): z.ZodString {
   return z.string().max(URL_LENGTH_MAX, `must be at most ${URL_LENGTH_MAX} characters`);
 }
 
-function isTopology(url: string): boolean {
+function topologyOf(url: string): Topology | undefined {
   try {
-    parseTopology(url);
-    return true;
+    return parseTopology(url);
   } catch (error) {
-    if (error instanceof TypeError) return false;
+    if (error instanceof TypeError) return undefined;
     throw error;
   }
 }
 
 /** A limited number of `host:port`, separated by commas. */
-export function addresses(
-  countMax: number,
-): z.ZodPipe<z.ZodString, z.ZodTransform<ServerAddress[], string>> {
-  return z.string().transform((text, context) => {
-    const each = text.split(",").map((address) => address.trim());
-    const plain = each.every((address) =>
-      /^[^@/]+:[0-9]+$/.test(address) && isTopology(`redis://${address}`)
-    );
-    if (plain && each.length <= countMax) {
-      return each.flatMap((address) => {
-        const topology = parseTopology(`redis://${address}`);
-        return topology.kind === "memory" ? [] : topology.servers;
-      });
-    }
-    const message = `must be host:port, at most ${countMax} of them, with commas between`;
-    context.addIssue({ code: "custom", message });
-    return z.NEVER;
+export function addresses(countMax: number): Parsed<ServerAddress[]> {
+  const message = `must be host:port, at most ${countMax} of them, with commas between`;
+  return parsed(message, (text) => {
+    const given = text.split(",").map((address) => address.trim());
+    const read = given.flatMap((address) => {
+      if (!/^[^@/]+:[0-9]+$/.test(address)) return [];
+      const topology = topologyOf(`redis://${address}`);
+      return topology?.kind === "standalone" ? topology.servers : [];
+    });
+    return read.length === given.length && given.length <= countMax ? read : undefined;
   });
 }

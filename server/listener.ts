@@ -23,20 +23,6 @@ const HOLD_MS = 100;
 /** Answers requests. */
 export type Handler = Deno.ServeHandler<Deno.NetAddr>;
 
-/** Options of a {@linkcode Listener}. */
-export interface ListenerOptions {
-  /** The address to listen at. */
-  readonly hostname: string;
-  /** The port to listen at. 0: any free one, which is then kept. */
-  readonly port: number;
-  /** True if other processes listen there too. */
-  readonly reusePort: boolean;
-  /** Called with the address once it listens. */
-  readonly onListen: (address: Deno.NetAddr) => void;
-  /** Called each time that connections cannot be accepted, with the reason. */
-  readonly onError: (error: unknown) => void;
-}
-
 /**
  * Answers requests until it is shut down.
  *
@@ -55,18 +41,30 @@ export interface ListenerOptions {
  * ```
  */
 export class Listener {
-  readonly #options: ListenerOptions;
+  readonly #config: Config;
+  readonly #logger: Logger;
   readonly #ending = new Set<Promise<void>>();
   #answer: Handler;
   #server: Deno.HttpServer<Deno.NetAddr>;
   #relistening: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
-  /** @throws {Deno.errors.AddrInUse} Another program listens there. */
-  constructor(options: ListenerOptions, handler: Handler) {
-    this.#options = options;
+  /**
+   * Listens at the configured address. With port 0 it takes any free one, and keeps it.
+   *
+   * @throws {Deno.errors.AddrInUse} Another program listens there.
+   */
+  constructor(config: Config, handler: Handler, logger: Logger) {
+    this.#config = config;
     this.#answer = handler;
-    this.#server = this.#listen(options.port, options.onListen);
+    this.#logger = logger;
+    this.#server = this.#listen(config.http.port, (address) =>
+      logger.info("listening on {url}", {
+        url: `http://${bracketed(address.hostname)}:${address.port}`,
+        redis: redactUrl(config.cache.url),
+        postgres: redactUrl(config.database.url),
+        cache: config.cache.enabled,
+      }));
   }
 
   /** Makes clients reconnect elsewhere, accepts no more, and resolves once all requests are answered. */
@@ -95,14 +93,14 @@ export class Listener {
     port: number,
     onListen: (address: Deno.NetAddr) => void = () => undefined,
   ): Deno.HttpServer<Deno.NetAddr> {
-    const { hostname, reusePort } = this.#options;
+    const { http: { hostname }, workers } = this.#config;
     // Named parameters: Deno passes `info` only to a handler that declares it.
     const server = Deno.serve(
-      { hostname, port, reusePort, onListen },
+      { hostname, port, reusePort: workers > 1, onListen },
       (request, info) => this.#answer(request, info),
     );
     server.finished.catch((error: unknown) => {
-      this.#options.onError(error);
+      this.#logError(error);
       this.#end(server);
       this.#relisten(server.addr.port);
     });
@@ -115,10 +113,15 @@ export class Listener {
       try {
         this.#server = this.#listen(port);
       } catch (error) {
-        this.#options.onError(error);
+        this.#logError(error);
         this.#relisten(port);
       }
     }, RELISTEN_MS);
+  }
+
+  #logError(error: unknown): void {
+    const reason = messageOf(error);
+    this.#logger.error("Cannot accept connections: {reason}; idle ones are closed", { reason });
   }
 
   /** Closes idle connections of a server, and lets it answer running requests. */
@@ -159,22 +162,7 @@ async function closing(answering: Response | Promise<Response>): Promise<Respons
 export function listen(config: Config, handler: Handler, logger: Logger): Listener {
   const { hostname, port } = config.http;
   try {
-    return new Listener({
-      hostname,
-      port,
-      reusePort: config.workers > 1,
-      onListen: (address) =>
-        logger.info("listening on {url}", {
-          url: `http://${bracketed(address.hostname)}:${address.port}`,
-          redis: redactUrl(config.cache.url),
-          postgres: redactUrl(config.database.url),
-          cache: config.cache.enabled,
-        }),
-      onError: (error) =>
-        logger.error("Cannot accept connections: {reason}; idle ones are closed", {
-          reason: messageOf(error),
-        }),
-    }, handler);
+    return new Listener(config, handler, logger);
   } catch (error) {
     const why = error instanceof Deno.errors.AddrInUse ? "the port is in use" : messageOf(error);
     throw new StartError(`Cannot listen at ${bracketed(hostname)}:${port}: ${why}`, {

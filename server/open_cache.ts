@@ -24,9 +24,6 @@ import { doneWithin } from "./within.ts";
 /** Time for which the service waits for a Redis that does not answer, before it is ready without it. */
 const REDIS_START_MS = 5_000;
 
-/** The Redis URL of a cache within this process. */
-const IN_MEMORY = "memory:";
-
 export interface OpenCacheOptions {
   /** The configuration. */
   readonly config: Config;
@@ -94,15 +91,11 @@ export function openCache(
     }),
   );
   const { changes } = cache;
-  const inUse = config.cache.enabled && config.cache.url !== IN_MEMORY;
-  const settled = doneWithin(REDIS_START_MS, inUse ? redisTried.promise : caughtUp(changes));
+  const inUse = config.cache.enabled && config.cache.url !== "memory:";
+  const tried = inUse ? redisTried.promise : changes.caughtUp().catch(() => undefined); // `onError` gets it
+  const settled = doneWithin(REDIS_START_MS, tried);
   void settled.then(relayRefused.resolve);
   return { cache, changes, invalidations, relayRefused: relayRefused.promise, settled };
-}
-
-/** Catches up, or gives up for the time being. */
-async function caughtUp(changes: Changes): Promise<void> {
-  await changes.caughtUp().catch(() => undefined); // `onError` gets it
 }
 
 /** Compares a share of the answers with the database, if enabled. */
