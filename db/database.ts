@@ -15,6 +15,9 @@ export type SqlValue =
   | readonly string[]
   | readonly number[];
 
+/** Rows as arrays of values. */
+export type ValueRows = AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>;
+
 /** Runs statements, on any connection of the pool or within one transaction. */
 export interface Queryable {
   /**
@@ -52,11 +55,7 @@ export interface Database extends Queryable, AsyncDisposable {
    * Streams rows into a table, by `COPY table (columns) FROM STDIN` if the driver can. `rows` yields arrays in
    * the order of `columns`. Answers how many rows were written.
    */
-  copyFrom(
-    table: string,
-    columns: readonly string[],
-    rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
-  ): Promise<number>;
+  copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number>;
   /**
    * Calls `onNotify` for each notification on `channel`, across reconnects, until closed. Notifications during a
    * lost connection are lost, so poll too.

@@ -17,15 +17,6 @@ import {
   type Written,
 } from "./table_statements.ts";
 
-export {
-  type Key,
-  keyText,
-  type ListOptions,
-  type Row,
-  type Values,
-  type Written,
-} from "./table_statements.ts";
-
 /** Conditions and marks of a write. */
 export interface WriteOptions {
   /** A mark of the content that the row must have. */
@@ -130,10 +121,7 @@ export class TableRows {
   }
 
   /** Deletes a row. `undefined`: as {@linkcode TableRows.replace}. */
-  async remove(
-    key: Key,
-    { mark, writer = "" }: WriteOptions = {},
-  ): Promise<Written | undefined> {
+  async remove(key: Key, { mark, writer = "" }: WriteOptions = {}): Promise<Written | undefined> {
     const statements = await this.#prepared();
     const text = statements.remove(mark !== undefined);
     const values = [...key, writer, ...(mark === undefined ? [] : [mark])];
@@ -159,15 +147,15 @@ export class TableRows {
   }
 
   async #write(
-    { shape, writtenOf }: Statements,
+    statements: Statements,
     text: string,
     values: readonly SqlValue[],
   ): Promise<Written | undefined> {
     try {
       const [row] = await this.#database.query<Row>(text, values);
-      return row === undefined ? undefined : writtenOf(row);
+      return row && statements.writtenOf(row);
     } catch (error) {
-      throw toldOfWrite(error, (constraint) => shape.constraints.get(constraint));
+      throw toldOfWrite(error, (constraint) => statements.shape.constraints.get(constraint));
     }
   }
 

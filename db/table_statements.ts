@@ -78,7 +78,7 @@ export class Statements {
     this.#mark = `md5(ROW(${columns.map(({ expression }) => expression).join(", ")})::text)`;
     this.select = `SELECT ${this.#columns} FROM ${shape.from} AS t WHERE ${this.#isAny()}`;
     this.marked = `SELECT ${this.#columns}, ${this.#mark} AS ${quoteIdentifier(MARK)}
-      FROM ${shape.from} AS t WHERE ${this.#isKey("t")}`;
+      FROM ${shape.from} AS t WHERE ${this.#isKey()}`;
   }
 
   /** Selected rows, as JSON. */
@@ -92,7 +92,7 @@ export class Statements {
   }
 
   /** Makes a written row from the result of a write. */
-  readonly writtenOf: (selected: Row) => Written = (selected: Row): Written => {
+  writtenOf(selected: Row): Written {
     const row: Record<string, unknown> = {};
     const touched: Record<string, Record<string, string | null>> = {};
     for (const [name, value] of Object.entries(selected)) {
@@ -101,7 +101,7 @@ export class Statements {
       else (touched[name.charAt(0)] ??= {})[name.slice(1)] = value === null ? null : String(value);
     }
     return { row: this.#rowOf(row), touched: Object.values(touched) };
-  };
+  }
 
   /** True if there can be rows with those values. Postgres rejects a label that is not in an enum. */
   canHold(where: Values): boolean {
@@ -157,12 +157,12 @@ export class Statements {
     const sources = given.size === 0 ? [] : [this.#record(json, [...given])];
     const before = this.#filters.length === 0 ? [] : [
       `(SELECT ${[...key.map(({ name }) => name), ...this.#filters].map(quoteIdentifier).join(", ")}
-        FROM ${from} AS t WHERE ${this.#isKey("t")} FOR UPDATE) AS o`,
+        FROM ${from} AS t WHERE ${this.#isKey()} FOR UPDATE) AS o`,
     ];
     const all = [...sources, ...before];
     return `UPDATE ${from} AS t SET ${assignments.join(", ")}
       ${all.length === 0 ? "" : `FROM ${all.join(", ")}`}
-      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 3}` : ""}
+      WHERE ${this.#isKey()} ${marked ? `AND ${this.#mark} = $${key.length + 3}` : ""}
       ${given.size === 0 ? `AND ${json}::text IS NOT NULL` : ""}
       ${this.#returning(`$${key.length + 1}`, before.length > 0)}`;
   }
@@ -171,7 +171,7 @@ export class Statements {
   remove(marked: boolean): string {
     const { from, key } = this.shape;
     return `DELETE FROM ${from} AS t
-      WHERE ${this.#isKey("t")} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
+      WHERE ${this.#isKey()} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
       ${this.#returning(`$${key.length + 1}`)}`;
   }
 
@@ -211,9 +211,9 @@ export class Statements {
     return this.shape.key.map(({ name }) => `t.${quoteIdentifier(name)}`).join(", ");
   }
 
-  #isKey(table: string): string {
+  #isKey(): string {
     return this.shape.key.map(({ name, type }, at) =>
-      `${table}.${quoteIdentifier(name)} = $${at + 1}::${type}`
+      `t.${quoteIdentifier(name)} = $${at + 1}::${type}`
     ).join(" AND ");
   }
 

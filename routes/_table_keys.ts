@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { keyOf } from "../changes/names.ts";
-import { type Key, keyText } from "../db/table_rows.ts";
+import { type Key, keyText } from "../db/table_statements.ts";
 import type { Column, PlainType } from "../db/table_shape.ts";
 import type { Issue } from "./_errors.ts";
 import type { Resource } from "./resource.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import type { Values } from "../db/table_rows.ts";
+import type { Values } from "../db/table_statements.ts";
 import {
   decimalOf,
   type KeyReader,

@@ -16,7 +16,8 @@ import {
   whereKey,
 } from "../changes/names.ts";
 import { DatabaseUnavailableError, type Queryable } from "../db/database.ts";
-import { type Key, keyText, type Row, TableRows, type Values } from "../db/table_rows.ts";
+import { TableRows } from "../db/table_rows.ts";
+import { type Key, keyText, type Row, type Values } from "../db/table_statements.ts";
 import { KeyReader, type PlainColumn, suggestedKey } from "./_table_keys.ts";
 import { QueryReader } from "./_table_query.ts";
 import { assertServable, columnsOf, type Resource } from "./resource.ts";

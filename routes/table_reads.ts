@@ -5,7 +5,7 @@
  */
 import type { Context, Hono } from "hono";
 import type { Cache, Clock, EntryOptions } from "../cache/mod.ts";
-import type { Key, Row } from "../db/table_rows.ts";
+import type { Key, Row } from "../db/table_statements.ts";
 import { Answers } from "./_answers.ts";
 import { invalid, notFound } from "./_errors.ts";
 import { parseQuery } from "./_input.ts";

@@ -6,7 +6,8 @@
 import type { Context, Handler, Hono, MiddlewareHandler } from "hono";
 import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
 import type { Cache, Changes, InvalidatedNames, Invalidation } from "../cache/mod.ts";
-import type { Key, Row, WriteOptions, Written } from "../db/table_rows.ts";
+import type { WriteOptions } from "../db/table_rows.ts";
+import type { Key, Row, Written } from "../db/table_statements.ts";
 import { RefusedWriteError } from "../db/refused_write.ts";
 import {
   changedMeanwhile,

@@ -1,21 +1,7 @@
 import { Client, type ClientOptions } from "@db/postgres";
 import type { PoolStats } from "../database.ts";
-import type { Clock } from "../runtime.ts";
 import { withDeadline } from "./_deadline.ts";
-
-/** Limits of a {@linkcode ClientPool}. */
-export interface ClientPoolOptions {
-  /** The options of each client. */
-  readonly client: ClientOptions;
-  /** Limit of clients. */
-  readonly clientsMax: number;
-  /** Longest time for opening a connection. */
-  readonly connectTimeoutMs: number;
-  /** Longest wait for a client while all are in use. */
-  readonly waitMs: number;
-  /** The source of time. */
-  readonly clock: Clock;
-}
+import type { DriverOptions } from "./_options.ts";
 
 /** A client that was taken from the pool. */
 export interface Loan {
@@ -32,7 +18,8 @@ export interface Loan {
  * it is empty.
  */
 export class ClientPool {
-  readonly #options: ClientPoolOptions;
+  readonly #clientOptions: ClientOptions;
+  readonly #options: DriverOptions;
   readonly #idle: Client[] = [];
   readonly #lent = new Set<Client>();
   /** Callers that wait for a place; it comes with a client, or without one. */
@@ -43,7 +30,8 @@ export class ClientPool {
   #drained: PromiseWithResolvers<void> | undefined;
 
   /** Opens nothing yet. */
-  constructor(options: ClientPoolOptions) {
+  constructor(clientOptions: ClientOptions, options: DriverOptions) {
+    this.#clientOptions = clientOptions;
     this.#options = options;
   }
 
@@ -62,7 +50,7 @@ export class ClientPool {
   /** The use of the clients. */
   stats(): PoolStats {
     return {
-      connectionsMax: this.#options.clientsMax,
+      connectionsMax: this.#options.poolMax,
       inUse: this.#lent.size,
       waiting: this.#waiting.length,
     };
@@ -85,7 +73,7 @@ export class ClientPool {
   async #take(): Promise<Client> {
     if (this.#closed) throw poolClosed();
     const idle = this.#idle.pop();
-    if (idle === undefined && this.#taken >= this.#options.clientsMax) {
+    if (idle === undefined && this.#taken >= this.#options.poolMax) {
       return await this.#wait() ?? await this.#open();
     }
     this.#taken++;
@@ -96,7 +84,7 @@ export class ClientPool {
     const waiter = Promise.withResolvers<Client | undefined>();
     this.#waiting.push(waiter);
     try {
-      return await withDeadline(waiter.promise, this.#options.waitMs, this.#options.clock);
+      return await withDeadline(waiter.promise, this.#options.limitMs, this.#options.clock);
     } catch (error) {
       const index = this.#waiting.indexOf(waiter);
       if (index >= 0) this.#waiting.splice(index, 1);
@@ -105,8 +93,8 @@ export class ClientPool {
   }
 
   async #open(): Promise<Client> {
-    const { client: clientOptions, connectTimeoutMs, clock } = this.#options;
-    const client = new Client(clientOptions);
+    const { connectTimeoutMs, clock } = this.#options;
+    const client = new Client(this.#clientOptions);
     const opened = client.connect();
     try {
       await withDeadline(opened, connectTimeoutMs, clock);

@@ -1,4 +1,4 @@
-import type { SqlValue } from "../database.ts";
+import type { SqlValue, ValueRows } from "../database.ts";
 
 /** Size of a chunk: small enough to stream, large enough that calls cost little. */
 const CHUNK_CHARACTERS = 64 * 1024;
@@ -30,7 +30,7 @@ function copyLine(row: readonly SqlValue[]): string {
 
 /** Rows in the text format of `COPY`, in chunks. Calls `onRow` for each row. */
 export async function* copyChunks(
-  rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
+  rows: ValueRows,
   onRow: () => void,
 ): AsyncGenerator<string> {
   let chunk = "";

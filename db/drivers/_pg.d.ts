@@ -44,10 +44,6 @@ export interface Connection {
     event: "parameterStatus",
     listener: (status: { parameterName: string; parameterValue: string }) => void,
   ): this;
-  query(text: string): void;
-  sendCopyFromChunk(chunk: Uint8Array): void;
-  endCopyFrom(): void;
-  sendCopyFail(reason: string): void;
 }
 
 export declare class Client {

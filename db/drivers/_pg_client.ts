@@ -1,6 +1,6 @@
 // @ts-types="./_pg.d.ts"
 import pg, { type ClientConfig } from "pg";
-import type { DatabaseOptions } from "../database.ts";
+import type { DriverOptions } from "./_options.ts";
 import { types } from "./_pg_types.ts";
 import { unavailable } from "./_unavailable.ts";
 
@@ -34,7 +34,7 @@ export class PgClient extends pg.Client {
 
   /** Connects to nothing yet. */
   constructor(
-    { password, ca, connectTimeoutMs = 2_000, statementTimeoutMs = 5_000 }: DatabaseOptions,
+    { password, ca, connectTimeoutMs, statementTimeoutMs }: DriverOptions,
     { url, era }: { readonly url: URL; readonly era: number },
   ) {
     super({

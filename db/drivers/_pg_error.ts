@@ -1,15 +1,13 @@
 // @ts-types="./_pg.d.ts"
 import pg from "pg";
-import { DatabaseUnavailableError } from "../database.ts";
-import { DeadlineError } from "./_deadline.ts";
-import { isUnavailableState, unavailable } from "./_unavailable.ts";
+import { toldOf } from "./_unavailable.ts";
 
 /** Routines of Postgres that miss a prepared statement, or notice that its table has changed. */
 const STALE = new Set(["FetchPreparedStatement", "RevalidateCachedQuery", "transformAssignedExpr"]);
 
 /** The SQLSTATE, if the error is from Postgres. */
 export function stateOf(error: unknown): string | undefined {
-  return error instanceof pg.DatabaseError ? error.code : undefined;
+  return error instanceof pg.DatabaseError ? error.code ?? "" : undefined;
 }
 
 /** Whether an error ends the use of a connection. Only an error of a statement does not. */
@@ -22,15 +20,12 @@ export function isStale(error: unknown): boolean {
   return error instanceof pg.DatabaseError && STALE.has(error.routine ?? "");
 }
 
-/** Translates an error for callers: "not now" is one class, anything else is unchanged. */
+/** The error for callers, as {@linkcode toldOf} translates it. */
 export function told(error: unknown, reason: string): unknown {
-  if (error instanceof DatabaseUnavailableError) return error;
-  if (error instanceof DeadlineError) return unavailable("it does not answer", error);
-  if (error instanceof pg.DatabaseError) {
-    const { code = "" } = error;
-    return isUnavailableState(code) ? unavailable(`it answered ${code}`, error) : error;
-  }
+  const state = stateOf(error);
   // `pg` rejects the password before the server sees it.
-  if (error instanceof Error && error.message.startsWith("SASL")) return error;
-  return unavailable(reason, error);
+  if (state === undefined && error instanceof Error && error.message.startsWith("SASL")) {
+    return error;
+  }
+  return toldOf(error, state, reason);
 }

@@ -1,9 +1,9 @@
 // @ts-types="./_pg.d.ts"
 import pg, { type Pool, type Taken } from "pg";
-import { type DatabaseOptions, DatabaseUnavailableError } from "../database.ts";
+import { DatabaseUnavailableError } from "../database.ts";
 import { parsePostgresUrl } from "../postgres_url.ts";
-import { systemClock } from "../runtime.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
+import type { DriverOptions } from "./_options.ts";
 import { PgClient, PlainError } from "./_pg_client.ts";
 import { told } from "./_pg_error.ts";
 import { unavailable } from "./_unavailable.ts";
@@ -13,22 +13,13 @@ const END_TIMEOUT_MS = 500;
 /** The age at which a connection is replaced. */
 const LIFETIME_S = 45 * 60;
 
-/** Options of {@linkcode PgPool}. */
-export interface PgPoolOptions extends DatabaseOptions {
-  /** Limit of lent connections. */
-  readonly poolMax: number;
-  /** The longest wait for a connection that is lent. */
-  readonly waitMs: number;
-  /** Called when a server is left for the next one. */
-  readonly onLeft: () => void;
-}
-
 /**
  * Connections to one of the servers in a URL. The pool turns to the next server if the current one cannot
  * be reached, takes no writes or does not answer.
  */
 export class PgPool {
-  readonly #options: PgPoolOptions;
+  readonly #options: DriverOptions;
+  readonly #onLeft: () => void;
   readonly #urls: readonly [URL, ...URL[]];
   readonly #pool: Pool<PgClient>;
   readonly #clients = new Set<PgClient>();
@@ -36,9 +27,10 @@ export class PgPool {
   #era = 0;
   #closed = false;
 
-  /** Opens nothing yet. */
-  constructor(options: PgPoolOptions) {
+  /** Opens nothing yet. Calls `onLeft` when it leaves a server for the next one. */
+  constructor(options: DriverOptions, onLeft: () => void) {
     this.#options = options;
+    this.#onLeft = onLeft;
     this.#urls = parsePostgresUrl(options.url).urls;
     const open = () => this.open();
     this.#pool = new pg.Pool({
@@ -91,7 +83,7 @@ export class PgPool {
   leave({ era }: PgClient): void {
     if (era !== this.#era) return;
     this.#era++;
-    this.#options.onLeft();
+    this.#onLeft();
   }
 
   /** Refuses to lend connections, and closes them all once `done` resolves. */
@@ -100,7 +92,7 @@ export class PgPool {
     await done;
     this.#pool.end().catch(() => undefined); // closed before
     const ended = Promise.all([...this.#clients].map((client) => client.ended));
-    await withDeadline(ended, END_TIMEOUT_MS, this.#options.clock ?? systemClock).catch(() => {
+    await withDeadline(ended, END_TIMEOUT_MS, this.#options.clock).catch(() => {
       for (const client of this.#clients) client.destroy();
     });
     await ended;
@@ -127,8 +119,8 @@ export class PgPool {
   async #connection(): Promise<Taken<PgClient>> {
     const connection = this.#pool.connect();
     if (this.#pool.waitingCount <= this.#pool.idleCount) return await connection;
-    const { waitMs, clock = systemClock } = this.#options;
-    return await withDeadline(connection, waitMs, clock).catch((error) => {
+    const { limitMs, clock } = this.#options;
+    return await withDeadline(connection, limitMs, clock).catch((error) => {
       if (error instanceof DeadlineError) {
         connection.then((client) => this.#giveBack(client), () => undefined);
       }

@@ -1,3 +1,4 @@
+import type { DriverOptions } from "./_options.ts";
 import { unavailable } from "./_unavailable.ts";
 
 /**
@@ -9,11 +10,8 @@ export class StatementBound {
   #count = 0;
   #drained: PromiseWithResolvers<void> | undefined;
 
-  /**
-   * @param poolMax How many may run.
-   * @param queueMax How many may wait; any more are refused.
-   */
-  constructor(poolMax: number, queueMax: number) {
+  /** Allows `poolMax` to run, and `queueMax` to wait; any more are refused. */
+  constructor({ poolMax, queueMax }: DriverOptions) {
     this.#countMax = poolMax + queueMax;
   }
 

@@ -10,28 +10,23 @@
  * @module
  */
 import { type ClientOptions, PostgresError } from "@db/postgres";
-import {
-  type Database,
-  type DatabaseOptions,
-  DatabaseUnavailableError,
-  type PoolStats,
-  type Queryable,
-  type SqlValue,
-  type Subscription,
+import type {
+  Database,
+  DatabaseOptions,
+  PoolStats,
+  Queryable,
+  SqlValue,
+  Subscription,
+  ValueRows,
 } from "../database.ts";
 import { parsePostgresUrl } from "../postgres_url.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
-import { type Clock, systemClock } from "../runtime.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
-import { DeadlineError, withDeadline } from "./_deadline.ts";
+import { withDeadline } from "./_deadline.ts";
+import { CLOSE_TIMEOUT_MS, type DriverOptions, withDefaults } from "./_options.ts";
 import { StatementBound } from "./_statement_bound.ts";
-import { isUnavailableState, READ_ONLY, unavailable } from "./_unavailable.ts";
+import { READ_ONLY, toldOf, unavailable } from "./_unavailable.ts";
 
-const POOL_MAX = 20;
-const QUEUE_MAX = 1_000;
-
-/** Time that running statements have to finish when the pool closes. */
-const CLOSE_TIMEOUT_MS = 5_000;
 /** Well below the 65,535 parameters that the protocol permits. */
 const PARAMETERS_MAX = 30_000;
 
@@ -41,25 +36,14 @@ export function connect(options: DatabaseOptions): Database {
 }
 
 class DenoPostgresDatabase implements Database {
-  readonly #clock: Clock;
-  readonly #limitMs: number;
+  readonly #options: DriverOptions;
   readonly #bound: StatementBound;
   readonly #pool: ClientPool;
 
   constructor(options: DatabaseOptions) {
-    const connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
-    const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
-    this.#clock = options.clock ?? systemClock;
-    this.#limitMs = connectTimeoutMs + statementTimeoutMs;
-    const poolMax = options.poolMax ?? POOL_MAX;
-    this.#bound = new StatementBound(poolMax, options.queueMax ?? QUEUE_MAX);
-    this.#pool = new ClientPool({
-      client: clientOptions(options, statementTimeoutMs),
-      clientsMax: poolMax,
-      connectTimeoutMs,
-      waitMs: this.#limitMs,
-      clock: this.#clock,
-    });
+    this.#options = withDefaults(options);
+    this.#bound = new StatementBound(this.#options);
+    this.#pool = new ClientPool(clientOptions(this.#options), this.#options);
   }
 
   query<Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> {
@@ -90,11 +74,7 @@ class DenoPostgresDatabase implements Database {
   }
 
   /** The package has no `COPY`, so rows are inserted in batches, in one transaction. */
-  copyFrom(
-    table: string,
-    columns: readonly string[],
-    rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
-  ): Promise<number> {
+  copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number> {
     const into = `INSERT INTO ${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join()})`;
     const rowsMax = Math.max(1, Math.floor(PARAMETERS_MAX / columns.length));
     return this.transaction(async (transaction) => {
@@ -153,12 +133,9 @@ class DenoPostgresDatabase implements Database {
   async #run<Row>(loan: Loan, text: string, values: readonly SqlValue[]): Promise<Row[]> {
     if (loan.broken) throw unavailable("the transaction lost its connection", undefined);
     try {
-      const result = await withDeadline(
-        loan.client.queryObject<Row>(text, [...values]),
-        this.#limitMs,
-        this.#clock,
-      );
-      return result.rows;
+      const { limitMs, clock } = this.#options;
+      const sent = loan.client.queryObject<Row>(text, [...values]);
+      return (await withDeadline(sent, limitMs, clock)).rows;
     } catch (error) {
       // After an error that Postgres did not report itself, the state of the connection is unknown. A connection
       // to a server without writes is useless too: the address may now lead to the primary.
@@ -170,10 +147,7 @@ class DenoPostgresDatabase implements Database {
 }
 
 /** The package understands only some parts of a URL. This reads those that both drivers must understand. */
-function clientOptions(
-  { url, ca }: DatabaseOptions,
-  statementTimeoutMs: number,
-): ClientOptions {
+function clientOptions({ url, ca, statementTimeoutMs }: DriverOptions): ClientOptions {
   const { urls } = parsePostgresUrl(url);
   if (urls.length > 1) throw new TypeError("Cannot use several hosts: @db/postgres knows one");
   const { hostname, port, username, password, pathname, searchParams } = urls[0];
@@ -198,13 +172,7 @@ function clientOptions(
   };
 }
 
-/** The error for callers: "not now" as one class, any other unchanged. */
 function translate(error: unknown): unknown {
-  if (error instanceof DatabaseUnavailableError) return error;
-  if (error instanceof DeadlineError) return unavailable("it does not answer", error);
-  if (error instanceof PostgresError) {
-    const { code } = error.fields;
-    return isUnavailableState(code) ? unavailable(`it answered ${code}`, error) : error;
-  }
-  return unavailable("it cannot be reached, or the connection was lost", error);
+  const state = error instanceof PostgresError ? error.fields.code : undefined;
+  return toldOf(error, state, "it cannot be reached, or the connection was lost");
 }

@@ -12,24 +12,19 @@ import type {
   Queryable,
   SqlValue,
   Subscription,
+  ValueRows,
 } from "../database.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
-import { type Clock, systemClock } from "../runtime.ts";
 import { copyChunks } from "./_copy_text.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
 import { Listening } from "./_listening.ts";
+import { CLOSE_TIMEOUT_MS, type DriverOptions, withDefaults } from "./_options.ts";
 import type { PgClient } from "./_pg_client.ts";
 import { copy } from "./_pg_copy.ts";
 import { isLoss, isStale, stateOf, told } from "./_pg_error.ts";
 import { PgPool } from "./_pg_pool.ts";
 import { StatementBound } from "./_statement_bound.ts";
 import { READ_ONLY, unavailable } from "./_unavailable.ts";
-
-const POOL_MAX = 20;
-const QUEUE_MAX = 1_000;
-
-/** The time that running statements have to finish when the pool closes. */
-const CLOSE_TIMEOUT_MS = 5_000;
 
 /** The SQLSTATE of a statement in a transaction that has already failed. */
 const ALREADY_FAILED = "25P02";
@@ -40,9 +35,7 @@ export function connect(options: DatabaseOptions): Database {
 }
 
 class PgDatabase implements Database {
-  readonly #clock: Clock;
-  readonly #poolMax: number;
-  readonly #limitMs: number;
+  readonly #options: DriverOptions;
   readonly #bound: StatementBound;
   readonly #pool: PgPool;
   readonly #listening = new Set<Listening>();
@@ -50,15 +43,10 @@ class PgDatabase implements Database {
   #answers = 0;
 
   constructor(options: DatabaseOptions) {
-    this.#clock = options.clock ?? systemClock;
-    this.#poolMax = options.poolMax ?? POOL_MAX;
-    this.#limitMs = (options.connectTimeoutMs ?? 2_000) + (options.statementTimeoutMs ?? 5_000);
-    this.#bound = new StatementBound(this.#poolMax, options.queueMax ?? QUEUE_MAX);
-    this.#pool = new PgPool({
-      ...{ ...options, poolMax: this.#poolMax, waitMs: this.#limitMs },
-      onLeft: () => {
-        for (const listening of this.#listening) listening.beginAnew();
-      },
+    this.#options = withDefaults(options);
+    this.#bound = new StatementBound(this.#options);
+    this.#pool = new PgPool(this.#options, () => {
+      for (const listening of this.#listening) listening.beginAnew();
     });
   }
 
@@ -80,27 +68,21 @@ class PgDatabase implements Database {
     return this.#begin((_client, transaction) => run(transaction));
   }
 
-  async copyFrom(
-    table: string,
-    columns: readonly string[],
-    rows: AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>,
-  ): Promise<number> {
+  async copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number> {
     const into = `${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join(", ")})`;
     let count = 0;
     await this.#begin(async (client, transaction) => {
       // A stream takes as long as its source. The caller bounds that.
       await transaction.query("SET LOCAL statement_timeout = 0");
-      await copy(client, {
-        ...{ text: `COPY ${into} FROM STDIN`, chunks: copyChunks(rows, () => count++) },
-        ...{ limitMs: this.#limitMs, clock: this.#clock },
-      });
+      const chunks = copyChunks(rows, () => count++);
+      await copy(client, { ...this.#options, text: `COPY ${into} FROM STDIN`, chunks });
     });
     return count;
   }
 
   async listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription> {
     const listening = new Listening({
-      ...{ channel, onNotify, clock: this.#clock, limitMs: this.#limitMs },
+      ...{ ...this.#options, channel, onNotify },
       open: () => this.#pool.open(),
     });
     const close = async () => {
@@ -118,14 +100,14 @@ class PgDatabase implements Database {
   }
 
   pool(): PoolStats {
-    const connectionsMax = this.#poolMax;
+    const connectionsMax = this.#options.poolMax;
     const inUse = Math.min(this.#bound.count, connectionsMax);
     return { connectionsMax, inUse, waiting: this.#bound.count - inUse };
   }
 
   async close(): Promise<void> {
     const listening = [...this.#listening].map((each) => each.close());
-    const drained = withDeadline(this.#bound.drained(), CLOSE_TIMEOUT_MS, this.#clock);
+    const drained = withDeadline(this.#bound.drained(), CLOSE_TIMEOUT_MS, this.#options.clock);
     // Statements that have not finished by then are cut off.
     await this.#pool.close(drained.catch(() => undefined));
     await Promise.all(listening);
@@ -141,7 +123,8 @@ class PgDatabase implements Database {
     const answersBefore = this.#answers;
     try {
       const sent = this.#send(client, text, values);
-      const answer = await withDeadline(sent, this.#limitMs, this.#clock);
+      const { limitMs, clock } = this.#options;
+      const answer = await withDeadline(sent, limitMs, clock);
       this.#answers++;
       // The answer of a standby or a former primary may be out of date.
       if (client.isReadOnly) throw unavailable("the server is read-only", undefined);

@@ -4,7 +4,8 @@ import { connect } from "@db/driver";
 import type { Database, Queryable, SqlValue } from "../../db/database.ts";
 import { migrate } from "../../db/migrate.ts";
 import { seedUsers } from "../../db/seed_users.ts";
-import type { Key, TableRows } from "../../db/table_rows.ts";
+import type { TableRows } from "../../db/table_rows.ts";
+import type { Key } from "../../db/table_statements.ts";
 import { usersRows } from "../support/users_rows.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 

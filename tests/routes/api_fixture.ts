@@ -1,5 +1,6 @@
 import { Cache, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
-import type { Key, ListOptions, Row, WriteOptions, Written } from "../../db/table_rows.ts";
+import type { WriteOptions } from "../../db/table_rows.ts";
+import type { Key, ListOptions, Row, Written } from "../../db/table_statements.ts";
 import type { Column, PlainType, TableShape } from "../../db/table_shape.ts";
 import { type AppDependencies, createApp, type ErrorContext } from "../../routes/app.ts";
 import { type Rows, Table } from "../../routes/table.ts";
