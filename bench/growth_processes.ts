@@ -1,7 +1,6 @@
-import { fileURLToPath } from "node:url";
-import { eventually } from "../tools/servers/eventually.ts";
 import { freePort } from "../tools/servers/free_port.ts";
-import { ServerProcess } from "../tools/servers/server_process.ts";
+import type { ServerProcess } from "../tools/servers/server_process.ts";
+import { startByCommand } from "../tools/servers/start_command.ts";
 import { processorMsOf } from "./_processor_time.ts";
 import { loadGenerator } from "./http_load.ts";
 import type { OpenPlan } from "./memory_hit.ts";
@@ -28,9 +27,10 @@ export async function processesPlan(
     const env = {
       ...{ REDIS_URL: redisUrl, DATABASE_URL: database.url, LOG_LEVEL: "warning" },
       ...{ WORKERS: String(count), CACHE_PREFIX: `${what}${count}` },
+      ...{ HOST: "127.0.0.1", PORT: String(freePort()) },
     };
-    const url = `http://127.0.0.1:${freePort()}`;
-    const service = starting.use(await startProcesses(url, env));
+    const service = starting.use(await startByCommand(env));
+    const url = `http://127.0.0.1:${env.PORT}`;
     for (let pass = 0; pass < PASSES; pass++) await generator.run(url, "all users");
     contenders.push({
       name: count === 1 ? "1 process" : `${count} processes`,
@@ -47,29 +47,6 @@ export async function processesPlan(
     plan: { title: TITLES[what], unit: what === "rate" ? "req/s" : "µs", contenders, targets: [] },
     close: () => running.disposeAsync(),
   };
-}
-
-/** Starts the service by the command that runs several processes. */
-async function startProcesses(
-  url: string,
-  env: Readonly<Record<string, string>>,
-): Promise<ServerProcess> {
-  const command = fileURLToPath(new URL("../tools/start.ts", import.meta.url));
-  const service = new ServerProcess({
-    command: Deno.execPath(),
-    args: ["run", "--allow-all", command],
-    env: { ...env, HOST: "127.0.0.1", PORT: new URL(url).port },
-    ready: async () => {
-      await eventually(async () => {
-        const response = await fetch(`${url}/readyz`);
-        await response.body?.cancel();
-        if (!response.ok) throw new Error(`Cannot use the service: ${response.status}`);
-      }, { deadlineMs: 30_000 });
-    },
-    readyWithinMs: 30_000,
-  });
-  await service.start();
-  return service;
 }
 
 /** The command's process, and those that it has started. */

@@ -8,13 +8,16 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
+import {
+  START_ARGS,
+  startByCommand,
+  type StartEnvironment,
+} from "../../tools/servers/start_command.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
 
-const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
-
 type Started = ServerProcess & {
-  readonly env: Record<string, string>;
+  readonly env: StartEnvironment;
   readonly port: number;
 };
 
@@ -76,7 +79,7 @@ describe("deno task start with WORKERS=2", () => {
     const env = environment();
     await using service = new ServerProcess({
       command: Deno.execPath(),
-      args: ["run", "--allow-all", start],
+      args: START_ARGS,
       env,
       ready: () => Promise.resolve(),
     });
@@ -118,7 +121,7 @@ describe("deno task start with WORKERS=2", () => {
   it("rolls on a SIGHUP that comes before its processes listen", async () => {
     await using service = new ServerProcess({
       command: Deno.execPath(),
-      args: ["run", "--allow-all", start],
+      args: START_ARGS,
       env: environment(),
       ready: () => Promise.resolve(),
     });
@@ -183,7 +186,7 @@ describe("deno task start with WORKERS=2", () => {
     assertMatch(text, /Cannot share the port: WORKERS above 1 needs `deno task start`/);
   });
 
-  function environment(): Record<string, string> {
+  function environment(): StartEnvironment {
     return {
       HOST: "127.0.0.1",
       PORT: String(freePort()),
@@ -196,20 +199,7 @@ describe("deno task start with WORKERS=2", () => {
 
   async function startWorkers(): Promise<Started> {
     const env = environment();
-    const service = new ServerProcess({
-      command: Deno.execPath(),
-      args: ["run", "--allow-all", start],
-      env,
-      ready: async () => {
-        await eventually(async () => {
-          const response = await fetch(`http://127.0.0.1:${env.PORT}/readyz`);
-          await response.body?.cancel();
-          assertEquals(response.status, 200);
-        }, { deadlineMs: 30_000 });
-      },
-      readyWithinMs: 30_000,
-    });
-    await service.start();
+    const service = await startByCommand(env);
     return Object.assign(service, { env, port: Number(env.PORT) });
   }
 });
@@ -254,7 +244,7 @@ function hasSocketAt(port: number, pid: number, state: "01" | "0A"): boolean {
 }
 
 async function runStart(env: Record<string, string>): Promise<{ code: number; text: string }> {
-  return await run(["run", "--allow-all", start], env);
+  return await run(START_ARGS, env);
 }
 
 async function run(

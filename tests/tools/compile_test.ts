@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url";
 import { parseConfig, VARIABLE_NAMES } from "../../server/config.ts";
 import { compileArgs } from "../../tools/compile.ts";
 import { permissionFlags } from "../../tools/permissions.ts";
-import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
+import { readyAt } from "../../tools/servers/ready_at.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
@@ -103,12 +103,7 @@ describe("deno bundle", () => {
       env: { ...env, DENO_DIR: `${folder}/empty` },
       clearEnv: true,
       ownDirectory: folder,
-      ready: (_, signal) =>
-        eventually(async () => {
-          const response = await fetch(`${url}/readyz`, { signal });
-          await response.body?.cancel();
-          assertEquals(response.status, 200);
-        }, { signal }),
+      ...readyAt(`${url}/readyz`),
     });
     await service.start();
     const answers: Record<string, number> = {};

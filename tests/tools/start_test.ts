@@ -7,12 +7,11 @@ import { productionFlags } from "../../tools/permissions.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { ServerProcess } from "../../tools/servers/server_process.ts";
+import { START_ARGS, startByCommand } from "../../tools/servers/start_command.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const start = fileURLToPath(new URL("../../tools/start.ts", import.meta.url));
 
 describe("deno task start", () => {
   let database: TestDatabase;
@@ -31,8 +30,7 @@ describe("deno task start", () => {
         DATABASE_URL: database.url,
         CACHE_PREFIX: `t${freePort()}`,
       };
-      await using service = startProcess(env);
-      await service.start();
+      await using service = await startByCommand(env);
       const children = await descendantsOf(service.pid);
       assertEquals(children.length, 1);
       const { stdout } = await new Deno.Command("ps", {
@@ -50,16 +48,14 @@ describe("deno task start", () => {
 
   it("names a variable that is misspelt, and starts", async () => {
     const env = { PORT: String(freePort()), REDIS_URL: "memory:", DATABASE_URL: database.url };
-    await using service = startProcess({ ...env, CACHE_TLL_MS: "1" });
-    await service.start();
+    await using service = await startByCommand({ ...env, CACHE_TLL_MS: "1" });
     assertMatch(service.log, /CACHE_TLL_MS is not read: .*Did you mean CACHE_TTL_MS\?/);
   });
 
   for (const victim of ["deno task", "tools/start.ts"] as const) {
     it(`leaves the port free when ${victim} is killed`, async () => {
       const env = { PORT: String(freePort()), REDIS_URL: "memory:", DATABASE_URL: database.url };
-      await using service = startProcess(env, "/readyz", ["task", "start"]);
-      await service.start();
+      await using service = await startByCommand(env, { args: ["task", "start"] });
       const below = await descendantsOf(service.pid);
       assertEquals(below.length, 2);
       if (victim === "deno task") await service.kill();
@@ -71,7 +67,7 @@ describe("deno task start", () => {
 
   it("names every problem of the configuration, shows no value and ends with 2", async () => {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-all", start],
+      args: [...START_ARGS],
       env: { PORT: "p4ss", REDIS_URL: "p4ss" },
     }).output();
     const text = new TextDecoder().decode(stderr);
@@ -83,7 +79,7 @@ describe("deno task start", () => {
   it("ends with 1 and says why when the port is in use", async () => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-all", start],
+      args: [...START_ARGS],
       env: { PORT: String(listener.addr.port), REDIS_URL: "memory:", DATABASE_URL: database.url },
     }).output();
     const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
@@ -168,8 +164,7 @@ describe("deno task start", () => {
         ...{ PORT: String(freePort()), REDIS_URL: requiredEnv("REDIS_URL"), ADMIN_OPEN: "on" },
         ...{ CACHE_PREFIX: `t${freePort()}`, DATABASE_URL: url.href },
       };
-      await using service = startProcess(env);
-      await service.start();
+      await using service = await startByCommand(env);
       const ask = async (path: string, init?: RequestInit) => {
         const response = await fetch(`http://127.0.0.1:${env.PORT}${path}`, init);
         return { status: response.status, text: await response.text() };
@@ -201,12 +196,11 @@ describe("deno task start", () => {
   });
 
   it("starts and answers while both servers are down", async () => {
-    await using service = startProcess({
+    await using service = await startByCommand({
       PORT: String(freePort()),
       REDIS_URL: `redis://127.0.0.1:${freePort()}`,
       DATABASE_URL: `postgres://postgres@127.0.0.1:${freePort()}/x`,
-    }, "/healthz");
-    await service.start();
+    }, { readyPath: "/healthz" });
     assertEquals(await service.stop(), 0, service.log);
   });
 });
@@ -214,7 +208,7 @@ describe("deno task start", () => {
 /** What a start that fails with 1 says. */
 async function endOf(env: Readonly<Record<string, string>>): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", start],
+    args: [...START_ARGS],
     env: { ...env },
     signal: AbortSignal.timeout(20_000),
   }).output();
@@ -222,24 +216,4 @@ async function endOf(env: Readonly<Record<string, string>>): Promise<string> {
   assertEquals(code, 1, text);
   assert(!text.includes("another starts"), text); // nor did the time-out end it
   return text;
-}
-
-function startProcess(
-  env: Readonly<Record<string, string>>,
-  path = "/readyz",
-  args = ["run", "--allow-all", start],
-): ServerProcess {
-  return new ServerProcess({
-    command: Deno.execPath(),
-    args,
-    env,
-    ready: async () => {
-      await eventually(async () => {
-        const response = await fetch(`http://127.0.0.1:${env.PORT}${path}`);
-        await response.body?.cancel();
-        assertEquals(response.status, 200);
-      }, { deadlineMs: 30_000 });
-    },
-    readyWithinMs: 30_000,
-  });
 }

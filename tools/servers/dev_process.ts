@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
-import { eventually } from "./eventually.ts";
 import { freePort } from "./free_port.ts";
+import { readyAt } from "./ready_at.ts";
 import { ServerProcess } from "./server_process.ts";
 
 const START_MS_MAX = 60_000;
@@ -18,14 +18,7 @@ export class DevProcess extends ServerProcess {
       command: Deno.execPath(),
       args: ["run", "--allow-all", program, ...args],
       env: { ...env, PORT: String(port) },
-      ready: async (_, signal) => {
-        await eventually(async () => {
-          const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal });
-          await response.body?.cancel();
-          if (!response.ok) throw new Error(`Cannot use the service: ${response.status}`);
-        }, { deadlineMs: START_MS_MAX, signal });
-      },
-      readyWithinMs: START_MS_MAX,
+      ...readyAt(`http://127.0.0.1:${port}/readyz`, START_MS_MAX),
     });
     this.port = port;
   }

@@ -3,6 +3,7 @@ import { parseConfig } from "../../server/config.ts";
 import { permissionFlags } from "../permissions.ts";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./free_port.ts";
+import { readyAt } from "./ready_at.ts";
 import { ServerProcess } from "./server_process.ts";
 
 /** Options of {@linkcode startService}. */
@@ -35,16 +36,14 @@ export class Service extends ServerProcess {
   constructor(port: number, options: ServiceOptions) {
     const url = `http://127.0.0.1:${port}`;
     const env = { ...openUnlessTold(options.env), HOST: "127.0.0.1", PORT: String(port) };
-    const { readyWithinMs = 30_000, inspectorPort } = options;
+    const { inspectorPort } = options;
     const inspect = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
     super({
       command: Deno.execPath(),
       args: ["run", ...inspect, ...runFlags(env), `${options.root ?? root}main.ts`],
       clearEnv: true,
       env: { ...denoEnvironment(), ...env },
-      ready: (_, signal) =>
-        answers(`${url}${options.readyPath ?? "/readyz"}`, signal, readyWithinMs - 500),
-      readyWithinMs,
+      ...readyAt(`${url}${options.readyPath ?? "/readyz"}`, options.readyWithinMs),
     });
     this.port = port;
     this.url = url;
@@ -79,15 +78,6 @@ export async function cacheInUse(service: Service, path = "/users/1"): Promise<v
 function openUnlessTold(env: ServiceOptions["env"] = {}): Record<string, string> {
   const told = ["ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "ADMIN_OPEN"].some((name) => name in env);
   return told ? { ...env } : { ...env, ADMIN_OPEN: "on" };
-}
-
-/** Gives up just before the process's own limit, whose error could not say what was answered. */
-async function answers(url: string, signal: AbortSignal, deadlineMs: number): Promise<void> {
-  await eventually(async () => {
-    const response = await fetch(url, { signal });
-    const text = await response.text();
-    if (!response.ok) throw new Error(`Cannot use ${url}: it answers ${response.status} ${text}`);
-  }, { deadlineMs, signal });
 }
 
 function denoEnvironment(): Record<string, string> {
