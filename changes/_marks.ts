@@ -1,5 +1,6 @@
 import type { Change, Invalidated } from "./apply.ts";
-import { changeOf, GRACE_MS, type OutboxRow, type Settled } from "./_outbox.ts";
+import { changeOf } from "./_changed_row.ts";
+import { GRACE_MS, type OutboxRow, type Settled } from "./_outbox.ts";
 
 /** Limit of remembered marks: those of a second, with a margin. */
 const MARKS_MAX = 5_000;

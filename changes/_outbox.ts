@@ -1,12 +1,12 @@
 import type { Change, Invalidated } from "./apply.ts";
+import type { ChangedRow } from "./_changed_row.ts";
 import type { ChangesDatabase } from "./database.ts";
+import { IS_KNOWN, LAST_LOOK, OPEN_ROWS, openRows, SETTLED } from "./_open_rows_sql.ts";
 
 /** Interval at which an idle cache reports that it still exists. */
 const SEEN_MS = 10_000;
 /** Time that a row is left to a writer that has announced to invalidate it itself. */
 export const GRACE_MS = 1_000;
-/** Time for which a process counts as such a writer after its last report. */
-const WRITER_MS = 30_000;
 /** Beyond this many rows, a replay clears the cache instead: faster, and equally correct. */
 const REPLAY_ROWS_MAX = 100_000;
 const REPLAY_NAMES_MAX = 10_000;
@@ -22,16 +22,6 @@ const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000)::BIGINT";
 
 /** Makes a statement not wait for the disk. */
 const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
-
-/** The change in a row. */
-export interface ChangedRow {
-  /** The label of its table. */
-  readonly label: string;
-  /** `null`: the whole table. */
-  readonly keys: readonly string[] | null;
-  /** `null`: no values. */
-  readonly values: readonly string[] | null;
-}
 
 /** A row that the triggers wrote. */
 export interface OutboxRow extends ChangedRow {
@@ -52,13 +42,6 @@ export interface OutboxRow extends ChangedRow {
 export interface Settled {
   readonly mark: string;
   readonly names: Invalidated;
-}
-
-/** Reads the change of a row. */
-export function changeOf({ label, keys, values }: ChangedRow): Change {
-  return keys === null
-    ? { table: label, keys: undefined, values: [] }
-    : { table: label, keys, values: values ?? [] };
 }
 
 /** The state of a cache. */
@@ -106,47 +89,6 @@ export interface Note {
   /** True if the relays of other caches must be notified: writers do not notify during a promise. */
   readonly wakes: boolean;
 }
-
-/** The rows that are not visible in `seen`, in the order of their transactions, after a given position. */
-function openRows(
-  { seen, behind, within, limit }: {
-    readonly seen: string;
-    readonly behind: string;
-    readonly within: string;
-    readonly limit: string;
-  },
-): string {
-  const rows = (xid: string) =>
-    `SELECT o.* FROM lookaside.outbox o WHERE o.xid ${xid} AND (o.xid, o.id) > (${behind})
-     AND ${within} ORDER BY o.xid, o.id LIMIT ${limit}`;
-  return `SELECT * FROM (
-    (${rows(`>= pg_snapshot_xmax(${seen})`)}) UNION ALL
-    (SELECT o.* FROM pg_snapshot_xip(${seen}) x CROSS JOIN LATERAL (${rows("= x")}) o)
-  ) o ORDER BY o.xid, o.id LIMIT ${limit}`;
-}
-
-/** The last look of cache `c`. */
-const LAST_LOOK = `CROSS JOIN LATERAL (
-  SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
-) l`;
-
-const OPEN_ROWS = openRows({
-  seen: "l.seen",
-  behind: "l.pass_xid, l.pass_id",
-  within: "(l.pass IS NULL OR pg_visible_in_snapshot(o.xid, l.pass))",
-  limit: "$2::TEXT::INTEGER",
-});
-
-/** The names that the writer of row `o` has invalidated, as JSON. */
-const SETTLED = `CASE WHEN o.writer IS NOT NULL THEN (
-  SELECT d.names::JSON FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
-) END`;
-
-/** True if the writer of row `o` belongs to this cache. */
-const IS_KNOWN = `o.writer IS NOT NULL AND EXISTS (
-  SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
-    AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
-)`;
 
 /** The look from which a replay of cache `c` starts. */
 const REPLAY_FROM = `CROSS JOIN LATERAL (
@@ -465,18 +407,4 @@ function only<Row>(rows: readonly Row[]): Row {
   const [row] = rows;
   if (row === undefined) throw new Error("Cannot relay changes: Postgres answered no row");
   return row;
-}
-
-/** Merges changes by table, so that each name is invalidated once. */
-export function merged(rows: readonly ChangedRow[]): Change[] {
-  return [...Map.groupBy(rows.map(changeOf), ({ table }) => table)].map(([table, ofTable]) => {
-    if (ofTable.some(({ keys }) => keys === undefined)) {
-      return { table, keys: undefined, values: [] };
-    }
-    return {
-      table,
-      keys: [...new Set(ofTable.flatMap(({ keys = [] }) => keys))],
-      values: [...new Set(ofTable.flatMap(({ values }) => values))],
-    };
-  });
 }

@@ -1,7 +1,8 @@
 import type { ChangeListener, Clock, FollowOptions } from "@lookaside/cache";
 import { invalidatedNames, type Invalidates } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
-import { merged, Outbox } from "./_outbox.ts";
+import { merged } from "./_changed_row.ts";
+import { Outbox } from "./_outbox.ts";
 import { parseSnapshot } from "./_snapshot.ts";
 
 /** If one look finds more rows than this, everything counts as changed. */

@@ -1,0 +1,44 @@
+/** Time for which a process counts as such a writer after its last report. */
+const WRITER_MS = 30_000;
+
+/** The rows that are not visible in `seen`, in the order of their transactions, after a given position. */
+export function openRows(
+  { seen, behind, within, limit }: {
+    readonly seen: string;
+    readonly behind: string;
+    readonly within: string;
+    readonly limit: string;
+  },
+): string {
+  const rows = (xid: string) =>
+    `SELECT o.* FROM lookaside.outbox o WHERE o.xid ${xid} AND (o.xid, o.id) > (${behind})
+     AND ${within} ORDER BY o.xid, o.id LIMIT ${limit}`;
+  return `SELECT * FROM (
+    (${rows(`>= pg_snapshot_xmax(${seen})`)}) UNION ALL
+    (SELECT o.* FROM pg_snapshot_xip(${seen}) x CROSS JOIN LATERAL (${rows("= x")}) o)
+  ) o ORDER BY o.xid, o.id LIMIT ${limit}`;
+}
+
+/** The last look of cache `c`. */
+export const LAST_LOOK: string = `CROSS JOIN LATERAL (
+  SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
+) l`;
+
+/** The open rows of cache `c` after its last look `l`. */
+export const OPEN_ROWS: string = openRows({
+  seen: "l.seen",
+  behind: "l.pass_xid, l.pass_id",
+  within: "(l.pass IS NULL OR pg_visible_in_snapshot(o.xid, l.pass))",
+  limit: "$2::TEXT::INTEGER",
+});
+
+/** The names that the writer of row `o` has invalidated, as JSON. */
+export const SETTLED: string = `CASE WHEN o.writer IS NOT NULL THEN (
+  SELECT d.names::JSON FROM lookaside.done d WHERE d.cache = c.id AND d.mark = o.writer
+) END`;
+
+/** True if the writer of row `o` belongs to this cache. */
+export const IS_KNOWN: string = `o.writer IS NOT NULL AND EXISTS (
+  SELECT 1 FROM lookaside.writers w WHERE w.cache = c.id AND w.writer = split_part(o.writer, '.', 1)
+    AND w.at > clock_timestamp() - INTERVAL '${WRITER_MS} ms'
+)`;
