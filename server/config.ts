@@ -331,11 +331,11 @@ function withPassword(url: string, password: string | undefined): string {
   });
 }
 
-/** Combinations that are invalid although each value is valid. */
 function connectOf(sentinelPassword: string | undefined): Pick<CacheConfig, "connect"> {
   return sentinelPassword === undefined ? {} : { connect: () => ({ sentinelPassword }) };
 }
 
+/** Combinations that are invalid although each value is valid. */
 function contradictionsOf(values: z.infer<typeof schema>): string[] {
   const problems: string[] = [];
   if (values.ADMIN_OPEN === "on" && values.ADMIN_TOKEN.length > 0) {
