@@ -14,7 +14,7 @@ import {
   type Node,
   openNode,
   Row,
-} from "../../tests/cache/real/nodes.ts";
+} from "../../tests/cache/redis/nodes.ts";
 
 /** Servers of which one can take over from another. */
 export interface Takeover {

@@ -13,7 +13,7 @@ import {
   freshPrefix,
   type Node,
   openNode,
-} from "../../tests/cache/real/nodes.ts";
+} from "../../tests/cache/redis/nodes.ts";
 
 /** Time for which memory is trusted without a sign of life. */
 const MEMORY_LEASE_MS = 1_000;

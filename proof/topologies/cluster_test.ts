@@ -12,7 +12,7 @@ import {
   type Node,
   openNode,
   Row,
-} from "../../tests/cache/real/nodes.ts";
+} from "../../tests/cache/redis/nodes.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 

@@ -8,7 +8,7 @@ import { assertEquals, assertNotEquals } from "@std/assert";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../../tools/servers/eventually.ts";
 import type { RedisSentinel } from "../../tools/servers/redis_sentinel.ts";
-import { coherent, freshPrefix, type Node, openNode } from "../../tests/cache/real/nodes.ts";
+import { coherent, freshPrefix, type Node, openNode } from "../../tests/cache/redis/nodes.ts";
 
 /** Time for which readers are asked after the Sentinel has continued: longer than others need to correct it. */
 const READ_MS = 5_000;

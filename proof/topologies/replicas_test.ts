@@ -5,7 +5,7 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
-import { changesThat, openNode } from "../../tests/cache/real/nodes.ts";
+import { changesThat, openNode } from "../../tests/cache/redis/nodes.ts";
 
 describe("Cache behind an address that is given to another server", () => {
   const cases: Readonly<Record<string, CacheOptions>> = {

@@ -9,7 +9,7 @@ import {
   holdInMemory,
   type Node,
   openNode,
-} from "../../tests/cache/real/nodes.ts";
+} from "../../tests/cache/redis/nodes.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";
 
 const KEYS = Array.from({ length: 60 }, (_, at) => `user:${at}`);

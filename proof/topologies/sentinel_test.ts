@@ -8,7 +8,7 @@ import {
   holdInMemory,
   openNode,
   Row,
-} from "../../tests/cache/real/nodes.ts";
+} from "../../tests/cache/redis/nodes.ts";
 import { failOverBehind, type LaggingRound } from "./lagging.ts";
 import { assertBelievedLate } from "./_takeover.ts";
 import { assertRight, inUse, startWorkload } from "./_workload.ts";

@@ -1,10 +1,10 @@
 /** The guarantees with one Redis hold with several: the same suites on every topology. */
 import { afterAll, beforeAll, describe } from "@std/testing/bdd";
 import { describeCacheOn } from "../../tests/cache/conformance.ts";
-import { freshPrefix } from "../../tests/cache/real/nodes.ts";
-import { describeRaces } from "../../tests/cache/real/races.ts";
-import { SEVERAL_SERVERS, type Stage } from "../../tests/cache/real/stage.ts";
-import { describeStampede } from "../../tests/cache/real/stampede.ts";
+import { freshPrefix } from "../../tests/cache/redis/nodes.ts";
+import { describeRaces } from "../../tests/cache/redis/races.ts";
+import { SEVERAL_SERVERS, type Stage } from "../../tests/cache/redis/stage.ts";
+import { describeStampede } from "../../tests/cache/redis/stampede.ts";
 
 for (const [name, start] of Object.entries(SEVERAL_SERVERS)) {
   describe(`What holds on one Redis also holds on ${name}`, () => {
