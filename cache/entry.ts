@@ -33,6 +33,8 @@ const CODEC_ZSTD = 1;
 const NEGATIVE_FLAG = 0x80;
 /** The most tags an entry may carry beside the root tag. */
 export const TAGS_MAX = 16;
+/** The most code units of a text that is written in place, in three bytes of room for each. */
+const SHORT_LENGTH_MAX = 2_048;
 /** A payload that inflates past this is refused, which bounds what stored bytes can allocate. */
 const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -66,22 +68,10 @@ export interface Entry {
  * @param compressBytesMin Payloads of at least this many bytes are compressed if that makes them smaller.
  */
 export function encodeEntry(entry: Entry, compressBytesMin: number): Buffer {
-  let payload: Buffer = Buffer.from(entry.text ?? "", "utf8");
-  let codec = CODEC_JSON;
-  if (payload.length >= compressBytesMin) {
-    const compressed = zstdCompressSync(payload, {
-      params: { [constants.ZSTD_c_compressionLevel]: 1 },
-    });
-    if (compressed.length < payload.length) {
-      payload = compressed;
-      codec = CODEC_ZSTD;
-    }
-  }
-  let headerBytes = HEADER_BYTES;
-  for (const tag of entry.tags) {
-    headerBytes += 4 + Buffer.byteLength(tag.name) + Buffer.byteLength(tag.version);
-  }
-  const bytes = Buffer.allocUnsafe(headerBytes + payload.length);
+  const { payload, codec } = payloadOf(entry.text ?? "", compressBytesMin);
+  let bytesMax = HEADER_BYTES + bytesMaxOf(payload);
+  for (const tag of entry.tags) bytesMax += 4 + bytesMaxOf(tag.name) + bytesMaxOf(tag.version);
+  const bytes = Buffer.allocUnsafe(bytesMax);
   bytes[0] = FORMAT;
   bytes[1] = codec | (entry.text === null ? NEGATIVE_FLAG : 0);
   bytes.writeDoubleLE(entry.loadedAtMs, 2);
@@ -89,14 +79,16 @@ export function encodeEntry(entry: Entry, compressBytesMin: number): Buffer {
   bytes.writeDoubleLE(entry.staleUntilMs, 18);
   bytes.writeFloatLE(entry.costMs, 26);
   bytes[30] = entry.tags.length;
-  bytes.writeUInt32LE(payload.length, 31);
   let offset = HEADER_BYTES;
   for (const tag of entry.tags) {
     offset = writeShort(bytes, tag.name, offset);
     offset = writeShort(bytes, tag.version, offset);
   }
-  payload.copy(bytes, offset);
-  return bytes;
+  const payloadBytes = typeof payload === "string"
+    ? bytes.write(payload, offset)
+    : payload.copy(bytes, offset);
+  bytes.writeUInt32LE(payloadBytes, 31);
+  return bytes.subarray(0, offset + payloadBytes);
 }
 
 /**
@@ -182,6 +174,29 @@ export function jitteredTtlMs(ttlMs: number, ratio: number, random: number): num
  */
 export function earlyRefreshGapMs(costMs: number, beta: number, random: number): number {
   return beta === 0 ? 0 : -costMs * beta * Math.log(Math.max(random, Number.MIN_VALUE));
+}
+
+/** A short text stays a text: it is then copied only once. */
+function payloadOf(
+  text: string,
+  compressBytesMin: number,
+): { readonly payload: string | Buffer; readonly codec: number } {
+  if (text.length <= SHORT_LENGTH_MAX && bytesMaxOf(text) < compressBytesMin) {
+    return { payload: text, codec: CODEC_JSON };
+  }
+  const payload = Buffer.from(text, "utf8");
+  if (payload.length < compressBytesMin) return { payload, codec: CODEC_JSON };
+  const compressed = zstdCompressSync(payload, {
+    params: { [constants.ZSTD_c_compressionLevel]: 1 },
+  });
+  return compressed.length < payload.length
+    ? { payload: compressed, codec: CODEC_ZSTD }
+    : { payload, codec: CODEC_JSON };
+}
+
+/** A code unit of UTF-16 has at most three bytes of UTF-8. */
+function bytesMaxOf(content: string | Buffer): number {
+  return typeof content === "string" ? 3 * content.length : content.length;
 }
 
 function writeShort(bytes: Buffer, text: string, offset: number): number {

@@ -29,7 +29,7 @@ export class StandaloneConnection implements Connection {
       ...commandOptions(options),
       enableAutoPipelining: true,
       // `Gather` has already batched these: a second queue would cost one more turn of the event loop.
-      autoPipeliningIgnoredCommands: ["get", "mget", "evalsha"],
+      autoPipeliningIgnoredCommands: ["get", "mget"],
       retryStrategy: reconnectDelayMs,
       // Only a replica replies this: the primary that we wrote to has been demoted.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),

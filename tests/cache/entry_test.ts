@@ -50,6 +50,21 @@ describe("encodeEntry() and decodeEntry()", () => {
     }));
   });
 
+  it("answer short and long texts of any alphabet, and tags", () => {
+    for (const letter of ["a", "é", "€", "😀"]) {
+      for (const length of [0, 2_047, 2_048, 2_049, 40_000]) {
+        const written = {
+          ...entry,
+          text: letter.repeat(length / letter.length) || "0",
+          tags: [{ name: letter.repeat(40), version: letter }],
+        };
+        for (const compressBytesMin of [ALWAYS, 3_000, NEVER]) {
+          assertEquals(decodeEntry(encodeEntry(written, compressBytesMin)), written);
+        }
+      }
+    }
+  });
+
   it("read from the middle of a larger buffer", () => {
     const bytes = encodeEntry(entry, NEVER);
     const larger = new Uint8Array(bytes.length + 20);
