@@ -10,6 +10,7 @@ import { valueIn } from "./reading.ts";
 import { record } from "./stats.ts";
 import type { Successor } from "./store.ts";
 import { assertTags, tagNames } from "./tags.ts";
+import { UnderWayByKey } from "./under_way.ts";
 
 /** A value with more bytes of JSON than this is answered, but not stored. */
 export const VALUE_BYTES_MAX = 8_388_608;
@@ -58,7 +59,7 @@ export interface LoadFlight {
 /** The running loads of one engine: finds them by key, and stores their values if that is still correct. */
 export class Loads {
   readonly #parts: EngineParts;
-  readonly #flights = new Map<string, LoadFlight>();
+  readonly #flights = new UnderWayByKey<LoadFlight>();
   readonly #refreshing = new Set<string>();
   readonly #learned = new LRUCache<string, readonly string[]>({ max: LEARNED_MAX });
 

@@ -1,3 +1,5 @@
+import { UnderWayByKey } from "./under_way.ts";
+
 /**
  * One look-up per key at a time in this process, which callers can join only before it is sent.
  *
@@ -14,7 +16,7 @@
  * waiting one, which is sent after B began.
  */
 export class SingleFlight<T> {
-  readonly #flights = new Map<string, Flight<T>>();
+  readonly #flights = new UnderWayByKey<Flight<T>>();
   #joined = 0;
 
   /** Callers that shared a look-up begun by another. */

@@ -31,3 +31,50 @@ export class UnderWay<T> {
     return this.#pieces.filter((piece): piece is T => piece !== undefined);
   }
 }
+
+/** Number of deletions after which the map is made anew. */
+const DELETIONS_MAX = 1_000;
+
+/**
+ * Running work by key.
+ *
+ * A `Map` with frequent additions and deletions keeps garbage alive as a `Set` does: its tables form a chain
+ * that begins with one that has been promoted to the old generation. A new map ends the chain.
+ */
+export class UnderWayByKey<T> {
+  #pieces = new Map<string, T>();
+  #deletions = 0;
+
+  /** Number of keys with running work. */
+  get size(): number {
+    return this.#pieces.size;
+  }
+
+  /** The running work of a key. */
+  get(key: string): T | undefined {
+    return this.#pieces.get(key);
+  }
+
+  /** True if work of a key is running. */
+  has(key: string): boolean {
+    return this.#pieces.has(key);
+  }
+
+  /** Adds the work of a key, in place of what it had. */
+  set(key: string, piece: T): void {
+    this.#pieces.set(key, piece);
+  }
+
+  /** Removes the work of a key. */
+  delete(key: string): void {
+    this.#pieces.delete(key);
+    if (++this.#deletions < DELETIONS_MAX) return;
+    this.#pieces = new Map(this.#pieces);
+    this.#deletions = 0;
+  }
+
+  /** Removes all. */
+  clear(): void {
+    this.#pieces.clear();
+  }
+}
