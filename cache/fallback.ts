@@ -83,10 +83,9 @@ export class Fallback implements Store {
   }
 
   /** Checks the tags here too: those of `tagsOf` are known only once the value is loaded. */
-  async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    if (this.#isKept(entry)) return await this.#store.fill(key, lease, entry);
-    await this.#local.release(key, lease);
-    return false;
+  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
+    if (this.#isKept(entry)) return this.#store.fill(key, lease, entry);
+    return this.#local.release(key, lease).then(() => false);
   }
 
   release(key: string, lease: string, successor?: Successor): Promise<void> {

@@ -136,7 +136,7 @@ export class Reader {
     for (let attempt = 0;; attempt++) {
       const askedAtMs = clock.monotonicNow();
       const { outcome } = await this.#lookups.run(flight, () => this.#lookUp(key, plan));
-      if (outcome !== undefined) return outcome;
+      if (outcome !== undefined) return await outcome;
       const nowMs = clock.monotonicNow();
       askedMs += nowMs - askedAtMs;
       deadlineMs ??= nowMs + settings.waitMsMax;
@@ -169,7 +169,7 @@ export class Reader {
 
   /** Asks the store for the value or the lease. `undefined`: no answer in time, or none that may be trusted. */
   async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
-    const { store, coherence, tags, stored, runtime, settings, newNonce } = this.#parts;
+    const { store, coherence, tags, stored: counters, runtime, settings, newNonce } = this.#parts;
     const { leaseMs } = settings;
     const names = this.#loads.namesOf(key, plan.options);
     const untilMs = runtime.clock.monotonicNow() + this.#askMsMax;
@@ -190,19 +190,19 @@ export class Reader {
           this.#hitShare += (1 - this.#hitShare) * HIT_SHARE_STEP;
           return { outcome: hit };
         }
-        if (round === (blind ? 1 : 0)) stored.misses++;
+        if (round === (blind ? 1 : 0)) counters.misses++;
         // Asking a slow store repeatedly would take much longer than the database.
         if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
+        const { stored } = found;
         const versions = await tags.ensure(
-          this.#loads.namesOf(key, plan.options, found.stored?.entry),
+          stored === null ? names : this.#loads.namesOf(key, plan.options, stored.entry),
         );
         lease = leaseOf(newNonce(), versions);
         const epoch = coherence.epoch(key);
-        const seen = found.stored?.mark;
-        const acquired = await store.acquire(key, lease, { leaseMs, seen });
+        const acquired = await store.acquire(key, lease, { leaseMs, seen: stored?.mark });
         if (coherence.storeTrust() !== trust) break;
         if (acquired.stored === null) {
-          if (blind && round === 0) stored.misses++;
+          if (blind && round === 0) counters.misses++;
           this.#hitShare -= this.#hitShare * HIT_SHARE_STEP;
           if (isUnstorable(acquired.holder)) return undefined;
           const own = { lease, plan, versions, stale: found.entry };

@@ -42,12 +42,18 @@ export class TagKeeper {
     this.#clock = clock;
   }
 
-  /** Keeps tags until `untilMs` (wall time). Never rejects: at worst a tag counts as changed. */
-  async keep(names: readonly string[], untilMs: number): Promise<void> {
+  /**
+   * Keeps tags until `untilMs` (wall time). Never rejects: at worst a tag counts as changed. `undefined`: they are
+   * kept already.
+   */
+  keep(names: readonly string[], untilMs: number): Promise<void> | undefined {
     const short = names.filter((name) =>
       name !== ROOT_TAG && (this.#known.get(name) ?? 0) < untilMs
     );
-    if (short.length === 0) return;
+    return short.length === 0 ? undefined : this.#extend(short, untilMs);
+  }
+
+  async #extend(short: readonly string[], untilMs: number): Promise<void> {
     const keptUntilMs = Math.ceil(untilMs + SPARE_MS);
     for (const name of short) this.#known.set(name, keptUntilMs);
     try {
