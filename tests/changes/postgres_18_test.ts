@@ -14,7 +14,8 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import { HAS_POSTGRES_18, startPostgres18 } from "../support/postgres_18.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
+import { createTestDatabase } from "../support/test_database.ts";
 import { attacksSuite } from "./_attacks_suite.ts";
 import { bellSuite } from "./_bell_suite.ts";
 import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
@@ -289,11 +290,7 @@ function serviceSuite(server: () => string): void {
     const database = stack.use(await createSeededDatabase(20, server()));
     service = stack.use(
       await startService({
-        env: {
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          DATABASE_URL: database.url,
-          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-        },
+        env: serviceEnv(database.url),
       }),
     );
     sql = postgres(database.url, { max: 1, onnotice: () => undefined });

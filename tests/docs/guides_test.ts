@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import {
   cacheInUse,
   type Service,
@@ -107,11 +108,7 @@ describe("docs/tutorial/first-steps.md", () => {
   it("shows what its commands print", async () => {
     await using database = await createSeededDatabase(30);
     await using service = await startService({
-      env: {
-        DATABASE_URL: database.url,
-        REDIS_URL: requiredEnv("REDIS_URL"),
-        CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-      },
+      env: serviceEnv(database.url),
     });
     await cacheInUse(service, "/users/30");
     const blocks = await blocksOf("docs/tutorial/first-steps.md");
@@ -157,11 +154,7 @@ describe("docs/cache-your-own-table.md", () => {
       cwd: tree.root,
       env: { DATABASE_URL: database.url },
     });
-    const env = {
-      DATABASE_URL: database.url,
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-    };
+    const env = serviceEnv(database.url);
     const statements = prepare.trim().split("\n").filter((line) => line.startsWith("psql"));
     await using service = await startWith(statements, { env, root: tree.root, database });
     await cacheInUse(service);

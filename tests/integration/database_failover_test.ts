@@ -9,7 +9,7 @@ import {
 } from "../../tools/servers/postgres_server.ts";
 import { type Service, startService } from "../../tools/servers/service.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 
 describe("the service on a primary and its standby", {
   // The JSR driver takes one host.
@@ -28,13 +28,10 @@ describe("the service on a primary and its standby", {
     standby = stack.use(await startStandby(primary));
     service = stack.use(
       await startService({
-        env: {
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-          DATABASE_URL:
-            `postgres://postgres@127.0.0.1:${standby.port},127.0.0.1:${primary.port}/${database}` +
+        env: serviceEnv(
+          `postgres://postgres@127.0.0.1:${standby.port},127.0.0.1:${primary.port}/${database}` +
             "?target_session_attrs=read-write&channel_binding=prefer",
-        },
+        ),
       }),
     );
   });

@@ -8,7 +8,7 @@ import { type NginxServer, startNginx } from "../../tools/servers/nginx_server.t
 import { startService } from "../../tools/servers/service.ts";
 import { startConnectionLoad } from "../support/connection_load.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 
 describe("the service behind nginx", () => {
   const stack = new AsyncDisposableStack();
@@ -16,11 +16,7 @@ describe("the service behind nginx", () => {
 
   beforeAll(async () => {
     const database = stack.use(await createSeededDatabase(100));
-    env = {
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-    };
+    env = serviceEnv(database.url);
   });
   afterAll(() => stack.disposeAsync());
 

@@ -8,7 +8,7 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { startPgBouncer } from "../../tools/servers/pgbouncer_server.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 
 /** Polls are ten seconds apart then: hardly ever in time. */
 const NO_POLL_MS = 60_000;
@@ -41,9 +41,7 @@ describe("the service behind PgBouncer in transaction mode", () => {
       const service = stack.use(
         await startService({
           env: {
-            REDIS_URL: requiredEnv("REDIS_URL"),
-            CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-            DATABASE_URL: bouncer.url,
+            ...serviceEnv(bouncer.url),
             ...settings(database.url),
           },
         }),

@@ -3,8 +3,8 @@ import { describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { requiredEnv } from "../support/test_database.ts";
 
 const POLL_MS = 60_000;
 /** Long before the poll, and long after another instance has taken over. */
@@ -27,9 +27,7 @@ describe("two instances, woken by whoever writes", () => {
     await using stack = new AsyncDisposableStack();
     const database = stack.use(await createSeededDatabase(10));
     const env = {
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+      ...serviceEnv(database.url),
       CHANGES_POLL_MS: String(POLL_MS),
     };
     const services = [

@@ -4,8 +4,9 @@ import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startConnectionLoad } from "../support/connection_load.ts";
 import { read } from "../support/load.ts";
-import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import type { TestDatabase } from "../support/test_database.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import { startService } from "../../tools/servers/service.ts";
 
 describe("the service, on a signal to stop,", () => {
@@ -15,11 +16,7 @@ describe("the service, on a signal to stop,", () => {
 
   beforeAll(async () => {
     database = stack.use(await createSeededDatabase(100));
-    env = {
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-    };
+    env = serviceEnv(database.url);
   });
   afterAll(() => stack.disposeAsync());
 

@@ -4,8 +4,9 @@ import { connect } from "@db/driver";
 import { z } from "zod";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import type { TestDatabase } from "../support/test_database.ts";
 
 const Value = z.union([
   z.object({ stringValue: z.string() }),
@@ -100,9 +101,7 @@ describe("the service with OTEL_DENO", () => {
     service = stack.use(
       await startService({
         env: {
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          DATABASE_URL: database.url,
-          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+          ...serviceEnv(database.url),
           OTEL_DENO: "true",
           OTEL_SERVICE_NAME: "lookaside",
           OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { read } from "../support/load.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { requiredEnv } from "../support/test_database.ts";
 
 /** Longer than memory may be trusted without news of Redis, with room for a busy machine. */
 const lagMsMax = 2_000;
@@ -16,11 +16,7 @@ describe("two instances on one Redis", () => {
 
   beforeAll(async () => {
     const database = stack.use(await createSeededDatabase(10));
-    const env = {
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
-    };
+    const env = serviceEnv(database.url);
     here = stack.use(await startService({ env }));
     there = stack.use(await startService({ env }));
     for (const service of [here, there]) await cacheInUse(service, "/users/10");

@@ -7,6 +7,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { serviceEnv } from "../support/service_env.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 import { type Service, startService } from "../../tools/servers/service.ts";
@@ -63,9 +64,7 @@ describe("the alerts and the dashboard, of a service under way", () => {
     const service = stack.use(
       await startService({
         env: {
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          DATABASE_URL: database.url,
-          CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+          ...serviceEnv(database.url),
           CACHE_AUDIT_RATIO: "1",
           ADMIN_RATE_LIMIT: "0",
         },
