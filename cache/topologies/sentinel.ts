@@ -10,19 +10,20 @@ import {
 } from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
 import {
-  ASK_MS,
   type NamedPrimary,
   Sentinels,
   type SentinelsOptions,
   UnreachableError,
 } from "./sentinels.ts";
 import { StandaloneConnection } from "./standalone.ts";
-import { addressText } from "./url.ts";
+import { addressText, type ServerAddress } from "./url.ts";
 
 /** Time for which a primary is trusted after a question that confirmed it. */
-const STANDS_MS = 2_000;
+const STANDS_MS = 1_000;
+/** Interval of the questions: several within that time, as one may be answered late. */
+const ASK_MS = STANDS_MS / 4;
 /** Time for which a server must have been the primary before it is trusted; longer, since clocks run unevenly. */
-const SETTLED_MS = STANDS_MS + 500;
+const SETTLED_MS = STANDS_MS + 250;
 
 /**
  * The server that the Sentinels call the primary.
@@ -66,8 +67,8 @@ export class SentinelConnection extends StandaloneConnection {
   readonly #named: WeakMap<Socket, Named>;
   readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
-  /** The address of the last confirmed server. */
-  #standing = "";
+  /** The confirmed primary, until the Sentinels name a newer one. */
+  #standing: NamedPrimary | undefined;
 
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
     const { clock } = options;
@@ -84,17 +85,19 @@ export class SentinelConnection extends StandaloneConnection {
       const connected = this.#connected();
       if (connected === undefined) return;
       // The confirmation of another server does not hold for this one.
-      if (addressText(connected.server) !== this.#standing) options.onStands(-Infinity);
+      if (!this.#isStanding(connected.server)) options.onStands(-Infinity);
       this.#confirm(connected);
     });
     void this.#watch();
   }
 
   override async proved(): Promise<readonly Redis[]> {
-    const name = addressText((await this.#ask()).server);
-    if (this.#standing === name) return [this.client];
+    const { server } = await this.#ask();
+    if (this.#isStanding(server)) return [this.client];
     throw new Error(
-      `Cannot trust ${name} yet: other processes may still trust the previous primary`,
+      `Cannot trust ${
+        addressText(server)
+      } yet: other processes may still trust the previous primary`,
     );
   }
 
@@ -113,7 +116,7 @@ export class SentinelConnection extends StandaloneConnection {
       // No Sentinel can name another primary, so the confirmed one remains.
       const connected = this.#connected();
       if (error instanceof UnreachableError && connected !== undefined) {
-        if (addressText(connected.server) === this.#standing) this.#stand(askedAtMs);
+        if (this.#isStanding(connected.server)) this.#stand(askedAtMs);
       }
     }
   }
@@ -137,13 +140,22 @@ export class SentinelConnection extends StandaloneConnection {
   }
 
   /** Trusts a named server once it has been the primary for long enough. */
-  #confirm({ server, sinceMs, askedAtMs }: Named): void {
+  #confirm(named: Named): void {
+    // A Sentinel that learns of a trusted primary later, or restarts, does not make it a new one.
+    const isNew = !this.#isStanding(named.server) || this.#standing?.epoch !== named.epoch;
     // A time below this means a new primary. An old server that reports no time is trusted at once.
-    if (sinceMs < SETTLED_MS) return;
-    const isNew = this.#standing !== addressText(server);
-    this.#standing = addressText(server);
-    this.#stand(askedAtMs);
+    if (isNew && named.sinceMs < SETTLED_MS) {
+      this.#standing = undefined;
+      return;
+    }
+    this.#standing = named;
+    this.#stand(named.askedAtMs);
     if (isNew) this.#options.onChange(); // work that waits for it retries at once
+  }
+
+  #isStanding(server: ServerAddress): boolean {
+    return this.#standing !== undefined &&
+      addressText(this.#standing.server) === addressText(server);
   }
 
   #stand(askedAtMs: number): void {

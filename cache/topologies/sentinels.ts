@@ -4,8 +4,10 @@ import { isReply } from "../redis/reply_errors.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
-/** Interval at which every Sentinel is asked, and the time that it has to answer. */
-export const ASK_MS = 500;
+/** Time that a Sentinel has to answer. */
+const ANSWER_MS = 500;
+/** A time-out that is later than this shows that this process was busy or suspended. */
+const LATE_MS = 50;
 /** Limit of discovered Sentinels, besides those in the URL. */
 const FOUND_MAX = 16;
 
@@ -18,7 +20,12 @@ export interface SentinelsOptions {
 /** The server that the Sentinels call the primary. */
 export interface NamedPrimary {
   readonly server: ServerAddress;
-  /** Time for which every Sentinel that knows it has called it the primary, at least. */
+  /** The configuration epoch since which it is the primary: each failover has a higher one. */
+  readonly epoch: number;
+  /**
+   * Time for which every Sentinel that knows it has called it the primary, at least; 0: most of those that answer
+   * do not know it yet.
+   */
   readonly sinceMs: number;
 }
 
@@ -27,9 +34,8 @@ export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
-/** The answer of one Sentinel: the primary, the configuration epoch since which it is one, the other Sentinels. */
+/** The answer of one Sentinel: the primary, and the other Sentinels. */
 interface Answer extends NamedPrimary {
-  readonly epoch: number;
   readonly others: readonly ServerAddress[];
 }
 
@@ -38,6 +44,8 @@ export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #access: Access;
   readonly #asked = new Map<string, Redis>();
+  /** The primary that each Sentinel named last, and the first time (monotonic) at which it did. */
+  readonly #heard = new WeakMap<Redis, { readonly primary: string; readonly atMs: number }>();
   readonly #clock: Clock;
   #closed = false;
   #closing: Promise<unknown> = Promise.resolve();
@@ -61,11 +69,16 @@ export class Sentinels {
    * @throws {UnreachableError} No Sentinel answers.
    */
   async primary(): Promise<NamedPrimary> {
+    const askedAtMs = this.#clock.monotonicNow();
     const asked = await Promise.allSettled(
       [...this.#asked.values()].map((each) => this.#ask(each)),
     );
     const answers = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (answers.length === 0) {
+      // A late time-out comes before the answers that the sockets hold, and those may name another primary.
+      if (this.#clock.monotonicNow() - askedAtMs > ANSWER_MS + LATE_MS) {
+        throw new Error("Cannot find the primary: this process was too busy to hear a Sentinel");
+      }
       const [first] = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
       if (isReply(first)) this.#logIn();
       throw new UnreachableError(
@@ -86,7 +99,9 @@ export class Sentinels {
       throw new Error(`Cannot find the primary: the Sentinels name ${[...names].join(" and ")}`);
     }
     this.#epoch = epoch;
-    return { server: found.server, sinceMs: Math.min(...newest.map(({ sinceMs }) => sinceMs)) };
+    // A process that cannot reach the leader of a failover hears of it from the others.
+    const isKnown = newest.length > answers.length / 2;
+    return { ...found, sinceMs: isKnown ? Math.min(...newest.map(({ sinceMs }) => sinceMs)) : 0 };
   }
 
   /** Stops asking, and waits until every connection is closed. */
@@ -123,7 +138,7 @@ export class Sentinels {
       ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
       ...{ ...(tls === undefined ? {} : { tls }), disableClientInfo, ...this.#login },
       // A question waits for the connection; if the attempt fails, it rejects.
-      ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ASK_MS },
+      ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ANSWER_MS },
     });
     sentinel.on("error", () => {
       // The failed question reports the same.
@@ -145,18 +160,31 @@ export class Sentinels {
     if (!Array.isArray(address)) throw new Error(`a Sentinel knows no ${master}`);
     const known = fieldsOf(fields);
     const server = { host: String(address[0]), port: Number(address[1]) };
+    const epoch = Number(known.get("config-epoch"));
     // The leader of a failover names the new primary before it restarts the time for which it has been one.
     const same = known.get("ip") === server.host && Number(known.get("port")) === server.port;
+    const reportedMs = same ? Number(known.get("role-reported-time")) : 0;
     return {
-      server,
-      sinceMs: same ? Number(known.get("role-reported-time")) : 0,
-      epoch: Number(known.get("config-epoch")),
+      ...{ server, epoch },
+      sinceMs: Math.max(reportedMs, this.#heardForMs(sentinel, `${addressText(server)} ${epoch}`)),
       others: listOf(others).map(fieldsOf).flatMap((other) => {
         const [host, port] = [other.get("ip") ?? "", Number(other.get("port"))];
         const up = !/disconnected|s_down/.test(other.get("flags") ?? "");
         return up && host !== "" && port > 0 ? [{ host, port }] : [];
       }),
     };
+  }
+
+  /**
+   * Time since this process first heard a Sentinel name a primary. The Sentinel's own time restarts later: at
+   * the leader once the replicas have followed, which may take minutes, and at each start of the Sentinel.
+   */
+  #heardForMs(sentinel: Redis, primary: string): number {
+    const nowMs = this.#clock.monotonicNow();
+    const heard = this.#heard.get(sentinel);
+    if (heard?.primary === primary) return nowMs - heard.atMs;
+    this.#heard.set(sentinel, { primary, atMs: nowMs });
+    return 0;
   }
 }
 
