@@ -132,7 +132,10 @@ export class Sentinels {
   #add(server: ServerAddress): void {
     const name = addressText(server);
     const { servers } = this.#options;
-    if (this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) return;
+    // An answer may come together with the end.
+    if (this.#closed || this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) {
+      return;
+    }
     const { connectTimeout, disconnectTimeout, disableClientInfo, tls } = this.#access;
     const sentinel = new Redis({
       ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },

@@ -13,12 +13,16 @@ export interface Told {
   epoch: number;
   /** Time for which that server has reported its role. */
   reportedMs: number;
+  /** The port of another Sentinel. */
+  other?: number;
 }
 
 /** A Sentinel that answers what a test tells it to. */
 export class ToldSentinel implements AsyncDisposable {
   /** What it answers from now on; `undefined`: it does not answer. */
   told: Told | undefined;
+  /** How many questions it has answered. */
+  answered = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -57,13 +61,16 @@ export class ToldSentinel implements AsyncDisposable {
 
   #answer(command: string): string {
     if (this.told === undefined) return "";
-    const { named, described = named, epoch, reportedMs } = this.told;
+    const { named, described = named, epoch, reportedMs, other } = this.told;
     if (/GET-MASTER-ADDR/i.test(command)) return listOf(["127.0.0.1", named]);
     if (/\r\nMASTER\r\n/i.test(command)) {
       const role = ["role-reported-time", reportedMs, "config-epoch", epoch];
       return listOf(["ip", "127.0.0.1", "port", described, ...role]);
     }
-    return /SENTINELS/i.test(command) ? listOf([]) : "+OK\r\n";
+    if (!/SENTINELS/i.test(command)) return "+OK\r\n";
+    this.answered++;
+    if (other === undefined) return listOf([]);
+    return `*1\r\n${listOf(["ip", "127.0.0.1", "port", other, "flags", "sentinel"])}`;
   }
 }
 

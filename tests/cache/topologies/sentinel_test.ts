@@ -8,7 +8,7 @@ import { SentinelConnection } from "../../../cache/topologies/sentinel.ts";
 import { Sentinels, UnreachableError } from "../../../cache/topologies/sentinels.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { FakeClock } from "../../support/fake_runtime.ts";
+import { FakeClock, settle } from "../../support/fake_runtime.ts";
 import { startToldSentinel, type Told, type ToldSentinel } from "../../support/told_sentinel.ts";
 
 /** Time after which a new primary is trusted. */
@@ -69,6 +69,18 @@ describe("Sentinels.primary()", () => {
     await sentinels.heardFor(0);
     clock.jump(100);
     await sentinels.heardFor(100);
+  });
+
+  it("connects to no other Sentinel once it is closed", async () => {
+    await using other = await startToldSentinel(LEADER);
+    await using leader = await startToldSentinel({ ...LEADER, other: other.address.port });
+    await using silent = await startToldSentinel(undefined);
+    const sentinels = asking(leader, silent);
+    const asked = sentinels.asked.primary();
+    await eventually(() => assertEquals(leader.answered, 1));
+    for (let turn = 0; turn < 5; turn++) await settle(); // the answer arrives
+    await sentinels.asked.close();
+    await Promise.allSettled([asked]); // a connection that it opened now would be found as a leak
   });
 
   it("calls no Sentinel unreachable while this process is too busy to hear one", async () => {
