@@ -21,7 +21,7 @@ const LEASE = 8; // 1: of the running load
 const LOAD = 9; // 0, 1: begun, or version + 2
 const SEEN = 10; // by the last look of the follower
 const LOOK = 11; // 0, or the version that the running look has seen + 1
-const BELIEVED = 12; // 1: within the memory lease of a look
+const TRUSTED = 12; // 1: within the memory lease of a look
 const ACKNOWLEDGED = 13; // 0, 1: committed, 2: to the caller
 const WORDS = 14;
 
@@ -35,11 +35,11 @@ const OWN = 4;
 /** Mechanisms that the search can leave out. */
 export type FallbackMechanism =
   | "nothing"
-  | "first what was not applied"
-  | "applied before the last sign of life"
+  | "the first look begins at the applied changes"
+  | "changes noted since the last sign of life are looked for"
   | "a change ends the lease"
-  | "an own write ends the lease"
-  | "dropped on the return";
+  | "a write of the instance ends the lease"
+  | "memory is dropped when Redis returns";
 
 export function fallback(without: FallbackMechanism): Model {
   return {
@@ -73,7 +73,7 @@ function takeWriters(state: Uint32Array, out: Steps, without: FallbackMechanism)
   } else if (own === 1) {
     const next = out.fork();
     next[MEMORY] = 0;
-    if (without !== "an own write ends the lease") next[LEASE] = 0;
+    if (without !== "a write of the instance ends the lease") next[LEASE] = 0;
     next[ACKNOWLEDGED] = 2;
     if (state[PHASE] === FOLLOWED) {
       next[APPLIED] = at(state, APPLIED) | OWN;
@@ -97,7 +97,7 @@ function takeLoad(state: Uint32Array, out: Steps): void {
   } else {
     if (state[LEASE]) next[MEMORY] = load - 1;
     next[LOAD] = next[LEASE] = 0;
-    out.take(`reader: ${state[LEASE] ? "installs" : "is refused"}`);
+    out.take(`reader: ${state[LEASE] ? "installs the value" : "its fill is refused"}`);
   }
 }
 
@@ -109,11 +109,11 @@ function takeFeed(state: Uint32Array, out: Steps): void {
     next[APPLIED] = at(state, COMMITTED);
     if (state[IN_REDIS]) next[MESSAGE] = 1;
     next[IN_REDIS] = next[LEASE] = 0;
-    out.take("relay: applies what is committed");
+    out.take("relay: applies the committed changes");
   }
   if (at(state, APPLIED) & ~at(state, NOTED)) {
     out.fork()[NOTED] = at(state, APPLIED);
-    out.take("relay: notes what is applied");
+    out.take("relay: notes the applied changes");
   }
   if (state[MESSAGE]) {
     const next = out.fork();
@@ -134,12 +134,12 @@ function takeOutage(state: Uint32Array, out: Steps, without: FallbackMechanism):
   const next = out.fork();
   if (state[PHASE] === LOST) {
     next[PHASE] = STANDING_IN;
-    next[SEEN] = without === "first what was not applied"
+    next[SEEN] = without === "the first look begins at the applied changes"
       ? at(state, COMMITTED)
-      : without === "applied before the last sign of life"
+      : without === "changes noted since the last sign of life are looked for"
       ? at(state, NOTED)
       : at(state, BASE);
-    next[BELIEVED] = next[LOOK] = 0;
+    next[TRUSTED] = next[LOOK] = 0;
     out.take("fallback: begins");
     return;
   }
@@ -154,37 +154,37 @@ function takeOutage(state: Uint32Array, out: Steps, without: FallbackMechanism):
     }
     next[SEEN] = found;
     next[LOOK] = 0;
-    next[BELIEVED] = 1;
+    next[TRUSTED] = 1;
     out.take("follower: the answer arrives");
   }
-  if (state[BELIEVED]) {
-    out.fork()[BELIEVED] = 0;
+  if (state[TRUSTED]) {
+    out.fork()[TRUSTED] = 0;
     out.take("memory lease: ends");
   }
   const back = out.fork();
   back[PHASE] = FOLLOWED;
   back[APPLIED] = back[NOTED] = at(state, COMMITTED);
-  if (without !== "dropped on the return") back[MEMORY] = 0;
+  if (without !== "memory is dropped when Redis returns") back[MEMORY] = 0;
   back[LEASE] =
-    back[BELIEVED] =
+    back[TRUSTED] =
     back[LOOK] =
     back[SEEN] =
       0;
-  out.take("Redis: is back, empty, and caught up with");
+  out.take("Redis: returns empty, and the catch-up is done");
 }
 
 function violation(state: Uint32Array): string | undefined {
   if (state[MEMORY] === 0) return undefined;
   const followed = state[PHASE] === FOLLOWED;
-  if (!followed && !(state[PHASE] === STANDING_IN && state[BELIEVED])) return undefined;
+  if (!followed && !(state[PHASE] === STANDING_IN && state[TRUSTED])) return undefined;
   const version = at(state, MEMORY) - 1;
   if (state[ACKNOWLEDGED] === 2 && !(version & OWN)) {
     return "memory lacks a write that this instance has acknowledged";
   }
   // Messages on their way arrive within the lease.
-  const told = followed ? (state[MESSAGE] ? 0 : at(state, APPLIED)) : at(state, SEEN);
-  const missing = told & ~version;
-  return missing ? `memory is believed, and lacks ${bits(missing)}, which was told` : undefined;
+  const reported = followed ? (state[MESSAGE] ? 0 : at(state, APPLIED)) : at(state, SEEN);
+  const missing = reported & ~version;
+  return missing ? `memory is trusted, and lacks ${bits(missing)}, which was reported` : undefined;
 }
 
 function bits(set: number): string {

@@ -90,7 +90,7 @@ function takeRestartSteps(state: Uint32Array, out: Steps, how: Configuration): v
     const alive = get(state, instanceAt(instance, FEED)) === ALIVE;
     if (alive && follows(instance, how)) set(next, instanceAt(instance, FEED), SILENT);
   }
-  out.take("redis: restarts or fails over, what came after that state is lost");
+  out.take("redis: restarts or fails over, all later changes are lost");
 }
 
 /** Takes the steps of one instance's feed, connection and life. */
@@ -141,10 +141,10 @@ export class InstanceSteps {
       set(next, at, SILENT);
       set(next, instanceAt(this.#instance, MESSAGE), 0);
       set(next, instanceAt(this.#instance, ECHO), 0);
-      out.take(`${this.#who} the feed is lost, unnoticed, and its messages with it`);
+      out.take(`${this.#who} the feed and its messages are lost, unnoticed`);
     } else if (feed === SILENT && this.#how.without === "memory lease") {
       set(out.fork(), at, FORGOTTEN);
-      out.take(`${this.#who} any time passes`);
+      out.take(`${this.#who} time passes`);
     } else if (feed === SILENT) {
       const next = out.fork();
       set(next, at, CLOSED);
@@ -163,7 +163,7 @@ export class InstanceSteps {
     set(next, instanceAt(this.#instance, LINK), 0);
     this.#begin(next);
     doubt(next, this.#instance, this.#how);
-    out.take(`${this.#who} is connected again, its catch-up begins`);
+    out.take(`${this.#who} reconnects, its catch-up begins`);
   }
 
   #begin(next: Uint32Array): void {
@@ -188,7 +188,7 @@ export class InstanceSteps {
       unlink(next, this.#how);
       out.take(`${this.#who} the UNLINK of the replay is executed`);
     } else if (phase === REPLAYED && drained) {
-      this.#to(out, 0, "no row from before is open, Redis is trusted");
+      this.#to(out, 0, "no earlier row is open, Redis is trusted");
     }
   }
 
@@ -201,7 +201,7 @@ export class InstanceSteps {
     const rows = get(next, rowAt(0)) + get(next, rowAt(1)) > 0;
     if (replays && rows) unlink(next, this.#how);
     const text = replays && rows ? "the UNLINK of the replay is executed, " : "";
-    out.take(`${this.#who} no row from before is open, ${text}Redis is trusted`);
+    out.take(`${this.#who} no earlier row is open, ${text}Redis is trusted`);
   }
 
   #to(out: Steps, phase: number, text: string): void {
@@ -246,7 +246,7 @@ export class InstanceSteps {
       follows(this.#instance, this.#how) ? CLOSED : ALIVE,
     );
     this.#begin(next);
-    out.take(`${this.#who} dies, and starts again`);
+    out.take(`${this.#who} dies and restarts`);
   }
 }
 

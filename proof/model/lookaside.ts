@@ -70,7 +70,7 @@ function memoryViolation(state: Uint32Array, how: Configuration): string | undef
       : feed !== FORGOTTEN;
     if (version < global && !excused) {
       return `memory of ${name} would answer version ${version}, older than an acknowledged write, ` +
-        "with no message under way and no memory lease to end it";
+        "with no message on its way and no memory lease that will end";
     }
   }
   return undefined;
@@ -93,11 +93,11 @@ function quietViolation(state: Uint32Array, how: Configuration): string | undefi
       get(state, instanceAt(i, LINK)) !== 0 || get(state, instanceAt(i, CATCH_UP)) !== 0;
     if (busy || (how.memory && get(state, instanceAt(i, FEED)) !== ALIVE)) return undefined;
   }
-  return "all is quiet, and a tier holds what the database does not";
+  return "nothing is running, and a tier differs from the database";
 }
 
 const CODES = ["-", "v0", "v1", "v2"];
-const LEASES = ["-", "of reader 1", "of reader 2", "of nobody"];
+const LEASES = ["-", "of reader 1", "of reader 2", "orphaned"];
 const FEEDS = ["", " (feed lost)", " (feed closed)", " (feed lost long ago)"];
 const ROWS = ["", "open", "applied by A", "applied by B", "done"];
 
@@ -108,7 +108,7 @@ function describe(state: Uint32Array, how: Configuration): string {
     `lease ${LEASES[get(state, LEASE)]}`,
   ];
   for (let i = 0; i < 2 && how.memory; i++) {
-    const message = get(state, instanceAt(i, MESSAGE)) === 1 ? " (message under way)" : "";
+    const message = get(state, instanceAt(i, MESSAGE)) === 1 ? " (message on its way)" : "";
     const feed = FEEDS[get(state, instanceAt(i, FEED))];
     parts.push(`memory ${"AB"[i]} ${CODES[get(state, instanceAt(i, MEMORY))]}${message}${feed}`);
   }

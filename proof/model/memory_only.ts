@@ -117,7 +117,7 @@ function violation(state: Uint32Array): string | undefined {
   }
   const writing = state[WRITERS] === 1 || state[WRITERS + 1] === 1;
   if (writing || held < 0 || held === version(state)) return undefined;
-  return "all is quiet, and memory holds what the database does not";
+  return "nothing is running, and memory differs from the database";
 }
 
 function version(state: Uint32Array): number {

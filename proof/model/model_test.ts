@@ -28,12 +28,12 @@
  * | installs in memory | `MemoryTier.install()` under the install guard, `Coherence.epoch()` |
  * | drops the key | `Writer.#drop()`, which also moves the epoch and detaches the load |
  * | commits, UNLINK, is acknowledged | a transaction, then `Cache.delete()` |
- * | acknowledged as pending, the UNLINK that is owed | `PendingInvalidations` |
+ * | acknowledged as pending, the pending UNLINK | `PendingInvalidations` |
  * | dies before its delete, or never deletes | a crash there, and equally a writer that is psql |
  * | claims, notes as applied, fails; in its own steps in `relaying.ts` | `ChangeFeed.#relay()` |
  * | the feed's message, lost, noticed, back | `cache/redis/feed.ts`, `Coherence` |
  * | the last state that reaches the disk, restarts | a restart or a failover: all later is lost |
- * | connected again, no row from before is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
+ * | reconnects, no earlier row is open, the replay | `CatchUp`, `ChangeFeed.catchUp()` |
  * | memory stands in, in its own steps in `fallback.ts` | `Fallback`, `Follower` |
  *
  * **What is abstracted away.** Time: anything with a deadline may end at any moment (leases, values, the memory
@@ -97,37 +97,37 @@ for (const { how, needs } of CASES) {
 }
 
 const RELAYING: readonly (readonly [RelayingOptions, string, readonly RelayingMechanism[]])[] = [
-  [{ relays: 1, marks: false }, "a relay that is rung", [
-    "the promise is taken back",
+  [{ relays: 1, marks: false }, "a relay that is notified", [
+    "the promise is withdrawn",
     "looks until the writers have ended",
-    "a look behind that",
-    "a transaction drawn behind the bell",
-    "a transaction drawn before the bell",
-    "no promise by who catches up",
+    "one more look after they have ended",
+    "a transaction id after the withdrawal",
+    "a row written before the bell is read",
+    "no promise while catching up",
   ]],
   [{ relays: 2, marks: false }, "two relays of a cache, which may die", [
-    "the snapshot of the look",
-    "transactions in any order",
-    "noted after it is applied",
+    "the snapshot of the look is noted",
+    "transactions may commit in any order",
+    "rows are noted after they are applied",
   ]],
   [{ relays: 1, marks: true }, "a writer that invalidates by itself, and may die", [
-    "held rows stay open",
-    "done after the commit",
+    "rows left to a writer stay open",
+    "a writer reports only after its commit",
   ]],
   [{ relays: 1, marks: false, writers: 2, time: true }, "a relay that may be late, and fail", [
-    "the promise is taken back",
+    "the promise is withdrawn",
     "looks until the writers have ended",
-    "a transaction drawn behind the bell",
-    "the snapshot of the look",
+    "a transaction id after the withdrawal",
+    "the snapshot of the look is noted",
     "the poll",
-    "asked again in time",
-    "asked before the look",
+    "the request is repeated in time",
+    "the request comes before the look",
     "a promise survives a failure",
   ]],
   [
     { relays: 1, marks: true, writers: 2, time: true },
     "a writer that invalidates by itself, and a relay that may be late, and fail",
-    ["held rows stay open", "a promise survives a failure"],
+    ["rows left to a writer stay open", "a promise survives a failure"],
   ],
   [
     { relays: 2, marks: false, writers: 2, promising: 1, time: true },
@@ -138,7 +138,7 @@ const RELAYING: readonly (readonly [RelayingOptions, string, readonly RelayingMe
 
 for (const [how, name, needs] of RELAYING) {
   describe(`relaying, ${name}`, () => {
-    it("passes nothing over, and rests only when it has all", () => holds(name, relaying(how)));
+    it("misses no change, and rests only when all are applied", () => holds(name, relaying(how)));
     for (const without of needs) {
       it(`does not without: ${without}`, () => {
         breaks(`without: ${without}`, relaying({ ...how, without }));
@@ -148,17 +148,18 @@ for (const [how, name, needs] of RELAYING) {
 }
 
 describe("memory that stands in for Redis, a writer of its own and two past it", () => {
-  it("is never believed without what was told", () => holds("fallback", fallback("nothing")));
+  it("is trusted only with every reported change", () => holds("fallback", fallback("nothing")));
   for (
     const without of [
-      "first what was not applied",
-      "applied before the last sign of life",
+      "the first look begins at the applied changes",
+      "changes noted since the last sign of life are looked for",
       "a change ends the lease",
-      "an own write ends the lease",
-      "dropped on the return",
+      "a write of the instance ends the lease",
+      "memory is dropped when Redis returns",
     ] as const
   ) {
-    it(`is without: ${without}`, () => breaks(`without: ${without}`, fallback(without)));
+    it(`is trusted with fewer without: ${without}`, () =>
+      breaks(`without: ${without}`, fallback(without)));
   }
 });
 

@@ -109,7 +109,7 @@ export class ReaderSteps {
   /** The reply of GET or acquire brings a value. */
   #receive(state: Uint32Array, out: Steps): void {
     if (get(state, readerAt(this.#reader, DOUBT)) !== 0) {
-      this.#end(out, "drops the reply, for trust was lost since, and loads");
+      this.#end(out, "drops the reply, because trust was lost meanwhile, and loads");
       return;
     }
     this.#hit(state, out, IDLE);
@@ -151,15 +151,17 @@ export class ReaderSteps {
     const lease = get(state, LEASE);
     if (lease === 0 || without === "lease" || without === "nonce") return this.#win(state, out);
     if (this.#shared()) return this.#set(out, HELD, lease);
-    this.#end(out, "acquire is executed: another's lease stands, it waits");
+    this.#end(out, "acquire is executed: another holds the lease, it waits");
   }
 
   #acquireRefresh(state: Uint32Array, out: Steps): void {
     const value = get(state, VALUE);
     const seen = get(state, readerAt(this.#reader, GOT));
-    if (value !== 0 && value !== seen) return this.#end(out, "finds a newer value: no refresh");
+    if (value !== 0 && value !== seen) {
+      return this.#end(out, "finds a newer value, does not refresh");
+    }
     const free = this.#how.without === "lease" || this.#how.without === "nonce";
-    if (get(state, LEASE) !== 0 && !free) return this.#end(out, "finds a lease: no refresh");
+    if (get(state, LEASE) !== 0 && !free) return this.#end(out, "finds a lease, does not refresh");
     this.#win(state, out);
   }
 
@@ -299,15 +301,15 @@ const FILLED = HIT + 3;
 const LABELS: readonly string[] = [
   "",
   "begins, GET is sent",
-  "GET or acquire is executed: a value",
-  "GET is executed: nothing",
-  "acquire is executed: another's lease stands",
-  "acquire is executed: its lease stands",
+  "GET or acquire is executed: it finds a value",
+  "GET is executed: it finds no value",
+  "acquire is executed: another holds the lease",
+  "acquire is executed: it holds the lease",
   "",
   "acquire's reply arrives, the query is sent",
   "the query is executed, its callers are answered",
   "joins the load",
-  "begins, and joins the look-up under way",
+  "begins, and joins the running look-up",
   "answers the value",
   "answers the value and installs it in memory",
   "the load fails",

@@ -29,29 +29,29 @@ const WORDS = LEFT + 1;
 const ASKED = 0; // a relay has asked to be notified
 const PROMISE = 1; // a relay has promised to poll
 const LAPSED = 2; // no relay has asked in time
-const OVERDUE = 3; // no writer notifies, and none should be silent
+const OVERDUE = 3; // no writer notifies, although all should
 
 const UNWRITTEN = 0;
-const DRAWN = 1; // its row is written, with its transaction id
+const WRITTEN = 1; // its row is written, with its transaction id
 const LOOKED = 2; // has read the bell, and will not notify
-const RINGS = 3; // has read the bell, and will notify
+const NOTIFIES = 3; // has read the bell, and will notify
 const COMMITTED = 4;
 const ROLLED_BACK = 5;
 const INVALIDATED = 6; // committed, and invalidated by its own process
-const DONE = 7; // and reported
+const DONE = 7; // invalidated, and reported
 
 const PC = 0;
 const WOKEN = 1;
 const SNAPSHOT = 2; // the snapshot of its look
 const HELD = 3; // rows left to the writer
-const PROMISED = 4; // 1: promised, 2: withdrawing it, 3: and this is the last look, 4: for want of time
+const PROMISED = 4; // 1: promised, 2: withdrawing it, 3: in the last look, 4: the same, for time is over
 const NEEDED = 5; // writers that must end before it may rest
 
 const LOOKING = 0;
 const APPLYING = 1;
 const NOTING = 2;
-const TAKING_BACK = 3;
-const DRAWING = 4;
+const WITHDRAWING = 3;
+const NUMBERING = 4;
 const DRAINING = 5;
 const RESTING = 6;
 const DEAD = 7;
@@ -59,20 +59,20 @@ const DEAD = 7;
 /** Mechanisms that the search can leave out. */
 export type RelayingMechanism =
   | "nothing"
-  | "the snapshot of the look"
-  | "transactions in any order"
-  | "noted after it is applied"
-  | "the promise is taken back"
+  | "the snapshot of the look is noted"
+  | "transactions may commit in any order"
+  | "rows are noted after they are applied"
+  | "the promise is withdrawn"
   | "looks until the writers have ended"
-  | "a look behind that"
-  | "a transaction drawn behind the bell"
-  | "a transaction drawn before the bell"
-  | "held rows stay open"
-  | "done after the commit"
-  | "no promise by who catches up"
+  | "one more look after they have ended"
+  | "a transaction id after the withdrawal"
+  | "a row written before the bell is read"
+  | "rows left to a writer stay open"
+  | "a writer reports only after its commit"
+  | "no promise while catching up"
   | "the poll"
-  | "asked again in time"
-  | "asked before the look"
+  | "the request is repeated in time"
+  | "the request comes before the look"
   | "a promise survives a failure"
   | "a promise expires";
 
@@ -143,35 +143,37 @@ function takeWriter(
     change?.(forked);
     out.take(`${who} ${label}`);
   };
-  const draw = (forked: Uint32Array): void => {
+  const write = (forked: Uint32Array): void => {
     forked[ORDER + writer] = 1 + Math.max(...forked.slice(ORDER, ORDER + WRITERS));
   };
-  const isDrawnLate = without === "a transaction drawn before the bell";
-  if (where === UNWRITTEN && !isDrawnLate) to(DRAWN, "writes its row", draw);
-  if (where === (isDrawnLate ? UNWRITTEN : DRAWN)) {
+  const isWrittenLate = without === "a row written before the bell is read";
+  if (where === UNWRITTEN && !isWrittenLate) to(WRITTEN, "writes its row", write);
+  if (where === (isWrittenLate ? UNWRITTEN : WRITTEN)) {
     const bell = at(state, BELL);
-    if (bell === ASKED) return to(RINGS, "is to ring");
-    to(LOOKED, bell === LAPSED ? "sees that nobody asks" : "sees a promise", (forked) => {
+    if (bell === ASKED) return to(NOTIFIES, "reads a request, and will notify");
+    to(LOOKED, bell === LAPSED ? "reads no request" : "reads a promise", (forked) => {
       if (tells) forked[SILENT] = at(forked, SILENT) | 1 << writer;
       const isLeft = bell === LAPSED || bell === PROMISE && isOrphaned(state);
       if (isLeft) forked[LEFT] = at(forked, LEFT) | 1 << writer;
     });
-  } else if (where === LOOKED || where === RINGS) {
-    if (isDrawnLate && at(state, ORDER + writer) === 0) return to(where, "writes its row", draw);
+  } else if (where === LOOKED || where === NOTIFIES) {
+    if (isWrittenLate && at(state, ORDER + writer) === 0) return to(where, "writes its row", write);
     to(ROLLED_BACK, "rolls back");
     to(COMMITTED, "commits", (forked) => {
-      if (where === RINGS) forked[RELAY + WOKEN] = forked[RELAY + 6 + WOKEN] = 1;
+      if (where === NOTIFIES) forked[RELAY + WOKEN] = forked[RELAY + 6 + WOKEN] = 1;
     });
-    if (marks && without === "done after the commit") to(where, "says that it is done", say);
+    if (marks && without === "a writer reports only after its commit") {
+      to(where, "reports before its commit", reportEarly);
+    }
   } else if (marks && where === COMMITTED) {
     to(INVALIDATED, "invalidates", (forked) => forked[APPLIED] = at(forked, APPLIED) | 1 << writer);
   } else if (marks && where === INVALIDATED) {
-    to(DONE, "says that it is done");
+    to(DONE, "reports its write");
   }
 }
 
 /** The variant that reports too early. */
-function say(state: Uint32Array): void {
+function reportEarly(state: Uint32Array): void {
   state[ORDER] = at(state, ORDER) | 8;
 }
 
@@ -193,7 +195,7 @@ function takeTime(
   }
   if (at(state, BELL) === ASKED && requestsLapse) {
     // A relay that is not late repeats it before.
-    to(without === "asked again in time" ? OVERDUE : LAPSED, "30 s after the request");
+    to(without === "the request is repeated in time" ? OVERDUE : LAPSED, "30 s after the request");
   }
 }
 
@@ -228,47 +230,49 @@ function takeRelay(state: Uint32Array, out: Steps, how: RelayHow): void {
     const isOpen = how.marks && (found & 1) !== 0 && at(state, WRITER) !== DONE;
     const isDone = how.marks && (at(state, WRITER) === DONE || (at(state, ORDER) & 8) !== 0);
     const apply = (held: number) => (next: Uint32Array) => {
-      if (without !== "noted after it is applied") {
+      if (without !== "rows are noted after they are applied") {
         next[APPLIED] = at(next, APPLIED) | found & ~held & (isDone ? ~1 : ~0);
       }
-      next[base + HELD] = without === "held rows stay open" ? 0 : held;
-      if (without === "noted after it is applied") note(next, base, without);
+      next[base + HELD] = without === "rows left to a writer stay open" ? 0 : held;
+      if (without === "rows are noted after they are applied") note(next, base, without);
     };
     to(NOTING, "applies", apply(0));
-    if (isOpen && !isDone) to(NOTING, "applies, and leaves a marked row", apply(1));
+    if (isOpen && !isDone) to(NOTING, "applies, and leaves a row to its writer", apply(1));
   } else if (pc === NOTING) {
     rest(state, { base, without, promises: how.promises }, to);
-  } else if (pc === TAKING_BACK) {
-    to(DRAWING, "takes its promise back", (next) => {
-      if (without !== "the promise is taken back") next[BELL] = ASKED;
-      if (without === "a transaction drawn behind the bell") {
+  } else if (pc === WITHDRAWING) {
+    to(NUMBERING, "withdraws its promise", (next) => {
+      if (without !== "the promise is withdrawn") next[BELL] = ASKED;
+      if (without === "a transaction id after the withdrawal") {
         next[base + NEEDED] = at(state, base + NEEDED);
       } else next[base + NEEDED] = 0;
     });
-  } else if (pc === DRAWING) {
-    to(DRAINING, "draws a transaction", (next) => next[base + NEEDED] = open(next, without));
+  } else if (pc === NUMBERING) {
+    to(DRAINING, "takes a transaction id", (next) => next[base + NEEDED] = open(next, without));
   } else if (pc === DRAINING) {
     const isLast = (at(state, base + NEEDED) & open(state, "nothing")) === 0 ||
       without === "looks until the writers have ended";
-    const skips = isLast && without === "a look behind that";
-    to(skips ? RESTING : LOOKING, "sees which writers have ended", (next) => {
+    const skips = isLast && without === "one more look after they have ended";
+    to(skips ? RESTING : LOOKING, "checks which writers have ended", (next) => {
       next[base + PROMISED] = skips ? 0 : isLast ? 3 : 2;
     });
     if (how.time) {
-      to(LOOKING, "waits no longer", (next) => {
+      to(LOOKING, "stops waiting", (next) => {
         next[LEFT] = at(next, LEFT) | at(state, base + NEEDED) & open(state, "nothing");
         next[base + PROMISED] = 4;
       });
     }
   } else if (pc === RESTING) {
-    if (at(state, base + WOKEN) === 1) to(LOOKING, "is woken");
-    if (at(state, base + HELD) !== 0) to(LOOKING, "looks after what it left");
-    if (without === "no promise by who catches up") to(RESTING, "catches up", catchUp(base));
+    if (at(state, base + WOKEN) === 1) to(LOOKING, "is notified");
+    if (at(state, base + HELD) !== 0) to(LOOKING, "looks again at the row that it left");
+    if (without === "no promise while catching up") to(RESTING, "catches up", catchUp(base));
     if (!how.time || without === "the poll") return;
     to(LOOKING, "polls");
     // Before its look, which thus finds everything committed until then.
-    const asks = !how.dies && without !== "asked before the look";
-    if (asks && without !== "asked again in time") to(LOOKING, "asks, and polls", ask);
+    const asks = !how.dies && without !== "the request comes before the look";
+    if (asks && without !== "the request is repeated in time") {
+      to(LOOKING, "asks for notifications, and polls", ask);
+    }
   }
 }
 
@@ -317,7 +321,7 @@ function fail(
   const promised = at(state, base + PROMISED);
   to(LOOKING, "fails", after(promised === 4 ? 4 : Math.min(promised, 1)));
   if (at(state, base) !== NOTING) return;
-  to(LOOKING, "notes it, and promises to look, and is not answered", (next) => {
+  to(LOOKING, "notes the look, promises to poll, and gets no answer", (next) => {
     note(next, base, without);
     next[BELL] = PROMISE;
     after(1)(next);
@@ -338,7 +342,7 @@ function rest(
 ): void {
   const noted = (promised: number) => (next: Uint32Array) => {
     note(next, base, without);
-    if (without === "noted after it is applied") {
+    if (without === "rows are noted after they are applied") {
       next[APPLIED] = at(next, APPLIED) | at(next, base + SNAPSHOT);
     }
     next[base + PROMISED] = promised;
@@ -347,27 +351,27 @@ function rest(
   };
   const promised = at(state, base + PROMISED);
   if (promises) {
-    to(LOOKING, "notes it, and promises to look", (next) => {
+    to(LOOKING, "notes the look, and promises to poll", (next) => {
       noted(1)(next);
       next[BELL] = PROMISE;
     });
   }
-  if (promised === 2) to(DRAINING, "notes it", noted(2));
-  else if (promised === 1) to(TAKING_BACK, "notes it", noted(1));
+  if (promised === 2) to(DRAINING, "notes the look", noted(2));
+  else if (promised === 1) to(WITHDRAWING, "notes the look", noted(1));
   else {
-    to(RESTING, "notes it, and rests", (next) => {
+    to(RESTING, "notes the look, and rests", (next) => {
       noted(0)(next);
-      if (without === "asked before the look") ask(next);
+      if (without === "the request comes before the look") ask(next);
     });
   }
 }
 
 function note(state: Uint32Array, base: number, without: RelayingMechanism): void {
-  const seen = without === "the snapshot of the look"
+  const seen = without === "the snapshot of the look is noted"
     ? committed(state)
     : at(state, base + SNAPSHOT);
   state[SEEN] = seen & ~at(state, base + HELD);
-  if (without !== "transactions in any order") return;
+  if (without !== "transactions may commit in any order") return;
   let highest = 0;
   for (let writer = 0; writer < WRITERS; writer++) {
     if (seen & 1 << writer) highest = Math.max(highest, at(state, ORDER + writer));
@@ -390,7 +394,7 @@ function open(state: Uint32Array, without: RelayingMechanism): number {
     const order = at(state, ORDER + writer) & 7;
     if (order === 0 || hasEnded(writer)) continue;
     // A snapshot ends after the newest transaction that has ended, not after the newest that has begun.
-    if (without === "a transaction drawn behind the bell" && order > newestEnded) continue;
+    if (without === "a transaction id after the withdrawal" && order > newestEnded) continue;
     found |= 1 << writer;
   }
   return found;
@@ -417,7 +421,7 @@ function violation(
   if (missed & at(state, SEEN)) {
     const dying = [0, 1].some((relay) => relay < relays && at(state, RELAY + 6 * relay) === NOTING);
     if (!dying || relays === 2) {
-      return `a change was passed over: ${bits(missed & at(state, SEEN))}`;
+      return `a change is missed: ${bits(missed & at(state, SEEN))}`;
     }
   }
   if (relays === 2 && !time) return undefined;
@@ -425,10 +429,10 @@ function violation(
   const rests = (base: number): boolean =>
     at(state, base + PC) === RESTING && at(state, base + WOKEN) === 0 &&
     at(state, base + HELD) === 0;
-  const unrung = without === "the poll" ? missed : missed & ~at(state, LEFT);
-  return unrung === 0 || living.length === 0 || !living.every(rests)
+  const unnotified = without === "the poll" ? missed : missed & ~at(state, LEFT);
+  return unnotified === 0 || living.length === 0 || !living.every(rests)
     ? undefined
-    : `the relay rests, and was not rung for ${bits(unrung)}`;
+    : `the relay rests, and was not notified of ${bits(unnotified)}`;
 }
 
 function bits(set: number): string {

@@ -100,7 +100,7 @@ export class RelaySteps {
 
   take(state: Uint32Array, out: Steps): void {
     const linked = get(state, instanceAt(this.#instance, LINK)) === 0;
-    if (linked && get(state, instanceAt(this.#instance, DEBT)) === 1) this.#payDebt(out);
+    if (linked && get(state, instanceAt(this.#instance, DEBT)) === 1) this.#invalidatePending(out);
     for (let writer = 0; writer < this.#how.writers.length; writer++) {
       const row = get(state, rowAt(writer));
       if (row === OPEN && linked) this.#apply(writer, out);
@@ -108,11 +108,11 @@ export class RelaySteps {
     }
   }
 
-  #payDebt(out: Steps): void {
+  #invalidatePending(out: Steps): void {
     const next = out.fork();
     unlink(next, this.#how);
     set(next, instanceAt(this.#instance, DEBT), 0);
-    out.take(`${this.#who} the UNLINK that is owed is executed`);
+    out.take(`${this.#who} the pending UNLINK is executed`);
   }
 
   #apply(writer: number, out: Steps): void {
