@@ -20,15 +20,15 @@ export const tablesSql: readonly string[] = [
   // read and written regardless of snapshots.
   `CREATE SEQUENCE IF NOT EXISTS lookaside.doorbell MINVALUE 0 START 0`,
   `CREATE TABLE IF NOT EXISTS lookaside.outbox (
-  -- The writer's transaction: what tells rows that may still appear from those that cannot.
+  -- The writer's transaction. Snapshots tell whether rows of it may still appear.
   xid XID8 NOT NULL DEFAULT pg_current_xact_id(),
   id BIGINT NOT NULL DEFAULT nextval('lookaside.outbox_id'),
   turn SMALLINT NOT NULL
     DEFAULT (date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} % 3)::SMALLINT,
   label TEXT NOT NULL,
-  -- Keys of the rows that changed; NULL: the whole table, or more than are worth listing.
+  -- Keys of the changed rows; NULL: the whole table, or too many keys to list.
   keys TEXT[],
-  -- What the watched columns held, before and after.
+  -- Values of the watched columns, before and after the change.
   column_values TEXT[],
   -- The mark of a writer that invalidates by itself.
   writer TEXT,
@@ -38,16 +38,16 @@ export const tablesSql: readonly string[] = [
   ...[0, 1, 2].map((turn) =>
     `CREATE TABLE IF NOT EXISTS lookaside.outbox_${turn} PARTITION OF lookaside.outbox FOR VALUES IN (${turn})`
   ),
-  // The caches that rows are kept for. One that has not reported for long is removed.
+  // The caches that need the rows. A cache that has not reported for long is removed.
   `CREATE TABLE IF NOT EXISTS lookaside.caches (
   -- Differs when the same name is registered again.
   id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  -- The server and its timeline: another one may lack what this cache has seen.
+  -- The server and its timeline: another server may lack changes that this cache has seen.
   origin TEXT NOT NULL,
-  -- For how long what was applied is kept, to be applied again.
+  -- Time for which applied rows are kept for a replay.
   keep INTERVAL NOT NULL,
-  -- NULL: what the cache holds may be older than its registration.
+  -- NULL: entries of the cache may be older than its registration.
   reset_at TIMESTAMPTZ
 )`,
   // The changes that each cache has applied: those visible in "seen" of its last look. A look that finds more
@@ -59,14 +59,14 @@ export const tablesSql: readonly string[] = [
   pass PG_SNAPSHOT,
   pass_xid XID8 NOT NULL DEFAULT '0',
   pass_id BIGINT NOT NULL DEFAULT 0,
-  -- The feed that noted it; NULL: a registration.
+  -- The relay that noted the look; NULL: a registration.
   feed TEXT,
-  -- Whether it applied rows.
+  -- True if rows were applied.
   applied BOOLEAN NOT NULL DEFAULT FALSE,
   at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (cache, look)
 )`,
-  // The processes that invalidate their own writes, and the writes that are over (see the writer's mark).
+  // The processes that invalidate their own writes, and the marks of their writes that have ended.
   `CREATE TABLE IF NOT EXISTS lookaside.writers (
   cache BIGINT NOT NULL,
   writer TEXT NOT NULL,
@@ -90,7 +90,7 @@ export const tablesSql: readonly string[] = [
   columns TEXT[] NOT NULL,
   -- NULL: every UPDATE counts.
   matter TEXT[],
-  -- Of the tables and types that were found; when it differs, rows may have changed unseen.
+  -- A digest of the tables and their types: if it differs, rows may have changed unnoticed.
   shape TEXT NOT NULL,
   UNIQUE (table_schema, table_name)
 )`,

@@ -60,8 +60,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN table_schema = 'public' THEN '' ELSE lookaside.label_part(table_schema) || '.' END
     || lookaside.label_part(table_name)
 $$`,
-  // Whether a column is generated when it is read (Postgres 18). The rows that a trigger is given have no
-  // value of it, and reading one from them fails.
+  // True if a column is generated when it is read (Postgres 18). The rows that a trigger gets have no value for
+  // it, and reading one from them fails.
   `CREATE OR REPLACE FUNCTION lookaside.is_virtual(relation OID, name TEXT) RETURNS BOOLEAN
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT 1 FROM pg_attribute a

@@ -140,7 +140,7 @@ BEGIN
     (SELECT nspowner::REGROLE::TEXT FROM pg_namespace WHERE nspname = 'lookaside'));
   RETURN TRUE;
 END $$`,
-  // Creates or replaces the trigger functions of a table. Returns whether one of them was different.
+  // Creates or replaces the trigger functions of a table. Answers true if one of them was different.
   `CREATE OR REPLACE FUNCTION lookaside.define_all(relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[])
 RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -154,7 +154,7 @@ BEGIN
   END LOOP;
   RETURN changed;
 END $$`,
-  // The tables whose trigger is missing, disabled or not ours.
+  // The tables on which one of our triggers is missing or disabled.
   `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT relation FROM lookaside.family(root) f (relation) WHERE (
@@ -167,7 +167,7 @@ $$`,
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(label, 1, 40) || '_' || substr(md5(label), 1, 8) || '_' || event
 $$`,
-  // Attaches the triggers to one table. ALWAYS: also for writes of a replica role.
+  // Attaches the triggers to one table. ENABLE ALWAYS: they also fire where session_replication_role is replica.
   `CREATE OR REPLACE FUNCTION lookaside.attach(relation REGCLASS, label TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
