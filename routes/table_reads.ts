@@ -4,7 +4,7 @@
  * @module
  */
 import type { Context, Hono } from "hono";
-import type { Cache, Clock, EntryOptions } from "../cache/mod.ts";
+import type { Cache, Clock, EntryOptions, Lookup } from "../cache/mod.ts";
 import type { Key, Row } from "../db/table_statements.ts";
 import { Answers } from "./_answers.ts";
 import { invalid, notFound } from "./_errors.ts";
@@ -13,12 +13,12 @@ import type { Latencies } from "../cache/dashboard/mod.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 import type { ListQuery } from "./_table_query.ts";
 import type { KeyReader } from "./_table_keys.ts";
-import type { Table } from "./table.ts";
+import type { Inputs, Table } from "./table.ts";
 
 /** Dependencies of the read routes. */
 export interface ReadDependencies {
   /** The cache of the tables. */
-  readonly cache: Pick<Cache, "getOrLoad" | "getOrLoadMany">;
+  readonly cache: Pick<Cache, "getFromMemory" | "getOrLoad" | "getOrLoadMany">;
   /** For durations, and the rest of an entry's life. */
   readonly clock: Clock;
   /** Notes every answered row, if answers are audited. */
@@ -53,21 +53,34 @@ function addReadOfOne(app: Hono, table: Table, { cache, requests, audit, answers
   const { resource, rows, keyPrefix, rowOptions } = table;
   const path = `/${resource.name}/:id`;
   const counts = requests.reads(path);
-  app.get(path, async (context) => {
-    const startedAtMs = answers.now();
-    const { keys } = table.inputs ?? await table.known();
+  const answer = (
+    context: Context,
+    { keys }: Inputs,
+    startedAtMs: number,
+  ): Response | Promise<Response> => {
     const text = keyIn(context, keys);
     const name = keys.nameOf(text);
     if (name === undefined) return counts.noted(invalid(keys.issuesOf(text)));
     const key = keyPrefix + name;
+    const answerWith = (lookup: Lookup): Response => {
+      if (audit !== undefined && lookup.source !== "load") audit.note(key);
+      if (lookup.text === null) {
+        const headers = { "cache-status": answers.status(lookup) };
+        return counts.noted(notFound(resource.title, headers));
+      }
+      return counts.noted(answers.one(context, lookup, { startedAtMs }));
+    };
+    // A promise would cost a hit of memory a tenth of its time.
+    const held = cache.getFromMemory(key);
+    if (held !== undefined) return answerWith(held);
     const load = () => rows.find(keys.read(text) ?? []);
-    const lookup = await cache.getOrLoad<Row>(key, load, rowOptions);
-    if (audit !== undefined && lookup.source !== "load") audit.note(key);
-    if (lookup.text === null) {
-      const headers = { "cache-status": answers.status(lookup) };
-      return counts.noted(notFound(resource.title, headers));
-    }
-    return counts.noted(answers.one(context, lookup, { startedAtMs }));
+    return cache.getOrLoad<Row>(key, load, rowOptions).then(answerWith);
+  };
+  app.get(path, (context): Response | Promise<Response> => {
+    const startedAtMs = answers.now();
+    const { inputs } = table;
+    if (inputs !== undefined) return answer(context, inputs, startedAtMs);
+    return table.known().then((known) => answer(context, known, startedAtMs));
   });
 }
 

@@ -25,6 +25,11 @@ import { spanned } from "./spanned.ts";
  * ```
  */
 export class TracedCache extends Cache {
+  /** Leaves everything to {@linkcode Cache.getOrLoad}, which records a span. */
+  override getFromMemory(_key: string): undefined {
+    return undefined;
+  }
+
   /** As {@linkcode Cache.getOrLoad}, within a span. */
   override getOrLoad<T, V = Jsonify<T>>(
     key: string,

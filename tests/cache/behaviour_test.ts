@@ -234,6 +234,56 @@ for (const on of tiers) {
   });
 }
 
+describe("getFromMemory()", () => {
+  it("answers a fresh value at once, and counts and reports it as a hit", async () => {
+    const seen: string[] = [];
+    await using bench = await open({
+      on: "memory alone",
+      ttlMs: 1_000,
+      jitterRatio: 0,
+      earlyRefreshBeta: 0,
+      onLookup: ({ key, source }) => seen.push(`${key} ${source}`),
+    });
+    const { cache, runtime } = bench;
+    assertEquals(cache.getFromMemory("a"), undefined);
+    await cache.getOrLoad("a", () => Promise.resolve({ name: "Ada" }));
+    assertEquals(cache.getFromMemory<{ name: string }>("a")?.value()?.name, "Ada");
+    assertEquals(cache.stats().memory.hits, 1);
+    assertEquals(seen, ["a load", "a memory"]);
+    await runtime.clock.advance(1_000);
+    assertEquals(cache.getFromMemory("a"), undefined);
+  });
+
+  it("answers nothing that was invalidated, or that memory may not be trusted with", async () => {
+    const runtime = new FakeRuntime();
+    const server = new SimulatedServer({ clock: runtime.clock });
+    const store = server.connect("a", { heartbeatMs: 250 });
+    await using cache = new Cache({ runtime, memoryBytes: 64 * 1024 }, store);
+    await settle();
+    const read = async (): Promise<void> => {
+      for (let i = 0; i < 2; i++) {
+        await cache.getOrLoad("a", () => Promise.resolve(1));
+        await settle();
+      }
+    };
+    await read();
+    assertEquals(cache.getFromMemory("a")?.source, "memory");
+    await cache.delete("a");
+    assertEquals(cache.getFromMemory("a"), undefined);
+    await read();
+    assertEquals(cache.getFromMemory("a")?.source, "memory");
+    await server.connect("b").invalidate(["a"]);
+    await settle();
+    assertEquals(cache.getFromMemory("a"), undefined);
+    await read();
+    store.silenceFeed();
+    await runtime.clock.advance(1_000);
+    assertEquals(cache.getFromMemory("a"), undefined);
+    await cache.close();
+    assertEquals(cache.getFromMemory("a"), undefined);
+  });
+});
+
 describe("Cache on both tiers, as its feed falls silent", () => {
   it("answers from memory until the memory lease ends, and not a moment longer", async () => {
     const runtime = new FakeRuntime();

@@ -118,7 +118,7 @@ function idOf([id]: Key): number {
 export class WatchedCache {
   /** The calls, each with its keys or tags, in order. */
   readonly calls: string[] = [];
-  /** What `getOrLoad` answers instead. */
+  /** What reads of one key answer instead. */
   lookup: Lookup | undefined;
   /** How invalidations end instead. */
   invalidation: Invalidation | Error = "applied";
@@ -140,6 +140,13 @@ export class WatchedCache {
     }
     return this.#cache.getOrLoad<T, V>(...args);
   };
+
+  getFromMemory<T = unknown>(key: string): Lookup<Jsonify<T>> | undefined {
+    if (this.lookup !== undefined) return undefined;
+    const held = this.#cache.getFromMemory<T>(key);
+    if (held !== undefined) this.calls.push(`getFromMemory ${key}`);
+    return held;
+  }
 
   getOrLoadMany: Cache["getOrLoadMany"] = <T, V = Jsonify<T>>(
     ...args: Parameters<typeof Cache.prototype.getOrLoadMany<T, V>>
@@ -191,7 +198,7 @@ export interface Api extends AsyncDisposable {
   /** Sends a request. A body that is no string is sent as JSON. */
   send(path: string, init?: SendInit): Promise<Response>;
   /** Sends a request as it is, and what the server would tell of its connection. */
-  fetch(request: Request, connection?: unknown): Promise<Response>;
+  fetch(request: Request, connection?: unknown): Response | Promise<Response>;
 }
 
 /** A request. */
@@ -248,7 +255,7 @@ export function createApi({ changes, ...others }: ApiChanges = {}): Api {
           : JSON.stringify(body),
       });
     },
-    fetch: async (request, connection) => await app.fetch(request, connection),
+    fetch: (request, connection) => app.fetch(request, connection),
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await engine.close();

@@ -19,7 +19,15 @@ describe("GET /users/:id", () => {
       `{"source":"cache","duration":"0.0ms","data":${JSON.stringify(userJson(1))}}`,
     );
     assertEquals(api.users.calls, ["find"]);
-    assertEquals(api.cache.calls, ["getOrLoad users:1", "getOrLoad users:1"]);
+    assertEquals(api.cache.calls, ["getOrLoad users:1", "getFromMemory users:1"]);
+  });
+
+  it("answers at once what is in memory", async () => {
+    await using api = createApi();
+    await api.send("/users/1");
+    const second = api.fetch(new Request("http://127.0.0.1/users/1"));
+    assert(second instanceof Response);
+    assertMatch(await second.text(), /"source":"cache"/);
   });
 
   it("tells how long the look-up took, to a tenth of a millisecond", async () => {
