@@ -50,20 +50,18 @@ export async function inspect(key: string, parts: EngineParts): Promise<Inspecti
     };
   };
   const ofMemory = inMemory && await describe(inMemory, coherence.trusted());
-  if (store.source === "memory") {
-    return { memory: ofMemory, redis: undefined, redisReached: false };
-  }
+  const unreached = { memory: ofMemory, redis: undefined, redisReached: false };
+  if (store.source === "memory") return unreached;
   try {
     const stored = await store.get(key);
-    const ofRedis = stored === null || typeof stored.entry === "string"
-      ? undefined
-      : await describe(
-        { entry: stored.entry, bytes: stored.bytes },
-        coherence.storeTrust() !== undefined,
-      );
-    return { memory: ofMemory, redis: ofRedis, redisReached: true };
+    if (stored === null || typeof stored.entry === "string") {
+      return { ...unreached, redisReached: true };
+    }
+    const { entry, bytes } = stored;
+    const redis = await describe({ entry, bytes }, coherence.storeTrust() !== undefined);
+    return { memory: ofMemory, redis, redisReached: true };
   } catch (_error) {
-    return { memory: ofMemory, redis: undefined, redisReached: false };
+    return unreached;
   }
 }
 

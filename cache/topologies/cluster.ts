@@ -1,6 +1,6 @@
 import { Cluster, type Redis } from "ioredis";
 import { ClusterFeed } from "./cluster_feed.ts";
-import { idOf, newestOwners, slotRangesOf } from "./cluster_view.ts";
+import { addressOf, idOf, newestOwners, primariesOf, slotRangesOf } from "./cluster_view.ts";
 import {
   type Access,
   askForCredentials,
@@ -16,7 +16,7 @@ import { endSilence } from "../redis/silence.ts";
 import { within } from "../runtime.ts";
 import { isReply } from "../redis/reply_errors.ts";
 import type { FeedListener } from "../store.ts";
-import { addressText, type ServerAddress } from "./url.ts";
+import type { ServerAddress } from "./url.ts";
 
 const SLOTS = 16_384;
 /** Interval at which the client asks who owns which slots; it also asks whenever a server redirects it. */
@@ -68,7 +68,7 @@ export class ClusterConnection implements Connection {
   }
 
   async primaries(): Promise<readonly Redis[]> {
-    const nodes = new Map(this.client.nodes().map((node) => [addressOfNode(node), node]));
+    const nodes = new Map(this.client.nodes().map((node) => [addressOf(node), node]));
     const [first] = nodes.values();
     if (first === undefined) throw new Error("Cannot ask the cluster: no server is known");
     const primaries = new Set<Redis>();
@@ -159,13 +159,4 @@ export class ClusterConnection implements Connection {
       if (!node.options.readOnly) node.connect().catch(() => undefined);
     });
   }
-}
-
-/** The primaries that a cluster's client sends commands to, by address. */
-export function primariesOf(client: Cluster): ReadonlyMap<string, Redis> {
-  return new Map(client.nodes("master").map((node) => [addressOfNode(node), node]));
-}
-
-function addressOfNode({ options: { host = "", port = 0 } }: Redis): string {
-  return addressText({ host, port });
 }

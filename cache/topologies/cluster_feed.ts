@@ -1,5 +1,5 @@
 import type { Cluster, Redis } from "ioredis";
-import { ClusterView } from "./cluster_view.ts";
+import { ClusterView, primariesOf } from "./cluster_view.ts";
 import {
   type Access,
   DISCONNECT_MS,
@@ -10,7 +10,6 @@ import {
 import { Feed, type FeedWiring } from "../redis/feed.ts";
 import { type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
-import { addressText } from "./url.ts";
 
 /** Events after which the client may know more or fewer servers. */
 const EVENTS = ["ready", "close", "+node", "-node"];
@@ -62,7 +61,7 @@ export class ClusterFeed implements Following {
   #closed = false;
   readonly #look = (): void => this.#join();
   readonly #refresh = (): void => {
-    this.#expected = new Set(this.#primaries().keys());
+    this.#expected = new Set(primariesOf(this.#client).keys());
     this.#join();
   };
 
@@ -115,7 +114,7 @@ export class ClusterFeed implements Following {
 
   /** True if the followed primaries are known to be those of the cluster. */
   async #ask(): Promise<boolean> {
-    const nodes = this.#primaries();
+    const nodes = primariesOf(this.#client);
     if (this.#client.status !== "ready" || !this.#reached(nodes)) return false;
     const askedMs = this.#wiring.clock.monotonicNow();
     let stands: boolean;
@@ -138,7 +137,7 @@ export class ClusterFeed implements Following {
     if (this.#closed) return;
     // Before it has asked for slot owners, the client takes every known server for a primary.
     if (this.#client.status !== "ready") return this.#lost("the cluster cannot be reached");
-    const nodes = this.#primaries();
+    const nodes = primariesOf(this.#client);
     if (!sameKeys(nodes, this.#members)) this.#stoodMs = undefined;
     for (const [key, { feed }] of this.#members) {
       if (nodes.has(key)) continue;
@@ -157,10 +156,6 @@ export class ClusterFeed implements Following {
     }
     if (this.#reached(nodes)) this.#report();
     else this.#lost("a server cannot be reached");
-  }
-
-  #primaries(): ReadonlyMap<string, Redis> {
-    return new Map(this.#client.nodes("master").map((node) => [keyOf(node), node]));
   }
 
   /** True if commands can be sent to every primary. */
@@ -214,10 +209,6 @@ export class ClusterFeed implements Following {
     this.#open = false;
     this.#wiring.listener.closed(reason);
   }
-}
-
-function keyOf({ options: { host = "", port = 0 } }: Redis): string {
-  return addressText({ host, port });
 }
 
 function sameKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {

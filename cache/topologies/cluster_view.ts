@@ -1,3 +1,4 @@
+import type { Cluster, Redis } from "ioredis";
 import { Deadlines } from "../redis/deadlines.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText } from "./url.ts";
@@ -72,6 +73,16 @@ export class ClusterView {
     const settled = view === undefined || view !== this.#seen || this.#believed;
     return settled ? { view } : { view, owners: await areOwners(primaries) };
   }
+}
+
+/** The primaries that a cluster's client sends commands to, by address. */
+export function primariesOf(client: Cluster): ReadonlyMap<string, Redis> {
+  return new Map(client.nodes("master").map((node) => [addressOf(node), node]));
+}
+
+/** The address of a server that a cluster's client knows. */
+export function addressOf({ options: { host = "", port = 0 } }: Redis): string {
+  return addressText({ host, port });
 }
 
 /** The reply of `CLUSTER SLOTS` without replicas. */
