@@ -13,44 +13,39 @@ import { Repeats } from "./repeats.ts";
 import { unlistedAddress } from "./unlisted_address.ts";
 
 type Ticking = Pick<Clock, "monotonicNow">;
+type Level = "debug" | "info" | "warn" | "error";
 
 /** Makes the subscriber of the cache's events. */
 export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheEvent) => void {
   const repeats = new Repeats(clock);
   const logRedis = redisEventLogger(logger);
+  const warn = (text: string, key: string, error: unknown) =>
+    warnOnce(logger, repeats, text, { key, reason: messageOf(error) });
   return (event) => {
+    const log = (level: Level, text: string) => logger[level](text, pick(event));
     switch (event.type) {
       case "fill":
-        return logger.debug("fill {key}", pick(event));
+        return log("debug", "fill {key}");
       case "fill-refused":
-        return logger.debug("fill of {key} refused: it was invalidated meanwhile", pick(event));
+        return log("debug", "fill of {key} refused: it was invalidated meanwhile");
       case "invalidate":
-        return logger.debug("delete {keys}", pick(event));
+        return log("debug", "delete {keys}");
       case "invalidate-tags":
-        return logger.debug("delete tags {tags}", pick(event));
+        return log("debug", "delete tags {tags}");
       case "clear":
-        return logger.info("clear", pick(event));
+        return log("info", "clear");
       case "invalidations-lost":
-        return logger.error(
-          "{count} invalidations are lost: Redis did not accept them",
-          pick(event),
-        );
+        return log("error", "{count} invalidations are lost: Redis did not accept them");
       case "load-error":
-        return logger.debug("Cannot load {key}: {error}", pick(event));
+        return log("debug", "Cannot load {key}: {error}");
       case "refresh-error":
-        return warnOnce(logger, repeats, "Cannot refresh {key}: {reason}", {
-          key: event.key,
-          reason: messageOf(event.error),
-        });
+        return warn("Cannot refresh {key}: {reason}", event.key, event.error);
       case "unreadable":
-        return warnOnce(logger, repeats, "Cannot read the entry of {key}: {reason}", {
-          key: event.key,
-          reason: messageOf(event.reason),
-        });
+        return warn("Cannot read the entry of {key}: {reason}", event.key, event.reason);
       case "coherent":
         return event.coherent
-          ? logger.info("memory tier in use: {reason}", pick(event))
-          : logger.warn("memory tier bypassed: {reason}", pick(event));
+          ? log("info", "memory tier in use: {reason}")
+          : log("warn", "memory tier bypassed: {reason}");
       default:
         return logRedis(event);
     }
@@ -83,40 +78,35 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
   };
   return (event) => {
     const { server } = event;
+    const log = (level: Level, text: string) => logger[level](text, pick(event));
     switch (event.type) {
       case "breaker": {
         // During an outage of Redis, the breaker opens again several times a second.
         const opened = event.state === "open" && isFirst(`${server} open`);
         const closed = event.state === "closed" && said.delete(`${server} open`);
         const level = opened ? "warn" : closed ? "info" : "debug";
-        return logger[level]("circuit breaker of Redis: {state}", pick(event));
+        return log(level, "circuit breaker of Redis: {state}");
       }
       case "connection": {
         said.delete(`${server} ${!event.connected}`);
         if (!isFirst(`${server} ${event.connected}`)) return;
         said.delete(`${server} fails`);
         return event.connected
-          ? logger.info("connected to Redis", pick(event))
-          : logger.warn("Redis cannot be reached: answering without it", pick(event));
+          ? log("info", "connected to Redis")
+          : log("warn", "Redis cannot be reached: answering without it");
       }
       case "fallback":
         return event.active
-          ? logger.info("memory stands in for Redis, kept correct by Postgres", pick(event))
-          : logger.info("Redis is in use again", pick(event));
+          ? log("info", "memory stands in for Redis, kept correct by Postgres")
+          : log("info", "Redis is in use again");
       case "caught-up":
         said.delete(`${server} is behind`);
-        return logger.info(
-          event.replayed
-            ? "applied the latest changes again, which this Redis may lack"
-            : "Redis has every change so far",
-          pick(event),
-        );
+        return event.replayed
+          ? log("info", "applied the latest changes again, which this Redis may lack")
+          : log("info", "Redis has every change so far");
       case "catch-up-error": {
         const level = isFirst(`${server} is behind`) ? "warn" : "debug";
-        return logger[level](
-          "Cannot apply missed changes, so Redis is not read: {error}",
-          pick(event),
-        );
+        return log(level, "Cannot apply missed changes, so Redis is not read: {error}");
       }
       case "redis-error": {
         const address = unlistedAddress(event.error);
