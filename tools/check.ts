@@ -7,6 +7,7 @@
  * @module
  */
 import { resolve } from "node:path";
+import { ROOT } from "./child_process.ts";
 import { readOptions } from "./command_line.ts";
 import { sourceFiles } from "./source_files.ts";
 
@@ -39,8 +40,6 @@ const PACKAGES = {
 /** Deno's message if JSR does not answer. */
 const jsrUnreachable = /JSR package manifest for .* failed to load/;
 
-const root = resolve(import.meta.dirname ?? ".", "..");
-
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
@@ -54,11 +53,11 @@ async function main(): Promise<number> {
 }
 
 async function steps(): Promise<Step[]> {
-  const code = (await sourceFiles(root)).filter((path) => !path.startsWith("bench/"));
-  const scripts = (await sourceFiles(root, ".js")).filter((path) =>
+  const code = (await sourceFiles(ROOT)).filter((path) => !path.startsWith("bench/"));
+  const scripts = (await sourceFiles(ROOT, ".js")).filter((path) =>
     /^(cache\/dashboard\/)?web\//.test(path)
   );
-  const pages = (await sourceFiles(root, ".md")).filter((path) => !path.startsWith("bench/"));
+  const pages = (await sourceFiles(ROOT, ".md")).filter((path) => !path.startsWith("bench/"));
   const jsr = await jsrOnly(code);
   return [
     { name: "format", args: ["fmt", "--check"] },
@@ -102,7 +101,7 @@ async function jsrOnly(paths: readonly string[]): Promise<string[]> {
   const targets = added.map(([, target]) => target.replace(/^\.\//, ""));
   const found: string[] = [];
   for (const path of paths) {
-    const text = await Deno.readTextFile(resolve(root, path));
+    const text = await Deno.readTextFile(resolve(ROOT, path));
     const named = names.some((name) => text.includes(`from "${name}"`));
     if (named || targets.includes(path)) found.push(path);
   }
@@ -110,14 +109,14 @@ async function jsrOnly(paths: readonly string[]): Promise<string[]> {
 }
 
 async function importsOf(map: string): Promise<Record<string, string>> {
-  return JSON.parse(await Deno.readTextFile(resolve(root, map))).imports;
+  return JSON.parse(await Deno.readTextFile(resolve(ROOT, map))).imports;
 }
 
 async function holds(step: Step): Promise<boolean> {
   const startedAtMs = performance.now();
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...step.args],
-    cwd: resolve(root, step.cwd ?? "."),
+    cwd: resolve(ROOT, step.cwd ?? "."),
     stdin: "null",
     env: Deno.stdout.isTerminal() ? { FORCE_COLOR: "1" } : { NO_COLOR: "1" },
   }).output();

@@ -15,10 +15,11 @@ export const ROOT: string = fileURLToPath(new URL("..", import.meta.url));
 /** Folder for files of the development tools. Git ignores it. */
 export const DATA_FOLDER: string = `${ROOT}.data`;
 
-/** Sends a signal to a child, which may already have ended. */
-export function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
+/** Sends a signal to a child, or to a process or group by its id, which may already have ended. */
+export function send(to: Deno.ChildProcess | number, signal: Deno.Signal): void {
   try {
-    child.kill(signal);
+    if (typeof to === "number") Deno.kill(to, signal);
+    else to.kill(signal);
   } catch (error) {
     const ended = error instanceof TypeError || error instanceof Deno.errors.NotFound;
     if (!ended) throw error;

@@ -75,8 +75,6 @@ async function compile(options: CompileOptions): Promise<number> {
     args: compileArgs(config, options),
     cwd: ROOT,
     stdin: "null",
-    stdout: "inherit",
-    stderr: "inherit",
   }).spawn().status;
   if (code !== 0) return code;
   const { size } = await Deno.stat(options.output);

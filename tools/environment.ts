@@ -17,7 +17,7 @@ export function devEnvFile(dataFolder: string): string {
 
 /** The service's variables, from this process's environment or, if not set there, from `.env`. */
 export async function developmentEnvironment(): Promise<Environment> {
-  return { ...await readEnvFile(`${ROOT}.env`), ...givenEnvironment() };
+  return { ...await readEnvFile(`${ROOT}.env`), ...definedOnly(readEnvironment()) };
 }
 
 /** As {@linkcode developmentEnvironment}, with the servers of a running `deno task dev`. */
@@ -25,14 +25,8 @@ export async function runningEnvironment(): Promise<Environment> {
   return {
     ...await readEnvFile(`${ROOT}.env`),
     ...await readEnvFile(devEnvFile(DATA_FOLDER)),
-    ...givenEnvironment(),
+    ...definedOnly(readEnvironment()),
   };
-}
-
-/** The variables of this process's environment, empty ones included. */
-function givenEnvironment(): Environment {
-  const given = Object.entries(readEnvironment()).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given);
 }
 
 /** Reads a file of `NAME=value` lines. A missing file counts as empty. */
@@ -45,7 +39,7 @@ async function readEnvFile(path: string): Promise<Environment> {
   }
 }
 
-/** The set variables, as a child process takes them. */
+/** The set variables, empty ones included, as a child process takes them. */
 export function definedOnly(env: Readonly<Environment>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined),

@@ -8,6 +8,7 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { ROOT } from "./child_process.ts";
 import { readOptions } from "./command_line.ts";
 import { sourceFiles } from "./source_files.ts";
 
@@ -22,8 +23,6 @@ Builds the npm packages as tarballs.
                     remote "origin" of this clone, if it is on the web`,
   options: { out: { type: "string" }, repository: { type: "string" } },
 } as const;
-
-const root = resolve(import.meta.dirname ?? ".", "..");
 
 /** The part of a package.json that `deno pack` does not write. */
 interface Manifest {
@@ -99,7 +98,7 @@ export async function pack(folder: string, out: string, repository?: string): Pr
   try {
     const raw = resolve(work, "raw.tgz");
     const options = ["--quiet", "--allow-dirty", "--no-source-maps", "--output", raw];
-    await run(Deno.execPath(), ["pack", ...options], resolve(root, folder));
+    await run(Deno.execPath(), ["pack", ...options], resolve(ROOT, folder));
     await run("tar", ["-xzf", raw], work);
     const path = resolve(work, "package/package.json");
     const written = JSON.parse(await Deno.readTextFile(path));
@@ -109,7 +108,7 @@ export async function pack(folder: string, out: string, repository?: string): Pr
       [name, range],
     ) => [name, folder === RACES ? range.replace("^", "") : range]);
     const dependencies = { ...Object.fromEntries(found), ...own.dependencies };
-    const inlined = await inlineTexts(resolve(work, "package"), resolve(root, folder));
+    const inlined = await inlineTexts(resolve(work, "package"), resolve(ROOT, folder));
     for (const peer of Object.keys(own.peerDependencies ?? {})) delete dependencies[peer];
     for (const name of inlined) delete dependencies[name];
     const source = repository === undefined
@@ -129,7 +128,7 @@ export async function pack(folder: string, out: string, repository?: string): Pr
 /** The web address of this clone's origin; `undefined`: there is none. */
 async function origin(): Promise<string | undefined> {
   const { stdout } = await new Deno.Command("git", {
-    args: ["-C", root, "remote", "get-url", "origin"],
+    args: ["-C", ROOT, "remote", "get-url", "origin"],
     stderr: "null",
   }).output();
   const url = new TextDecoder().decode(stdout).trim();

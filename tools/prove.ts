@@ -5,7 +5,7 @@
  */
 import { readOptions } from "./command_line.ts";
 import type { TestCounts } from "./junit.ts";
-import { runSuite, type Suite, sumOf } from "./suite.ts";
+import { ciLock, runSuite, type Suite, sumOf } from "./suite.ts";
 
 const COMMAND = {
   name: "deno task prove",
@@ -44,10 +44,9 @@ async function main(): Promise<number> {
 }
 
 async function prove(suite: Suite, { tests, programs }: typeof WHOLE): Promise<TestCounts> {
-  const lock = Deno.env.get("CI") === "true" ? ["--frozen"] : [];
-  const counts = [await suite.test([...lock, ...tests])];
+  const counts = [await suite.test([...ciLock(), ...tests])];
   for (const program of programs) {
-    counts.push(await suite.program([...lock, ...program]));
+    counts.push(await suite.program([...ciLock(), ...program]));
   }
   return sumOf(counts);
 }

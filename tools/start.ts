@@ -44,8 +44,6 @@ async function runDeno(args: readonly string[], ...passedOn: Deno.Signal[]): Pro
     args: [...args],
     cwd: ROOT,
     stdin: "null",
-    stdout: "inherit",
-    stderr: "inherit",
   }).spawn();
   using _signals = onStop((signal) => send(child, signal), ...passedOn);
   return (await child.status).code;

@@ -5,14 +5,12 @@
  *
  * @module
  */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { ROOT, send } from "./child_process.ts";
 import { countTests, type TestCounts } from "./junit.ts";
 import { neededBy, provide } from "./prerequisites.ts";
 import { startPostgres } from "./servers/postgres_server.ts";
 import { startRedis } from "./servers/redis_server.ts";
-
-/** The root of the project. */
-export const ROOT: string = resolve(import.meta.dirname ?? ".", "..");
 
 /** A task that counts tests. */
 export interface SuiteTask {
@@ -64,21 +62,19 @@ export async function runSuite(task: SuiteTask): Promise<number> {
   }
 }
 
+type SuiteEnvironment = Readonly<
+  Record<"REDIS_URL" | "DATABASE_URL" | "TMPDIR" | "DENO_JOBS", string>
+>;
+
 /** A Redis, a Postgres and a temporary folder, with the processes that use them. */
 export class Suite implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
-  readonly #env: Readonly<Record<string, string>>;
-  readonly #directory: string;
+  readonly #env: SuiteEnvironment;
   readonly #signal: AbortSignal;
 
-  private constructor(
-    stack: AsyncDisposableStack,
-    env: Readonly<Record<string, string>>,
-    { directory, signal }: { readonly directory: string; readonly signal: AbortSignal },
-  ) {
+  private constructor(stack: AsyncDisposableStack, env: SuiteEnvironment, signal: AbortSignal) {
     this.#stack = stack;
     this.#env = env;
-    this.#directory = directory;
     this.#signal = signal;
   }
 
@@ -98,12 +94,12 @@ export class Suite implements AsyncDisposable {
       // durations would disturb each other.
       DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(1 + navigator.hardwareConcurrency),
     };
-    return new Suite(stack.move(), env, { directory, signal });
+    return new Suite(stack.move(), env, signal);
   }
 
   /** Runs `deno test`, several files at a time. */
   async test(args: readonly string[], env: Record<string, string> = {}): Promise<TestCounts> {
-    const report = join(this.#directory, `${crypto.randomUUID()}.xml`);
+    const report = join(this.#env.TMPDIR, `${crypto.randomUUID()}.xml`);
     const success = await this.#deno(
       ["test", "--allow-all", "--no-prompt", "--parallel", `--junit-path=${report}`, ...args],
       env,
@@ -130,7 +126,8 @@ export class Suite implements AsyncDisposable {
       stdin: "null",
       detached: true,
     }).spawn();
-    const endGroup = () => killGroup(child.pid);
+    // Servers that a test started and did not stop are in it too.
+    const endGroup = () => send(-child.pid, "SIGKILL");
     this.#signal.addEventListener("abort", endGroup);
     try {
       return (await child.status).success;
@@ -144,6 +141,11 @@ export class Suite implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** The flags with which CI, where packages must be those of the lock file, runs Deno. */
+export function ciLock(): string[] {
+  return Deno.env.get("CI") === "true" ? ["--frozen"] : [];
 }
 
 /** Adds up counts. */
@@ -165,15 +167,5 @@ async function readReport(path: string): Promise<TestCounts> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { passed: 0, failed: 0, skipped: 0 };
     throw error;
-  }
-}
-
-/** Kills the rest of a process group: servers that a test started and did not stop. */
-function killGroup(pid: number): void {
-  try {
-    Deno.kill(-pid, "SIGKILL");
-  } catch (error) {
-    const gone = error instanceof Deno.errors.NotFound || error instanceof TypeError;
-    if (!gone) throw error;
   }
 }

@@ -10,9 +10,10 @@
  */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { ROOT } from "./child_process.ts";
 import type { TestCounts } from "./junit.ts";
 import { sourceFiles } from "./source_files.ts";
-import { ROOT, runSuite, type Suite, sumOf } from "./suite.ts";
+import { ciLock, runSuite, type Suite, sumOf } from "./suite.ts";
 
 /** Folders of the slowest files, which begin first. */
 const LONGEST = /^tests\/(tools|browser|docs|integration|server|changes|cache\/(behaviour|node))/;
@@ -76,10 +77,6 @@ async function runTests(
     env,
   );
   return sumOf([tests, examples]);
-}
-
-function ciLock(): string[] {
-  return Deno.env.get("CI") === "true" ? ["--frozen"] : [];
 }
 
 async function testFiles(): Promise<string[]> {

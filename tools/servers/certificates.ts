@@ -1,7 +1,5 @@
 import { join } from "node:path";
-
-/** The user and group `nobody` of Debian, which runs Postgres if the tests run as root. */
-const nobody = { uid: 65534, gid: 65534 };
+import { serverUser } from "./postgres_server.ts";
 
 /** Files in PEM, for TLS servers on 127.0.0.1. Disposal removes their directory. */
 export interface Certificates extends AsyncDisposable {
@@ -28,7 +26,8 @@ export async function makeCertificates(): Promise<Certificates> {
     signer: path("ca"),
   });
   // Postgres rejects a key that others may read.
-  if (Deno.uid() === 0) await Deno.chown(path("server.key"), nobody.uid, nobody.gid);
+  const { user } = serverUser();
+  if (user) await Deno.chown(path("server.key"), user.uid, user.gid);
   return {
     server: { certFile: path("server.pem"), keyFile: path("server.key") },
     caFile: path("ca.pem"),

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { freePort } from "./free_port.ts";
 import { readyAt } from "./ready_at.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 const START_MS_MAX = 60_000;
 
@@ -29,7 +29,5 @@ export async function startDev(
   env: Readonly<Record<string, string>>,
   args: readonly string[] = [],
 ): Promise<DevProcess> {
-  const dev = new DevProcess(freePort(), env, args);
-  await dev.start();
-  return dev;
+  return await started(new DevProcess(freePort(), env, args));
 }

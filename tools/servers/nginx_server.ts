@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./free_port.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 /** A temporary nginx on loopback, at 127.0.0.1 and ::1, in front of a service. */
 export class NginxServer extends ServerProcess {
@@ -61,12 +61,5 @@ http {
 }
 `,
   );
-  const server = new NginxServer(directory, port);
-  try {
-    await server.start();
-  } catch (error) {
-    await server[Symbol.asyncDispose]();
-    throw error;
-  }
-  return server;
+  return await started(new NginxServer(directory, port));
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { freePort } from "./free_port.ts";
 import { serverUser } from "./postgres_server.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 /** A temporary PgBouncer on loopback, which pools by transaction. */
 export class PgBouncer extends ServerProcess {
@@ -14,9 +14,7 @@ export class PgBouncer extends ServerProcess {
       command: "pgbouncer",
       args: [join(directory, "pgbouncer.ini")],
       ...serverUser(),
-      ready: async (process) => {
-        await process.lineMatching(/process up/);
-      },
+      ready: /process up/,
       ownDirectory: directory,
     });
     this.url = url;
@@ -54,12 +52,5 @@ export async function startPgBouncer(
   );
   const url = new URL(databaseUrl);
   url.port = `${port}`;
-  const server = new PgBouncer(url.href, directory);
-  try {
-    await server.start();
-  } catch (error) {
-    await server[Symbol.asyncDispose]();
-    throw error;
-  }
-  return server;
+  return await started(new PgBouncer(url.href, directory));
 }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { send } from "../child_process.ts";
 import { freePort } from "./free_port.ts";
 import { ServerProcess } from "./server_process.ts";
 
@@ -32,33 +33,31 @@ export class PostgresServer extends ServerProcess {
       args: postgresArgs(directory, { port: String(port), ...settings }),
       env: { LC_ALL: "C" },
       ...serverUser(),
-      ready: async (process) => {
-        await process.lineMatching(/ready to accept (read-only )?connections/);
-      },
+      ready: /ready to accept (read-only )?connections/,
       // Fast shutdown: SIGTERM would wait for every client to leave.
       stopSignal: "SIGINT",
       ownDirectory: directory,
     });
     this.port = port;
-    this.url = `postgres://postgres@127.0.0.1:${port}/postgres`;
+    this.url = this.urlOf("postgres");
   }
 
   /** Ends it at once, as a crash does: killing only its first process would leave the others. */
   override async kill(): Promise<void> {
     const others = this.running ? childrenOf(this.pid) : [];
     await super.kill();
-    for (const pid of others) signalProcess(pid, "SIGKILL");
+    for (const pid of others) send(pid, "SIGKILL");
   }
 
   /** Freezes all of its processes. The kernel accepts connections, which then wait. */
   override pause(): void {
     super.pause();
-    for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGSTOP");
+    for (const pid of childrenOf(this.pid)) send(pid, "SIGSTOP");
   }
 
   /** Resumes all of its processes. */
   override resume(): void {
-    for (const pid of childrenOf(this.pid)) signalProcess(pid, "SIGCONT");
+    for (const pid of childrenOf(this.pid)) send(pid, "SIGCONT");
     super.resume();
   }
 
@@ -75,7 +74,7 @@ export class PostgresServer extends ServerProcess {
  * @throws {Deno.errors.NotFound} Without `binaries`: `initdb` is neither on the PATH nor in /usr/lib/postgresql.
  */
 export function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  return startIn((binaries, directory) => initdb(join(binaries, "initdb"), directory), options);
+  return startIn(initdb, options);
 }
 
 /** Starts a hot standby of `primary`, which `pg_promote()` makes a primary. */
@@ -144,8 +143,8 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-function initdb(binary: string, directory: string): Promise<void> {
-  return runAsServer(binary, directory, [
+function initdb(binaries: string, directory: string): Promise<void> {
+  return runAsServer(join(binaries, "initdb"), directory, [
     ...["--pgdata", join(directory, "data"), "--username", "postgres", "--auth", "trust"],
     ...["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"],
   ]);
@@ -171,15 +170,6 @@ export function serverUser(): { user?: typeof nobody } {
 function childrenOf(pid: number): number[] {
   return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean)
     .map(Number);
-}
-
-/** Signals a process, which may already have ended. */
-function signalProcess(pid: number, name: Deno.Signal): void {
-  try {
-    Deno.kill(pid, name);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 function postgresArgs(directory: string, given: Readonly<Record<string, string>>): string[] {

@@ -6,7 +6,6 @@ import { redisCli } from "./redis_cli.ts";
 import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
 
 const PRIMARIES = 3;
-const SLOTS = 16_384;
 
 /** A node that does not answer for this long counts as failing. */
 const NODE_TIMEOUT_MS = 1_000;
@@ -31,8 +30,8 @@ interface Listed {
   /** The id of its primary, or `-`. */
   readonly primary: string;
   readonly linked: boolean;
-  /** `first-last`, or one slot. Moving slots are left out. */
-  readonly slots: readonly string[];
+  /** Ranges. Moving slots are left out. */
+  readonly slots: readonly (readonly [first: number, last: number])[];
 }
 
 /** A Redis Cluster of three primaries and their replicas. */
@@ -81,7 +80,9 @@ export class RedisCluster implements AsyncDisposable {
 
   /** The server that owns a slot. */
   async ownerOfSlot(slot: number): Promise<RedisServer> {
-    const owner = (await this.#list()).find(({ slots }) => slots.some((range) => has(range, slot)));
+    const owner = (await this.#list()).find(({ slots }) =>
+      slots.some(([first, last]) => first <= slot && slot <= last)
+    );
     assert(owner !== undefined, `Cannot name the owner of slot ${slot}: there is none`);
     return this.#at(owner.port);
   }
@@ -173,7 +174,7 @@ export class RedisCluster implements AsyncDisposable {
     const listed = await this.#list();
     const slots = listed.find((each) => each.id === id)?.slots ?? [];
     const others = listed.filter((each) => each.id !== id && each.slots.length > 0);
-    const count = slots.reduce((sum, range) => sum + sizeOf(range), 0);
+    const count = slots.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     if (count > 0) await this.#reshard({ from: id, to: others[0]?.id ?? "", slots: count });
     const other = this.#servers.find((each) => each !== server && each.running);
     assert(other !== undefined, "Cannot remove the last server");
@@ -200,7 +201,7 @@ export class RedisCluster implements AsyncDisposable {
         assertEquals(missing.map(({ port }) => port), []);
         return listed.flatMap(({ port, primary, slots }) => [
           `${port} of ${primary}`,
-          ...slots.map((range) => `${port} ${range}`),
+          ...slots.map(([first, last]) => `${port} ${first}-${last}`),
         ]).sort();
       }));
       for (const view of views) assertEquals(view, views[0]);
@@ -257,19 +258,16 @@ export class RedisCluster implements AsyncDisposable {
 /** Starts a cluster and waits until it is complete. */
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const { replicas = 1 } = options;
+  await using stack = new AsyncDisposableStack();
   const servers: RedisServer[] = [];
-  const cluster = new RedisCluster(servers, options);
-  try {
-    for (let at = 0; at < PRIMARIES * (1 + replicas); at++) servers.push(await startNode(options));
-    await redisCli(
-      ...["--cluster", "create", ...servers.map(address)],
-      ...["--cluster-replicas", `${replicas}`, "--cluster-yes"],
-    );
-    await cluster.settled();
-  } catch (error) {
-    await cluster[Symbol.asyncDispose]();
-    throw error;
-  }
+  const cluster = stack.use(new RedisCluster(servers, options));
+  for (let at = 0; at < PRIMARIES * (1 + replicas); at++) servers.push(await startNode(options));
+  await redisCli(
+    ...["--cluster", "create", ...servers.map(address)],
+    ...["--cluster-replicas", `${replicas}`, "--cluster-yes"],
+  );
+  await cluster.settled();
+  stack.move();
   return cluster;
 }
 
@@ -302,7 +300,7 @@ async function listedBy(server: RedisServer): Promise<Listed[]> {
       flags: flags.split(","),
       primary,
       linked: link === "connected",
-      slots: slots.filter((range) => !range.startsWith("[")),
+      slots: slots.filter((range) => !range.startsWith("[")).map(boundsOf),
     };
   });
 }
@@ -323,15 +321,4 @@ function address({ port }: RedisServer): string {
 function boundsOf(range: string): [number, number] {
   const [first = "", last = first] = range.split("-");
   return [Number(first), Number(last)];
-}
-
-function has(range: string, slot: number): boolean {
-  assert(slot >= 0 && slot < SLOTS);
-  const [first, last] = boundsOf(range);
-  return slot >= first && slot <= last;
-}
-
-function sizeOf(range: string): number {
-  const [first, last] = boundsOf(range);
-  return last - first + 1;
 }

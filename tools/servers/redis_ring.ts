@@ -3,12 +3,7 @@ import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts
 
 /** Independent servers. */
 export class RedisRing implements AsyncDisposable {
-  readonly #servers: RedisServer[];
-
-  /** Use {@linkcode startRedisRing}. */
-  constructor(servers: RedisServer[]) {
-    this.#servers = servers;
-  }
+  readonly #servers: RedisServer[] = [];
 
   /** Every server that was started and not removed, running or not. */
   get servers(): readonly RedisServer[] {
@@ -55,12 +50,9 @@ export class RedisRing implements AsyncDisposable {
 
 /** Starts independent servers. */
 export async function startRedisRing(count = 3): Promise<RedisRing> {
-  const ring = new RedisRing([]);
-  try {
-    for (let at = 0; at < count; at++) await ring.add();
-  } catch (error) {
-    await ring[Symbol.asyncDispose]();
-    throw error;
-  }
+  await using stack = new AsyncDisposableStack();
+  const ring = stack.use(new RedisRing());
+  for (let at = 0; at < count; at++) await ring.add();
+  stack.move();
   return ring;
 }

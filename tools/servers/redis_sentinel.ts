@@ -3,7 +3,7 @@ import { eventually } from "./eventually.ts";
 import { lastingPort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
 import { type RedisServer, startRedis, withServiceUser } from "./redis_server.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 /** The Sentinels' name for the primary. */
 const MASTER = "lookaside";
@@ -34,9 +34,7 @@ export class SentinelServer extends ServerProcess {
     super({
       command: "redis-server",
       args: [`${directory}/sentinel.conf`, "--sentinel"],
-      ready: async (process) => {
-        await process.lineMatching(/\+monitor master/);
-      },
+      ready: /\+monitor master/,
       ownDirectory: directory,
     });
     this.port = port;
@@ -135,34 +133,30 @@ export class RedisSentinel implements AsyncDisposable {
 
   /** Stops every process, and removes its files. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await disposeAll([...this.sentinels, ...this.servers]);
+    await using stack = new AsyncDisposableStack();
+    for (const each of [...this.sentinels, ...this.servers]) stack.use(each);
   }
 }
 
 /** Starts a primary, two replicas of it and three Sentinels, and waits until they know each other. */
 export async function startRedisSentinel(): Promise<RedisSentinel> {
-  const servers: RedisServer[] = [];
-  const sentinels: SentinelServer[] = [];
-  const started = () => new RedisSentinel(servers, sentinels);
-  try {
-    const primary = await startRedis({ port: lastingPort(), args: REPLICATION });
-    servers.push(primary);
-    for (let at = 0; at < REPLICAS; at++) {
-      const args = [...REPLICATION, "--replicaof", "127.0.0.1", String(primary.port)];
-      servers.push(await startRedis({ port: lastingPort(), args }));
-    }
-    await eventually(async () => {
-      const info = await primary.cli("INFO", "replication");
-      assertEquals(info.match(/state=online/g)?.length, REPLICAS);
-    }, SETTLED);
-    for (let at = 0; at < SENTINELS; at++) sentinels.push(await startSentinel(primary));
-    const topology = started();
-    await topology.settled();
-    return topology;
-  } catch (error) {
-    await started()[Symbol.asyncDispose]();
-    throw error;
+  await using stack = new AsyncDisposableStack();
+  const primary = stack.use(await startRedis({ port: lastingPort(), args: REPLICATION }));
+  const servers = [primary];
+  for (let at = 0; at < REPLICAS; at++) {
+    const args = [...REPLICATION, "--replicaof", "127.0.0.1", String(primary.port)];
+    servers.push(stack.use(await startRedis({ port: lastingPort(), args })));
   }
+  await eventually(async () => {
+    const info = await primary.cli("INFO", "replication");
+    assertEquals(info.match(/state=online/g)?.length, REPLICAS);
+  }, SETTLED);
+  const sentinels: SentinelServer[] = [];
+  for (let at = 0; at < SENTINELS; at++) sentinels.push(stack.use(await startSentinel(primary)));
+  const topology = new RedisSentinel(servers, sentinels);
+  await topology.settled();
+  stack.move();
+  return topology;
 }
 
 /** Makes a replica copy everything at once, not after five seconds. */
@@ -182,18 +176,5 @@ async function startSentinel(primary: RedisServer): Promise<SentinelServer> {
     `sentinel parallel-syncs ${MASTER} ${REPLICAS}`,
   ];
   await Deno.writeTextFile(`${directory}/sentinel.conf`, `${lines.join("\n")}\n`);
-  const sentinel = new SentinelServer(port, directory);
-  try {
-    await sentinel.start();
-  } catch (error) {
-    await sentinel[Symbol.asyncDispose]();
-    throw error;
-  }
-  return sentinel;
-}
-
-/** Disposes of all, even if one of them fails to end. */
-async function disposeAll(all: readonly AsyncDisposable[]): Promise<void> {
-  await using stack = new AsyncDisposableStack();
-  for (const each of all) stack.use(each);
+  return await started(new SentinelServer(port, directory));
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { freePort } from "./free_port.ts";
 import { redisCli } from "./redis_cli.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 /** The rights of the service's user in production. */
 const aclFile = fileURLToPath(new URL("../../ops/redis.acl", import.meta.url));
@@ -40,9 +40,7 @@ export class RedisServer extends ServerProcess {
         ...redisArgs(port, directory, options),
         ...options.serviceUser ?? true ? user.args : [],
       ],
-      ready: async (process) => {
-        await process.lineMatching(/Ready to accept connections/);
-      },
+      ready: /Ready to accept connections/,
       ownDirectory: directory,
     });
     this.port = port;
@@ -63,17 +61,9 @@ export class RedisServer extends ServerProcess {
  */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const directory = await Deno.makeTempDir({ prefix: "lookaside_redis_" });
-  const server = new RedisServer(options.port ?? freePort(), directory, {
-    ...options,
-    user: await readServiceUser(),
-  });
-  try {
-    await server.start();
-  } catch (error) {
-    await server[Symbol.asyncDispose]();
-    throw error;
-  }
-  return server;
+  const user = await readServiceUser();
+  const port = options.port ?? freePort();
+  return await started(new RedisServer(port, directory, { ...options, user }));
 }
 
 /** The URL of several servers with the user of their {@linkcode RedisServer.serviceUrl}. */

@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
+import { send } from "../child_process.ts";
 
 /** A program to run, and its sign of readiness. */
 export interface ServerSpec {
@@ -13,8 +14,8 @@ export interface ServerSpec {
   readonly clearEnv?: boolean;
   /** The user to run as; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
-  /** Resolves once a running child is ready. Gives up on `signal`. */
-  readonly ready: (process: ServerProcess, signal: AbortSignal) => Promise<void>;
+  /** A line that a child writes once it is ready, or resolves then and gives up on `signal`. */
+  readonly ready: RegExp | ((process: ServerProcess, signal: AbortSignal) => Promise<void>);
   /** Time that it has to become ready. Default 20,000. */
   readonly readyWithinMs?: number;
   /** The signal that stops the child. Default `SIGTERM`. */
@@ -162,7 +163,7 @@ export class ServerProcess implements AsyncDisposable {
     const died = exit.then((status) => {
       throw new Error(`it ended with code ${status.code}`);
     });
-    const readiness = ready(this, over.signal);
+    const readiness = ready instanceof RegExp ? this.lineMatching(ready) : ready(this, over.signal);
     // Only one wins the race; later rejections of the others do not matter.
     for (const loser of [readiness, died]) loser.catch(() => undefined);
     try {
@@ -198,12 +199,13 @@ export class ServerProcess implements AsyncDisposable {
   }
 }
 
-/** Signals a child, which may already have ended. */
-function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
+/** Starts a server. If that fails, its directory is removed too. */
+export async function started<Server extends ServerProcess>(server: Server): Promise<Server> {
   try {
-    child.kill(signal);
+    await server.start();
+    return server;
   } catch (error) {
-    const ended = error instanceof TypeError || error instanceof Deno.errors.NotFound;
-    if (!ended) throw error;
+    await server[Symbol.asyncDispose]();
+    throw error;
   }
 }

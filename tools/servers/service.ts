@@ -1,10 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { parseConfig } from "../../server/config.ts";
+import { definedOnly } from "../environment.ts";
 import { permissionFlags } from "../permissions.ts";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./free_port.ts";
 import { readyAt } from "./ready_at.ts";
-import { ServerProcess } from "./server_process.ts";
+import { ServerProcess, started } from "./server_process.ts";
 
 /** Options of {@linkcode startService}. */
 export interface ServiceOptions {
@@ -57,9 +58,7 @@ export class Service extends ServerProcess {
 
 /** Starts the service on a free port and waits until it is ready. */
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
-  const service = new Service(freePort(), options);
-  await service.start();
-  return service;
+  return await started(new Service(freePort(), options));
 }
 
 /**
@@ -81,10 +80,7 @@ function openUnlessTold(env: ServiceOptions["env"] = {}): Record<string, string>
 }
 
 function denoEnvironment(): Record<string, string> {
-  const found = denoVariables.map((name) => [name, Deno.env.get(name)] as const);
-  return Object.fromEntries(
-    found.filter((pair): pair is [string, string] => pair[1] !== undefined),
-  );
+  return definedOnly(Object.fromEntries(denoVariables.map((name) => [name, Deno.env.get(name)])));
 }
 
 /** The permissions of production, with the import map of the suite. */
