@@ -8,9 +8,6 @@ export function changesDatabase(database: Database): ChangesDatabase {
   return {
     query: over(database),
     transaction: (run) => database.transaction((transaction) => run(over(transaction))),
-    async listen(channel, onNotify) {
-      const subscription = await database.listen(channel, onNotify);
-      return { [Symbol.asyncDispose]: () => subscription.close() };
-    },
+    listen: (channel, onNotify) => database.listen(channel, onNotify),
   };
 }

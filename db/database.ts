@@ -28,12 +28,6 @@ export interface Queryable {
   query<Row>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
 }
 
-/** A running `LISTEN`. */
-export interface Subscription {
-  /** Stops listening. */
-  close(): Promise<void>;
-}
-
 /** The use of a pool's connections. */
 export interface PoolStats {
   /** Limit of connections. */
@@ -57,12 +51,12 @@ export interface Database extends Queryable, AsyncDisposable {
    */
   copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number>;
   /**
-   * Calls `onNotify` for each notification on `channel`, across reconnects, until closed. Notifications during a
+   * Calls `onNotify` for each notification on `channel`, across reconnects, until disposed of. Notifications during a
    * lost connection are lost, so poll too.
    *
    * @throws {Error} The driver has no `LISTEN`.
    */
-  listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription>;
+  listen(channel: string, onNotify: (payload: string) => void): Promise<AsyncDisposable>;
   /** The use of its connections. */
   pool(): PoolStats;
   /** Lets running statements finish, for a limited time, then closes every connection. */

@@ -61,7 +61,7 @@ export class RateLimits implements AsyncDisposable {
     const here = new LocalCounts(limit);
     void this.#connect();
     let shared: Promise<RateLimiterRedis | undefined> | undefined;
-    let away = false;
+    /** 0 while Redis answers. */
     let restUntilMs = 0;
     return {
       name,
@@ -70,11 +70,10 @@ export class RateLimits implements AsyncDisposable {
       take: async (client) => {
         if (performance.now() < restUntilMs) return here.take(client);
         // Other requests meanwhile do not wait for this attempt.
-        if (away) restUntilMs = performance.now() + REST_MS;
+        if (restUntilMs > 0) restUntilMs = performance.now() + REST_MS;
         shared ??= this.#counter(name, limit);
         const allowance = await takeShared(await shared, client);
-        away = allowance === undefined;
-        restUntilMs = away ? performance.now() + REST_MS : 0;
+        restUntilMs = allowance === undefined ? performance.now() + REST_MS : 0;
         return allowance ?? here.take(client);
       },
     };

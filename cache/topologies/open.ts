@@ -101,14 +101,12 @@ export async function connectRedis(
 }
 
 function accessOf(
-  { username, password, db, tls }: Credentials,
+  { tls, ...login }: Credentials,
   { ca, connect }: Pick<CacheOptions, "ca" | "connect">,
 ): Access {
   const fixed: Access = {
     ...PATIENCE,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(db === undefined ? {} : { db }),
+    ...login,
     ...(tls ? { tls: ca === undefined ? {} : { ca } } : {}),
   };
   if (connect === undefined) return fixed;

@@ -109,26 +109,22 @@ export function parseTopology(url: string): Topology {
   if (url === "memory:") return { kind: "memory" };
   const [, scheme = "", form = "standalone", user, hosts = "", path = ""] = URL_PARTS.exec(url) ??
     [];
-  if (scheme === "") throw new TypeError("Cannot connect to Redis: its URL does not parse");
+  if (scheme === "") refuse("its URL does not parse");
   const kind = form as "standalone" | "sentinel" | "cluster" | "ring";
   const servers = hosts.split(",").map((host) =>
     addressOf(host, kind === "sentinel" ? SENTINEL_PORT : REDIS_PORT)
   );
   if (servers.length > SERVERS_MAX || (kind === "standalone" && servers.length > 1)) {
-    throw new TypeError(`Cannot connect to Redis: ${servers.length} servers are too many`);
+    refuse(`${servers.length} servers are too many`);
   }
   if (new Set(servers.map(({ host, port }) => `${host} ${port}`)).size < servers.length) {
-    throw new TypeError("Cannot connect to Redis: its URL names a server twice");
+    refuse("its URL names a server twice");
   }
   const parts = path.split("/").slice(1).filter((part) => part !== "");
   const master = kind === "sentinel" ? parts.shift() : undefined;
   const credentials = { ...userOf(user), ...databaseOf(parts, kind), tls: scheme === "rediss" };
   if (kind !== "sentinel") return { kind, servers, credentials };
-  if (master === undefined) {
-    throw new TypeError(
-      "Cannot connect to Redis: the URL of Sentinels ends with the primary's name",
-    );
-  }
+  if (master === undefined) refuse("the URL of Sentinels ends with the primary's name");
   return { kind, servers, master: decoded(master), credentials };
 }
 
@@ -136,7 +132,7 @@ function addressOf(text: string, defaultPort: number): ServerAddress {
   const [, host = "", port] = /^(.*?)(?::([0-9]{1,5}))?$/.exec(text) ?? [];
   const number = port === undefined ? defaultPort : Number(port);
   if (!HOST.test(host) || number < 1 || number > 65_535) {
-    throw new TypeError("Cannot connect to Redis: its URL names no host, or no port of one");
+    refuse("its URL names no host, or no port of one");
   }
   return { host: host.replace(/^\[|\]$/g, ""), port: number };
 }
@@ -146,17 +142,14 @@ function userOf(user: string | undefined): Pick<Credentials, "username" | "passw
   const at = user.indexOf(":");
   const username = decoded(at < 0 ? user : user.slice(0, at));
   const password = at < 0 ? "" : decoded(user.slice(at + 1));
-  return {
-    ...(username === "" ? {} : { username }),
-    ...(password === "" ? {} : { password }),
-  };
+  return { ...(username && { username }), ...(password && { password }) };
 }
 
 function databaseOf(parts: readonly string[], kind: Topology["kind"]): Pick<Credentials, "db"> {
   const [db, ...more] = parts;
   if (db === undefined) return {};
   if (more.length > 0 || kind === "cluster" || !/^[0-9]{1,5}$/.test(db)) {
-    throw new TypeError("Cannot connect to Redis: its URL names no database that there can be");
+    refuse("its URL names no database that there can be");
   }
   return { db: Number(db) };
 }
@@ -167,6 +160,10 @@ function decoded(text: string): string {
   } catch (error) {
     throw new TypeError("Cannot connect to Redis: its URL has a bad escape", { cause: error });
   }
+}
+
+function refuse(why: string): never {
+  throw new TypeError(`Cannot connect to Redis: ${why}`);
 }
 
 /** Writes an address as `host:port`, for messages and as a map key. */

@@ -108,18 +108,11 @@ export class ClientPool {
   }
 
   #giveBack({ client, broken }: Loan): void {
-    if (broken) {
-      // A broken connection is seldom alone: after a restart of the server, each idle one would fail a statement
-      // before it is replaced. The driver does not watch them.
-      this.#endIdle();
-      this.#end(client);
-      this.#passOn(undefined);
-    } else if (this.#closed) {
-      this.#end(client);
-      this.#passOn(undefined);
-    } else {
-      this.#passOn(client);
-    }
+    // A broken connection is seldom alone: after a restart of the server, each idle one would fail a statement
+    // before it is replaced. The driver does not watch them.
+    if (broken) this.#endIdle();
+    if (broken || this.#closed) this.#end(client);
+    this.#passOn(broken || this.#closed ? undefined : client);
   }
 
   /** Gives a place to the longest waiting caller; otherwise frees it. */

@@ -16,7 +16,6 @@ import type {
   PoolStats,
   Queryable,
   SqlValue,
-  Subscription,
   ValueRows,
 } from "../database.ts";
 import { parsePostgresUrl } from "../postgres_url.ts";
@@ -97,7 +96,7 @@ class DenoPostgresDatabase implements Database {
     });
   }
 
-  listen(channel: string, _onNotify: (payload: string) => void): Promise<Subscription> {
+  listen(channel: string, _onNotify: (payload: string) => void): Promise<AsyncDisposable> {
     return Promise.reject(
       new Error(`Cannot listen on ${channel}: @db/postgres has no LISTEN. Poll instead`),
     );

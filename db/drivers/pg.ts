@@ -11,7 +11,6 @@ import type {
   PoolStats,
   Queryable,
   SqlValue,
-  Subscription,
   ValueRows,
 } from "../database.ts";
 import { quoteIdentifier } from "../quote_identifier.ts";
@@ -80,7 +79,7 @@ class PgDatabase implements Database {
     return count;
   }
 
-  async listen(channel: string, onNotify: (payload: string) => void): Promise<Subscription> {
+  async listen(channel: string, onNotify: (payload: string) => void): Promise<AsyncDisposable> {
     const listening = new Listening({
       ...{ ...this.#options, channel, onNotify },
       open: () => this.#pool.open(),
@@ -96,7 +95,7 @@ class PgDatabase implements Database {
       await close();
       throw told(error, "it cannot be reached");
     }
-    return { close };
+    return { [Symbol.asyncDispose]: close };
   }
 
   pool(): PoolStats {

@@ -249,7 +249,7 @@ describe("@db/driver", () => {
     }
     await database.query("SELECT pg_notify('changes', 'one')");
     await first.promise;
-    await subscription.close();
+    await subscription[Symbol.asyncDispose]();
     await database.query("SELECT pg_notify('changes', 'two')");
     assertEquals(heard, ["one"]);
   });

@@ -291,7 +291,10 @@ describe("@db/driver in an outage", () => {
     it("listen() goes on", async () => {
       await using database = connect({ url: server.url, poolMax: 2 });
       const heard: string[] = [];
-      const subscription = await database.listen("cut", (payload) => void heard.push(payload));
+      await using _subscription = await database.listen(
+        "cut",
+        (payload) => void heard.push(payload),
+      );
       for (const round of ["one", "two"]) {
         await cut();
         await eventually(async () => {
@@ -299,7 +302,6 @@ describe("@db/driver in an outage", () => {
           assert(heard.includes(round));
         });
       }
-      await subscription.close();
     });
   });
 
