@@ -75,10 +75,8 @@ export class ValueReader {
 
   /** The schema for the API's description. */
   get schema(): z.ZodType {
+    if (this.plain === "integer") return wholeNumber(Number(this.#min), Number(this.#max));
     const error = this.expected;
-    if (this.plain === "integer") {
-      return z.int({ error }).min(Number(this.#min), { error }).max(Number(this.#max), { error });
-    }
     return z.string({ error }).refine((text) => this.accepts(text), { error }).meta(
       this.plain === "bigint"
         ? { pattern: WHOLE_NUMBER.source }
@@ -197,6 +195,12 @@ export function decimalOf(text: string): number | undefined {
   }
   if (text.charCodeAt(start) === 48 && (digits > 1 || isNegative)) return undefined;
   return isNegative ? -value : value;
+}
+
+/** The schema of whole numbers within limits. */
+export function wholeNumber(min: number, max: number): z.ZodInt {
+  const error = `Expected a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
 }
 
 /** A schema of whole numbers without limits of its own has those of a float. */

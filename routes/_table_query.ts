@@ -11,6 +11,7 @@ import {
   type PlainColumn,
   ROWS_MAX,
   ValueReader,
+  wholeNumber,
 } from "./_table_keys.ts";
 import { capitalised, type Resource } from "./resource.ts";
 
@@ -136,9 +137,4 @@ function schemaOf(
       context.addIssue({ code: "custom", path: ["page"], message });
     }
   });
-}
-
-function wholeNumber(min: number, max: number): z.ZodInt {
-  const error = `Expected a whole number from ${min} to ${max}`;
-  return z.int({ error }).min(min, { error }).max(max, { error });
 }

@@ -59,29 +59,23 @@ interface EmbeddedPostgres extends AsyncDisposable {
   readonly url: string;
 }
 
-/** Options of {@linkcode startEmbeddedPostgres}. */
-interface EmbeddedPostgresOptions {
-  /** Folder of the data, created if missing. Absent: the data is in memory. */
-  readonly dataDir?: string;
-  /** Port on 127.0.0.1. Default 0: any free one. */
-  readonly port?: number;
-}
-
 /**
- * Starts Postgres in this process.
+ * Starts Postgres in this process, on a port of 127.0.0.1; 0: any free one. Its data is in the folder, which is
+ * created if missing, or in memory.
  *
  * @throws {Error} Another process uses the folder, or the port is taken.
  */
 async function startEmbeddedPostgres(
-  options: EmbeddedPostgresOptions = {},
+  dataDir: string | undefined,
+  port: number,
 ): Promise<EmbeddedPostgres> {
-  const lock = options.dataDir === undefined ? undefined : await lockFolder(options.dataDir);
-  const db = new BatchedPGlite(options.dataDir === undefined ? {} : { dataDir: options.dataDir });
+  const lock = dataDir === undefined ? undefined : await lockFolder(dataDir);
+  const db = new BatchedPGlite(dataDir === undefined ? {} : { dataDir });
   await db.waitReady;
   const server = new PGLiteSocketServer({
     db,
     host: "127.0.0.1",
-    port: options.port ?? 0,
+    port,
     maxConnections: CONNECTIONS_MAX,
   });
   await server.start();
@@ -108,11 +102,8 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: { data: { type: "string" }, port: { type: "string", default: "0" } },
   });
-  const port = Number(values.port);
   const stopped = untilToldToStop();
-  await using postgres = await startEmbeddedPostgres(
-    values.data === undefined ? { port } : { dataDir: values.data, port },
-  );
+  await using postgres = await startEmbeddedPostgres(values.data, Number(values.port));
   await Deno.stdout.write(new TextEncoder().encode(`${postgres.url}\n`));
   await stopped;
 }

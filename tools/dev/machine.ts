@@ -91,11 +91,8 @@ export class Machine implements Surroundings, AsyncDisposable {
   async startEmbeddedPostgres(): Promise<string> {
     this.#options.report("Starting the embedded Postgres…");
     const data = `${this.#options.dataFolder}/postgres`;
-    return await this.#startProgram("the embedded Postgres", [
-      "tools/dev/embedded_postgres.ts",
-      "--data",
-      data,
-    ]);
+    const args = ["tools/dev/embedded_postgres.ts", "--data", data];
+    return await this.#startProgram("the embedded Postgres", args);
   }
 
   /** Stops everything that was started. */
@@ -152,22 +149,20 @@ async function succeeds(
   args: readonly string[],
   timeoutMs?: number,
 ): Promise<boolean> {
-  const late = new AbortController();
-  const timer = timeoutMs === undefined ? undefined : setTimeout(() => late.abort(), timeoutMs);
+  const limits = timeoutMs === undefined
+    ? { stderr: "inherit" } as const
+    : { stderr: "null", signal: AbortSignal.timeout(timeoutMs) } as const;
   try {
     const { success } = await new Deno.Command(program, {
       args: [...args],
       cwd: ROOT,
       stdin: "null",
       stdout: "null",
-      stderr: timeoutMs === undefined ? "inherit" : "null",
-      signal: late.signal,
+      ...limits,
     }).output();
     return success;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }

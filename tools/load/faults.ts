@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "@db/driver";
 import { seed } from "../../seed.ts";
 import { type PostgresServer, startPostgres } from "../servers/postgres_server.ts";
@@ -108,10 +109,5 @@ export class OwnServers implements AsyncDisposable {
 
 /** Resolves after that time, or when `over` is aborted. */
 async function passed(seconds: number, over: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, seconds * 1_000);
-  over.addEventListener("abort", () => resolve(), { once: true });
-  if (over.aborted) resolve();
-  await promise;
-  clearTimeout(timer);
+  await delay(seconds * 1_000, undefined, { signal: over }).catch(() => undefined);
 }

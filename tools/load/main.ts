@@ -16,6 +16,7 @@
 import { z } from "zod";
 import { messageOf } from "../../server/message_of.ts";
 import { ConfigError, parseConfig } from "../../server/config.ts";
+import { eventually } from "../servers/eventually.ts";
 import { freePort } from "../servers/free_port.ts";
 import { ChildProcess } from "../child_process.ts";
 import { definedOnly, type Environment, runningEnvironment } from "../environment.ts";
@@ -29,7 +30,7 @@ import {
 } from "./http_load.ts";
 import { FAULTS, OwnServers } from "./faults.ts";
 import { type LoadOptions, loadOptions } from "./options.ts";
-import { loadReport } from "./report.ts";
+import { type LoadReport, loadReport } from "./report.ts";
 import { recordTimeline, type Timeline } from "./timeline.ts";
 import { permissionFlags } from "../permissions.ts";
 
@@ -45,12 +46,7 @@ const RECOVERY_SECONDS = 5;
 const USERS_COUNT = 1_000;
 
 /** One line of the table: the same work with and without the cache. */
-interface Row {
-  readonly name: string;
-  readonly unit: string;
-  readonly withCache: number;
-  readonly withoutCache: number;
-}
+type Row = LoadReport["rows"][number];
 
 /** The services cannot be measured in their state. The message says why. */
 class LoadError extends Error {
@@ -131,10 +127,7 @@ function reportSeconds({ seconds, fault }: LoadOptions): number {
   return Math.max(seconds, faultEndsS);
 }
 
-function reportFacts(options: LoadOptions): {
-  readonly conditions: string;
-  readonly fault?: { begins: string; ends: string; fromS: number; toS: number };
-} {
+function reportFacts(options: LoadOptions): Pick<LoadReport, "conditions" | "fault"> {
   const { fault } = options;
   const conditions = `${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC, ` +
     `${Deno.build.os} on ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}; ` +
@@ -268,24 +261,16 @@ function startService(env: Environment): ChildProcess {
 
 /** Waits until users can be read; being alive does not suffice. */
 async function untilReady(target: Target, timeoutMs: number): Promise<void> {
-  const endsAtMs = performance.now() + timeoutMs;
-  for (;;) {
-    const problem = await problemOf(target);
-    if (problem === undefined) return;
-    if (performance.now() > endsAtMs) {
-      throw new LoadError(`Cannot put load on ${target.url}: ${problem}. Is the service running?`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function problemOf(target: Target): Promise<string | undefined> {
-  try {
+  const read = async () => {
     const response = await fetch(target.url + userPath(QUERY_COUNT));
     await response.body?.cancel();
-    return response.ok ? undefined : `it answers ${response.status}`;
+    if (!response.ok) throw new Error(`it answers ${response.status}`);
+  };
+  try {
+    await eventually(read, { deadlineMs: timeoutMs, everyMs: 50 });
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new LoadError(`Cannot put load on ${target.url}: ${problem}. Is the service running?`);
   }
 }
 
