@@ -37,16 +37,12 @@ if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
   const { tests, programs } = readOptions(COMMAND).quick ? QUICK : WHOLE;
-  return await runSuite({
-    ...{ name: "prove", args: Deno.args, paths: tests, minutesMax: 30 },
-    run: (suite) => prove(suite, { tests, programs }),
-  });
-}
-
-async function prove(suite: Suite, { tests, programs }: typeof WHOLE): Promise<TestCounts> {
-  const counts = [await suite.test([...ciLock(), ...tests])];
-  for (const program of programs) {
-    counts.push(await suite.program([...ciLock(), ...program]));
-  }
-  return sumOf(counts);
+  const run = async (suite: Suite): Promise<TestCounts> => {
+    const counts = [await suite.test([...ciLock(), ...tests])];
+    for (const program of programs) {
+      counts.push(await suite.program([...ciLock(), ...program]));
+    }
+    return sumOf(counts);
+  };
+  return await runSuite({ name: "prove", args: Deno.args, paths: tests, minutesMax: 30, run });
 }

@@ -49,34 +49,19 @@ async function main(args: readonly string[]): Promise<number> {
     ? resolve(ROOT, values["import-map"])
     : undefined;
   const whole = paths.length === 0 && values.filter === undefined;
-  return await runSuite({
-    ...{ name: "test", args, paths, minutesMax: 40 },
-    run: (suite) => runTests(suite, { args, paths, importMap, whole }),
-  });
-}
-
-async function runTests(
-  suite: Suite,
-  { args, paths, importMap, whole }: {
-    readonly args: readonly string[];
-    readonly paths: readonly string[];
-    readonly importMap: string | undefined;
-    readonly whole: boolean;
-  },
-): Promise<TestCounts> {
   // The lock file belongs to the default import map; the other one resolves ranges of JSR.
   const lock = importMap !== undefined ? ["--no-lock"] : ciLock();
   const env: Record<string, string> = importMap === undefined ? {} : { TEST_IMPORT_MAP: importMap };
-  const files = paths.length > 0 ? [] : await testFiles();
-  const types = whole && !args.includes("--no-check") ? ["--no-check"] : [];
-  const tests = await suite.test([...lock, ...types, ...args, ...files], env);
-  if (!whole) return tests;
-  const map = importMap === undefined ? [] : ["--import-map", importMap];
-  const examples = await suite.test(
-    [...lock, ...types, ...map, "--doc", "--permit-no-files", ...EXAMPLES],
-    env,
-  );
-  return sumOf([tests, examples]);
+  const run = async (suite: Suite): Promise<TestCounts> => {
+    const files = paths.length > 0 ? [] : await testFiles();
+    const types = whole && !args.includes("--no-check") ? ["--no-check"] : [];
+    const tests = await suite.test([...lock, ...types, ...args, ...files], env);
+    if (!whole) return tests;
+    const map = importMap === undefined ? [] : ["--import-map", importMap];
+    const flags = [...lock, ...types, ...map, "--doc", "--permit-no-files"];
+    return sumOf([tests, await suite.test([...flags, ...EXAMPLES], env)]);
+  };
+  return await runSuite({ name: "test", args, paths, minutesMax: 40, run });
 }
 
 async function testFiles(): Promise<string[]> {

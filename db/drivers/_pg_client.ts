@@ -1,7 +1,6 @@
 // @ts-types="./_pg.d.ts"
 import pg, { type ClientConfig } from "pg";
 import type { DriverOptions } from "./_options.ts";
-import { types } from "./_pg_types.ts";
 import { unavailable } from "./_unavailable.ts";
 
 /** The interval of keep-alive probes to a server that sends nothing. */
@@ -12,6 +11,24 @@ const PREPARED_MAX = 500;
 
 /** The error of `pg` for a server that does not encrypt. */
 const WITHOUT_TLS = "The server does not support SSL connections";
+
+/** The types that `pg` reads as values of JSON, by OID. */
+const READ: ReadonlySet<number> = new Set([
+  ...[16, 17, 21, 23, 26, 114, 700, 701, 3802], // bool, bytea, int2, int4, oid, json, float4, float8, jsonb
+  ...[1005, 1007, 1009, 1015, 1016], // int2[], int4[], text[], varchar[], int8[]
+  ...[1021, 1022, 2951], // float4[], float8[], uuid[]
+]);
+/** date, timestamp, timestamptz. */
+const DATES: ReadonlySet<number> = new Set([1082, 1114, 1184]);
+
+/** Readers of types. Values of other types stay the text of Postgres, as a bigint must. */
+const types = {
+  /** Chooses the reader of a type. */
+  getTypeParser(oid: number): (text: string) => unknown {
+    if (DATES.has(oid)) return (text) => new Date(text);
+    return READ.has(oid) ? pg.types.getTypeParser(oid, "text") : (text) => text;
+  },
+};
 
 /** One connection, to one of the servers. */
 export class PgClient extends pg.Client {
