@@ -234,7 +234,10 @@ export class Engine implements CacheServer, EngineFigures {
       remember: async (identity) => await this.redis?.remember(identity),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
       onMoved: () => this.redis?.followAnew(),
-      onDone: (replayed) => emit({ type: "caught-up", server, replayed }),
+      onDone: (replayed) => {
+        emit({ type: "caught-up", server, replayed });
+        this.#fallback?.check(this.#parts);
+      },
     });
   }
 

@@ -161,6 +161,13 @@ describe("Fallback", () => {
     await holds("k", row);
   });
 
+  it("ends as soon as the server is caught up with, whether or not the source says a word", async () => {
+    const follow = await standIn();
+    await redis.start();
+    await eventually(() => assert(follow.disposed));
+    assertEquals(node.cache.stats().fallback, false);
+  });
+
   it("ends with the cache, and does not begin anew", async () => {
     const follow = await standIn();
     await node.cache.close();
