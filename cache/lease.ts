@@ -51,7 +51,7 @@ export function stampOf(lease: string): string {
 
 /**
  * KEYS: value and lease of each key. ARGV: leaseMs, then for each key lease and seen (empty, or `=` and the mark
- * of an entry). Answers holder and value of each key.
+ * of an entry). Answers holder and value of each key; the holder is 1 if it is the caller.
  *
  * A value that differs from the one the caller saw was filled since: it is answered, and no lease is taken.
  * `pcall`, because a foreign type under our key must count as "nothing there".
@@ -72,7 +72,7 @@ for i = 1, #KEYS, 2 do
       replies[i], replies[i + 1] = held, false
     else
       redis.call('SET', KEYS[i + 1], lease, 'PX', ARGV[1])
-      replies[i], replies[i + 1] = lease, false
+      replies[i], replies[i + 1] = 1, false
     end
   end
 end

@@ -385,10 +385,11 @@ export class RedisStore implements Store, SharedCounts {
     const leaseMs = Math.ceil(Math.max(...items.map((each) => each.leaseMs)));
     this.#fills.flush();
     const replies = await this.#run(ACQUIRE, this.#keysOfAll(items), [leaseMs, ...values]);
-    return items.map((_, at) => {
+    return items.map(({ lease }, at) => {
+      const holder = replies[2 * at];
       const bytes = replies[2 * at + 1];
       const stored = bytes instanceof Uint8Array ? storedOf(bytes) : null;
-      return { holder: String(replies[2 * at]), stored };
+      return { holder: holder === 1 ? lease : String(holder), stored };
     });
   }
 
