@@ -199,7 +199,8 @@ export class Cache implements AsyncDisposable {
 
   /**
    * Answers a fresh value of memory at once, without a promise. For a server whose time per request counts:
-   * anything else is left to {@linkcode Cache.getOrLoad}, which also refreshes a value that is due.
+   * anything else is left to {@linkcode Cache.getOrLoad}, which also refreshes a value that is due. Not for values
+   * with a codec or a schema: it knows neither, and `value()` parses JSON.
    *
    * @returns `undefined` if memory has no fresh value that may be trusted, or the cache is closed.
    *
