@@ -66,7 +66,9 @@ describe("deno task load", () => {
       const last = withCache.counted.at(-1);
       assertGreater(last.memory + last.redis, last.loads);
       for (const { failed } of withCache.samples) assertEquals(failed, 0);
-      for (const { loads } of withoutCache.counted) assertGreater(loads, 200);
+      // The mean, because a busy machine answers the reads of one second in the next.
+      const loads = withoutCache.counted.map(({ loads }: { loads: number }) => loads);
+      assertGreater(loads.reduce((sum: number, each: number) => sum + each) / loads.length, 200);
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
