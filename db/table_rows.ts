@@ -175,8 +175,9 @@ export class TableRows {
       throw new DatabaseUnavailableError("Cannot read: the columns of the table are not known yet");
     }
     const rows = await this.#select(statements, keys);
-    const byText = new Map(rows.map((row) => [statements.textOf(row), row]));
-    return keys.map((key) => byText.get(keyText(key)));
+    // Not by digits alone: V8 hashes those by their number, so that keys of neighbouring rows collide.
+    const byText = new Map(rows.map((row) => [`#${statements.textOf(row)}`, row]));
+    return keys.map((key) => byText.get(`#${keyText(key)}`));
   }
 
   async #select(statements: Statements, keys: readonly Key[]): Promise<Row[]> {
