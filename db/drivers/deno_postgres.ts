@@ -5,7 +5,8 @@
  * writes, on a socket without TCP_NODELAY, which it does not expose. The kernel holds the second write back
  * until the first is acknowledged, which the server delays by 40 ms. See docs/adr/0001. Connections that hang
  * while they open, or break while they close, stay open until the process ends, since the package cannot close
- * them.
+ * them. It always verifies certificates: `sslmode=require` acts as `verify-full`, and with `prefer` and `allow` a
+ * certificate that cannot be verified leaves the connection unencrypted, with a warning.
  *
  * @module
  */
@@ -160,7 +161,7 @@ function clientOptions({ url, ca, statementTimeoutMs }: DriverOptions): ClientOp
     database: decodeURIComponent(pathname.slice(1)),
     tls: {
       enabled: sslMode !== "disable",
-      enforce: !["disable", "prefer"].includes(sslMode),
+      enforce: !["disable", "allow", "prefer"].includes(sslMode),
       caCertificates: ca === undefined ? [] : [ca],
     },
     options: { statement_timeout: String(statementTimeoutMs) },
