@@ -77,7 +77,7 @@ export class Cache implements AsyncDisposable {
   readonly #engines: readonly [Engine, ...Engine[]];
   readonly #ring: Ring | undefined;
   readonly #changes: Changes;
-  #closed = false;
+  #closing: Promise<void> | undefined;
 
   /**
    * Connects in the background: a Redis that is down now is used once it is up.
@@ -361,10 +361,15 @@ export class Cache implements AsyncDisposable {
       return slotOf(found && reading !== undefined ? reading.lookup(found) : found, undefined);
     }
     return slotOf(undefined, {
-      fill: (value) => {
+      fill: async (value) => {
         const costMs = clock.monotonicNow() - startedAtMs;
-        const entry = loads.loadedEntry(key, value, { options, versions, costMs });
-        return loads.fill(key, lease, entry);
+        try {
+          const entry = loads.loadedEntry(key, value, { options, versions, costMs });
+          return await loads.fill(key, lease, entry);
+        } catch (error) {
+          await loads.release(key, lease);
+          throw error;
+        }
       },
       release: () => loads.release(key, lease),
     });
@@ -614,7 +619,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Waits at most a second for background work, aborts the rest, and closes the connections.
+   * Waits at most a second for background work, aborts the rest, and closes the connections. Further calls
+   * wait for the same.
    *
    * @example
    * ```ts
@@ -626,17 +632,9 @@ export class Cache implements AsyncDisposable {
    * await assert.rejects(cache.get("a"), { name: "CacheClosedError" });
    * ```
    */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background.all()));
-    for (const engine of this.#engines) engine.stop();
-    await this.#changes[Symbol.asyncDispose]();
-    this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
-    // An aborted load releases its lease, which needs a connection.
-    await Promise.all(this.#background.all());
-    await Promise.all(this.#engines.map((engine) => engine.close()));
-    await Promise.all(this.#background.all());
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
   /**
@@ -654,11 +652,22 @@ export class Cache implements AsyncDisposable {
     return this.close();
   }
 
+  async #close(): Promise<void> {
+    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background.all()));
+    for (const engine of this.#engines) engine.stop();
+    await this.#changes[Symbol.asyncDispose]();
+    this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
+    // An aborted load releases its lease, which needs a connection.
+    await Promise.all(this.#background.all());
+    await Promise.all(this.#engines.map((engine) => engine.close()));
+    await Promise.all(this.#background.all());
+  }
+
   /** Answers a fresh entry of memory that may be used as it is. The hot path. */
   #held(key: string): MemoryEntry | undefined {
     const engine = this.#engineOf(key);
     const held = engine.memory.hit(key);
-    if (held === undefined || this.#closed) return undefined;
+    if (held === undefined || this.#closing !== undefined) return undefined;
     engine.popularity.note(key);
     if (this.#options.onLookup !== undefined) this.#observe(key, held.lookup, this.#startedAtMs());
     return held;
@@ -750,7 +759,9 @@ export class Cache implements AsyncDisposable {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new CacheClosedError("Cannot use the cache: it is closed");
+    if (this.#closing !== undefined) {
+      throw new CacheClosedError("Cannot use the cache: it is closed");
+    }
   }
 }
 

@@ -214,9 +214,7 @@ function readShort(bytes: Buffer, offset: number): { text: string; end: number }
 
 /** `undefined` if the payload does not inflate. */
 function payloadText(bytes: Buffer, offset: number, codec: number): string | undefined {
-  if (codec === CODEC_JSON) {
-    return offset === bytes.length ? undefined : bytes.toString("utf8", offset);
-  }
+  if (codec === CODEC_JSON) return bytes.toString("utf8", offset);
   try {
     return zstdDecompressSync(bytes.subarray(offset), { maxOutputLength: PAYLOAD_BYTES_MAX })
       .toString("utf8");

@@ -60,10 +60,16 @@ export class Keyspace {
   readonly followed: string;
   readonly #neighbours: readonly string[];
 
-  /** @throws {TypeError} The prefix is not made of letters, digits, `_`, `-` or `.`. */
+  /**
+   * @throws {TypeError} The prefix is not made of letters, digits, `_`, `-` or `.`.
+   * @throws {RangeError} The version is not a whole number.
+   */
   constructor(prefix: string, version: number) {
     if (!/^[\w.-]{1,50}$/.test(prefix)) {
       throw new TypeError(`Cannot use ${JSON.stringify(prefix.slice(0, 60))} as a key prefix`);
+    }
+    if (!Number.isSafeInteger(version)) {
+      throw new RangeError(`Cannot use version ${version}: it must be a whole number`);
     }
     this.prefix = `${prefix}:${version}:`;
     this.followed = `${this.prefix}{`;

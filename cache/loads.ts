@@ -296,8 +296,14 @@ function answerOf(entry: Entry): Lookup {
   return new Lookup("load", entry.text, entry.freshUntilMs, false);
 }
 
-/** `undefined` if the value has no JSON form. */
+/**
+ * `undefined` if the value has no JSON form.
+ *
+ * @throws {TypeError} The codec wrote no text, or half of a surrogate pair, which has no UTF-8.
+ */
 function textOf<T>(value: T, { codec }: EntryOptions<T, unknown>): string | undefined {
-  if (codec !== undefined) return codec.stringify(value);
-  return value instanceof JsonText ? value.text : JSON.stringify(value);
+  if (codec === undefined) return value instanceof JsonText ? value.text : JSON.stringify(value);
+  const text: unknown = codec.stringify(value);
+  if (typeof text === "string" && text.isWellFormed()) return text;
+  throw new TypeError("Cannot store value: its codec must write a string of whole characters");
 }

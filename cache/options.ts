@@ -160,7 +160,7 @@ export function settingsOf(options: CacheOptions): Settings {
   };
   for (const name of Object.keys(DEFAULTS) as (keyof Settings)[]) {
     const value: unknown = options[name] === undefined ? settings[name] : options[name];
-    const isDuration = name.endsWith("Ms");
+    const isDuration = /Ms(Max)?$/.test(name);
     if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
       throw new RangeError(`Cannot use ${name} ${value}: it must be a number from 0`);
     }

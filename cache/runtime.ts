@@ -46,8 +46,11 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
   }
 }
 
+/** The longest delay of a system timer. With a longer one, it would fire at once. */
+const TIMER_MS_MAX = 2_147_483_647;
+
 /**
- * The clock and the random numbers of the system.
+ * The clock and the random numbers of the system. A timer fires after 24 days at the latest.
  *
  * @example
  * ```ts
@@ -62,7 +65,7 @@ export const systemRuntime: Runtime = {
     now: () => Date.now(),
     monotonicNow: () => performance.now(),
     after(delayMs, run) {
-      const id = setTimeout(run, delayMs);
+      const id = setTimeout(run, Math.min(delayMs, TIMER_MS_MAX));
       return { cancel: () => clearTimeout(id) };
     },
   },

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Invalidation } from "./changes.ts";
-import { assertKey } from "./keys.ts";
+import { assertKey, KEY_LENGTH_MAX } from "./keys.ts";
 import type { Jsonify, Lookup } from "./lookup.ts";
 import type { EntryOptions } from "./options.ts";
 
@@ -28,7 +28,14 @@ export interface WrappingCache {
   delete(...keys: string[]): Promise<Invalidation>;
 }
 
-/** Makes a function whose results are cached. */
+/** The longest name, which leaves room in a key for the hash of all arguments. */
+const NAME_LENGTH_MAX = KEY_LENGTH_MAX - 24;
+
+/**
+ * Makes a function whose results are cached.
+ *
+ * @throws {TypeError} The name cannot be used.
+ */
 export function wrapped<A extends readonly unknown[], T, V>(
   cache: WrappingCache,
   name: string,
@@ -36,6 +43,11 @@ export function wrapped<A extends readonly unknown[], T, V>(
   options: EntryOptions<T, V>,
 ): Wrapped<A, T, V> {
   assertKey(name);
+  if (name.length > NAME_LENGTH_MAX) {
+    throw new TypeError(
+      `Cannot wrap under a name of ${name.length} characters: at most ${NAME_LENGTH_MAX}`,
+    );
+  }
   const keyOf = (...args: A): string => keyOfCall(name, args);
   const lookup = (...args: A): Promise<Lookup<V>> =>
     cache.getOrLoad(keyOf(...args), () => call(...args), options);
@@ -71,7 +83,7 @@ function hash(text: string): string {
 }
 
 /** A text that is equal for equal values, in any order of their properties, and differs for others. */
-function stableText(value: unknown, where: string): string {
+function stableText(value: unknown, where: string, above: readonly unknown[] = []): string {
   if (value === null || ["string", "number", "boolean", "undefined"].includes(typeof value)) {
     return Object.is(value, -0)
       ? "-0"
@@ -80,16 +92,18 @@ function stableText(value: unknown, where: string): string {
       : String(value);
   }
   if (typeof value === "bigint") return `${value}n`;
-  if (Array.isArray(value)) {
-    return `[${value.map((item: unknown) => stableText(item, where)).join()}]`;
+  if (above.includes(value)) {
+    throw new TypeError(`Cannot make a key of ${where}: it contains itself`);
   }
+  const textOfPart = (part: unknown) => stableText(part, where, [...above, value]);
+  if (Array.isArray(value)) return `[${value.map(textOfPart).join()}]`;
   if (value instanceof Date && Number.isFinite(value.getTime())) return `Date(${value.getTime()})`;
   if (typeof value === "object") {
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype === Object.prototype || prototype === null) {
       const properties = Object.entries(value).filter(([, item]) => item !== undefined)
         .sort(([a], [b]) => a < b ? -1 : 1)
-        .map(([name, item]) => `${JSON.stringify(name)}:${stableText(item, where)}`);
+        .map(([name, item]) => `${JSON.stringify(name)}:${textOfPart(item)}`);
       return `{${properties.join()}}`;
     }
   }

@@ -182,6 +182,18 @@ export function describeClosing(open: Open): void {
     assertEquals(cache.stats().loads, 1);
   });
 
+  it("is closed for each caller of close() only when it is closed for all", async () => {
+    const cache = await open();
+    let settled = false;
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const reading = cache.getOrLoad("a", () => promise).then(() => settled = true);
+    await eventually(() => assert(cache.stats().loads === 1));
+    const closing = cache.close();
+    const again = cache.close().then(() => assert(settled));
+    resolve(1);
+    await Promise.all([closing, again, reading]);
+  });
+
   it("aborts a load that outlasts close(), and loads nothing more", async () => {
     const cache = await open();
     let aborted = false;

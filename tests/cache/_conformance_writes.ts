@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { it } from "@std/testing/bdd";
 import { eventually } from "../../tools/servers/eventually.ts";
+import type { EntryOptions } from "../../cache/mod.ts";
 import type { Open } from "./_conformance_open.ts";
 
 /** What writes promise. */
@@ -167,6 +168,22 @@ export function describeSlots(open: Open): void {
     }
     assertEquals((await cache.getOrLoad("a", () => Promise.resolve(1))).value(), 1);
     await eventually(async () => assert(await cache.has("a")));
+  });
+
+  it("begin() gives its right back after a value that cannot be stored", async () => {
+    await using cache = await open();
+    const refused: readonly [unknown, EntryOptions][] = [
+      [1n, {}],
+      [1, { ttlMs: () => NaN }],
+      [1, { tagsOf: () => ["*"] }],
+    ];
+    for (const [value, options] of refused) {
+      const slot = await cache.begin("a", options);
+      await assertRejects(() => slot.fill(value));
+      const next = await cache.begin("a");
+      assertEquals(await next.fill(2), true);
+      await cache.delete("a");
+    }
   });
 
   it("refresh loads whatever is stored, and stores that", async () => {

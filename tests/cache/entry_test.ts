@@ -55,7 +55,7 @@ describe("encodeEntry() and decodeEntry()", () => {
       for (const length of [0, 2_047, 2_048, 2_049, 40_000]) {
         const written = {
           ...entry,
-          text: letter.repeat(length / letter.length) || "0",
+          text: letter.repeat(length / letter.length),
           tags: [{ name: letter.repeat(40), version: letter }],
         };
         for (const compressBytesMin of [ALWAYS, 3_000, NEVER]) {

@@ -33,6 +33,12 @@ function open(memoryBytes: number) {
 }
 
 describe("MemoryTier", () => {
+  it("takes no room in advance for a limit that the machine does not have", () => {
+    const { memory, hold } = open(1e12);
+    hold("a", "1");
+    assertEquals(memory.hit("a")?.lookup.value(), 1);
+  });
+
   it("makes the answer of an entry once, and answers it until it is no longer fresh", async () => {
     const { memory, hold, runtime, counters } = open(64 * 1024);
     hold("a", "1");

@@ -18,7 +18,7 @@ describe("settingsOf()", () => {
 
   for (const name of numbers) {
     it(`refuses a ${name} that is no number from 0`, () => {
-      for (const value of [-1, NaN, ...name.endsWith("Ms") ? [] : [Infinity]]) {
+      for (const value of [-1, NaN, .../Ms(Max)?$/.test(name) ? [] : [Infinity]]) {
         const error = assertThrows(() => settingsOf({ [name]: value }), RangeError);
         assertEquals(error.message, `Cannot use ${name} ${value}: it must be a number from 0`);
       }
@@ -59,6 +59,12 @@ describe("settingsOf()", () => {
 });
 
 describe("new Cache()", () => {
+  it("refuses versions that have no neighbours", () => {
+    for (const version of [NaN, Infinity, 1.5, JSON.parse('"2"')]) {
+      assertThrows(() => new Cache({ version }), RangeError, `Cannot use version ${version}`);
+    }
+  });
+
   it("refuses URLs and prefixes that it can't use", () => {
     for (const url of ["http://127.0.0.1", "nonsense", ""]) {
       assertThrows(() => new Cache({ url }), TypeError);

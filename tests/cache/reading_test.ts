@@ -189,6 +189,15 @@ describe("the option codec", () => {
     assertStrictEquals(await assertRejects(read), error);
     assertEquals(await cache.get("a"), undefined);
   });
+
+  it("must write texts that Redis can hold", async () => {
+    await using cache = new Cache();
+    for (const text of ["a\ud83d", JSON.parse("1"), JSON.parse("null"), JSON.parse("[1]")]) {
+      const codec: Codec<number> = { stringify: () => text, parse: Number };
+      const read = () => cache.getOrLoad("a", () => Promise.resolve(1), { codec });
+      await assertRejects(read, TypeError, "its codec must write a string of whole characters");
+    }
+  });
 });
 
 describe("the option schema", () => {

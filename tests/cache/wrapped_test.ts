@@ -40,6 +40,16 @@ describe("Cache.wrap()", () => {
   });
 });
 
+describe("Cache.wrap(), for names", () => {
+  it("takes those that leave room for arguments, and refuses longer ones at once", async () => {
+    await using cache = new Cache();
+    const echo = (text: string) => Promise.resolve(text);
+    const text = "x".repeat(500);
+    assertEquals(await cache.wrap("n".repeat(176), echo)(text), text);
+    assertThrows(() => cache.wrap("n".repeat(177), echo), TypeError, "a name of 177 characters");
+  });
+});
+
 describe("keyOfCall()", () => {
   it("keeps numbers and short words, and hashes the rest", () => {
     assertEquals(keyOfCall("user", [42, "Ada"]), "user:42:Ada");
@@ -87,6 +97,14 @@ describe("keyOfCall()", () => {
       assert(one.length <= 200);
       if (typeof a !== "object" || typeof b !== "object") assertNotEquals(one, other);
     }));
+  });
+
+  it("refuses an argument that contains itself, but not one that contains another twice", () => {
+    const twice = { a: 1 };
+    keyOfCall("f", [[twice, { twice }, twice]]);
+    const circle: Record<string, unknown> = {};
+    circle.inside = [circle];
+    assertThrows(() => keyOfCall("f", [circle]), TypeError, "argument 1 of f: it contains itself");
   });
 
   it("refuses an argument without a stable form, and names it", () => {
