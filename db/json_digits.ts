@@ -25,6 +25,29 @@ export function parseDigits(text: string): unknown {
   );
 }
 
+/** As {@linkcode parseDigits}, but numbers that a float can hold are numbers, however they are written. */
+export function parseExact(text: string): unknown {
+  return json.parse(
+    text,
+    (_key, value, { source }) =>
+      typeof value === "number" && source !== undefined &&
+        decimalOf(source) !== decimalOf(String(value))
+        ? json.rawJSON(source)
+        : value,
+  );
+}
+
+/** The one form of a decimal number: its digits from the first to the last that is not 0, and an exponent. */
+function decimalOf(text: string): string {
+  const [, sign, whole = "", fraction = "", exponent = "0"] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(text) ?? [];
+  const digits = (whole + fraction).replace(/^0+/, "");
+  const significant = digits.replace(/0+$/, "");
+  if (significant === "") return whole === "" ? text : "0";
+  const shift = digits.length - significant.length - fraction.length;
+  return `${sign}${significant}e${Number(exponent) + shift}`;
+}
+
 /** A number of Postgres: as a number if that has the same text, otherwise in a form that keeps its text. */
 export function numberOf(text: string): unknown {
   const number = Number(text);

@@ -87,10 +87,13 @@ export const IF_NONE_MATCH: z.ZodObject = z.object({
   }),
 });
 
-/** The header that makes a write conditional. */
-export const IF_MATCH: z.ZodObject = z.object({
+/** The headers that make a write conditional. */
+export const WRITE_CONDITIONS: z.ZodObject = z.object({
   "If-Match": z.string().optional().meta({
     description: "Entity tags of the content that may be overwritten, weak or strong; `*`: any",
+  }),
+  "If-None-Match": z.string().optional().meta({
+    description: "Entity tags of content that may not be overwritten; `*`: any",
   }),
 });
 
@@ -177,7 +180,7 @@ export const REFUSED: Readonly<Record<string, Answer>> = {
 /** The same, and the response to a condition that does not hold. */
 export const REFUSED_OR_CHANGED: Readonly<Record<string, Answer>> = {
   ...REFUSED,
-  412: failure("The content is not that of `If-Match`", UNSTORED),
+  412: failure("`If-Match` or `If-None-Match` excludes the content", UNSTORED),
 };
 
 const DEFECT = failure("A defect of the service", UNSTORED);

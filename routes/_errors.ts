@@ -98,6 +98,11 @@ export function changedMeanwhile(title: string): Response {
   return failure(412, { error: `${title} has changed` });
 }
 
+/** 412: the row exists with content that the client did not want to overwrite. */
+export function excluded(title: string): Response {
+  return failure(412, { error: `${title} has content that If-None-Match excludes` });
+}
+
 /** 409 or 422: Postgres refused a write, and would refuse it again. */
 export function refusedWrite({ refusal, columns }: RefusedWriteError): Response {
   const { status, error, message } = REFUSALS[refusal];

@@ -5,11 +5,15 @@
  */
 import type { Context } from "hono";
 import type { z } from "zod";
+import { parseExact } from "../db/json_digits.ts";
 import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
 import type { ListQuery, QueryReader } from "./_table_query.ts";
 
 /** The longest body, in bytes. */
 const BODY_BYTES_MAX = 64 * 1024;
+
+/** Found in every text with a number that a float cannot hold: it has 16 digits or an exponent. */
+const MANY_DIGITS = /[\d.]{16}|\d[eE]/;
 
 const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf-8")[\t ]*)?$/i;
 
@@ -45,7 +49,22 @@ export async function parseBody<T extends object>(
   const json = text === "unreadable" ? undefined : parseJson(text.read);
   if (json === undefined) return invalid([{ path: "", message: "Expected JSON in UTF-8" }]);
   const { data, error } = schema.safeParse(json);
-  return error === undefined ? data : invalid(issuesOf(error));
+  if (error !== undefined) return invalid(issuesOf(error));
+  return text === "unreadable" ? data : withDigits(data, json, text.read);
+}
+
+/**
+ * The valid fields. Those that their schema left as they were keep the digits that a float cannot hold: Postgres
+ * may have a column for them.
+ */
+function withDigits<T extends object>(fields: T, given: unknown, text: string): T {
+  if (!MANY_DIGITS.test(text)) return fields;
+  const before = new Map<string, unknown>(Object.entries(Object(given)));
+  const exact = new Map<string, unknown>(Object.entries(Object(parseExact(text))));
+  const kept = Object.entries(fields).filter(([name, value]) =>
+    before.has(name) && JSON.stringify(value) === JSON.stringify(before.get(name))
+  );
+  return { ...fields, ...Object.fromEntries(kept.map(([name]) => [name, exact.get(name)])) };
 }
 
 /**

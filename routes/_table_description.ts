@@ -15,7 +15,6 @@ import {
   guarded,
   header,
   type Headers,
-  IF_MATCH,
   IF_NONE_MATCH,
   INVALID_OR_UNAUTHORIZED,
   type Paths,
@@ -25,6 +24,7 @@ import {
   UNAVAILABLE,
   unchanged,
   UNSTORED,
+  WRITE_CONDITIONS,
 } from "./_description.ts";
 import { capitalised, type Resource } from "./resource.ts";
 import type { Inputs, Table } from "./table.ts";
@@ -179,7 +179,7 @@ function describeOverwrite(
   return guarded(`${verb}${title}`, {
     summary: verb === "replace" ? `Overwrites ${one(title)}` : `Overwrites fields of ${one(title)}`,
     tags: [capitalised(name)],
-    requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
+    requestParams: { path: pathOf(inputs, title), header: WRITE_CONDITIONS },
     requestBody: bodyOf(schema),
     responses: {
       200: answer(`The ${noun(title)} as it is now`, Updated, INVALIDATION),
@@ -195,7 +195,7 @@ function describeDelete({ resource: { name, title }, inputs }: DescribedTable): 
   return guarded(`delete${title}`, {
     summary: `Deletes ${one(title)}`,
     tags: [capitalised(name)],
-    requestParams: { path: pathOf(inputs, title), header: IF_MATCH },
+    requestParams: { path: pathOf(inputs, title), header: WRITE_CONDITIONS },
     responses: {
       204: answer("It is deleted", undefined, INVALIDATION),
       400: INVALID_OR_UNAUTHORIZED,

@@ -13,6 +13,7 @@ import {
   changedMeanwhile,
   errorContext,
   type ErrorListener,
+  excluded,
   invalid,
   notFound,
   refusedWrite,
@@ -149,7 +150,7 @@ async function committed(
 
 /**
  * Writes a row, under the condition of `If-Match` if there is one: only the content that the client's tag stands
- * for. The tag is made from the row in the database, and the statement itself checks that the row still has that
+ * for; and under that of `If-None-Match`: only other content. The tag is made from the row in the database, and the statement itself checks that the row still has that
  * content:
  *
  * ```text
@@ -165,14 +166,17 @@ async function applied(
   key: Key,
   write: (mark?: string) => Promise<KeyedWrite | undefined>,
 ): Promise<KeyedWrite | Response> {
-  const ifMatch = req.header("if-match");
-  if (ifMatch === undefined || ifMatch.trim() === "*") {
+  const ifMatch = req.header("if-match") ?? "*";
+  const ifNoneMatch = req.header("if-none-match");
+  if (ifNoneMatch === undefined && ifMatch.trim() === "*") {
     return await refusalsOf(write) ?? notFound(title);
   }
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const found = await rows.findMarked(key);
     if (found === undefined) return notFound(title);
-    if (!matchesEtag(ifMatch, weakEtag([JSON.stringify(found.row)]))) break;
+    const etag = weakEtag([JSON.stringify(found.row)]);
+    if (!matchesEtag(ifMatch, etag)) break;
+    if (ifNoneMatch !== undefined && matchesEtag(ifNoneMatch, etag)) return excluded(title);
     const written = await refusalsOf(() => write(found.mark));
     if (written !== undefined) return written;
   }

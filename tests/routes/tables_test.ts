@@ -67,6 +67,10 @@ const declared: readonly Resource[] = [
       ...{ id: z.int(), amount: anything, doc: anything, big: anything, list: anything },
       ...{ at: anything, day: anything, real8: anything, flag: anything },
     }),
+    write: z.object({
+      ...{ id: z.int(), amount: z.number(), doc: anything, big: z.number(), real8: z.number() },
+      list: z.array(z.number()).transform((list) => [0, ...list]),
+    }).partial({ doc: true, list: true }),
   }),
 ];
 
@@ -233,6 +237,26 @@ describe("declared tables", () => {
     assert(!text.includes("secret") && !text.includes("hidden"), "only the columns of the schema");
   });
 
+  it("writes the digits of numbers as they were sent, and small ones in any form", async () => {
+    const digits = '{"n":12345678901234567890.10,"many":[1e400,0.12345678901234567]}';
+    const body = `{"id":3,"amount":12345678901234567890.10,"big":9007199254740993,` +
+      `"real8":0.1000000000000000055,"doc":${digits},"list":[12345678901234567890]}`;
+    const headers = { "content-type": "application/json" };
+    const made = await send("/odd", { method: "POST", headers, body });
+    assertEquals(made.status, 201, made.text);
+    const [row] = await database.query<Record<string, string>>(
+      "SELECT amount::text, big::text, real8::text, doc::text, list::text FROM odd WHERE id = 3",
+    );
+    assertEquals(row?.amount, "12345678901234567890.10");
+    assertEquals([row?.big, row?.real8], ["9007199254740993", "0.1"]);
+    assert(row?.doc?.includes('"n": 12345678901234567890.10'), row?.doc);
+    assert(row?.doc?.includes(`[1${"0".repeat(400)}, 0.12345678901234567]`), row?.doc);
+    assertEquals(row?.list, "{0,12345678901234567000}"); // the schema made another value of it
+    const whole = { method: "POST", headers, body: '{"id":4.0,"amount":1e2,"big":5e0,"real8":1}' };
+    assertEquals((await send("/odd", whole)).data.big, 5);
+    for (const id of [3, 4]) await send(`/odd/${id}`, { method: "DELETE" });
+  });
+
   it("writes what `write` names, and nothing else, and each list is new at once", async () => {
     await send("/orders?customer_id=1");
     await send("/orders?state=paid");
@@ -342,6 +366,22 @@ describe("declared tables", () => {
     const gone = { method: "DELETE", headers: { "if-match": current } };
     assertEquals((await send("/orders/2", gone)).status, 412);
     assertEquals((await send("/orders/404", gone)).status, 404);
+  });
+
+  it("writes only over content that If-None-Match does not name", async () => {
+    const tag = (await send("/orders/3")).headers.get("etag") ?? "";
+    const patch = (headers: Record<string, string>, cents: number) =>
+      send("/orders/3", { method: "PATCH", json: { cents }, headers });
+    for (const excluded of ["*", tag, `"other", ${tag}`]) {
+      assertEquals((await patch({ "if-none-match": excluded }, 1)).status, 412, excluded);
+      const both = { "if-match": tag, "if-none-match": excluded };
+      assertEquals((await patch(both, 1)).status, 412, excluded);
+    }
+    assertEquals((await send("/orders/3")).headers.get("etag"), tag);
+    assertEquals((await patch({ "if-none-match": 'W/"other"' }, 2)).status, 200);
+    const kept = { method: "DELETE", headers: { "if-none-match": "*" } };
+    assertEquals((await send("/orders/3", kept)).status, 412);
+    assertEquals((await send("/orders/404", kept)).status, 404);
   });
 
   it("refuses a declaration that cannot work, and says what to write", async () => {
