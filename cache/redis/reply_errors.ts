@@ -21,6 +21,14 @@ export function isWrongType(error: unknown): boolean {
   return isReply(error) && error.message.startsWith("WRONGTYPE");
 }
 
+/** True if the server refused to select the database of a connection. */
+export function isOfSelect(error: unknown): boolean {
+  if (!isReply(error) || !("command" in error)) return false;
+  const { command } = error;
+  return typeof command === "object" && command !== null && "name" in command &&
+    command.name === "select";
+}
+
 /** True if the server does not know the script with that hash. */
 export function isUnknownScript(error: unknown): boolean {
   return isReply(error) && error.message.startsWith("NOSCRIPT");

@@ -10,6 +10,7 @@ import {
   reconnectDelayMs,
 } from "../redis/connection.ts";
 import { Feed } from "../redis/feed.ts";
+import { isOfSelect } from "../redis/reply_errors.ts";
 import { endSilence } from "../redis/silence.ts";
 import type { FeedListener } from "../store.ts";
 
@@ -36,7 +37,11 @@ export class StandaloneConnection implements Connection {
     });
     askForCredentials(this.client, connect);
     endSilence(this.client, options);
-    this.client.on("error", options.onError);
+    this.client.on("error", (error) => {
+      // ioredis would go on with database 0, which is another's.
+      if (isOfSelect(error)) this.client.disconnect(true);
+      options.onError(error);
+    });
     this.client.on("ready", () => options.onConnection(true));
     this.client.on("close", () => options.onConnection(false));
   }

@@ -1,6 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import type { CacheOptions } from "../../../cache/mod.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { NO_CHANGES } from "../../../cache/changes.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
@@ -120,4 +121,27 @@ describe("An error that Redis answers", () => {
       assertEquals([node.count("breaker"), node.cache.stats().pendingInvalidations], [0, 0]);
     }
   });
+});
+
+describe("A database that cannot be selected", () => {
+  const impossible: Readonly<Record<string, (redis: RedisServer) => Promise<string>>> = {
+    "because there are fewer": (redis) => Promise.resolve(`${redis.url}/99`),
+    "because the user may not": async (redis) => {
+      await redis.cli("ACL", "SETUSER", "app", "on", ">x", "~*", "&*", "+@all", "-select");
+      return redis.url.replace("redis://", "redis://app:x@") + "/3";
+    },
+  };
+  for (const [name, urlOf] of Object.entries(impossible)) {
+    it(`is not replaced by another, ${name}`, async () => {
+      await using redis = await startRedis();
+      await using node = openNode(await urlOf(redis), { prefix: freshPrefix() });
+      await eventually(() => assertNotEquals(node.count("redis-error"), 0));
+      for (let n = 0; n < 20; n++) {
+        assertEquals(await node.cache.set("k", n), "pending");
+        assertEquals((await node.cache.getOrLoad("k", () => Promise.resolve(n))).source, "load");
+        await delay(20);
+      }
+      assertEquals(await redis.cli("DBSIZE"), "0");
+    });
+  }
 });
