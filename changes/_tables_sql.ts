@@ -133,6 +133,9 @@ DECLARE
   worth BOOLEAN := FALSE;
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', TRUE);
+  -- Rows of transactions that are yet to come were restored from the dump of another server. Each look would find
+  -- them, and apply them again.
+  DELETE FROM lookaside.outbox o WHERE o.xid >= pg_snapshot_xmax(pg_current_snapshot());
   IF EXISTS (SELECT 1 FROM lookaside.outbox o WHERE o.turn = next_turn) AND NOT lookaside.is_kept(next_turn) THEN
     BEGIN
       EXECUTE format('LOCK TABLE lookaside.outbox_%s IN ACCESS EXCLUSIVE MODE NOWAIT', next_turn);

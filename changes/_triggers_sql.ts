@@ -75,31 +75,28 @@ DECLARE
   type CONSTANT OID := (SELECT atttypid FROM pg_attribute WHERE attrelid = relation AND attname = name);
   base OID := type;
   value TEXT := format('pg_catalog.format(''%%s'', %I)', name);
+  size_sql TEXT := '';
 BEGIN
   IF lookaside.is_virtual(relation, name) THEN RETURN 'NULL::pg_catalog.text'; END IF;
   WHILE (SELECT typtype = 'd' FROM pg_type WHERE oid = base) LOOP
     SELECT typbasetype INTO base FROM pg_type WHERE oid = base;
   END LOOP;
-  -- Always short and plain. Of another type by now: it has none until the next check.
-  IF base IN ('int2'::REGTYPE, 'int4'::REGTYPE, 'int8'::REGTYPE, 'uuid'::REGTYPE) THEN
-    IF prefix IS NOT NULL THEN
-      value := format('%L OPERATOR(pg_catalog.||) %s', prefix || '=', value);
+  -- Integers and UUIDs are always short and plain.
+  IF base NOT IN ('int2'::REGTYPE, 'int4'::REGTYPE, 'int8'::REGTYPE, 'uuid'::REGTYPE) THEN
+    IF base = 'bool'::REGTYPE THEN
+      value := format('CASE %s WHEN ''t'' THEN ''true'' WHEN ''f'' THEN ''false'' END', value);
+    ELSIF base = 'bpchar'::REGTYPE THEN
+      value := format('pg_catalog.rtrim(%s, '' '')', value);
     END IF;
-    RETURN format('CASE WHEN pg_catalog.pg_typeof(%1$I) OPERATOR(pg_catalog.=) %2$L::pg_catalog.regtype '
-      'THEN CASE WHEN %1$I IS NULL THEN %3$L ELSE %4$s END END', name, type, prefix, value);
+    value := lookaside.plain_sql(value);
+    size_sql := format('WHEN pg_catalog.pg_column_size(%I) OPERATOR(pg_catalog.>) 1000000 THEN NULL ', name);
   END IF;
-  IF base = 'bool'::REGTYPE THEN
-    value := format('CASE %s WHEN ''t'' THEN ''true'' WHEN ''f'' THEN ''false'' END', value);
-  ELSIF base = 'bpchar'::REGTYPE THEN
-    value := format('pg_catalog.rtrim(%s, '' '')', value);
-  END IF;
-  value := lookaside.plain_sql(value);
   IF prefix IS NOT NULL THEN
     value := format('%L OPERATOR(pg_catalog.||) %s', prefix || '=', value);
   END IF;
-  RETURN format('CASE WHEN pg_catalog.pg_typeof(%1$I) ${IS_MISSING} '
-    'OR pg_catalog.pg_column_size(%1$I) OPERATOR(pg_catalog.>) 1000000 THEN NULL '
-    'WHEN %1$I IS NULL THEN %2$L ELSE %3$s END', name, prefix, value);
+  -- Of another type by now, whose text may differ: it has none until the next check.
+  RETURN format('CASE WHEN pg_catalog.pg_typeof(%1$I) OPERATOR(pg_catalog.=) %2$L::pg_catalog.regtype '
+    'THEN CASE %3$sWHEN %1$I IS NULL THEN %4$L ELSE %5$s END END', name, type, size_sql, prefix, value);
 END $$`,
   // The rows of a transition table: their key, the values of their columns, and everything else that matters.
   `CREATE OR REPLACE FUNCTION lookaside.rows_sql(

@@ -10,14 +10,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
   ) SELECT relation FROM family
 $$`,
-  // A digest of the tables, their columns and the expressions of generated columns: if it differs, rows may have
-  // changed unnoticed. It stays the same after a TRUNCATE, which is noticed, and after an ALTER TABLE … USING that
-  // keeps the type, which is not.
+  // A digest of the tables, their columns in the version that the last ALTER left (xmin), the expressions of generated
+  // columns and the names of enumerated values: if it differs, rows may have changed unnoticed. It stays the same
+  // after a TRUNCATE, which is noticed.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(format('%s %s %s:%s%s', a.attrelid, a.attnum, a.attname, a.atttypid,
-    CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END), ',' ORDER BY a.attrelid, a.attnum))
+  SELECT md5(string_agg(format('%s %s %s:%s%s', a.attrelid, a.attnum, a.xmin,
+    CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END, (
+      SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_enum e
+      WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
+    )), ',' ORDER BY a.attrelid, a.attnum))
   FROM lookaside.family(root) f (relation) JOIN pg_attribute a ON a.attrelid = f.relation
+  JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE a.attnum > 0 AND NOT a.attisdropped
 $$`,
@@ -27,6 +31,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   about RECORD;
   parent REGCLASS := (SELECT inhparent FROM pg_inherits WHERE inhrelid = watched LIMIT 1);
+  shared TEXT;
   hypertable BOOLEAN;
 BEGIN
   SELECT c.relkind, c.relpersistence, n.nspname, c.relname, pg_has_role(c.relowner, 'USAGE') AS ours INTO about
@@ -45,6 +50,12 @@ BEGIN
       RETURN format('%s belongs to another role than %s', about.name, current_user);
     END IF;
   END LOOP;
+  -- Its triggers can record the changes of one table only.
+  SELECT format('%s is also a part of %s, which is watched', i.inhrelid::REGCLASS, w.relation::REGCLASS) INTO shared
+    FROM pg_inherits i JOIN lookaside.watched w ON i.inhparent IN (SELECT lookaside.family(w.relation))
+    WHERE i.inhrelid IN (SELECT lookaside.family(watched)) AND i.inhparent NOT IN (SELECT lookaside.family(watched))
+    LIMIT 1;
+  IF shared IS NOT NULL THEN RETURN shared; END IF;
   IF to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT 1 FROM _timescaledb_catalog.hypertable h JOIN pg_namespace n ON n.nspname = h.schema_name
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name WHERE c.oid = $1)' INTO hypertable USING watched::OID;
@@ -59,9 +70,9 @@ END $$`,
   `CREATE OR REPLACE FUNCTION lookaside.key_of(watched REGCLASS, key TEXT[]) RETURNS TEXT[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  found TEXT[];
+  unique_key TEXT[];
 BEGIN
-  SELECT names.list INTO found FROM pg_index i CROSS JOIN LATERAL (
+  SELECT names.list INTO unique_key FROM pg_index i CROSS JOIN LATERAL (
     SELECT array_agg(a.attname::TEXT ORDER BY x.n) AS list, bool_and(a.attnotnull) AS filled
     FROM unnest(i.indkey::SMALLINT[]) WITH ORDINALITY x (attnum, n)
     LEFT JOIN pg_attribute a ON a.attrelid = watched AND a.attnum = x.attnum WHERE x.n <= i.indnkeyatts
@@ -69,13 +80,13 @@ BEGIN
   WHERE i.indrelid = watched AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND names.filled
     AND CASE WHEN key IS NULL THEN i.indisprimary ELSE names.list @> key AND names.list <@ key END
   LIMIT 1;
-  IF found IS NULL AND key IS NULL THEN
+  IF unique_key IS NULL AND key IS NULL THEN
     RAISE EXCEPTION 'Cannot watch %: it has no primary key', watched
       USING HINT = 'Name the columns of another unique key, none of which may be null: key => ''{…}''.';
-  ELSIF found IS NULL THEN
+  ELSIF unique_key IS NULL THEN
     RAISE EXCEPTION 'Cannot watch %: no unique index has just the columns %, all of them NOT NULL', watched, key;
   END IF;
-  RETURN coalesce(key, found);
+  RETURN coalesce(key, unique_key);
 END $$`,
   `CREATE OR REPLACE FUNCTION lookaside.check_columns(watched REGCLASS, names TEXT[], use TEXT) RETURNS VOID
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -137,7 +148,7 @@ BEGIN
   -- Whoever may run it could hang it on a table of their own.
   EXECUTE format('REVOKE ALL ON FUNCTION lookaside.%I() FROM PUBLIC', name);
   EXECUTE format('ALTER FUNCTION lookaside.%I() OWNER TO %I', name,
-    (SELECT nspowner::REGROLE::TEXT FROM pg_namespace WHERE nspname = 'lookaside'));
+    (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'lookaside'));
   RETURN TRUE;
 END $$`,
   // Creates or replaces the trigger functions of a table. Answers true if one of them was different.
@@ -186,16 +197,21 @@ BEGIN
     EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER lookaside_%s', relation, event);
   END LOOP;
 END $$`,
-  // Locks tables without making writers queue for long: gives up after a moment, lets writers pass, and tries again.
-  `CREATE OR REPLACE FUNCTION lookaside.lock(relations OID[], tries INTEGER, mode TEXT) RETURNS VOID
+  "DROP FUNCTION IF EXISTS lookaside.lock(OID[], INTEGER, TEXT)",
+  // Locks tables, to hang triggers on them or to drop triggers from them, without making writers queue for long:
+  // gives up after a moment, lets writers pass, and tries again. All at once: later it would hold some meanwhile.
+  `CREATE OR REPLACE FUNCTION lookaside.lock(hanging OID[], dropping OID[], tries INTEGER) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
   relation REGCLASS;
 BEGIN
   FOR attempt IN 1..tries LOOP
     BEGIN
-      FOREACH relation IN ARRAY relations LOOP
-        EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', relation, mode);
+      FOREACH relation IN ARRAY dropping LOOP
+        EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation);
+      END LOOP;
+      FOREACH relation IN ARRAY hanging LOOP
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', relation);
       END LOOP;
       RETURN;
     EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -216,6 +232,7 @@ DECLARE
   changed BOOLEAN;
   lacking OID[];
   strays OID[];
+  taken OID[];
   names TEXT[];
 BEGIN
   IF NOT pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'lookaside'), 'USAGE') THEN
@@ -235,13 +252,13 @@ BEGIN
   changed := lookaside.define_all(watched, new_row.label, key, columns, matter);
   names := ARRAY(SELECT lookaside.function_name(new_row.label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event);
   lacking := ARRAY(SELECT lookaside.unattached(watched, names));
-  IF lacking <> '{}' THEN
-    PERFORM lookaside.lock(lacking, tries, 'SHARE ROW EXCLUSIVE');
-    PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
-    changed := TRUE;
-  END IF;
   strays := ARRAY(SELECT h.tgrelid FROM lookaside.hung(new_row.label) h EXCEPT SELECT lookaside.family(watched));
-  IF strays <> '{}' THEN
+  IF lacking <> '{}' OR strays <> '{}' THEN
+    -- Those with triggers of another label, which a renamed table had.
+    taken := ARRAY(SELECT t.tgrelid FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+      WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%' AND p.proname <> ALL (names));
+    PERFORM lookaside.lock(lacking, strays || taken, tries);
+    PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
     PERFORM lookaside.detach(new_row.label, strays, tries);
     changed := TRUE;
   END IF;
@@ -272,7 +289,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   each RECORD;
 BEGIN
-  PERFORM lookaside.lock(relations, tries, 'ACCESS EXCLUSIVE');
+  PERFORM lookaside.lock('{}', relations, tries);
   FOR each IN SELECT * FROM lookaside.hung(label) h WHERE h.tgrelid = ANY (relations) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', each.tgname, each.tgrelid::REGCLASS);
   END LOOP;
@@ -281,7 +298,12 @@ END $$`,
   `CREATE OR REPLACE FUNCTION lookaside.unwatch(watched REGCLASS) RETURNS BOOLEAN
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  name CONSTANT TEXT := (SELECT w.label FROM lookaside.watched w WHERE w.relation = watched);
+  -- By its name as well: a dump brings along the OIDs of another database.
+  name CONSTANT TEXT := (
+    SELECT w.label FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN lookaside.watched w ON w.relation = c.oid OR (w.table_schema, w.table_name) = (n.nspname, c.relname)
+    WHERE c.oid = watched ORDER BY w.table_name = c.relname AND w.table_schema = n.nspname DESC LIMIT 1
+  );
 BEGIN
   IF name IS NULL THEN RETURN FALSE; END IF;
   PERFORM lookaside.forget(name);
@@ -312,6 +334,8 @@ DECLARE
   relation OID;
 BEGIN
   FOR w IN SELECT * FROM lookaside.watched ORDER BY lookaside.watched.label LOOP
+    -- It is being watched or checked at this moment, maybe by a long transaction, which may wait for us in turn.
+    CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('lookaside.watch ' || w.label, 0));
     label := w.label;
     problem := NULL;
     remedy := lookaside.watch_statement(w);

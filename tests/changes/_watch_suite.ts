@@ -390,6 +390,61 @@ export function watchSuite(server: () => string): void {
     assertEquals(await notedOf("DELETE FROM orders"), one("orders", [plain("5 x")]));
   });
 
+  describe("counts for the table, at the next check, rows that no trigger saw change, by", () => {
+    const statements = [
+      "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
+      "ALTER TABLE typed ALTER price TYPE NUMERIC(10, 1)",
+      "ALTER TABLE typed ALTER v TYPE TEXT USING upper(v)",
+    ];
+    for (const statement of statements) {
+      it(statement, async () => {
+        await run(
+          `CREATE TYPE mood AS ENUM ('ok', 'bad');
+          CREATE TABLE typed (id INT PRIMARY KEY, m mood, price NUMERIC(10, 2), v TEXT);
+          SELECT lookaside.watch('typed')`,
+        );
+        await fixture.noted();
+        await run(statement);
+        assertEquals(await checkWatched(fixture.service), []);
+        assertEquals(await fixture.noted(), [whole("typed")]);
+        assertEquals(await checkWatched(fixture.service), []);
+        assertEquals(await fixture.noted(), []);
+        await run("DROP TABLE typed; DROP TYPE mood");
+      });
+    }
+  });
+
+  it("counts a write for the table while a column has another type, whose text may differ", async () => {
+    await run("SELECT lookaside.watch('orders', columns => '{note}')");
+    await run("UPDATE orders SET note = 't'");
+    for (const type of ["BOOLEAN USING note::BOOLEAN", "CHAR(9) USING note::TEXT"]) {
+      await run(`ALTER TABLE orders ALTER note TYPE ${type}`);
+      assertEquals(await notedOf("UPDATE orders SET note = NULL"), [whole("orders")]);
+    }
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(
+      await notedOf("UPDATE orders SET note = 't' WHERE id = 1"),
+      one("orders", ["1"], ["note", "note=t"]),
+    );
+  });
+
+  it("refuses a table that has a part in common with another one, also one that it gets later", async () => {
+    await run(
+      `CREATE TABLE pa (id INT PRIMARY KEY); CREATE TABLE pb (id INT PRIMARY KEY);
+      CREATE TABLE mixin (x INT); CREATE TABLE chi () INHERITS (pa, mixin);
+      SELECT lookaside.watch('pa')`,
+    );
+    assertEquals(await notedOf("INSERT INTO chi VALUES (1)"), one("pa", ["1"]));
+    await run("ALTER TABLE chi INHERIT pb");
+    const error = await assertRejects(() => run("SELECT lookaside.watch('pb')"), Error);
+    assertMatch(error.message, /public.chi is also a part of public.pa, which is watched/);
+    assertEquals(await checkWatched(fixture.service), []);
+    await run("ALTER TABLE chi NO INHERIT pb; SELECT lookaside.watch('pb')");
+    await run("ALTER TABLE chi INHERIT pb");
+    assertEquals((await checkWatched(fixture.service)).map(({ label }) => label), ["pa", "pb"]);
+    await run("DROP TABLE pa, pb, mixin CASCADE");
+  });
+
   it("has triggers put back that were dropped or switched off, and says what the role may not", async () => {
     await run("SELECT lookaside.watch('orders')");
     await run(
@@ -493,6 +548,62 @@ export function watchSuite(server: () => string): void {
     assertEquals(await notedOf("DELETE FROM orders WHERE id = 2"), one("orders", ["2"]));
   });
 
+  for (const read of ["orders", "orders_old"]) {
+    it(`lets writers pass while a reader of ${read} keeps it from dropping triggers of another name`, async () => {
+      await run(
+        `CREATE TABLE orders_new (LIKE orders INCLUDING ALL);
+        SELECT lookaside.watch('orders'), lookaside.watch('orders_new')`,
+      );
+      await run("ALTER TABLE orders RENAME TO orders_old; ALTER TABLE orders_new RENAME TO orders");
+      const reader = session();
+      await reader.unsafe(`BEGIN; SELECT count(*) FROM ${read}`);
+      const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+      try {
+        await eventually(async () => {
+          const waits =
+            await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = ${read}::REGCLASS`;
+          assertEquals(waits.length, 1);
+        }, { everyMs: 5 });
+        await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
+      } finally {
+        await reader.unsafe("COMMIT");
+      }
+      await watching;
+      await notedOf("INSERT INTO orders (id) VALUES (1)");
+      assertEquals(await notedOf("DELETE FROM orders"), one("orders", ["1"]));
+      await run("DROP TABLE orders_old CASCADE");
+    });
+  }
+
+  it("is checked without waiting for a transaction that watches, which may wait for the check", async () => {
+    await run("CREATE TABLE a (id INT PRIMARY KEY); SELECT lookaside.watch('a')");
+    await run("SELECT lookaside.watch('orders')");
+    const migration = session();
+    await migration.unsafe("BEGIN; SELECT lookaside.watch('orders')");
+    await run("ALTER TABLE a DISABLE TRIGGER lookaside_insert");
+    const checking = checkWatched(fixture.service);
+    await migration.unsafe("SELECT pg_sleep(0.2); SELECT lookaside.watch('a'); COMMIT");
+    assertEquals(await checking, []);
+    assertEquals(await notedOf("INSERT INTO a VALUES (1)"), one("a", ["1"]));
+    await run("DROP TABLE a");
+  });
+
+  it("is not kept from a table by plpgsql.extra_errors, nor by the name of its owner", async () => {
+    await run("DROP SCHEMA lookaside CASCADE");
+    const owner = new URL(fixture.urls.owner).username;
+    await fixture.admin.unsafe(`ALTER ROLE ${owner} RENAME TO "${owner}@x.iam-A"`);
+    try {
+      const strict = fixture.connect(fixture.urls.admin, { max: 1 });
+      await strict.unsafe(`SET plpgsql.extra_errors = 'all'; SET ROLE "${owner}@x.iam-A"`);
+      await strict.unsafe(changesSql);
+      await strict.unsafe("SELECT lookaside.watch('orders')");
+    } finally {
+      await fixture.admin.unsafe(`ALTER ROLE "${owner}@x.iam-A" RENAME TO ${owner}`);
+    }
+    await run(`SELECT lookaside.admit('${fixture.serviceRole}')`);
+    assertEquals(await notedOf("DELETE FROM orders WHERE id = 1"), one("orders", ["1"]));
+  });
+
   it("costs a wide row what it costs a narrow one, and fails for none", async () => {
     await run(
       "SELECT lookaside.watch('orders', columns => '{customer_id}', matter => '{customer_id}')",
@@ -526,6 +637,13 @@ export function watchSuite(server: () => string): void {
     ], []);
     const [again] = await sql<{ was: boolean }[]>`SELECT lookaside.unwatch('orders') AS was`;
     assertEquals(again?.was, false);
+  });
+
+  it("unwatch() knows a table by its name, where a dump has brought along the OID of another", async () => {
+    await run("SELECT lookaside.watch('orders'); UPDATE lookaside.watched SET relation = 1");
+    const [gone] = await sql<{ was: boolean }[]>`SELECT lookaside.unwatch('orders') AS was`;
+    assertEquals(gone?.was, true);
+    assertEquals([...await sql`SELECT 1 FROM pg_trigger WHERE tgrelid = 'orders'::REGCLASS`], []);
   });
 
   it("DROP SCHEMA lookaside CASCADE leaves nothing behind, and breaks no writer", async () => {
