@@ -153,6 +153,7 @@ class PostgresChanges implements Changes {
           const invalidated = await applyChanges(server, changes, { invalidates, names });
           onInvalidated?.(invalidated);
         },
+        isAway: () => server.fallback,
         reset: async () => {
           await resetServer(server);
           onInvalidated?.({ everything: true });

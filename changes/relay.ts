@@ -8,7 +8,7 @@
  * @module
  */
 import type { OwnWrite } from "@lookaside/cache";
-import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
+import { type Change, type Invalidated, invalidatedBy, InvalidationPendingError } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { merged } from "./_changed_row.ts";
@@ -63,6 +63,12 @@ export interface ChangeFeedOptions {
   readonly cacheEnds?: boolean;
   /** Applies changes to the cache, and invalidates further names. Rejects if this must be repeated. */
   readonly apply: (changes: readonly Change[], names: readonly Invalidated[]) => Promise<void>;
+  /**
+   * True while the cache does without its server and applies nothing there. A row is then given to `apply` once,
+   * and again when this is over: each time, this process drops what the row changed from its memory. Default:
+   * never.
+   */
+  readonly isAway?: () => boolean;
   /**
    * Invalidates everything in the cache: it is unknown which changes it missed before it was registered. Rejects
    * if it must be repeated.
@@ -146,6 +152,8 @@ export class ChangeFeed implements AsyncDisposable {
   #silent = false;
   #applied = 0;
   #replayed = 0;
+  /** The rows of the last batch that was given to `apply`, applied or not. */
+  #given: ReadonlySet<string> = new Set();
   #caughtUp = 0;
   /** True if this relay has promised to poll. */
   #promised = false;
@@ -416,12 +424,20 @@ export class ChangeFeed implements AsyncDisposable {
     this.#horizon.note(now, look.nowMs);
     this.#turn.learn(feed); // before a failure, after which the other one is to go
     const isPart = rows.length === BATCH_MAX;
+    const given = holds && this.#options.isAway?.() ? this.#given : NONE;
+    const left = rows.filter(({ id }) => !given.has(id));
     // The next part begins behind the last row of this one, so none can be held back.
     const { due, names, held } = holds
-      ? this.#marks.split(rows, { holds: !isPart })
-      : { due: rows, names: [], held: NONE };
+      ? this.#marks.split(left, { holds: !isPart })
+      : { due: left, names: [], held: NONE };
     const applies = due.length + names.length;
-    if (applies > 0) await this.#options.apply(merged(due), names);
+    if (applies > 0) {
+      this.#given = new Set(rows.filter(({ xid }) => !held.has(xid)).map(({ id }) => id));
+      await this.#options.apply(merged(due), names);
+    }
+    if (left.length < rows.length) {
+      throw new InvalidationPendingError("Cannot apply changes: Redis is away");
+    }
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
     // Catching up makes no promise: the loop may rest, and would not keep it.
     const isBusy = holds && this.#isBusy(look);
