@@ -1,5 +1,6 @@
 import type { TableUse, WatchedTable } from "@lookaside/cache";
 import type { ChangesDatabase, Query } from "./database.ts";
+import type { WatchProblem } from "./install.ts";
 import { labelOf, partsOf, type TableName } from "./names.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { identifier, qualifiedName, textArray } from "./_sql_text.ts";
@@ -14,6 +15,8 @@ interface Found {
     readonly columns: readonly string[];
     readonly matter: readonly string[] | null;
   } | null;
+  /** True if the triggers of the watch are on the table and all its parts, and it is no part of another. */
+  readonly isAttached: boolean;
 }
 
 /** Refusals of Postgres: privileges, the schema, a function or the table are missing. */
@@ -88,7 +91,9 @@ export class WatchedTables {
         throw new TypeError(`${cannot(use)}: it has no column ${JSON.stringify(column)}`);
       }
     }
-    const watch = isEnough(found, use) ? found.watch : await this.#watch(use);
+    const isEnough = hasColumns(found, use);
+    if (isEnough && !found.isAttached) await this.#repair(use);
+    const watch = isEnough ? found.watch : await this.#watch(use);
     if (watch === null) throw new TypeError(`${cannot(use)}: it is not watched`);
     assertKey(use, watch.key);
     if (use.key.length === 0 && watch.matter !== null) {
@@ -100,6 +105,25 @@ export class WatchedTables {
     this.#labels.add(labelOf([use.schema, use.name]));
     const types = Object.entries(found.types).filter(([name]) => told?.includes(name) ?? true);
     return { columns: watch.columns, types: new Map(types) };
+  }
+
+  /**
+   * Repairs a watched table, also for a role that may not watch. Ignores that somebody else is repairing it, or
+   * holds a lock on it: the next check repairs it.
+   *
+   * @throws {TypeError} It cannot be repaired.
+   */
+  async #repair(use: TableUse): Promise<void> {
+    const { query } = this.#database;
+    const [found] = await query<WatchProblem>(
+      "SELECT label, problem, remedy FROM lookaside.check() WHERE label = $1::text",
+      [labelOf([use.schema, use.name])],
+    ).catch((error) => {
+      throw refusal(use, error);
+    });
+    if (found === undefined || found.problem.startsWith("Cannot lock ")) return;
+    if ((await this.#ask(query, use)).isAttached) return;
+    throw new TypeError(`${cannot(use)}: ${found.problem}. To repair it: ${found.remedy}`);
   }
 
   /** Watches a table with the columns of all its users. */
@@ -129,18 +153,14 @@ export class WatchedTables {
         return (await this.#ask(query, use)).watch;
       });
     } catch (error) {
-      if (!REFUSED.test(sqlStateOf(error))) throw error;
-      throw new TypeError(
-        `${cannot(use)}: ${messageOf(error)}. Its owner has to run: ${watchStatement(use)}`,
-        { cause: error },
-      );
+      throw refusal(use, error);
     }
   }
 
   async #ask(query: Query, { schema, name }: TableUse): Promise<Found> {
     try {
       const [row] = await query<{ found: string }>(FOUND_SQL, [schema, name]);
-      return JSON.parse(row?.found ?? '{"types":null,"watch":null}');
+      return JSON.parse(row?.found ?? '{"types":null,"watch":null,"isAttached":false}');
     } catch (error) {
       if (!REFUSED.test(sqlStateOf(error))) throw error;
       throw new TypeError(
@@ -205,11 +225,27 @@ const FOUND_SQL = `SELECT json_build_object(
   'watch', (
     SELECT json_build_object('key', w.key, 'columns', w.columns, 'matter', w.matter)
     FROM lookaside.watched w WHERE w.table_schema = n.nspname AND w.table_name = c.relname
+  ),
+  'isAttached', EXISTS (
+    SELECT 1 FROM lookaside.watched w
+    WHERE w.table_schema = n.nspname AND w.table_name = c.relname AND w.relation = c.oid
+  ) AND NOT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_inherits WHERE inhrelid = c.oid
+  ) AND NOT EXISTS (
+    WITH RECURSIVE family (relation) AS (
+      SELECT c.oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relation
+    )
+    SELECT 1 FROM family f WHERE 4 <> (
+      SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger own ON own.tgfoid = t.tgfoid
+      JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+      WHERE t.tgrelid = f.relation AND own.tgrelid = c.oid AND t.tgenabled = 'A'
+        AND p.pronamespace = 'lookaside'::pg_catalog.regnamespace
+    )
   ))::text AS found
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1::text AND c.relname = $2::text`;
 
-function isEnough({ watch }: Found, { columns }: TableUse): boolean {
+function hasColumns({ watch }: Found, { columns }: TableUse): boolean {
   return watch !== null && columns.every((name) => watch.columns.includes(name));
 }
 
@@ -224,6 +260,15 @@ function assertKey(use: TableUse, key: readonly string[]): void {
 
 function cannot({ schema, name }: TableUse): string {
   return `Cannot use the table ${identifier(schema)}.${identifier(name)}`;
+}
+
+/** The error of a statement: a TypeError if Postgres refuses it. */
+function refusal(use: TableUse, error: unknown): unknown {
+  if (!REFUSED.test(sqlStateOf(error))) return error;
+  return new TypeError(
+    `${cannot(use)}: ${messageOf(error)}. Its owner has to run: ${watchStatement(use)}`,
+    { cause: error },
+  );
 }
 
 function messageOf(error: unknown): string {

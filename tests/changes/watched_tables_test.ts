@@ -172,6 +172,78 @@ describe("WatchedTables", () => {
     assertEquals((await tables.of(use).table).columns, ["customer_id"]);
   });
 
+  it("has a table repaired that took the place of another one, and was watched by another name", async () => {
+    await database.query(
+      `CREATE TABLE stock (id INT PRIMARY KEY); CREATE TABLE stock_new (id INT PRIMARY KEY);
+       SELECT lookaside.watch('stock'), lookaside.watch('stock_new');
+       ALTER TABLE stock RENAME TO stock_old; ALTER TABLE stock_new RENAME TO stock`,
+    );
+    await new WatchedTables(database).of({ ...orders, name: "stock" }).table;
+    await database.query("DELETE FROM lookaside.outbox; INSERT INTO stock VALUES (1)");
+    const rows = await database.query<{ label: string }>("SELECT label FROM lookaside.outbox");
+    assertEquals(rows.map(({ label }) => label), ["stock"]);
+    await database.query("DROP TABLE stock, stock_old");
+  });
+
+  it("has what was watched repaired, where the role may not watch", async () => {
+    await database.query(
+      `CREATE TABLE events (id INT PRIMARY KEY) PARTITION BY RANGE (id);
+       SELECT lookaside.watch('events');
+       CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (9)`,
+    );
+    await using role = await asRole((name) => [`SELECT lookaside.admit('${name}')`]);
+    await new WatchedTables(role.database).of({ ...orders, name: "events" }).table;
+    const triggers = await database.query(
+      "SELECT 1 FROM pg_trigger WHERE tgrelid = 'events_1'::REGCLASS",
+    );
+    assertEquals(triggers.length, 4);
+    await database.query("DROP TABLE events");
+  });
+
+  describe("recheck() tells of a table that was watched, and whose changes go unnoticed since", () => {
+    const statements: Readonly<Record<string, string>> = {
+      "it became a part of another table":
+        `CREATE TABLE all_stock (LIKE stock INCLUDING ALL) PARTITION BY RANGE (id);
+         ALTER TABLE all_stock ATTACH PARTITION stock FOR VALUES FROM (0) TO (9)`,
+      "one of another role took its place": `DROP TABLE stock;
+         CREATE TABLE stock (id INT PRIMARY KEY); ALTER TABLE stock OWNER TO stranger`,
+      "it got a part of another server": `CREATE FOREIGN DATA WRAPPER w;
+         CREATE SERVER s FOREIGN DATA WRAPPER w;
+         CREATE FOREIGN TABLE stock_1 () INHERITS (stock) SERVER s`,
+    };
+    for (const [why, statement] of Object.entries(statements)) {
+      it(why, async () => {
+        // The owner of the schema is no superuser, as on a hosted Postgres.
+        await database.query("CREATE ROLE stranger; CREATE ROLE keeper");
+        await database.query(
+          "CREATE TABLE stock (id INT PRIMARY KEY); ALTER TABLE stock OWNER TO keeper",
+        );
+        await database.query("SELECT lookaside.watch('stock')");
+        await database.query("ALTER FUNCTION lookaside.check() OWNER TO keeper");
+        await database.query(
+          `GRANT ALL ON SCHEMA lookaside TO keeper; GRANT ALL ON ALL TABLES IN SCHEMA lookaside TO keeper;
+           GRANT ALL ON ALL FUNCTIONS IN SCHEMA lookaside TO keeper`,
+        );
+        try {
+          await using role = await asRole((name) => [`SELECT lookaside.admit('${name}')`]);
+          const tables = new WatchedTables(role.database);
+          const use = { ...orders, name: "stock" };
+          await tables.of(use).table;
+          assertEquals(await tables.recheck(), []);
+          await database.query(statement);
+          assertEquals((await tables.recheck()).map(({ use: { name } }) => name), ["stock"]);
+          await assertRejects(() => tables.of(use).table, TypeError, "Cannot watch public.stock");
+        } finally {
+          await database.query(
+            `SELECT lookaside.forget('stock'); ALTER FUNCTION lookaside.check() OWNER TO CURRENT_USER;
+             DROP TABLE IF EXISTS all_stock, stock CASCADE; DROP FOREIGN DATA WRAPPER IF EXISTS w CASCADE;
+             DROP OWNED BY keeper; DROP ROLE keeper, stranger`,
+          );
+        }
+      });
+    }
+  });
+
   it("says what to install, where nothing is or the role was not admitted", async () => {
     await using role = await asRole(() => []);
     const { message } = await assertRejects(
