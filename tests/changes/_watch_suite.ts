@@ -657,6 +657,26 @@ export function watchSuite(server: () => string): void {
     assertEquals((await sql`SELECT version FROM lookaside.installed`)[0]?.version, changesVersion);
   });
 
+  it("is removed table by table without failing a write meanwhile", async () => {
+    await run("SELECT lookaside.watch('orders')");
+    let writing = true;
+    let writes = 0;
+    const writers = Array.from({ length: 4 }, async () => {
+      const writer = session();
+      for (; writing; writes++) {
+        await writer.unsafe("UPDATE orders SET note = 'w' WHERE id = 1 + floor(random() * 9)");
+      }
+    });
+    await eventually(() => assert(writes > 100));
+    await run("SELECT lookaside.forget('orders')");
+    await run("DROP SCHEMA lookaside CASCADE");
+    const before = writes;
+    await eventually(() => assert(writes > before + 100));
+    writing = false;
+    await Promise.all(writers);
+    await installChanges(fromPostgresJs(sql), { service: fixture.serviceRole });
+  });
+
   it("is installed as well by psql", async () => {
     await run("DROP SCHEMA lookaside CASCADE");
     await session().unsafe(changesSql);
