@@ -79,10 +79,16 @@ export function anyKey(label: string, name: string): string {
 /**
  * The text of a value, as Postgres writes it.
  *
- * @throws {TypeError} It is a number but no safe integer, so it has several texts; or it contains the character
- * 0 or half of a surrogate pair, which no value of Postgres does.
+ * @throws {TypeError} It is a number but no safe integer, so it has several texts; it is an object, null or
+ * undefined, whose text others have too; or it contains the character 0 or half of a surrogate pair, which no
+ * value of Postgres does.
  */
 export function textOf(value: Value): string {
+  if (value === null || typeof value === "object" || value === undefined) {
+    throw new TypeError(
+      `Cannot name ${value === null ? "null" : typeof value}: pass a text, a number or a boolean`,
+    );
+  }
   if (typeof value === "number" && !Number.isSafeInteger(value)) {
     throw new TypeError(`Cannot name ${value}: only safe integers have one text`);
   }

@@ -55,7 +55,7 @@ const FORMS: ReadonlyMap<string, RegExp> = new Map([
   ["integer", /^(0|-?[1-9]\d*)$/],
   ["boolean", /^(true|false)$/],
   ["uuid", /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/],
-  ["date", /^\d{4,}-\d\d-\d\d$/],
+  ["date", /^(\d{4}|[1-9]\d{4,})-\d\d-\d\d$/],
   ["char", /(^|[^ ])$/],
   ["text", /^/],
 ]);
@@ -148,7 +148,10 @@ export class Table<Row extends object = Record<string, Value | null>> {
     load: Loader<T>,
     { as = "", ...options }: ListOptions<T, V> = {},
   ): Promise<Lookup<NoInfer<V>>> {
-    const named = Object.entries(filter) as [string, Value | null][];
+    const named = Object.entries(filter).filter(([, value]) => value !== undefined) as [
+      string,
+      Value | null,
+    ][];
     const tags = this.#tagsOf(named);
     const values = named.map(([column, value]) => valueOf(column, value));
     const check = () => void this.#tagsOf(named);

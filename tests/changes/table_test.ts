@@ -120,6 +120,32 @@ describe("table()", () => {
     await cache.close();
   });
 
+  it("where() has one entry for a column that is not given and one that is undefined", async () => {
+    const { cache } = openCache();
+    const orders = table<Order>(cache, "orders", { columns: ["customer_id"] });
+    const read = (filter: Record<string, unknown>) => () => orders.where(filter, load([]));
+    const filters = [{}, { status: undefined }].map((each) => ({ customer_id: 7, ...each }));
+    assertEquals(await loadsOf(...filters.map(read)), 1);
+    assertEquals(await loadsOf(read({ customer_id: 7, status: "undefined" })), 1);
+    await cache.close();
+  });
+
+  it("refuses values whose text others have too", async () => {
+    const { cache } = openCache(() =>
+      Promise.resolve({ columns: [], types: new Map([["id", "text"], ["on", "date"]]) })
+    );
+    const things = table(cache, "things");
+    const values: unknown[] = [null, undefined, { a: 1 }, new Date(0), new Uint8Array(1), [["a"]]];
+    for (const value of values) {
+      await assertRejects(() => things.row(value as string, load({})), TypeError, "Cannot name");
+      assertThrows(() => things.tags({ id: [value] as never }), TypeError, "Cannot name");
+    }
+    const days = table(cache, "days", { key: ["on"] });
+    await days.row("12026-01-02", load({}));
+    await assertRejects(() => days.row("02026-01-02", load({})), TypeError, "not written so");
+    await cache.close();
+  });
+
   it("where() is told by the first column that is watched, whichever others there are", async () => {
     const { cache, change } = openCache();
     const orders = table<Order>(cache, "orders", { columns: ["customer_id"] });
