@@ -11,8 +11,6 @@ import type { HeldTag, HeldTags } from "./tags.ts";
 /** Bytes per entry beside its key, text and tags: measured, see the test of the memory bound. */
 const ENTRY_OVERHEAD_BYTES = 600;
 const TAG_REFERENCE_BYTES = 8;
-/** The most entries for which room is taken in advance: 36 MB. A larger tier takes room as it fills. */
-const ENTRIES_IN_ADVANCE_MAX = 1_000_000;
 
 /** An entry in memory, with everything that a hit needs. Times are monotonic milliseconds. */
 export interface MemoryEntry {
@@ -64,9 +62,8 @@ export class MemoryTier {
     this.#counters = parts.counters;
     this.#clock = new CoarseClock(parts.runtime.clock);
     this.#bytesMax = parts.settings.memoryBytes;
-    const entriesMax = Math.max(1, Math.ceil(this.#bytesMax / ENTRY_OVERHEAD_BYTES));
+    // No `max`, for which room would be taken in advance: 3 MB for 64 MiB, in each cache of a process.
     this.#entries = new LRUCache({
-      max: entriesMax > ENTRIES_IN_ADVANCE_MAX ? 0 : entriesMax,
       maxSize: Math.max(1, this.#bytesMax),
       dispose: ({ tags }, _key, reason) => {
         parts.held.uncarry(tags);
