@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+
 /** What became of the requests of a {@linkcode startConnectionLoad}. */
 export interface ConnectionLoadResult {
   /** Answered on a connection of their own. */
@@ -19,6 +21,12 @@ export interface ConnectionLoad extends AsyncDisposable {
   /** Sends no more and waits for those under way. */
   stop(): Promise<ConnectionLoadResult>;
 }
+
+/**
+ * Rest of a client after each answer: so the processes under test have the processor, and a connection that is kept
+ * is also closed while nothing is under way on it.
+ */
+const REST_MS = 2;
 
 /** Options of {@linkcode startConnectionLoad}. */
 export interface ConnectionLoadOptions {
@@ -63,6 +71,7 @@ export function startConnectionLoad(options: ConnectionLoadOptions): ConnectionL
       }
       if (connection === undefined) uses = 0;
       result.slowestMs = Math.max(result.slowestMs, performance.now() - startedAtMs);
+      await delay(REST_MS);
     }
     closed(connection);
   }
