@@ -8,8 +8,9 @@
 import { join } from "node:path";
 import { ROOT, send } from "./child_process.ts";
 import { countTests, type TestCounts } from "./junit.ts";
+import { memoryFolder } from "./memory_folder.ts";
 import { neededBy, provide } from "./prerequisites.ts";
-import { startPostgres } from "./servers/postgres_server.ts";
+import { DATA_FOLDER_VARIABLE, startPostgres } from "./servers/postgres_server.ts";
 import { startRedis } from "./servers/redis_server.ts";
 
 /** A task that counts tests. */
@@ -81,11 +82,17 @@ export class Suite implements AsyncDisposable {
   /** Starts the servers that `REDIS_URL` and `DATABASE_URL` do not name. */
   static async start(signal: AbortSignal): Promise<Suite> {
     await using stack = new AsyncDisposableStack();
-    const directory = await Deno.makeTempDir({ prefix: "lookaside_test_" });
-    stack.defer(() => Deno.remove(directory, { recursive: true }));
-    // Servers that run as another user have their data in it.
-    await Deno.chmod(directory, 0o711);
+    const temporaryFolder = async (dir?: string): Promise<string> => {
+      const folder = await Deno.makeTempDir({ ...dir && { dir }, prefix: "lookaside_test_" });
+      stack.defer(() => Deno.remove(folder, { recursive: true }));
+      // Servers that run as another user have their data in it.
+      await Deno.chmod(folder, 0o711);
+      return folder;
+    };
+    const directory = await temporaryFolder();
     Deno.env.set("TMPDIR", directory);
+    // Deno gives nobody a file below `/dev` but those who have all permissions, so other files are not in memory.
+    Deno.env.set(DATA_FOLDER_VARIABLE, await temporaryFolder(await memoryFolder()));
     const env = {
       REDIS_URL: Deno.env.get("REDIS_URL") ?? stack.use(await startRedis()).serviceUrl,
       DATABASE_URL: Deno.env.get("DATABASE_URL") ?? stack.use(await startPostgres()).url,

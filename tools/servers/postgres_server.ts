@@ -7,6 +7,9 @@ import { ServerProcess } from "./server_process.ts";
 /** The user and group `nobody` of Debian: Postgres refuses to run as root. */
 const nobody = { uid: 65534, gid: 65534 };
 
+/** The variable with the folder for the data of temporary servers. Default: that of other temporary files. */
+export const DATA_FOLDER_VARIABLE = "TEST_POSTGRES_FOLDER";
+
 /** Options of {@linkcode startPostgres}. */
 export interface PostgresOptions {
   /** More settings, as in `postgresql.conf`. */
@@ -93,7 +96,11 @@ async function startIn(
   options: PostgresOptions = {},
 ): Promise<PostgresServer> {
   const { binaries = await findPostgres() } = options;
-  const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_" });
+  const dir = Deno.env.get(DATA_FOLDER_VARIABLE);
+  const directory = await Deno.makeTempDir({
+    ...dir === undefined ? {} : { dir },
+    prefix: "lookaside_postgres_",
+  });
   const server = new PostgresServer(join(binaries, "postgres"), directory, {
     ...options,
     port: freePort(),
