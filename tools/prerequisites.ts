@@ -34,7 +34,11 @@ export const PREREQUISITES: readonly Prerequisite[] = [
     folder: "tests/integration",
     present: () => answers("nginx", "-v"),
   },
-  { package: "chromium", folder: "tests/browser", present: () => chromiumPath() !== undefined },
+  {
+    package: "chromium-headless-shell",
+    folder: "tests/browser",
+    present: () => chromiumPath() !== undefined,
+  },
 ];
 
 /** An image with Deno, root and apt-get, and thus everything else. */

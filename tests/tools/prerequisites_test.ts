@@ -75,9 +75,9 @@ describe("neededBy()", () => {
 
   it("names the browser where its tests run, and nowhere else", () => {
     for (const paths of [[], ["tests/browser"], ["tests"], ["tests/browser/access_test.ts"]]) {
-      assertEquals(packages(...paths).includes("chromium"), true, paths.join());
+      assertEquals(packages(...paths).includes("chromium-headless-shell"), true, paths.join());
     }
-    assertEquals(packages("tests/cache", "proof").includes("chromium"), false);
+    assertEquals(packages("tests/cache", "proof").includes("chromium-headless-shell"), false);
     assertEquals(packages("proof").includes("postgresql"), true);
   });
 });
