@@ -4,8 +4,8 @@ import { statfs } from "node:fs/promises";
 /** The file system that Linux keeps in memory. */
 const SHARED_MEMORY = "/dev/shm";
 
-/** More than all databases that a suite has at a time. */
-const FREE_BYTES_MIN = 2 * 1024 ** 3;
+/** Four times as much as all databases that a suite has at a time. */
+const FREE_BYTES_MIN = 1024 ** 3;
 
 /** The rest is for everything else. */
 const AVAILABLE_BYTES_MIN = 3 * FREE_BYTES_MIN;

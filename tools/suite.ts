@@ -67,6 +67,13 @@ type SuiteEnvironment = Readonly<
   Record<"REDIS_URL" | "DATABASE_URL" | "TMPDIR" | "DENO_JOBS", string>
 >;
 
+/** Options of a run of Deno. */
+interface DenoOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** The path of a file for its output. Default: it is shown. */
+  readonly output?: string;
+}
+
 /** A Redis, a Postgres and a temporary folder, with the processes that use them. */
 export class Suite implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
@@ -106,28 +113,66 @@ export class Suite implements AsyncDisposable {
 
   /** Runs `deno test`, several files at a time. */
   async test(args: readonly string[], env: Record<string, string> = {}): Promise<TestCounts> {
+    return await this.#test(["--parallel", ...args], { env });
+  }
+
+  /**
+   * Runs `deno test` once for each list of arguments, several at a time, and begins in their order: Deno's own order
+   * of files would leave the longest to the end. The output of a run is shown when it has ended, or after all the
+   * others if something failed.
+   */
+  async testParts(
+    parts: readonly (readonly string[])[],
+    env: Record<string, string> = {},
+  ): Promise<TestCounts> {
+    const waiting = [...parts];
+    const all: TestCounts[] = [];
+    const failures: string[] = [];
+    const work = async () => {
+      while (!this.#signal.aborted) {
+        const args = waiting.shift();
+        if (args === undefined) return;
+        const output = join(this.#env.TMPDIR, `${crypto.randomUUID()}.txt`);
+        const counts = await this.#test(args, { env, output });
+        all.push(counts);
+        const text = await Deno.readTextFile(output);
+        if (counts.failed > 0) failures.push(text);
+        else console.log(text);
+      }
+    };
+    await Promise.all(Array.from({ length: Number(this.#env.DENO_JOBS) }, work));
+    for (const text of failures) console.log(text);
+    return sumOf(all);
+  }
+
+  /** Runs a program that proves something by exiting with 0, and counts it as one test. */
+  async program(args: readonly string[]): Promise<TestCounts> {
+    console.log(`\n${args.join(" ")}`);
+    const success = await this.#deno(["run", "--allow-all", ...args]);
+    return { passed: success ? 1 : 0, failed: success ? 0 : 1, skipped: 0 };
+  }
+
+  async #test(args: readonly string[], options: DenoOptions): Promise<TestCounts> {
     const report = join(this.#env.TMPDIR, `${crypto.randomUUID()}.xml`);
     const success = await this.#deno(
-      ["test", "--allow-all", "--no-prompt", "--parallel", `--junit-path=${report}`, ...args],
-      env,
+      ["test", "--allow-all", "--no-prompt", `--junit-path=${report}`, ...args],
+      options,
     );
     const counts = await readReport(report);
     // A module that throws or does not load fails the run without an entry in the report.
     return success || counts.failed > 0 ? counts : { ...counts, failed: 1 };
   }
 
-  /** Runs a program that proves something by exiting with 0, and counts it as one test. */
-  async program(args: readonly string[]): Promise<TestCounts> {
-    console.log(`\n${args.join(" ")}`);
-    const success = await this.#deno(["run", "--allow-all", ...args], {});
-    return { passed: success ? 1 : 0, failed: success ? 0 : 1, skipped: 0 };
-  }
-
   /** Runs Deno once, in its own process group, which is killed afterwards. */
-  async #deno(args: readonly string[], env: Record<string, string>): Promise<boolean> {
+  async #deno(
+    args: readonly string[],
+    { env = {}, output }: DenoOptions = {},
+  ): Promise<boolean> {
     if (this.#signal.aborted) return false;
-    const child = new Deno.Command(Deno.execPath(), {
-      args: [...args],
+    const into = output === undefined ? "" : '>"$0" 2>&1';
+    const child = new Deno.Command("sh", {
+      // A file, for a pipe would stay open as long as any process that a test has left behind.
+      args: ["-c", `exec "$@" ${into}`, output ?? "", Deno.execPath(), ...args],
       cwd: ROOT,
       env: { ...this.#env, ...env },
       stdin: "null",

@@ -13,10 +13,40 @@ import { parseArgs } from "node:util";
 import { ROOT } from "./child_process.ts";
 import type { TestCounts } from "./junit.ts";
 import { sourceFiles } from "./source_files.ts";
-import { ciLock, runSuite, type Suite, sumOf } from "./suite.ts";
+import { ciLock, runSuite, type Suite } from "./suite.ts";
 
-/** Folders of the slowest files, which begin first. */
-const LONGEST = /^tests\/(tools|browser|docs|integration|server|changes|cache\/(behaviour|node))/;
+/** The slowest files, which begin first, so that none of them is left at the end to run alone. */
+const LONGEST = [
+  "tests/tools/start_test.ts",
+  "tests/tools/load/main_test.ts",
+  "tests/browser/dashboard_test.ts",
+  "tests/tools/dev/main_test.ts",
+  "tests/server/supervisor_test.ts",
+  "tests/browser/appearance_test.ts",
+  "tests/changes/fallback_test.ts",
+  "tests/cache/node_test.ts",
+  "tests/cache/redis/outage_test.ts",
+  "tests/cache/redis/feed_test.ts",
+  "tests/browser/break_it_test.ts",
+  "tests/docs/guides_test.ts",
+  "tests/tools/pack_test.ts",
+  "tests/server/rate_limits_test.ts",
+  "tests/cache/dashboard/dashboard_test.ts",
+  "tests/tools/compile_test.ts",
+  "tests/db/several_hosts_test.ts",
+  "tests/docs/recipes_test.ts",
+  "tests/docs/blocks_test.ts",
+  "tests/docs/how_to_test.ts",
+  "tests/changes/postgres_18_test.ts",
+  "tests/integration/write_costs_one_load_test.ts",
+  "tests/db/outage_test.ts",
+  "tests/tools/dev/embedded_postgres_test.ts",
+  "tests/browser/mounted_test.ts",
+  "tests/integration/shutdown_test.ts",
+];
+
+/** Most of the others take a second: as many of them share a process. */
+const FILES_PER_PART = 8;
 
 /** The modules whose examples are run. */
 const EXAMPLES = ["adapters", "cache", "changes"];
@@ -53,21 +83,30 @@ async function main(args: readonly string[]): Promise<number> {
   const lock = importMap !== undefined ? ["--no-lock"] : ciLock();
   const env: Record<string, string> = importMap === undefined ? {} : { TEST_IMPORT_MAP: importMap };
   const run = async (suite: Suite): Promise<TestCounts> => {
-    const files = paths.length > 0 ? [] : await testFiles();
-    const types = whole && !args.includes("--no-check") ? ["--no-check"] : [];
-    const tests = await suite.test([...lock, ...types, ...args, ...files], env);
-    if (!whole) return tests;
+    if (!whole) {
+      const files = paths.length > 0 ? [] : ["tests"];
+      return await suite.test([...lock, ...args, ...files], env);
+    }
+    const types = args.includes("--no-check") ? [] : ["--no-check"];
     const map = importMap === undefined ? [] : ["--import-map", importMap];
-    const flags = [...lock, ...types, ...map, "--doc", "--permit-no-files"];
-    return sumOf([tests, await suite.test([...flags, ...EXAMPLES], env)]);
+    const flags = [...lock, ...types];
+    const parts = (await inParts()).map((files) => [...flags, ...args, ...files]);
+    const examples = [...flags, ...map, "--doc", "--permit-no-files", ...EXAMPLES];
+    return await suite.testParts([examples, ...parts], env);
   };
   return await runSuite({ name: "test", args, paths, minutesMax: 40, run });
 }
 
-async function testFiles(): Promise<string[]> {
+/** The test files, in the order in which they begin: the longest one by one, the others several in a process. */
+async function inParts(): Promise<string[][]> {
   const files = (await sourceFiles(ROOT)).filter((path) => /^tests\/.*_test\.ts$/.test(path));
-  const [first, later] = [true, false].map((long) =>
-    files.filter((path) => LONGEST.test(path) === long)
-  );
-  return [...first ?? [], ...later ?? []];
+  for (const path of LONGEST) {
+    if (!files.includes(path)) throw new Error(`Cannot find ${path}: is it in LONGEST in vain?`);
+  }
+  const others = files.filter((path) => !LONGEST.includes(path));
+  const parts = LONGEST.map((path) => [path]);
+  for (let at = 0; at < others.length; at += FILES_PER_PART) {
+    parts.push(others.slice(at, at + FILES_PER_PART));
+  }
+  return parts;
 }

@@ -59,6 +59,49 @@ describe("deno task test", () => {
   });
 });
 
+describe("Suite.testParts()", () => {
+  it("counts the tests of all parts, and shows those that failed last", async () => {
+    const directory = await Deno.makeTempDir({ prefix: "lookaside_suite_" });
+    try {
+      const files = {
+        "a_test.ts": failing,
+        "b_test.ts": passing,
+        "c_test.ts": "throw new Error()",
+      };
+      for (const [name, text] of Object.entries(files)) {
+        await Deno.writeTextFile(`${directory}/${name}`, text);
+      }
+      const parts = Object.keys(files).map((name) => ["--no-check", `${directory}/${name}`]);
+      const program = `import { runSuite } from "${projectRoot}/tools/suite.ts";
+        const run = (suite) => suite.testParts(${JSON.stringify(parts)});
+        const task = { name: "parts", args: [], paths: ["proof"], minutesMax: 1, run };
+        Deno.exit(await runSuite(task));`;
+      await Deno.writeTextFile(`${directory}/main.js`, program);
+      const args = ["run", "--allow-all", "--config", `${projectRoot}/deno.json`, "--no-lock"];
+      const { stdout, code } = await new Deno.Command(Deno.execPath(), {
+        args: [...args, `${directory}/main.js`],
+        env: { ...noServers, DENO_JOBS: "2" },
+      }).output();
+      const text = new TextDecoder().decode(stdout);
+      assertEquals([text.trimEnd().split("\n").at(-1), code], ["1 passed, 2 failed", 1]);
+      const shown = [...text.matchAll(/running \d tests? from .*\/(\w)_test\.ts/g)].map((
+        [, name],
+      ) => name);
+      assertEquals(shown, ["b", "a"]);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+});
+
+/** Servers that nobody asks for anything. */
+const noServers = {
+  CI: "false",
+  NO_COLOR: "1",
+  REDIS_URL: "redis://127.0.0.1:1",
+  DATABASE_URL: "postgres://127.0.0.1:1/nowhere",
+};
+
 /** Signal 0 is not to be had, so: SIGCONT, which does nothing to what runs. */
 function isAlive(pid: number): boolean {
   try {
@@ -96,13 +139,7 @@ async function runSuite(
         ...["run", "--allow-all", "--no-lock", `${projectRoot}/tools/test.ts`, directory],
         ...checkTypes ? [] : ["--no-check"],
       ],
-      env: {
-        CI: "false",
-        NO_COLOR: "1",
-        REDIS_URL: "redis://127.0.0.1:1",
-        DATABASE_URL: "postgres://127.0.0.1:1/nowhere",
-        ...env,
-      },
+      env: { ...noServers, ...env },
     }).output();
     const decoder = new TextDecoder();
     const text = decoder.decode(stdout);
