@@ -13,9 +13,13 @@ const REPLAY_NAMES_MAX = 10_000;
 /** The largest reported backlog: counting open rows is limited too. */
 const BACKLOG_MAX = 10_000;
 
-/** The server and its timeline: another one may lack changes that this one has shown. */
+/**
+ * The server, its timeline and the database: another one may lack changes that this one has shown, also a dump that
+ * was restored on the same server, and took its name.
+ */
 const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
-  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`;
+  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+  || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
 
 /** The server's time in whole milliseconds, rounded down. */
 const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000)::BIGINT";

@@ -43,7 +43,7 @@ export const tablesSql: readonly string[] = [
   -- Differs when the same name is registered again.
   id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  -- The server and its timeline: another server may lack changes that this cache has seen.
+  -- The server, its timeline and the database: another one may lack changes that this cache has seen.
   origin TEXT NOT NULL,
   -- Time for which applied rows are kept for a replay.
   keep INTERVAL NOT NULL,

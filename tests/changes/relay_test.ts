@@ -396,6 +396,31 @@ describe("the change feed", () => {
       await eventually(() => assertEquals(keysOf(applied), ["1"]));
     });
 
+    it("of a dump, which was restored on the same server, is made anew, with a reset", async () => {
+      await register("test");
+      await using restored = await createChangesDatabase();
+      for (const table of ["caches", "looks"]) {
+        const rows = await database.query(
+          `SELECT json_agg(t)::TEXT AS dump FROM lookaside.${table} t`,
+        );
+        await restored.owner.unsafe(
+          `INSERT INTO lookaside.${table} OVERRIDING SYSTEM VALUE
+           SELECT * FROM json_populate_recordset(NULL::lookaside.${table}, $1::TEXT::JSON)`,
+          [(rows[0] as { dump: string }).dump],
+        );
+      }
+      let resets = 0;
+      const { feed } = makeFeed({
+        reset: () => {
+          resets++;
+          return Promise.resolve();
+        },
+      }, restored.service);
+      feed.start();
+      await eventually(() => assertEquals(resets, 1));
+      await feed.close();
+    });
+
     it("is made anew, with a reset, where the database is one of an earlier time", async () => {
       let resets = 0;
       const { feed } = makeFeed({
