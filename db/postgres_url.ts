@@ -77,6 +77,7 @@ export function parsePostgresUrl(text: string): PostgresServers {
       if (name === "schema") url.searchParams.set("search_path", value);
       if (FOREIGN.has(name) || name === "schema") url.searchParams.delete(name);
     }
+    assertEscaped(url);
     assertOneOf(url, "sslmode", SSL_MODES);
     assertOneOf(url, "target_session_attrs", SESSIONS);
     url.searchParams.delete("target_session_attrs");
@@ -92,6 +93,15 @@ export function changePostgresUrl(text: string, change: (url: URL) => void): str
   const url = new URL(`${before}servers${after}`);
   change(url);
   return url.href.replace(/servers(?=[/?#]|$)/, () => servers);
+}
+
+function assertEscaped({ username, password, pathname }: URL): void {
+  try {
+    for (const part of [username, password, pathname]) decodeURIComponent(part);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    throw new ParameterError("must be a URL in which % begins an escape: write %25 for itself");
+  }
 }
 
 function assertOneOf({ searchParams }: URL, name: string, known: readonly string[]): void {

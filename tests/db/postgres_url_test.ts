@@ -52,6 +52,13 @@ describe("parsePostgresUrl()", () => {
 });
 
 describe("changePostgresUrl()", () => {
+  it("refuses what does not begin an escape, and says so", () => {
+    for (const url of ["postgres://me:50%@db/x", "postgres://m%e@h1,h2/x", "postgres://db/x%zz"]) {
+      assertThrows(() => parsePostgresUrl(url), TypeError, "write %25 for itself");
+    }
+    assertEquals(hrefsOf("postgres://me:50%25@db/x"), ["postgres://me:50%25@db/x"]);
+  });
+
   it("changes a part, and keeps the servers", () => {
     const changed = changePostgresUrl("postgres://me@h1:1,[::1]:2/x?a=b", (url) => {
       url.password = encodeURIComponent("servers/@,");
