@@ -40,11 +40,6 @@ export interface ChangedCache {
 export interface CacheServer {
   /** The same in every process: `host:port` in a ring, otherwise the name in the URL. Empty without a server. */
   readonly name: string;
-  /**
-   * True while memory replaces it in this process, which a {@linkcode ChangeFollower} then tells of changes: it
-   * need not be told again of those that are pending.
-   */
-  readonly fallback: boolean;
   /** As `Cache.delete`, on this server, even if another now owns the keys: this one may have owned them before. */
   delete(...keys: string[]): Promise<Invalidation>;
   /** As `Cache.invalidateTags`, for the entries of this server. */

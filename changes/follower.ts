@@ -32,6 +32,7 @@ export class Follower implements AsyncDisposable {
   readonly #options: FollowerOptions;
   readonly #following: Promise<void>;
   #closed = false;
+  #woken = false;
   #wake: (() => void) | undefined;
   /** The snapshot of the last look; `undefined`: there is none, so everything may have changed. */
   #seen: string | undefined;
@@ -41,6 +42,12 @@ export class Follower implements AsyncDisposable {
     this.#listener = listener;
     this.#options = options;
     this.#following = this.#follow();
+  }
+
+  /** Looks now, or again after the running look. */
+  wake(): void {
+    this.#woken = true;
+    this.#wake?.();
   }
 
   /** Ends after the running look. */
@@ -56,6 +63,7 @@ export class Follower implements AsyncDisposable {
     const startedAtMs = clock.monotonicNow();
     while (!this.#closed) {
       const askedAtMs = clock.monotonicNow();
+      this.#woken = false;
       try {
         // The longer the question takes, the further back to look.
         const silentMs = sinceMs + askedAtMs - startedAtMs;
@@ -69,7 +77,7 @@ export class Follower implements AsyncDisposable {
   }
 
   async #pause(delayMs: number): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed || this.#woken) return;
     await new Promise<void>((resolve) => {
       const timer = this.#options.clock.after(delayMs, resolve);
       this.#wake = () => {

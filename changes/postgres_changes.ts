@@ -113,6 +113,8 @@ class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
   readonly #database: ChangesDatabase;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
+  /** By server, while memory replaces it. */
+  readonly #followers = new Map<string, Follower>();
   readonly #tables: WatchedTables;
   readonly #installed: () => Promise<void>;
   readonly follower?: ChangeFollower;
@@ -153,7 +155,7 @@ class PostgresChanges implements Changes {
           const invalidated = await applyChanges(server, changes, { invalidates, names });
           onInvalidated?.(invalidated);
         },
-        isAway: () => server.fallback,
+        follower: () => this.#followers.get(server.name),
         reset: async () => {
           await resetServer(server);
           onInvalidated?.({ everything: true });
@@ -162,12 +164,20 @@ class PostgresChanges implements Changes {
     if (fallback) {
       this.follower = {
         covers: (tags) => this.#tables.cover(tags),
-        follow: (name, listener, follow) =>
-          new Follower(database, listener, {
+        follow: (name, listener, follow) => {
+          const follower = new Follower(database, listener, {
             ...follow,
             ...{ invalidates, clock: cache.clock, onError: this.#onError },
             cacheName: nameIn(cache, { name }, cacheName),
-          }),
+          });
+          this.#followers.set(name, follower);
+          return {
+            [Symbol.asyncDispose]: () => {
+              this.#followers.delete(name);
+              return follower[Symbol.asyncDispose]();
+            },
+          };
+        },
       };
     }
     this.#feeds = new Map(cache.servers.map((server) => [server.name, feedOf(server)]));

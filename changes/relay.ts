@@ -13,6 +13,7 @@ import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { merged } from "./_changed_row.ts";
 import { Chores } from "./_chores.ts";
+import type { Follower } from "./follower.ts";
 import { Horizon, LIMITS, type Limits, problemsOf, type RelayProblem } from "./health.ts";
 import { Marks } from "./_marks.ts";
 import { GRACE_MS, type Look, Outbox, type OutboxRow } from "./_outbox.ts";
@@ -64,11 +65,10 @@ export interface ChangeFeedOptions {
   /** Applies changes to the cache, and invalidates further names. Rejects if this must be repeated. */
   readonly apply: (changes: readonly Change[], names: readonly Invalidated[]) => Promise<void>;
   /**
-   * True while the cache does without its server and applies nothing there. A row is then given to `apply` once,
-   * and again when this is over: each time, this process drops what the row changed from its memory. Default:
-   * never.
+   * Looks for changes for this process alone, while memory replaces the cache's server. The relay then leaves all
+   * rows open: to apply them would drop what they changed from memory at each attempt. Default: nothing does.
    */
-  readonly isAway?: () => boolean;
+  readonly follower?: () => Pick<Follower, "wake"> | undefined;
   /**
    * Invalidates everything in the cache: it is unknown which changes it missed before it was registered. Rejects
    * if it must be repeated.
@@ -152,8 +152,6 @@ export class ChangeFeed implements AsyncDisposable {
   #silent = false;
   #applied = 0;
   #replayed = 0;
-  /** The rows of the last batch that was given to `apply`, applied or not. */
-  #given: ReadonlySet<string> = new Set();
   #caughtUp = 0;
   /** True if this relay has promised to poll. */
   #promised = false;
@@ -424,20 +422,17 @@ export class ChangeFeed implements AsyncDisposable {
     this.#horizon.note(now, look.nowMs);
     this.#turn.learn(feed); // before a failure, after which the other one is to go
     const isPart = rows.length === BATCH_MAX;
-    const given = holds && this.#options.isAway?.() ? this.#given : NONE;
-    const left = rows.filter(({ id }) => !given.has(id));
     // The next part begins behind the last row of this one, so none can be held back.
     const { due, names, held } = holds
-      ? this.#marks.split(left, { holds: !isPart })
-      : { due: left, names: [], held: NONE };
+      ? this.#marks.split(rows, { holds: !isPart })
+      : { due: rows, names: [], held: NONE };
     const applies = due.length + names.length;
-    if (applies > 0) {
-      this.#given = new Set(rows.filter(({ xid }) => !held.has(xid)).map(({ id }) => id));
-      await this.#options.apply(merged(due), names);
-    }
-    if (left.length < rows.length) {
+    const follower = holds && applies > 0 ? this.#options.follower?.() : undefined;
+    if (follower !== undefined) {
+      follower.wake();
       throw new InvalidationPendingError("Cannot apply changes: Redis is away");
     }
+    if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
     // Catching up makes no promise: the loop may rest, and would not keep it.
     const isBusy = holds && this.#isBusy(look);
