@@ -8,7 +8,7 @@
  * @module
  */
 import type { OwnWrite } from "@lookaside/cache";
-import { type Change, type Invalidated, invalidatedBy, InvalidationPendingError } from "./apply.ts";
+import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, type WatchProblem } from "./install.ts";
 import { merged } from "./_changed_row.ts";
@@ -49,6 +49,8 @@ const PATIENCE_MS = 200;
 const POLL_MS = 1_000;
 /** Interval of polling if writers do not notify. */
 const SILENT_POLL_MS = 100;
+/** Shortest delay before the next look while the cache's server is away, and every row stays open. */
+const AWAY_POLL_MS = 50;
 const RETRY_MS_MAX = 2_000;
 const LISTEN_RETRY_MS = 30_000;
 const CLEAN_MS = 10_000;
@@ -113,13 +115,14 @@ export interface ChangeFeedStats {
   readonly bytes: number;
 }
 
-/** The number of rows that a relay found, or the reason why it could not look. */
-type Relayed = number | "outrun" | "unregistered";
+/** The number of rows that a relay found, or the reason why it did not apply them. */
+type Relayed = number | "outrun" | "unregistered" | "away";
 
 /**
- * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written; wait.
+ * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written; wait
+ * a moment, because the cache's server is away; wait.
  */
-type Next = "again" | "soon" | "busy" | "idle";
+type Next = "again" | "soon" | "busy" | "away" | "idle";
 
 /**
  * Relays outbox rows to one cache: looks for rows that it has not applied, applies them, notes the look.
@@ -310,6 +313,7 @@ export class ChangeFeed implements AsyncDisposable {
       if (!unseen && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
     }
     const relayed = await this.#relayAll({ holds: true });
+    if (relayed === "away") return "away";
     this.#turn.went(relayed === "outrun");
     if (relayed === "unregistered") return await this.#registerAgain();
     if (relayed === "outrun") return "soon";
@@ -356,12 +360,14 @@ export class ChangeFeed implements AsyncDisposable {
    * Waits for the next look. Rows that another relay may apply are looked at after a while, and not at each
    * notification: one look is enough for all rows committed meanwhile.
    */
-  async #rest(next: "soon" | "idle"): Promise<void> {
+  async #rest(next: "soon" | "away" | "idle"): Promise<void> {
     const { pollMs: wishedMs = POLL_MS } = this.#options;
     // In time to ask for notifications again.
     const pollMs = this.#subscription === undefined ? wishedMs : Math.min(wishedMs, RING_MS);
-    if (next === "idle") {
-      await this.#pause(this.#silent ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
+    if (next === "away") await this.#pause(AWAY_POLL_MS, { wakes: false });
+    if (next !== "soon") {
+      const isFast = this.#silent && next === "idle";
+      await this.#pause(isFast ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
       if (!this.#woken || this.#turn.isOurs) return;
     }
     await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
@@ -430,7 +436,7 @@ export class ChangeFeed implements AsyncDisposable {
     const follower = holds && applies > 0 ? this.#options.follower?.() : undefined;
     if (follower !== undefined) {
       follower.wake();
-      throw new InvalidationPendingError("Cannot apply changes: Redis is away");
+      return "away";
     }
     if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
