@@ -71,7 +71,12 @@ export async function installChanges(
     }
   }
   if (service !== undefined) {
-    await database.query("SELECT lookaside.admit($1::TEXT::REGROLE)", [service]);
+    // By its name as it is, such as app@project.iam; or quoted as in SQL.
+    await database.query(
+      `SELECT lookaside.admit(coalesce(
+         (SELECT oid FROM pg_roles WHERE rolname = $1::TEXT)::REGROLE, $1::TEXT::REGROLE))`,
+      [service],
+    );
   }
   return await checkWatched(database);
 }

@@ -82,6 +82,19 @@ describe("npx @lookaside/changes", () => {
     ]);
   });
 
+  it("install takes the name of a role as it is, or quoted", async () => {
+    const { urls, serviceRole: role, admin } = fixture;
+    const name = `${role}@X.iam`;
+    await admin.unsafe(`ALTER ROLE ${role} RENAME TO "${name}"`);
+    try {
+      for (const service of [name, `"${name}"`]) {
+        assertEquals((await runWith(["install", "--service", service], urls.owner))[0], 0);
+      }
+    } finally {
+      await admin.unsafe(`ALTER ROLE "${name}" RENAME TO ${role}`);
+    }
+  });
+
   it("says what it does not know, and what it lacks", async () => {
     assertStringIncludes((await runWith([]))[1], "npx @lookaside/changes COMMAND");
     await assertRejects(() => runWith(["frob"], "postgres://"), TypeError, "no such command");
