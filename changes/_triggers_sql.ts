@@ -165,6 +165,15 @@ BEGIN
   RETURN format('(SELECT ARRAY(SELECT r.k FROM %s) AS k, %s AS ok, %s AS v OFFSET 0)', from_first,
     CASE event WHEN 'update' THEN format('ARRAY(SELECT r.k FROM %s)', from_old) ELSE none END, values_sql);
 END $$`,
+  // False if the statement that fired the trigger, whose context is known, is surely no MERGE. By its text, if it
+  // was not called by another one, otherwise by the line of the context that has it: a function in SQL has none.
+  `CREATE OR REPLACE FUNCTION lookaside.may_merge_sql() RETURNS TEXT
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT '(CASE pg_catalog.split_part(context, pg_catalog.chr(10), 2) WHEN '''' '
+    'THEN pg_catalog.current_query() OPERATOR(pg_catalog.!~*) ''[[:<:]](merge|execute)[[:>:]]'' '
+    'ELSE pg_catalog.split_part(context, pg_catalog.chr(10), 2) OPERATOR(pg_catalog.~~) ''SQL statement "%'' '
+    'AND context OPERATOR(pg_catalog.!~*) ''[[:<:]]merge[[:>:]]'' END) IS NOT TRUE'
+$$`,
   // The outbox row of a statement, if it touched any row.
   `CREATE OR REPLACE FUNCTION lookaside.outbox_row_sql(
   event TEXT, relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[]
@@ -173,8 +182,9 @@ DECLARE
   -- The writer says what it is: no more than a mark has.
   writer CONSTANT TEXT := 'pg_catalog.left(NULLIF(pg_catalog.current_setting(''lookaside.writer'', TRUE), ''''), 64)';
 BEGIN
-  IF event = 'truncate' THEN
-    RETURN format('SELECT %L, NULL::pg_catalog.text[], NULL::pg_catalog.text[], %s', label, writer);
+  IF event IN ('truncate', 'move') THEN
+    RETURN format('SELECT %L, NULL::pg_catalog.text[], NULL::pg_catalog.text[], %s%s', label, writer,
+      CASE event WHEN 'move' THEN ' WHERE ' || lookaside.may_merge_sql() ELSE '' END);
   END IF;
   RETURN format('SELECT %L, CASE WHEN found.known THEN CASE WHEN lists.ok IS NULL OR lists.k OPERATOR(pg_catalog.=) lists.ok '
     'THEN lists.k ELSE lists.k OPERATOR(pg_catalog.||) lists.ok END END, CASE WHEN found.known THEN lists.v END, %s '
@@ -193,12 +203,12 @@ END $$`,
   // The body of a trigger function. It does not notify while a relay has promised to poll, nor if no relay has
   // asked for notifications lately: NOTIFY holds a lock of the whole server until the commit is on disk. It also
   // prevents preparing a transaction, so where that is possible, it notifies only when asked.
-  `CREATE OR REPLACE FUNCTION lookaside.body_sql(row_sql TEXT) RETURNS TEXT
+  "DROP FUNCTION IF EXISTS lookaside.body_sql(TEXT)",
+  `CREATE OR REPLACE FUNCTION lookaside.body_sql(event TEXT, row_sql TEXT) RETURNS TEXT
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format($body$
 #variable_conflict use_column
-BEGIN
-  INSERT INTO lookaside.outbox (label, keys, column_values, writer) %s;
+%sINSERT INTO lookaside.outbox (label, keys, column_values, writer) %s;
   -- In two steps: the first one is all that a writer pays whom a relay looks after.
   IF FOUND AND pg_catalog.floor(((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)
       OPERATOR(pg_catalog.-) pg_catalog.pg_sequence_last_value('lookaside.doorbell'::pg_catalog.regclass))
@@ -210,6 +220,7 @@ BEGIN
     END IF;
   END IF;
   RETURN NULL;
-END $body$, row_sql)
+END $body$, CASE event WHEN 'move' THEN E'DECLARE\n  context TEXT;\nBEGIN\n  GET DIAGNOSTICS context = PG_CONTEXT;\n  '
+    ELSE E'BEGIN\n  ' END, row_sql)
 $$`,
 ];

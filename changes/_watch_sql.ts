@@ -151,6 +151,21 @@ BEGIN
     (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'lookaside'));
   RETURN TRUE;
 END $$`,
+  `CREATE OR REPLACE FUNCTION lookaside.events() RETURNS TEXT[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT '{insert,update,delete,truncate,move}'::TEXT[]
+$$`,
+  // The columns by which a table or one of its parts is partitioned. No rows of the statement are given to the
+  // triggers of a MERGE that takes a row from one partition to another, unless it deletes and inserts as well. So
+  // such tables have a further trigger, for statements that set these columns.
+  `CREATE OR REPLACE FUNCTION lookaside.partition_columns(root OID) RETURNS TEXT[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ARRAY(
+    SELECT DISTINCT a.attname::TEXT FROM lookaside.family(root) f (relation)
+    JOIN pg_partitioned_table p ON p.partrelid = f.relation
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::SMALLINT[]) ORDER BY 1
+  )
+$$`,
   // Creates or replaces the trigger functions of a table. Answers true if one of them was different.
   `CREATE OR REPLACE FUNCTION lookaside.define_all(relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[])
 RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -158,21 +173,25 @@ DECLARE
   event TEXT;
   changed BOOLEAN := FALSE;
 BEGIN
-  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+  FOREACH event IN ARRAY lookaside.events() LOOP
     changed := lookaside.define(lookaside.function_name(label, event),
-      lookaside.body_sql(lookaside.outbox_row_sql(event, relation, label, key, columns, lookaside.stored(relation, matter))),
+      lookaside.body_sql(event, lookaside.outbox_row_sql(event, relation, label, key, columns, lookaside.stored(relation, matter))),
       lookaside.settings_sql(relation, key || columns)) OR changed;
   END LOOP;
   RETURN changed;
 END $$`,
-  // The tables on which one of our triggers is missing or disabled.
+  // The tables on which one of our triggers is missing or disabled, or is for other columns.
   `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT relation FROM lookaside.family(root) f (relation) WHERE (
+  SELECT c.oid FROM lookaside.family(root) f (relation) JOIN pg_class c ON c.oid = f.relation WHERE (
     SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = relation AND t.tgenabled = 'A' AND t.tgname LIKE 'lookaside\\_%'
+    WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname LIKE 'lookaside\\_%'
       AND p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname = ANY (names)
-  ) <> 4
+      AND (t.tgname <> 'lookaside_move' OR lookaside.partition_columns(c.oid) = ARRAY(
+        SELECT a.attname::TEXT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (t.tgattr::SMALLINT[])
+        ORDER BY 1
+      ))
+  ) <> CASE c.relkind WHEN 'p' THEN 5 ELSE 4 END
 $$`,
   `CREATE OR REPLACE FUNCTION lookaside.function_name(label TEXT, event TEXT) RETURNS TEXT
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -184,13 +203,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   event TEXT;
   hung OID;
+  columns CONSTANT TEXT := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(lookaside.partition_columns(relation)) name);
 BEGIN
-  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+  FOREACH event IN ARRAY lookaside.events() LOOP
+    CONTINUE WHEN event = 'move' AND columns IS NULL;
     SELECT t.tgfoid INTO hung FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'lookaside_' || event;
-    IF hung IS DISTINCT FROM to_regprocedure(format('lookaside.%I()', lookaside.function_name(label, event)))::OID THEN
+    IF event = 'move' OR hung IS DISTINCT FROM to_regprocedure(format('lookaside.%I()', lookaside.function_name(label, event)))::OID THEN
       IF hung IS NOT NULL THEN EXECUTE format('DROP TRIGGER lookaside_%s ON %s', event, relation); END IF;
       EXECUTE format('CREATE TRIGGER lookaside_%s AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lookaside.%I()',
-        event, upper(event), relation, CASE event WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
+        event, CASE event WHEN 'move' THEN 'UPDATE OF ' || columns ELSE upper(event) END, relation, CASE event WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
           WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
           WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END, lookaside.function_name(label, event));
     END IF;
@@ -250,13 +271,14 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || new_row.label, 0));
   new_row.key := key; new_row.columns := columns; new_row.matter := matter;
   changed := lookaside.define_all(watched, new_row.label, key, columns, matter);
-  names := ARRAY(SELECT lookaside.function_name(new_row.label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event);
+  names := ARRAY(SELECT lookaside.function_name(new_row.label, event) FROM unnest(lookaside.events()) event);
   lacking := ARRAY(SELECT lookaside.unattached(watched, names));
   strays := ARRAY(SELECT h.tgrelid FROM lookaside.hung(new_row.label) h EXCEPT SELECT lookaside.family(watched));
   IF lacking <> '{}' OR strays <> '{}' THEN
-    -- Those with triggers of another label, which a renamed table had.
+    -- Those with triggers of another label, which a renamed table had, or maybe for other columns.
     taken := ARRAY(SELECT t.tgrelid FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-      WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%' AND p.proname <> ALL (names));
+      WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%'
+        AND (p.proname <> ALL (names) OR t.tgname = 'lookaside_move'));
     PERFORM lookaside.lock(lacking, strays || taken, tries);
     PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
     PERFORM lookaside.detach(new_row.label, strays, tries);
@@ -281,7 +303,7 @@ $$`,
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
   WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname IN (
-    SELECT lookaside.function_name(label, event) FROM unnest('{insert,update,delete,truncate}'::TEXT[]) event)
+    SELECT lookaside.function_name(label, event) FROM unnest(lookaside.events()) event)
 $$`,
   // Removes the triggers of a label from tables.
   `CREATE OR REPLACE FUNCTION lookaside.detach(label TEXT, relations OID[], tries INTEGER) RETURNS VOID
@@ -316,7 +338,7 @@ DECLARE
   event TEXT;
 BEGIN
   PERFORM lookaside.detach(gone, ARRAY(SELECT DISTINCT h.tgrelid FROM lookaside.hung(gone) h), ${TRIES_MAX});
-  FOREACH event IN ARRAY '{insert,update,delete,truncate}'::TEXT[] LOOP
+  FOREACH event IN ARRAY lookaside.events() LOOP
     EXECUTE format('DROP FUNCTION IF EXISTS lookaside.%I()', lookaside.function_name(gone, event));
   END LOOP;
   DELETE FROM lookaside.watched w WHERE w.label = gone;

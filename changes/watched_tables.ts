@@ -238,7 +238,7 @@ const FOUND_SQL = `SELECT json_build_object(
     SELECT 1 FROM family f WHERE 4 <> (
       SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger own ON own.tgfoid = t.tgfoid
       JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-      WHERE t.tgrelid = f.relation AND own.tgrelid = c.oid AND t.tgenabled = 'A'
+      WHERE t.tgrelid = f.relation AND own.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname <> 'lookaside_move'
         AND p.pronamespace = 'lookaside'::pg_catalog.regnamespace
     )
   ))::text AS found

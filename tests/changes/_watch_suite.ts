@@ -289,6 +289,64 @@ export function watchSuite(server: () => string): void {
       });
     }
 
+    describe("that takes a row to another partition by MERGE, of which Postgres gives triggers no row", () => {
+      const merge = (set: string): string =>
+        `MERGE INTO orders t USING (VALUES (1)) AS s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET ${set}`;
+      const move = "UPDATE orders SET id = 149 WHERE id = 1";
+      const cases: readonly (readonly [string, Noted[]])[] = [
+        [merge("id = 149"), [whole("orders")]],
+        [`PREPARE m AS ${merge("id = 149")}; EXECUTE m; DEALLOCATE m`, [whole("orders")]],
+        [`DO $$ BEGIN ${merge("id = 149")}; END $$`, [whole("orders")]],
+        [
+          `CREATE FUNCTION pg_temp.m() RETURNS void LANGUAGE sql AS $$ ${merge("id = 149")} $$;
+          SELECT pg_temp.m()`,
+          [whole("orders")],
+        ],
+        // No row can have moved, and each is given.
+        [merge("n = 0"), one("orders", ["1"], ["n=0", "n=1"])],
+        [`DO $$ BEGIN ${move}; END $$`, one("orders", ["1", "149"], ["n=1"])],
+        [
+          "INSERT INTO orders VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET id = 2 * excluded.n",
+          one("orders", ["1", "4"], ["n=1"]),
+        ],
+      ];
+      for (const [statement, expected] of cases) {
+        it(statement, async () => {
+          await run("DELETE FROM orders WHERE id = 4");
+          await fixture.noted();
+          const writer = session();
+          // Each statement by itself: of several at once, each has the text of all.
+          for (const each of statement.split(/;\s+(?=EXECUTE|DEALLOCATE|SELECT)/)) {
+            await writer.unsafe(each);
+          }
+          assertEquals(await fixture.noted(), expected);
+        });
+      }
+
+      it("also once a part is partitioned by another column, and without a trigger too many", async () => {
+        await run(
+          `CREATE TABLE regions (id INT, region TEXT, n INT, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+          SELECT lookaside.watch('regions');
+          CREATE TABLE regions_a PARTITION OF regions FOR VALUES IN ('a') PARTITION BY RANGE (id);
+          CREATE TABLE regions_a1 PARTITION OF regions_a FOR VALUES FROM (0) TO (9);
+          CREATE TABLE regions_a2 PARTITION OF regions_a FOR VALUES FROM (9) TO (99);
+          INSERT INTO regions VALUES (1, 'a', 1)`,
+        );
+        assertEquals(await checkWatched(fixture.service), []);
+        for (const into of ["regions", "regions_a"]) {
+          await fixture.noted();
+          await run(
+            `MERGE INTO ${into} USING (VALUES (1)) AS s (x) ON TRUE WHEN MATCHED THEN UPDATE SET id = 10 - id`,
+          );
+          assertEquals(await fixture.noted(), [whole("regions")]);
+        }
+        const [hung] = await sql<{ count: string }[]>`
+          SELECT count(*)::TEXT FROM pg_trigger WHERE tgrelid::REGCLASS::TEXT LIKE 'regions%'`;
+        assertEquals(hung?.count, "18");
+        await run("SELECT lookaside.unwatch('regions'); DROP TABLE regions");
+      });
+    });
+
     it("COPY into a partition", async () => {
       await fixture.noted();
       const stream = await sql`COPY orders_2a FROM STDIN`.writable();
