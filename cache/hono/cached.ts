@@ -8,13 +8,15 @@ import { createHash } from "node:crypto";
 import type { Cache } from "../cache.ts";
 import { JsonText } from "../json_text.ts";
 import { isKey } from "../keys.ts";
+import type { LoadContext } from "../load_limit.ts";
 import type { Lookup } from "../lookup.ts";
 import { type Clock, systemRuntime } from "../runtime.ts";
 import { Answers } from "./answers.ts";
+import { responseApart } from "./apart.ts";
 
 /** Options of {@linkcode cached}. Durations are milliseconds. */
 export interface CachedOptions {
-  /** The key of a request. Default: its path and sorted query. */
+  /** The key of a request. Default: its path, and its query sorted by name. */
   readonly key?: (context: Context) => string;
   /** Names by which responses can be invalidated together with others. */
   readonly tags?: readonly string[] | ((context: Context) => readonly string[]);
@@ -40,6 +42,8 @@ export interface CachedOptions {
 const BYTES_MAX = 1024 * 1024;
 /** Marks a response that must not be stored: each request gets its own. */
 const OWN = new JsonText('{"lookaside":"not stored"}');
+/** Stands for a response that could not be made, and is not stored. */
+const NOT_TOLD = new Response(null, { status: 500 });
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const UNSTORED = /\b(?:no-store|private)\b/i;
 
@@ -94,8 +98,14 @@ export function cached(
     const isAsked = accepted.has(raw.method === "HEAD" ? "GET" : raw.method);
     if (!isAsked || (vary === undefined && isPrivate(raw))) return await next();
     let handled = false;
-    const load = async () => {
+    let before: Headers | undefined;
+    const load = async ({ stale }: LoadContext) => {
+      // An old value can be replaced only in the background: the client already has it.
+      if (stale !== undefined) {
+        return await storableOf(await responseApart(context, answerFromCache) ?? NOT_TOLD);
+      }
       handled = true;
+      if (context.req.routeIndex > 0) before = new Headers(context.res.headers);
       await next();
       return await storableOf(context.res);
     };
@@ -114,7 +124,9 @@ export function cached(
     const response = answerOf(answers, lookup, raw.headers.get("if-none-match"));
     if (!handled) return response;
     if (isHandled) await context.res.body?.cancel(); // the cache has read it
-    context.res = undefined; // otherwise its headers would be added to these
+    // Only the headers that middleware had set before are added to the response, as to one from the cache.
+    context.res = undefined;
+    if (before !== undefined) context.res = new Response(null, { headers: before });
     context.res = response;
   };
 }
@@ -173,12 +185,25 @@ function keyOf(context: Context, { key, vary }: CachedOptions): string {
   return isKey(name) ? name : `http:#${hashOf(asked)}`;
 }
 
-/** The path and the query, sorted: `/orders?a=1&b=2`. */
+/** The path and the query, sorted by name: `/orders?a=1&b=2`. The order of equal names may matter, so it stays. */
 function addressOf(url: string): string {
   const start = url.indexOf("/", "https://".length);
   const end = url.indexOf("?", start);
   if (end < 0 || !url.includes("&", end)) return url.slice(start);
-  return `${url.slice(start, end)}?${url.slice(end + 1).split("&").sort().join("&")}`;
+  const named = url.slice(end + 1).split("&").map((text) => ({ text, name: nameOf(text) }));
+  named.sort((a, b) => a.name === b.name ? 0 : a.name < b.name ? -1 : 1);
+  return `${url.slice(start, end)}?${named.map(({ text }) => text).join("&")}`;
+}
+
+/** The decoded name of a parameter. */
+function nameOf(parameter: string): string {
+  const [name = ""] = parameter.split("=", 1);
+  try {
+    return decodeURIComponent(name.replaceAll("+", " "));
+  } catch (error) {
+    if (error instanceof URIError) return name;
+    throw error;
+  }
 }
 
 function hashOf(text: string): string {

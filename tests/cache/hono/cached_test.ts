@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { type Context, Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { cors } from "hono/cors";
 import { cached, type CachedOptions } from "../../../cache/hono/mod.ts";
 import { Cache } from "../../../cache/mod.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
@@ -32,6 +33,31 @@ function open(handler: Handler, options: CachedOptions = {}, cacheOptions = {}) 
 }
 
 const counted: Handler = (context, run) => context.json({ run });
+
+type Mount = (
+  middleware: MiddlewareHandler,
+  handler: (context: Context) => Promise<Response>,
+) => Hono;
+
+const setUser: MiddlewareHandler = async (context, next) => {
+  context.set("user", "ada");
+  await next();
+};
+
+/** Ways to put the middleware in front of a handler. */
+const MOUNTS: Readonly<Record<string, Mount>> = {
+  "in front of it": (middleware, handler) =>
+    new Hono().use(setUser).get("/data/:id", middleware, handler),
+  "in front of all": (middleware, handler) =>
+    new Hono().use("/data/*", setUser, middleware).get("/data/:id", handler),
+  "with another in between": (middleware, handler) =>
+    new Hono().use(middleware).use(setUser).get("/data/:id", handler),
+  "in an app of its own": (middleware, handler) => {
+    const inner = new Hono().use(setUser).get("/:id", middleware, handler);
+    inner.onError((error) => new Response(error.message, { status: 500 }));
+    return new Hono().route("/data", inner);
+  },
+};
 
 describe("cached()", () => {
   it("answers the text of the first answer, byte for byte, with Cache-Status and a weak ETag", async () => {
@@ -71,6 +97,39 @@ describe("cached()", () => {
     assertEquals(await runOf(`/data/${"l".repeat(300)}`), 4);
     assertEquals(await runOf("/data/{a}?q={b}"), 5);
     assertEquals(await runOf("/data/{a}?q={b}"), 5);
+  });
+
+  it("keeps the order of parameters with one name, however it is written", async () => {
+    await using made = open(({ req }) => Response.json(req.queries("x")));
+    const valuesOf = async (query: string) => JSON.parse((await made.get(`/data/a?${query}`)).text);
+    assertEquals(await valuesOf("x=1&y=0&x=2"), ["1", "2"]);
+    assertEquals(await valuesOf("x=2&x=1&y=0"), ["2", "1"]);
+    assertEquals(await valuesOf("%78=1&x=2&x=3"), ["1", "2", "3"]);
+    assertEquals(await valuesOf("x=2&%78=1&x=3"), ["2", "1", "3"]);
+    assertEquals(await valuesOf("y=0&x=1&x=2"), ["1", "2"]);
+    assertEquals(made.runs(), 4);
+  });
+
+  it("leaves the headers that middleware sets around it, on a miss as on a hit", async () => {
+    await using cache = new Cache();
+    const app = new Hono();
+    app.use(cors({ origin: "https://a.example" }));
+    app.use(async (context, next) => {
+      context.header("x-before", "1");
+      await next();
+      context.header("x-after", "1");
+    });
+    app.get("/data", cached(cache), (context) => {
+      context.header("x-own", "1"); // is not stored, so nobody gets it
+      return context.json(1);
+    });
+    const headersOf = async () => {
+      const { headers } = await app.request("/data", { headers: { origin: "https://a.example" } });
+      return ["access-control-allow-origin", "vary", "x-before", "x-after", "x-own"]
+        .map((name) => headers.get(name));
+    };
+    const expected = ["https://a.example", "Origin", "1", "1", null];
+    assertEquals([await headersOf(), await headersOf()], [expected, expected]);
   });
 
   it("runs the handler once for a stampede, and once for each who must not share", async () => {
@@ -208,6 +267,36 @@ describe("cached()", () => {
     await eventually(async () => assertEquals((await made.get("/data/a")).text, '{"run":2}'));
     assertEquals(made.runs(), 2);
   });
+
+  for (const [name, mount] of Object.entries(MOUNTS)) {
+    it(`stores what a slow handler answers after a stale response, ${name}`, async () => {
+      const runtime = new FakeRuntime();
+      await using cache = new Cache({ runtime, jitterRatio: 0, earlyRefreshBeta: 0 });
+      const asked: string[] = [];
+      let run = 0;
+      const app = mount(
+        cached(cache, { clock: runtime.clock, ttlMs: 1_000 }),
+        async (context) => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          asked.push(`${context.req.param("id")} ${context.get("user")} ${context.env?.name}`);
+          context.header("x-run", `${++run}`);
+          return context.json({ run });
+        },
+      );
+      const get = async () => {
+        const response = await app.request("/data/a", {}, { name: "env" });
+        return [await response.text(), response.headers.get("x-run"), response.status];
+      };
+      for (const [before, after] of [[1, 1], [1, 2], [2, 3]]) {
+        await runtime.clock.advance(2_000);
+        assertEquals(await get(), [`{"run":${before}}`, null, 200]);
+        await eventually(async () => {
+          assertEquals(await get(), [`{"run":${after}}`, null, 200]);
+        });
+      }
+      assertEquals(new Set(asked), new Set(["a ada env"]));
+    });
+  }
 
   it("shares one run among processes, and answers from Redis", async () => {
     await using server = await startRedis();
