@@ -213,8 +213,8 @@ function plainTypeOf(base: string, kind: string): PlainType | undefined {
 }
 
 /**
- * The expression that selects a column. It depends on the type, because a driver would make a date in the time zone of the
- * process, or a float with fewer digits.
+ * The expression that selects a column. It depends on the type, because a driver would make a date in the time zone
+ * of the process, or a float with fewer digits.
  */
 function readingOf(
   column: string,

@@ -149,9 +149,9 @@ async function committed(
 }
 
 /**
- * Writes a row, under the condition of `If-Match` if there is one: only the content that the client's tag stands
- * for; and under that of `If-None-Match`: only other content. The tag is made from the row in the database, and the statement itself checks that the row still has that
- * content:
+ * Writes a row, under the conditions of `If-Match` (only this content) and `If-None-Match` (only other content).
+ * The client's tag is compared with one made from the row in the database, and the statement itself checks that
+ * the row still has that content:
  *
  * ```text
  * 1. editors A and B hold the same tag
