@@ -8,6 +8,8 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+// For its texts from npm: without a lock file, a dynamic import finds only packages that are in the graph.
+import "../cache/dashboard/mod.ts";
 import { ROOT } from "./child_process.ts";
 import { readOptions } from "./command_line.ts";
 import { sourceFiles } from "./source_files.ts";
