@@ -74,7 +74,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   type CONSTANT OID := (SELECT atttypid FROM pg_attribute WHERE attrelid = relation AND attname = name);
   base OID := type;
-  value TEXT := format('pg_catalog.format(''%%s'', %I)', name);
+  -- By bytes: collations of two columns may contradict each other, and one may take different texts for equal.
+  value TEXT := format('(pg_catalog.format(''%%s'', %I) COLLATE pg_catalog."C")', name);
   size_sql TEXT := '';
 BEGIN
   IF lookaside.is_virtual(relation, name) THEN RETURN 'NULL::pg_catalog.text'; END IF;

@@ -218,6 +218,21 @@ export function watchSuite(server: () => string): void {
       });
     }
 
+    for (const matter of ["", ", matter => '{}'"]) {
+      it(`columns of other collations, and texts that are equal in one of them${matter}`, async () => {
+        await run(
+          `CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+          CREATE TABLE texts (a TEXT COLLATE "C", b TEXT COLLATE "POSIX", v TEXT COLLATE caseless, PRIMARY KEY (a, b));
+          INSERT INTO texts VALUES ('1', '2', 'x');
+          SELECT lookaside.watch('texts', columns => '{v}'${matter})`,
+        );
+        await fixture.noted();
+        const update = "UPDATE texts SET v = 'X'";
+        assertEquals(await notedOf(update), one("texts", ["1,2"], ["v=X", "v=x"]));
+        await run("DROP TABLE texts; DROP COLLATION caseless");
+      });
+    }
+
     it("tables and columns that have to be quoted, in any schema", async () => {
       await run(`CREATE SCHEMA "Größe ""%s"; CREATE TABLE "Größe ""%s"."Order's %I" (
           "Id %L" INT, "second,""key" TEXT, "k" INT, "v" INT, "found" INT, "missing" INT,
