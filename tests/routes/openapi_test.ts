@@ -210,9 +210,14 @@ function assertMatches(description: ApiDocument, schema: object, value: unknown)
   assert(validate(value), `${JSON.stringify(validate.errors)} in ${JSON.stringify(value)}`);
 }
 
+const ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: false });
+const validators = new WeakMap<object, ValidateFunction>();
+
+/** Compiles each schema once: that takes longer than the request whose answer it validates. */
 function schemaValidator({ components }: ApiDocument, schema: object): ValidateFunction {
-  const ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: false });
-  return ajv.compile({ ...schema, components });
+  const validator = validators.get(schema) ?? ajv.compile({ ...schema, components });
+  validators.set(schema, validator);
+  return validator;
 }
 
 async function isRefused(check: () => Promise<void>): Promise<boolean> {
