@@ -100,7 +100,8 @@ describe("deno task start", () => {
         [nowhere, /Cannot serve: .*database_of_no_name.*`deno task seed` makes the database/],
         [empty, /Cannot serve.*users.* does not exist.*`deno task seed` makes the database/],
       ] as const;
-      for (const [url, message] of cases) {
+      // At the same time, because each tries again for seconds before it gives up.
+      await Promise.all(cases.map(async ([url, message]) => {
         const text = await endOf({
           WORKERS: workers,
           PORT: String(freePort()),
@@ -110,7 +111,7 @@ describe("deno task start", () => {
         });
         assertMatch(text, message);
         assert(!text.includes(" at "), text);
-      }
+      }));
     });
   }
 

@@ -40,11 +40,18 @@ describe("deno task dev", () => {
     await assertAllEnd(children);
   });
 
-  it("keeps the embedded data from one run to the next", async () => {
+  it("keeps the embedded data for the next run, whose service has its permissions and watches its files", async () => {
     await using service = await startDev({}, ["--embedded"]);
     assertMatch(service.log, /\(embedded\)\n/);
     assert(!service.log.includes("sample users inserted"), service.log);
-    await service.stop();
+    const commands = await Promise.all((await descendantsOf(service.pid)).map(commandOf));
+    const main = commands.find((command) =>
+      / main\.ts( --break-it=\S+ --with-parent)?$/.test(command) && !/supervis/.test(command)
+    );
+    assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
+    assertMatch(main ?? "", / --ignore-env /);
+    assert(!main?.includes("--allow-all"), main);
+    assertEquals(await service.stop(), 0, service.log);
   });
 
   it("leaves no process behind when it is killed, nor what its panel has started", async () => {
@@ -82,7 +89,8 @@ describe("deno task dev", () => {
   });
 
   it("--cluster leaves no server behind when it is killed", async () => {
-    await using service = await startDev({}, ["--embedded", "--cluster"]);
+    await using database = await createTestDatabase();
+    await using service = await startDev({ DATABASE_URL: database.url }, ["--cluster"]);
     const children = await descendantsOf(service.pid);
     assertGreater(children.length, 7);
     await service.kill();
@@ -107,18 +115,6 @@ describe("deno task dev", () => {
     assertEquals(await sourcesOfTwoReads(service.port), ["database", "cache"]);
     assertMatch(service.log, /\(configured, 1000 sample users inserted\)/);
     assert(!service.log.includes("p4ss"), service.log);
-    assertEquals(await service.stop(), 0, service.log);
-  });
-
-  it("gives the service no more than its permissions, and watches its files", async () => {
-    await using service = await startDev({}, ["--embedded"]);
-    const commands = await Promise.all((await descendantsOf(service.pid)).map(commandOf));
-    const main = commands.find((command) =>
-      / main\.ts( --break-it=\S+ --with-parent)?$/.test(command) && !/supervis/.test(command)
-    );
-    assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
-    assertMatch(main ?? "", / --ignore-env /);
-    assert(!main?.includes("--allow-all"), main);
     assertEquals(await service.stop(), 0, service.log);
   });
 
