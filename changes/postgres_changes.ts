@@ -72,6 +72,8 @@ export interface ChangesProblem {
 /**
  * The changes of a Postgres database, for the option `changes` of a cache.
  *
+ * @throws {RangeError} A duration is out of range.
+ *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
@@ -92,8 +94,23 @@ export function postgresChanges(
   options: PostgresChangesOptions = {},
 ): ChangeSource {
   const { listen, ...others } = options;
+  assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
+  assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
   const port = listeningOn(changesDatabase(database), listen);
   return { attach: (cache) => new PostgresChanges(port, others, cache) };
+}
+
+/** A hundred years: an interval that Postgres can subtract from any time. */
+const WINDOW_MS_MAX = 3_153_600_000_000;
+
+function assertDuration(
+  name: string,
+  value: unknown,
+  { min, max }: { readonly min: number; readonly max: number },
+): void {
+  if (value === undefined || (typeof value === "number" && value >= min && value <= max)) return;
+  const range = max === Infinity ? `from ${min}` : `from ${min} to ${max}`;
+  throw new RangeError(`Cannot use ${name} ${value}: it must be a number ${range}`);
 }
 
 /**

@@ -1,10 +1,14 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
-import { type ChangesProblem, postgresChanges } from "../../changes/postgres_changes.ts";
+import {
+  type ChangesProblem,
+  postgresChanges,
+  type PostgresChangesOptions,
+} from "../../changes/postgres_changes.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
@@ -22,6 +26,17 @@ describe("postgresChanges()", () => {
       await cache.changes.caughtUp();
       assertEquals((await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value(), name);
     }
+  });
+
+  it("refuses durations with which it would ask all the time, or never be answered", () => {
+    const refused: readonly PostgresChangesOptions[] = [
+      ...[0, 0.5, -1, NaN].map((pollMs) => ({ pollMs })),
+      ...[-1, NaN, Infinity].map((replayWindowMs) => ({ replayWindowMs })),
+    ];
+    for (const options of refused) {
+      assertThrows(() => postgresChanges(ailing, options), RangeError, "it must be a number from");
+    }
+    postgresChanges(ailing, { pollMs: Infinity, replayWindowMs: 0 });
   });
 
   /** A database where a table is not watched as it should be, and nothing else is there. */
