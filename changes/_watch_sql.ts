@@ -3,11 +3,12 @@ const TRIES_MAX = 40;
 
 /** Attaches tables, checks them, and detaches them. */
 export const watchSql: readonly string[] = [
-  // A table with all its partitions or inheriting tables.
+  // A table with all its partitions or inheriting tables, except temporary ones, whose rows only their session sees.
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE family (relation) AS (
-    SELECT root UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
+    SELECT root UNION SELECT c.oid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
+    JOIN pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
   ) SELECT relation FROM family
 $$`,
   // A digest of the tables, their columns in the version that the last ALTER left (xmin), the expressions of generated

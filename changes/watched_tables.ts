@@ -233,7 +233,8 @@ const FOUND_SQL = `SELECT json_build_object(
     SELECT 1 FROM pg_catalog.pg_inherits WHERE inhrelid = c.oid
   ) AND NOT EXISTS (
     WITH RECURSIVE family (relation) AS (
-      SELECT c.oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relation
+      SELECT c.oid UNION SELECT part.oid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relation
+      JOIN pg_catalog.pg_class part ON part.oid = i.inhrelid AND part.relpersistence <> 't'
     )
     SELECT 1 FROM family f WHERE 4 <> (
       SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger own ON own.tgfoid = t.tgfoid

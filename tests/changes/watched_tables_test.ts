@@ -4,7 +4,7 @@ import postgres from "postgres";
 import type { TableUse } from "../../cache/mod.ts";
 import { changesDatabase } from "../../changes/adapters/any_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
-import { installChanges } from "../../changes/install.ts";
+import { checkWatched, installChanges } from "../../changes/install.ts";
 import { WatchedTables, watchStatement } from "../../changes/watched_tables.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
@@ -170,6 +170,18 @@ describe("WatchedTables", () => {
     await assertRejects(() => tables.of(use).table, TypeError); // not asked again by each read
     assertEquals(await tables.recheck(), []);
     assertEquals((await tables.of(use).table).columns, ["customer_id"]);
+  });
+
+  it("takes no notice of a temporary table that inherits, whose rows only its session sees", async () => {
+    await database.query(
+      "CREATE TABLE stock (id INT PRIMARY KEY); SELECT lookaside.watch('stock')",
+    );
+    const other = postgres(testDatabase.url, { max: 1, onnotice: () => undefined });
+    await other.unsafe("CREATE TEMPORARY TABLE mine () INHERITS (stock)");
+    assertEquals(await checkWatched(database), []);
+    await new WatchedTables(database).of({ ...orders, name: "stock" }).table;
+    await other.end({ timeout: 1 });
+    await database.query("DROP TABLE stock CASCADE");
   });
 
   it("has a table repaired that took the place of another one, and was watched by another name", async () => {
