@@ -94,7 +94,7 @@ export class Reader {
     { options, accepts }: Pick<LoadPlan<never>, "options" | "accepts">,
   ): Promise<Begun> {
     const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
-    const held = memory.hit(key) ?? memory.fresh(key);
+    const held = options.refresh ? undefined : memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
     const trust = this.#trust(options);
     if (trust === undefined) return {};
@@ -103,7 +103,7 @@ export class Reader {
       const names = this.#loads.namesOf(key, options);
       const { entry, stored: old, epoch } = readable(await this.#find(key, names), accepts);
       const fresh = entry !== undefined && runtime.clock.now() < entry.freshUntilMs;
-      if (fresh && coherence.storeTrust() === trust) {
+      if (fresh && !options.refresh && coherence.storeTrust() === trust) {
         return { found: this.#hit(key, entry, { stale: false, epoch }) };
       }
       stored.misses++;

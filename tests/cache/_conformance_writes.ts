@@ -170,6 +170,15 @@ export function describeSlots(open: Open): void {
     await eventually(async () => assert(await cache.has("a")));
   });
 
+  it("begin() with refresh finds nothing, and replaces what is stored", async () => {
+    await using cache = await open();
+    await cache.set("a", 1);
+    await cache.begin("a"); // it is in memory now, if there is one
+    const slot = await cache.begin<number>("a", { refresh: true });
+    assertEquals([slot.hit, await slot.fill(2)], [false, true]);
+    assertEquals((await cache.get("a"))?.value(), 2);
+  });
+
   it("begin() gives its right back after a value that cannot be stored", async () => {
     await using cache = await open();
     const refused: readonly [unknown, EntryOptions][] = [
