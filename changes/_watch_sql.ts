@@ -57,11 +57,15 @@ BEGIN
     WHERE i.inhrelid IN (SELECT lookaside.family(watched)) AND i.inhparent NOT IN (SELECT lookaside.family(watched))
     LIMIT 1;
   IF shared IS NOT NULL THEN RETURN shared; END IF;
-  IF to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL THEN
+  -- Only that of the extension: a role that may create schemas could have its own code run as the owner of this one.
+  IF EXISTS (SELECT 1 FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid WHERE e.extname = 'timescaledb'
+    AND d.refclassid = 'pg_extension'::REGCLASS AND d.deptype = 'e' AND d.classid = 'pg_class'::REGCLASS
+    AND d.objid = to_regclass('_timescaledb_catalog.hypertable'))
+  THEN
     EXECUTE 'SELECT EXISTS (SELECT 1 FROM _timescaledb_catalog.hypertable h JOIN pg_namespace n ON n.nspname = h.schema_name
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name WHERE c.oid = $1)' INTO hypertable USING watched::OID;
-    IF hypertable AND coalesce((SELECT string_to_array(split_part(extversion, '-', 1), '.')::INTEGER[] < '{2,18}'
-      FROM pg_extension WHERE extname = 'timescaledb'), TRUE) THEN
+    IF hypertable AND (SELECT string_to_array(split_part(extversion, '-', 1), '.')::INTEGER[] < '{2,18}'
+      FROM pg_extension WHERE extname = 'timescaledb') THEN
       RETURN 'it is a hypertable, which has no transition tables before TimescaleDB 2.18';
     END IF;
   END IF;

@@ -150,6 +150,23 @@ export function attacksSuite(server: () => string): void {
     await fixture.admin.unsafe("SELECT lookaside.unwatch('mine.t')");
   });
 
+  it("has no view run as the owner that it has made in the place of an extension's table", async () => {
+    const { pathname } = new URL(fixture.urls.admin);
+    await fixture.admin.unsafe(`GRANT CREATE ON DATABASE ${pathname.slice(1)} TO ${name}`);
+    await writer.unsafe(
+      `CREATE SCHEMA _timescaledb_catalog; CREATE TABLE mine.ran (as_role TEXT);
+      GRANT INSERT ON mine.ran TO PUBLIC; GRANT USAGE ON SCHEMA mine, _timescaledb_catalog TO PUBLIC;
+      CREATE FUNCTION mine.rise() RETURNS NAME LANGUAGE sql AS
+        'INSERT INTO mine.ran VALUES (current_user) RETURNING as_role::NAME';
+      CREATE VIEW _timescaledb_catalog.hypertable AS SELECT mine.rise() AS schema_name, 'x'::NAME AS table_name;
+      GRANT SELECT ON _timescaledb_catalog.hypertable TO PUBLIC`,
+    );
+    await fixture.service.query("SELECT label FROM lookaside.check()");
+    assertEquals([...await writer`SELECT as_role FROM mine.ran`], []);
+    await writer.unsafe("DROP SCHEMA _timescaledb_catalog CASCADE; DROP TABLE mine.ran");
+    await fixture.admin.unsafe(`REVOKE CREATE ON DATABASE ${pathname.slice(1)} FROM ${name}`);
+  });
+
   it("may not watch, unwatch, read or write anything of the schema", async () => {
     for (
       const statement of [

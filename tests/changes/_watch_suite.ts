@@ -558,11 +558,6 @@ export function watchSuite(server: () => string): void {
       ["CREATE UNLOGGED TABLE o2 (id INT PRIMARY KEY); SELECT lookaside.watch('o2')", /unlogged/],
       ["CREATE TABLE o2 () INHERITS (orders); SELECT lookaside.watch('o2')", /it is a part of/],
       ["SELECT lookaside.watch('pg_class')", /it belongs to the system/],
-      [
-        `CREATE SCHEMA _timescaledb_catalog; CREATE TABLE _timescaledb_catalog.hypertable (schema_name NAME, table_name NAME);
-         INSERT INTO _timescaledb_catalog.hypertable VALUES ('public', 'orders'); SELECT lookaside.watch('orders')`,
-        /hypertable/,
-      ],
     ];
     for (const [statement, message] of cases) {
       it(statement, async () => {
@@ -570,6 +565,26 @@ export function watchSuite(server: () => string): void {
         assertMatch(error.message, message);
       });
     }
+  });
+
+  it("refuses a hypertable of TimescaleDB before 2.18", async () => {
+    const as = (version: string) =>
+      fixture.admin.begin(async (on) => {
+        // The extension is not at hand, so another one plays it.
+        await on.unsafe(
+          `SET LOCAL allow_system_table_mods = on; CREATE SCHEMA _timescaledb_catalog;
+          CREATE TABLE _timescaledb_catalog.hypertable (schema_name NAME, table_name NAME);
+          INSERT INTO _timescaledb_catalog.hypertable VALUES ('public', 'orders');
+          ALTER EXTENSION plpgsql ADD TABLE _timescaledb_catalog.hypertable;
+          UPDATE pg_extension SET extname = 'timescaledb', extversion = '${version}' WHERE extname = 'plpgsql'`,
+        );
+        await on.unsafe("SELECT lookaside.watch('orders')");
+        throw new Error("rolled back");
+      });
+    for (const version of ["2.17.2", "2.9-dev"]) {
+      assertMatch((await assertRejects(() => as(version), Error)).message, /it is a hypertable/);
+    }
+    assertMatch((await assertRejects(() => as("2.18.0"), Error)).message, /rolled back/);
   });
 
   it("takes another unique key of columns that are not null", async () => {
