@@ -546,6 +546,8 @@ export class Cache implements AsyncDisposable {
   /**
    * The most requested keys of all processes, most requested first. An unreachable server contributes none.
    *
+   * @throws {RangeError} The count is not a whole number from 0.
+   *
    * @example
    * ```ts
    * import assert from "node:assert/strict";
@@ -556,6 +558,9 @@ export class Cache implements AsyncDisposable {
    * ```
    */
   async popular(count: number): Promise<readonly string[]> {
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw new RangeError(`Cannot list ${count} keys: it must be a whole number from 0`);
+    }
     return await mostRead(this.#engines, count);
   }
 

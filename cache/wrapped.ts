@@ -49,12 +49,15 @@ export function wrapped<A extends readonly unknown[], T, V>(
     );
   }
   const keyOf = (...args: A): string => keyOfCall(name, args);
-  const lookup = (...args: A): Promise<Lookup<V>> =>
-    cache.getOrLoad(keyOf(...args), () => call(...args), options);
-  const refresh = (...args: A): Promise<Lookup<V>> =>
-    cache.getOrLoad(keyOf(...args), () => call(...args), { ...options, refresh: true });
-  const invalidate = (...args: A): Promise<Invalidation> => cache.delete(keyOf(...args));
-  const answer = async (...args: A): Promise<V | undefined> => (await lookup(...args)).value();
+  const read = (args: A, how: EntryOptions<T, V>): Promise<Lookup<V>> =>
+    cache.getOrLoad(keyOf(...args), () => call(...args), how);
+  // `async`, so that arguments without a stable form reject and do not throw.
+  const lookup = async (...args: A): Promise<Lookup<V>> => await read(args, options);
+  const refresh = async (...args: A): Promise<Lookup<V>> =>
+    await read(args, { ...options, refresh: true });
+  const invalidate = async (...args: A): Promise<Invalidation> =>
+    await cache.delete(keyOf(...args));
+  const answer = async (...args: A): Promise<V | undefined> => (await read(args, options)).value();
   return Object.assign(answer, { lookup, refresh, invalidate, keyOf });
 }
 

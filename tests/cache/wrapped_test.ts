@@ -40,6 +40,17 @@ describe("Cache.wrap()", () => {
   });
 });
 
+describe("Cache.wrap(), for arguments without a form", () => {
+  it("rejects by every way to call it, and throws by none", async () => {
+    await using cache = new Cache();
+    const size = cache.wrap("size", (map: Map<string, number>) => Promise.resolve(map.size));
+    for (const call of [size, size.lookup, size.refresh, size.invalidate]) {
+      const answer: Promise<unknown> = call(new Map());
+      await assertRejects(() => answer, TypeError, "a Map has no stable form");
+    }
+  });
+});
+
 describe("Cache.wrap(), for names", () => {
   it("takes those that leave room for arguments, and refuses longer ones at once", async () => {
     await using cache = new Cache();

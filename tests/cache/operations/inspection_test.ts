@@ -138,5 +138,9 @@ describe("Cache.popular()", () => {
       await cache.getOrLoad(key, () => Promise.resolve(1));
     }
     assertEquals(await cache.popular(2), ["often", "some"]);
+    assertEquals(await cache.popular(0), []);
+    for (const count of [-1, 1.5, NaN, Infinity]) {
+      await assertRejects(() => cache.popular(count), RangeError, `Cannot list ${count} keys`);
+    }
   });
 });
