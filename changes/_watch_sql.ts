@@ -336,6 +336,19 @@ BEGIN
   PERFORM lookaside.forget(name);
   RETURN TRUE;
 END $$`,
+  // Drops the triggers of a label whose table got a foreign table as a part: Postgres refuses writes to that, as it
+  // collects no rows there for triggers.
+  `CREATE OR REPLACE FUNCTION lookaside.release(held TEXT) RETURNS VOID
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  relations CONSTANT OID[] := ARRAY(SELECT DISTINCT h.tgrelid FROM lookaside.hung(held) h);
+BEGIN
+  IF relations = '{}' THEN RETURN; END IF;
+  PERFORM lookaside.detach(held, relations, 2);
+  INSERT INTO lookaside.outbox (label) VALUES (held);
+EXCEPTION WHEN lock_not_available THEN
+  NULL; -- until the next check
+END $$`,
   // Detaches a label, even if its table is gone.
   `CREATE OR REPLACE FUNCTION lookaside.forget(gone TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -378,6 +391,9 @@ BEGIN
         -- Otherwise writes would fail. Now they count for the whole table.
         IF EXISTS (SELECT 1 FROM unnest(w.key || w.columns) name WHERE lookaside.is_virtual(relation, name)) THEN
           PERFORM lookaside.define_all(relation, w.label, w.key, w.columns, w.matter);
+        END IF;
+        IF EXISTS (SELECT 1 FROM lookaside.family(relation) part JOIN pg_class c ON c.oid = part AND c.relkind = 'f') THEN
+          PERFORM lookaside.release(w.label);
         END IF;
       END;
     END IF;

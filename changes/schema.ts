@@ -8,7 +8,7 @@ import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
 
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 10;
+export const changesVersion = 11;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.

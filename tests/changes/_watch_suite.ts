@@ -518,6 +518,28 @@ export function watchSuite(server: () => string): void {
     await run("DROP TABLE pa, pb, mixin CASCADE");
   });
 
+  it("drops the triggers of a table with a foreign child, for which Postgres would refuse writes", async () => {
+    await run("SELECT lookaside.watch('orders')");
+    await fixture.admin.unsafe(
+      `CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;
+      CREATE FOREIGN TABLE far () INHERITS (orders) SERVER far`,
+    );
+    await fixture.admin.unsafe(
+      `ALTER FOREIGN TABLE far OWNER TO ${new URL(fixture.urls.owner).username}`,
+    );
+    const triggers = async () =>
+      (await sql`SELECT 1 FROM pg_trigger WHERE tgrelid = 'orders'::REGCLASS`).length;
+    for (const _ of [1, 2]) {
+      const [said] = await checkWatched(fixture.service);
+      assertMatch(said?.problem ?? "", /public.far is a foreign table/);
+      assertEquals(await triggers(), 0);
+    }
+    assertEquals((await fixture.noted()).at(-1), whole("orders"));
+    await fixture.admin.unsafe("DROP FOREIGN DATA WRAPPER far CASCADE");
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(await triggers(), 4);
+  });
+
   it("has triggers put back that were dropped or switched off, and says what the role may not", async () => {
     await run("SELECT lookaside.watch('orders')");
     await run(

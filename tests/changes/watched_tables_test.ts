@@ -234,6 +234,7 @@ describe("WatchedTables", () => {
         await database.query("ALTER FUNCTION lookaside.check() OWNER TO keeper");
         await database.query(
           `GRANT ALL ON SCHEMA lookaside TO keeper; GRANT ALL ON ALL TABLES IN SCHEMA lookaside TO keeper;
+           GRANT ALL ON ALL SEQUENCES IN SCHEMA lookaside TO keeper;
            GRANT ALL ON ALL FUNCTIONS IN SCHEMA lookaside TO keeper`,
         );
         try {
