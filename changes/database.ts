@@ -29,6 +29,12 @@ export interface ChangesDatabase {
 /** Called when the listening connection has broken, with the reason if it is known. */
 export type OnLost = (error?: unknown) => void;
 
+/**
+ * The first statement of a transaction that waits for a lock, and then reads what the one before it has written:
+ * by default, transactions may be of a level whose snapshot is older.
+ */
+export const READS_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
 /** Runs `run` between BEGIN and COMMIT on a connection; ROLLBACK if it rejects. */
 export async function inTransaction<T>(
   query: Query,

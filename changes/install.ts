@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChangesDatabase, Query } from "./database.ts";
+import { type ChangesDatabase, type Query, READS_COMMITTED } from "./database.ts";
 import { changesStatements, changesVersion } from "./schema.ts";
 import { type Clock, sleep, systemClock } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -103,6 +103,7 @@ async function versionOf(query: Query): Promise<number> {
 }
 
 async function install(query: Query): Promise<void> {
+  await query(READS_COMMITTED);
   await query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
   await query(`SELECT pg_advisory_xact_lock(${INSTALL_LOCK})`);
   if (await versionOf(query) >= changesVersion) return;

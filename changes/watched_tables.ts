@@ -1,5 +1,5 @@
 import type { TableUse, WatchedTable } from "@lookaside/cache";
-import type { ChangesDatabase, Query } from "./database.ts";
+import { type ChangesDatabase, type Query, READS_COMMITTED } from "./database.ts";
 import type { WatchProblem } from "./install.ts";
 import { labelOf, partsOf, type TableName } from "./names.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -130,6 +130,7 @@ export class WatchedTables {
   async #watch(use: TableUse): Promise<Found["watch"]> {
     try {
       return await this.#database.transaction(async (query) => {
+        await query(READS_COMMITTED);
         // Without the lock, one of two that each add a column would lose it.
         await query(
           "SELECT pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || $1::text, 0))",

@@ -86,6 +86,33 @@ describe("WatchedTables", () => {
     assertEquals(known.length, 4);
   });
 
+  it("is installed, and adds columns, at the same time also where transactions are serializable", async () => {
+    await using strict = await createTestDatabase();
+    const clients = Array.from(
+      { length: 4 },
+      () =>
+        postgres(strict.url, {
+          ...{ max: 1, onnotice: () => undefined },
+          connection: { default_transaction_isolation: "serializable" },
+        }),
+    );
+    const databases = clients.map((client) => changesDatabase(client));
+    await clients[0]?.unsafe(
+      "CREATE TABLE orders (id INT PRIMARY KEY, a INT, b INT, c INT, d INT)",
+    );
+    await Promise.all(databases.map((each) => installChanges(each)));
+    await Promise.all(
+      databases.map((each, at) =>
+        new WatchedTables(each).of({ ...orders, columns: ["abcd".charAt(at)] }).table
+      ),
+    );
+    const rows = await clients[0]?.unsafe(
+      "SELECT cardinality(columns) AS count FROM lookaside.watched",
+    );
+    assertEquals(rows?.[0]?.count, 4);
+    for (const client of clients) await client.end({ timeout: 1 });
+  });
+
   it("asks Postgres once for a use", async () => {
     let asked = 0;
     const counting: ChangesDatabase = {
