@@ -37,6 +37,14 @@ export function parseExact(text: string): unknown {
   );
 }
 
+/** As `JSON.stringify`, with the digits of a bigint. */
+export function stringifyDigits(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_key, part: unknown) => typeof part === "bigint" ? json.rawJSON(`${part}`) : part,
+  );
+}
+
 /** The one form of a decimal number: its digits from the first to the last that is not 0, and an exponent. */
 function decimalOf(text: string): string {
   const [, sign, whole = "", fraction = "", exponent = "0"] =

@@ -5,6 +5,7 @@
  */
 import DataLoader from "dataloader";
 import { DatabaseUnavailableError, type Queryable, type SqlValue } from "./database.ts";
+import { stringifyDigits } from "./json_digits.ts";
 import { toldOfWrite } from "./refused_write.ts";
 import { readShape, type TableColumns, type TableShape } from "./table_shape.ts";
 import {
@@ -81,8 +82,13 @@ export class TableRows {
 
   /** Rows in the order of their keys. */
   async list(options: ListOptions): Promise<Row[]> {
-    const statements = await this.#prepared();
-    if (!statements.canHold(options.where)) return [];
+    let statements = await this.#prepared();
+    if (!statements.canHold(options.where)) {
+      // Perhaps the enum has got a label since.
+      this.#reading = undefined;
+      statements = await this.#prepared();
+      if (!statements.canHold(options.where)) return [];
+    }
     const { text, values } = statements.list(options);
     return statements.rowsOf(await this.#database.query<Row>(text, values));
   }
@@ -101,7 +107,7 @@ export class TableRows {
   async create(fields: Row, { writer = "" }: WriteOptions = {}): Promise<Written> {
     const statements = await this.#prepared();
     const columns = this.#writable(fields);
-    const values = columns.length === 0 ? [writer] : [writer, JSON.stringify(fields)];
+    const values = columns.length === 0 ? [writer] : [writer, stringifyDigits(fields)];
     const written = await this.#write(statements, statements.insert(columns), values);
     if (written === undefined) throw new Error("Cannot insert: a rule or trigger dropped the row");
     return written;
@@ -137,7 +143,7 @@ export class TableRows {
     const statements = await this.#prepared();
     const given = new Set(this.#writable(fields));
     const text = statements.update(columns, { given, marked: mark !== undefined });
-    const values = [...key, writer, JSON.stringify(fields), ...(mark === undefined ? [] : [mark])];
+    const values = [...key, writer, stringifyDigits(fields), ...(mark === undefined ? [] : [mark])];
     return await this.#write(statements, text, values);
   }
 

@@ -5,7 +5,7 @@
  */
 import type { Context } from "hono";
 import type { z } from "zod";
-import { parseExact } from "../db/json_digits.ts";
+import { parseExact, stringifyDigits } from "../db/json_digits.ts";
 import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
 import type { ListQuery, QueryReader } from "./_table_query.ts";
 
@@ -62,7 +62,7 @@ function withDigits<T extends object>(fields: T, given: unknown, text: string): 
   const before = new Map<string, unknown>(Object.entries(Object(given)));
   const exact = new Map<string, unknown>(Object.entries(Object(parseExact(text))));
   const kept = Object.entries(fields).filter(([name, value]) =>
-    before.has(name) && JSON.stringify(value) === JSON.stringify(before.get(name))
+    before.has(name) && stringifyDigits(value) === stringifyDigits(before.get(name))
   );
   return { ...fields, ...Object.fromEntries(kept.map(([name]) => [name, exact.get(name)])) };
 }

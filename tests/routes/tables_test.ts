@@ -257,6 +257,35 @@ describe("declared tables", () => {
     for (const id of [3, 4]) await send(`/odd/${id}`, { method: "DELETE" });
   });
 
+  it("writes a bigint of a schema", async () => {
+    const row = z.object({ id: z.int(), big: z.unknown() });
+    const body = z.object({ id: z.int(), big: z.coerce.bigint() });
+    const sendTo = open([resource("odd", { row, write: body })]);
+    for (const [sent, stored] of [["5", 5], ['"9007199254740995"', "9007199254740995"]] as const) {
+      const headers = { "content-type": "application/json" };
+      const made = await sendTo("/odd", {
+        method: "POST",
+        headers,
+        body: `{"id":5,"big":${sent}}`,
+      });
+      assertEquals([made.status, made.data?.big as unknown], [201, stored]);
+      const exact = { method: "PATCH", headers, body: '{"big":9007199254740993}' };
+      assertEquals((await sendTo("/odd/5", exact)).data.big as unknown, "9007199254740993");
+      await sendTo("/odd/5", { method: "DELETE" });
+    }
+  });
+
+  it("lists by a label that an enum gets while the service runs", async () => {
+    assertEquals((await send("/orders?state=late")).data.length, 0);
+    await database.query("ALTER TYPE state ADD VALUE 'late'");
+    await database.query("UPDATE orders SET state = 'late' WHERE id = 6");
+    await cache.clear();
+    assertEquals((await send("/orders?state=late")).data.length, 1);
+    await database.query("UPDATE orders SET state = 'open' WHERE id = 6");
+    await cache.clear();
+    assertEquals((await send("/orders?state=no")).data.length, 0);
+  });
+
   it("writes what `write` names, and nothing else, and each list is new at once", async () => {
     await send("/orders?customer_id=1");
     await send("/orders?state=paid");
