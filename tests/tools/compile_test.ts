@@ -45,8 +45,10 @@ describe("deno compile", () => {
     const folder = await Deno.makeTempDir({ prefix: "lookaside_compile_" });
     try {
       const output = `${folder}/lookaside`;
+      // `deno task check` is for the types.
+      const [compile = "", ...args] = compileArgs(config, { output, anyHost: false });
       const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: compileArgs(config, { output, anyHost: false }),
+        args: [compile, "--no-check", ...args],
         cwd: root,
         env: { DENORT_BIN: Deno.execPath() },
         stdin: "null",
