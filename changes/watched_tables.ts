@@ -213,9 +213,11 @@ const FOUND_SQL = `SELECT json_build_object(
       WHEN a.attcollation <> 0 AND NOT (
         SELECT collisdeterministic FROM pg_catalog.pg_collation WHERE oid = a.attcollation
       ) THEN 'other'
+      WHEN base.typtype = 'e' THEN 'text'
+      WHEN base.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace THEN 'other'
       WHEN base.typname IN ('int2', 'int4', 'int8') THEN 'integer'
       WHEN base.typname = 'bpchar' THEN 'char'
-      WHEN base.typname IN ('text', 'varchar', 'name') OR base.typtype = 'e' THEN 'text'
+      WHEN base.typname IN ('text', 'varchar') THEN 'text'
       WHEN base.typname = 'bool' THEN 'boolean'
       WHEN base.typname IN ('uuid', 'date') THEN base.typname
       ELSE 'other' END)

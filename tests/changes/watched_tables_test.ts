@@ -74,6 +74,18 @@ describe("WatchedTables", () => {
     });
   });
 
+  it("knows no text of values by the name that another type has, nor of names, which are cut off", async () => {
+    await database.query(
+      `CREATE SCHEMA mine; CREATE DOMAIN mine.text AS numeric; CREATE DOMAIN amount AS mine.text;
+       CREATE TYPE mine.uuid AS ENUM ('a'); CREATE DOMAIN kind AS mine.uuid;
+       CREATE TABLE odd (id INT PRIMARY KEY, amount amount, kind kind, called NAME)`,
+    );
+    const { types } = await new WatchedTables(database).of({ ...orders, name: "odd" }).table;
+    const expected = { id: "integer", amount: "other", kind: "text", called: "other" };
+    assertEquals(Object.fromEntries(types), expected);
+    await database.query("DROP TABLE odd; DROP DOMAIN amount, kind; DROP SCHEMA mine CASCADE");
+  });
+
   it("adds columns to those that others have watched, also at the same time", async () => {
     const columns = ["customer_id", "status", "ref", "paid"];
     await Promise.all(
