@@ -292,8 +292,10 @@ export function isTooLarge({ text }: Entry): boolean {
   return text.length > VALUE_BYTES_MAX || new TextEncoder().encode(text).length > VALUE_BYTES_MAX;
 }
 
+/** An entry that is not stored has no fresh life. */
 function answerOf(entry: Entry): Lookup {
-  return new Lookup("load", entry.text, entry.freshUntilMs, false);
+  const isStored = entry.staleUntilMs > entry.loadedAtMs && !isTooLarge(entry);
+  return new Lookup("load", entry.text, isStored ? entry.freshUntilMs : 0, false);
 }
 
 /**

@@ -110,6 +110,16 @@ describe("cached()", () => {
     assertEquals(made.runs(), 4);
   });
 
+  it("does not call stored what has no time to live", async () => {
+    await using made = open(counted, { ttlMs: 0 });
+    for (let run = 1; run <= 2; run++) {
+      const { response, text } = await made.get("/data/a");
+      assertEquals(text, `{"run":${run}}`);
+      const status = response.headers.get("cache-status");
+      assertEquals(status, "Lookaside; fwd=uri-miss; detail=database");
+    }
+  });
+
   it("leaves the headers that middleware sets around it, on a miss as on a hit", async () => {
     await using cache = new Cache();
     const app = new Hono();
