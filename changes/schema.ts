@@ -8,7 +8,7 @@ import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
 
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 11;
+export const changesVersion = 12;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.
@@ -17,6 +17,17 @@ export const changesVersion = 11;
  */
 export const changesStatements: readonly string[] = [
   "CREATE SCHEMA IF NOT EXISTS lookaside",
+  // The owner of a schema may put functions of its own there. Those of ours would call them, as another role; and
+  // new ones of another role would be of no use to the owner.
+  `DO $$
+DECLARE
+  owner CONSTANT NAME := (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'lookaside');
+BEGIN
+  IF owner <> current_user THEN
+    RAISE EXCEPTION 'Cannot install into the schema lookaside: it belongs to %', owner
+      USING ERRCODE = 'insufficient_privilege', HINT = format('If you trust it: SET ROLE %I', owner);
+  END IF;
+END $$`,
   "REVOKE ALL ON SCHEMA lookaside FROM PUBLIC",
   ...tablesSql,
   ...triggersSql,

@@ -222,6 +222,12 @@ export function attacksSuite(server: () => string): void {
     await fixture.admin.unsafe(`CREATE SCHEMA lookaside AUTHORIZATION ${role.name}`);
     const refusal = await assertRejects(() => installChanges(fromPostgresJs(fixture.owner)), Error);
     assertMatch(refusal.message, /it belongs to/);
+    // Nor may a superuser, who would own functions that call those of the schema's owner.
+    const superusers = await assertRejects(
+      () => installChanges(fromPostgresJs(fixture.admin)),
+      Error,
+    );
+    assertMatch(superusers.message, /it belongs to/);
     await fixture.admin.unsafe("DROP SCHEMA lookaside CASCADE");
   });
 }
