@@ -42,8 +42,6 @@ export interface CachedOptions {
 const BYTES_MAX = 1024 * 1024;
 /** Marks a response that must not be stored: each request gets its own. */
 const OWN = new JsonText('{"lookaside":"not stored"}');
-/** Stands for a response that could not be made, and is not stored. */
-const NOT_TOLD = new Response(null, { status: 500 });
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const UNSTORED = /\b(?:no-store|private)\b/i;
 
@@ -102,7 +100,8 @@ export function cached(
     const load = async ({ stale }: LoadContext) => {
       // An old value can be replaced only in the background: the client already has it.
       if (stale !== undefined) {
-        return await storableOf(await responseApart(context, answerFromCache) ?? NOT_TOLD);
+        const response = await responseApart(context, answerFromCache);
+        return response === undefined ? OWN : await storableOf(response);
       }
       handled = true;
       if (context.req.routeIndex > 0) before = new Headers(context.res.headers);

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { every } from "hono/combine";
 import { cors } from "hono/cors";
 import { cached, type CachedOptions } from "../../../cache/hono/mod.ts";
 import { Cache } from "../../../cache/mod.ts";
@@ -307,6 +308,22 @@ describe("cached()", () => {
       assertEquals(new Set(asked), new Set(["a ada env"]));
     });
   }
+
+  it("leaves a stale response as it is where it cannot tell the handlers, until its grace ends", async () => {
+    const runtime = new FakeRuntime();
+    await using cache = new Cache({ runtime, jitterRatio: 0, graceMs: 5_000 });
+    let run = 0;
+    const middleware = every(cached(cache, { clock: runtime.clock, ttlMs: 1_000 }), setUser);
+    const app = new Hono().get("/data", middleware, async (context) => {
+      await Promise.resolve();
+      return context.json({ run: ++run });
+    });
+    const get = async () => await (await app.request("/data")).text();
+    for (const [elapsedMs, expected] of [[0, 1], [2_000, 1], [3_000, 1], [2_000, 2]] as const) {
+      await runtime.clock.advance(elapsedMs);
+      assertEquals(await get(), `{"run":${expected}}`);
+    }
+  });
 
   it("shares one run among processes, and answers from Redis", async () => {
     await using server = await startRedis();
