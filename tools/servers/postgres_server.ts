@@ -190,6 +190,8 @@ function postgresArgs(directory: string, given: Readonly<Record<string, string>>
     synchronous_commit: "off",
     full_page_writes: "off",
     autovacuum_naptime: "1h",
+    // The log may be in memory, with the rest of the data.
+    max_wal_size: "256MB",
     ...given,
   };
   return [
