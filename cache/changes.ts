@@ -99,6 +99,8 @@ export interface FollowOptions {
   readonly sinceMs: number;
   /** Interval between questions. */
   readonly everyMs: number;
+  /** True while the server cannot be reached, so that changes cannot be applied to it. */
+  readonly isAway: () => boolean;
 }
 
 /** The sink of a {@linkcode ChangeFollower}. */

@@ -210,6 +210,8 @@ export class Engine implements CacheServer, EngineFigures {
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
+        // The connection may have lasted: nobody has applied what changed while memory replaced the servers.
+        if (state === "closed" && this.fallback) this.#begin();
         this.#fallback?.check(this.#parts);
       },
     });
@@ -247,6 +249,9 @@ export class Engine implements CacheServer, EngineFigures {
       server: this.name,
       follower: () => changes().follower,
       isAway: () => this.redis !== undefined && this.breaker !== "closed",
+      catchUp: () => {
+        if (this.#reachable) this.#begin(); // otherwise the next connection does
+      },
       followAnew: () => this.redis?.followAnew(),
       drop: (keys) => this.writer.drop(keys),
       dropAll: () => this.#dropAll(),

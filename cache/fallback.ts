@@ -13,6 +13,8 @@ export interface FallbackOptions {
   readonly server: string;
   /** True if the server is unreachable. */
   readonly isAway: () => boolean;
+  /** Catches up with the server, over its present connection, before it is read again. */
+  readonly catchUp: () => void;
   /** Reopens the feed of the server with an empty memory. */
   readonly followAnew: () => void;
   /** Drops keys in this process, also for running reads. */
@@ -168,7 +170,10 @@ export class Fallback implements Store {
     this.#following = follower.follow(server, this.#listener(parts), {
       sinceMs,
       everyMs: settings.heartbeatMs,
+      isAway: this.#options.isAway,
     });
+    // What changes now is left to the catch-up after the outage.
+    this.#options.catchUp();
     emit({ type: "fallback", server, active: true });
   }
 

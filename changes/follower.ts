@@ -44,6 +44,11 @@ export class Follower implements AsyncDisposable {
     this.#following = this.#follow();
   }
 
+  /** True while the server that memory replaces cannot be reached. */
+  isAway(): boolean {
+    return this.#options.isAway();
+  }
+
   /** Looks now, or again after the running look. */
   wake(): void {
     this.#woken = true;

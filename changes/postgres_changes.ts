@@ -172,7 +172,10 @@ class PostgresChanges implements Changes {
           const invalidated = await applyChanges(server, changes, { invalidates, names });
           onInvalidated?.(invalidated);
         },
-        follower: () => this.#followers.get(server.name),
+        follower: () => {
+          const found = this.#followers.get(server.name);
+          return found?.isAway() ? found : undefined;
+        },
         reset: async () => {
           await resetServer(server);
           onInvalidated?.({ everything: true });

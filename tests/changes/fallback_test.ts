@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
-import { Cache, type Lookup } from "../../cache/mod.ts";
+import { Cache, type CacheOptions, type Lookup } from "../../cache/mod.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
 import type { Database } from "../../db/database.ts";
@@ -24,13 +24,14 @@ class Instance implements AsyncDisposable {
   /** What loads of a user wait for before they answer. */
   readonly gates = new Map<number, Promise<void>>();
 
-  constructor(redisUrl: string, databaseUrl: string) {
+  constructor(redisUrl: string, databaseUrl: string, options: CacheOptions = {}) {
     this.#database = connect({ url: databaseUrl, poolMax: 4, statementTimeoutMs: 1_000 });
     this.cache = new Cache({
       url: redisUrl,
       memoryLeaseMs: MEMORY_LEASE_MS,
       earlyRefreshBeta: 0,
       changes: postgresChanges(changesDatabase(this.#database)),
+      ...options,
     });
   }
 
@@ -67,6 +68,11 @@ class Instance implements AsyncDisposable {
     });
   }
 
+  /** Reads all users at once, again and again. */
+  async readUntil(isOver: () => boolean): Promise<void> {
+    while (!isOver()) await Promise.all(USERS.map((id) => this.read(id)));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.cache.close();
     await this.#database.close();
@@ -78,6 +84,7 @@ describe("Memory that stands in for Redis", () => {
   let redis: RedisServer;
   let postgres: TcpProxy;
   let writer: Database;
+  let databaseUrl: string;
   let instances: [Instance, Instance];
 
   const rename = async (id: number, name: string) => {
@@ -92,6 +99,7 @@ describe("Memory that stands in for Redis", () => {
     postgres = building.use(startTcpProxy(Number(url.port || 5432)));
     writer = building.use(connect({ url: seeded.url, poolMax: 2 }));
     url.host = `127.0.0.1:${postgres.port}`;
+    databaseUrl = url.href;
     const open = () => building.use(new Instance(redis.url, url.href));
     instances = [open(), open()];
     for (const each of instances) {
@@ -135,6 +143,23 @@ describe("Memory that stands in for Redis", () => {
     redis.resume();
     for (const each of instances) await each.standsIn(false);
     for (const each of instances) assertEquals((await each.read(5)).value(), "Barbara");
+  });
+
+  it("applies what changed meanwhile before it reads from Redis again over the same connection", async () => {
+    for (const each of instances) await each.cache.close();
+    // A connection counts as lost after four times this, and the outage is shorter.
+    await using one = new Instance(redis.url, databaseUrl, { commandTimeoutMs: 1_500 });
+    await one.cache.changes.caughtUp();
+    await one.hold();
+    redis.pause();
+    await one.readUntil(() => one.cache.stats().fallback);
+    await one.standsIn(true);
+    await rename(3, "Ada");
+    await eventually(async () => assertEquals((await one.read(3)).value(), "Ada"));
+    redis.resume();
+    await one.readUntil(() => !one.cache.stats().fallback);
+    assertEquals((await one.read(3)).value(), "Ada");
+    await one.hold();
   });
 
   it("loads what changed once, however often its relay has looked at it", async () => {

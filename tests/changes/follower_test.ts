@@ -41,6 +41,7 @@ describe("Follower", () => {
         },
       }, {
         ...{ cacheName, sinceMs, everyMs: 20, clock: systemRuntime.clock },
+        isAway: () => true,
         onError: (error) => void told.push(String(error)),
       }),
     );
