@@ -25,6 +25,14 @@ const NAMED_QUERY = new RegExp(
   "gi",
 );
 
+/** FOR UPDATE and its weaker forms. */
+const LOCKS = /\bfor\s+(?:no\s+key\s+update|update|key\s+share|share)\b/i;
+
+/** True if a SELECT locks the rows that it reads: then it has to reach Postgres, and to see the newest rows. */
+export function locksRows(sql: string): boolean {
+  return LOCKS.test(sql.replace(QUOTED, "''"));
+}
+
 /** The tables that a SELECT reads. `undefined`: its text does not say which. */
 export function tablesRead(sql: string): ReadTable[] | undefined {
   const text = sql.replace(QUOTED, (quoted) => quoted.startsWith('"') ? quoted : "''");

@@ -3,6 +3,7 @@ import type { CacheConfig, WithCacheConfig } from "drizzle-orm/cache/core/types"
 import { entityKind } from "drizzle-orm/entity";
 import { type SQL, sql } from "drizzle-orm/sql";
 import { QueryCache, type Run, type UsedCache } from "./query_cache.ts";
+import { locksRows } from "./tables_read.ts";
 
 /** Options of {@linkcode withCache}. */
 export interface QueryCacheOptions {
@@ -43,7 +44,7 @@ interface Metadata {
  *
  * Rows are never older than a write that was acknowledged before the query began: a write or transaction
  * resolves once its changes are invalidated, and Postgres reports other writers. Queries of tables that are not
- * watched are not cached, nor are those in a transaction.
+ * watched are not cached, nor are those in a transaction or with `.for("update")`.
  *
  * @throws {TypeError} It is not a Drizzle database whose session has `prepareQuery()`.
  *
@@ -86,6 +87,7 @@ export function withCache<Database extends DrizzleDatabase>(
         const start = () => run(values);
         if (queries.runs.getStore() === null) return await start(); // in a transaction
         if (isWrite(query, metadata)) return await written(cache, queries.runs.run(null, start));
+        if (locksRows(query.sql)) return await start();
         return await reading(queries, { query, values, session, config, options }, start);
       };
     }

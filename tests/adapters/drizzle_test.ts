@@ -253,6 +253,8 @@ describe("Drizzle", () => {
         "a table without a key": (db) => db.select().from(keyless),
         "a view": (db) => db.select({ n: sql`1` }).from(sql`"dear"`),
         "a query that says so": (db) => db.select().from(orders).$withCache(false),
+        "a lock": (db) =>
+          db.select().from(orders).for("update").$withCache({ autoInvalidate: false }),
         "a transaction": (db) => db.transaction((tx) => tx.select().from(orders)),
       };
       for (const [name, read] of Object.entries(reads)) {

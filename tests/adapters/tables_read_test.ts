@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { tablesRead } from "../../adapters/drizzle/tables_read.ts";
+import { locksRows, tablesRead } from "../../adapters/drizzle/tables_read.ts";
 
 /** Statements, and the tables that they read; `undefined`: the text does not tell. */
 const READS: readonly (readonly [sql: string, tables: readonly string[] | undefined])[] = [
@@ -52,4 +52,17 @@ describe("tablesRead()", () => {
       assertEquals(found?.toSorted(), tables?.toSorted());
     });
   }
+});
+
+describe("locksRows()", () => {
+  for (
+    const lock of ["for update", "FOR NO KEY UPDATE skip locked", "for share", "for\n key  share"]
+  ) {
+    it(lock, () => assertEquals(locksRows(`select 1 from "orders" ${lock}`), true));
+  }
+
+  it("is false for a name or a text with these words", () => {
+    assertEquals(locksRows(`select 'for update' as "for share" from "for updates"`), false);
+    assertEquals(locksRows("select substring(a from 1 for updates) from orders"), false);
+  });
 });
