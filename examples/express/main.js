@@ -31,7 +31,7 @@ app.get("/customers/:id/orders", async ({ params: { id } }, response) => {
 await cache.changes.caughtUp(); // before the first request, so that it finds what is cached
 const server = app.listen(Number(PORT), "127.0.0.1", () => console.log("listening"));
 
-process.on("SIGTERM", async () => {
+process.once("SIGTERM", async () => {
   server.close();
   await cache.close();
   await pool.end();

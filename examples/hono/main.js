@@ -29,7 +29,7 @@ await cache.changes.caughtUp(); // before the first request, so that it finds wh
 const server = serve({ fetch: app.fetch, port: Number(PORT), hostname: "127.0.0.1" });
 server.on("listening", () => console.log("listening"));
 
-process.on("SIGTERM", async () => {
+process.once("SIGTERM", async () => {
   server.close();
   await cache.close();
   await pool.end();
