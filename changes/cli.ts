@@ -42,13 +42,15 @@ export interface Surroundings {
 /** Runs a command. Answers its exit code. */
 export async function run(args: readonly string[], around: Surroundings): Promise<number> {
   const text = { type: "string" } as const;
+  const help = { type: "boolean", short: "h" } as const;
   const { values, positionals: [command = "help", ...rest] } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { key: text, matter: text, database: text, service: text, help: { type: "boolean" } },
+    options: { key: text, matter: text, database: text, service: text, help },
   });
   const url = values.database ?? around.url;
   const { print } = around;
+  if (!values.help) checkCount(command, rest);
   if (values.help || command === "help") print(HELP);
   else if (command === "sql") print(changesSql);
   else if (command === "watch" || command === "unwatch") {
@@ -71,6 +73,13 @@ export async function run(args: readonly string[], around: Surroundings): Promis
     return await withDatabase({ ...around, url }, (database) => status(database, print));
   } else throw new TypeError(`Cannot ${command}: there is no such command; see --help`);
   return 0;
+}
+
+/** Refuses arguments that a command would ignore. */
+function checkCount(command: string, rest: readonly string[]): void {
+  const countMax = { watch: Infinity, unwatch: 1, sql: 0, install: 0, status: 0 }[command];
+  const left = countMax === undefined ? undefined : rest[countMax];
+  if (left !== undefined) throw new TypeError(`Cannot ${command}: unexpected argument ${left}`);
 }
 
 function statementOf(
@@ -99,21 +108,23 @@ async function execute(
 
 async function status(database: ChangesDatabase, print: Surroundings["print"]): Promise<number> {
   const problems = new Map((await checkWatched(database)).map((each) => [each.label, each]));
-  const watched = await database.query<{ label: string; about: string }>(
-    `SELECT label, format('key (%s), columns (%s)%s', array_to_string(key, ', '),
+  const watched = await database.query<{ label: string; name: string; about: string }>(
+    `SELECT label, format('%I.%I', table_schema, table_name) AS name,
+       format('key (%s), columns (%s)%s', array_to_string(key, ', '),
        array_to_string(columns, ', '), ', only if they or (' || array_to_string(matter, ', ') || ') change')
        AS about FROM lookaside.watched ORDER BY label`,
   );
-  for (const { label, about } of watched) {
+  for (const { label, name, about } of watched) {
+    const shown = label.includes("#") ? `${label} (${name})` : label; // a hash says nothing
     const wrong = problems.get(label);
-    print(`${label}: ${about}${wrong ? `\n  WRONG: ${wrong.problem}. ${wrong.remedy}` : ""}\n`);
+    print(`${shown}: ${about}${wrong ? `\n  WRONG: ${wrong.problem}. ${wrong.remedy}` : ""}\n`);
   }
-  const caches = await database.query<{ name: string; seen: string }>(
+  const caches = await database.query<{ name: string; seen: string | null }>(
     `SELECT c.name, (SELECT extract(epoch FROM clock_timestamp() - max(l.at))::numeric(12, 1)::text
        FROM lookaside.looks l WHERE l.cache = c.id) AS seen FROM lookaside.caches c ORDER BY c.name`,
   );
   for (const { name, seen } of caches) {
-    print(`cache ${name}: last looked ${seen ?? "never"} s ago\n`);
+    print(`cache ${name}: ${seen === null ? "has not looked" : `last looked ${seen} s ago`}\n`);
   }
   if (watched.length === 0) print("no table is watched\n");
   return problems.size === 0 ? 0 : 1;

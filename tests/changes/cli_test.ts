@@ -74,6 +74,32 @@ describe("npx @lookaside/changes", () => {
     ]);
   });
 
+  it("status names a table whose label is a hash", async () => {
+    const url = fixture.urls.owner;
+    await runWith(["watch", "sales.Order's"], url);
+    const [, printed] = await runWith(["status"], url);
+    assertMatch(
+      printed,
+      /^sales\.#[0-9a-f]{40} \(sales\."Order's"\): key \(a, b\), columns \(\)\n$/,
+    );
+    await runWith(["unwatch", "sales.Order's"], url);
+  });
+
+  it("status tells of a cache that has never looked", async () => {
+    const { owner, urls } = fixture;
+    await owner`INSERT INTO lookaside.caches (name, origin, keep) VALUES ('new', '', '5min')`;
+    assertStringIncludes((await runWith(["status"], urls.owner))[1], "cache new: has not looked\n");
+    await owner`DELETE FROM lookaside.caches`;
+  });
+
+  it("does nothing if an argument is left over", async () => {
+    const url = fixture.urls.owner;
+    for (const command of ["sql", "install", "status", "unwatch orders"]) {
+      const args = [...command.split(" "), "paid"];
+      await assertRejects(() => runWith(args, url), TypeError, "unexpected argument paid");
+    }
+  });
+
   it("install may run again, and lets a role relay", async () => {
     const { serviceRole, urls } = fixture;
     assertEquals(await runWith(["install", "--service", serviceRole], urls.owner), [
