@@ -8,20 +8,32 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import { connect } from "../db/drivers/pg.ts";
 import { ChangeFeed } from "../changes/relay.ts";
 import { bringUpToDate } from "../db/bring_up_to_date.ts";
 import { changesDatabase } from "../db/changes_database.ts";
+import { misused, readOptions } from "../tools/command_line.ts";
 import { createTestDatabase } from "../tests/support/test_database.ts";
 
 const ROWS = 1_000_000;
 const MIB = 1024 ** 2;
 const SAMPLE_MS = 20;
 
-const { values } = parseArgs({ options: { rows: { type: "string", default: String(ROWS) } } });
-const rowsCount = Number(values.rows);
-if (!(rowsCount >= 1)) throw new RangeError("Cannot measure: --rows must be a number from 1");
+const COMMAND = {
+  name: "deno task bench:backlog",
+  help: `deno task bench:backlog [--rows NUMBER]
+
+How long a relay takes over a backlog, and how much memory. Uses the Postgres of DATABASE_URL, else that
+on 127.0.0.1:5432, in a database that it makes and drops.
+
+  --rows NUMBER  how many rows have changed (${ROWS})`,
+  options: { rows: { type: "string", default: String(ROWS) } },
+} as const;
+
+const rowsCount = Number(readOptions(COMMAND).rows);
+if (!Number.isInteger(rowsCount) || rowsCount < 1) {
+  misused(COMMAND, "Cannot measure: --rows takes a whole number from 1");
+}
 if (Deno.env.get("DATABASE_URL") === undefined) {
   Deno.env.set("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
 }

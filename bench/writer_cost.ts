@@ -9,10 +9,10 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
 import { connect } from "../db/drivers/pg.ts";
 import { seed } from "../seed.ts";
+import { readOptions } from "../tools/command_line.ts";
 import { startPostgres } from "../tools/servers/postgres_server.ts";
 import { startRedis } from "../tools/servers/redis_server.ts";
 import { cacheInUse, type Service, startService } from "../tools/servers/service.ts";
@@ -37,14 +37,26 @@ const PROBE_REST_MS = 20;
 const STATISTICS_MS = 1_500;
 const UPDATE = "UPDATE users SET name = $1 WHERE id = $2";
 
-const { values: only } = parseArgs({
+const COMMAND = {
+  name: "deno task bench:writer",
+  help: `deno task bench:writer [--writers] [--many] [--rates] [--bursts]
+
+What the change feed costs writers, and what it costs besides. Starts a Postgres and a Redis of its own.
+Without an option, measures everything.
+
+  --writers  only updates of single rows, by several writers and by one
+  --many     only an update of a million rows
+  --rates    only how long changes at several rates take until they are relayed
+  --bursts   only bursts of writers`,
   options: {
     writers: { type: "boolean" },
     many: { type: "boolean" },
     rates: { type: "boolean" },
     bursts: { type: "boolean" },
   },
-});
+} as const;
+
+const only = readOptions(COMMAND);
 const all = !only.writers && !only.many && !only.rates && !only.bursts;
 
 // As a server that may not lose what it has committed.

@@ -20,7 +20,7 @@ const COMMAND = {
 
 Builds the npm packages as tarballs.
 
-  --out DIRECTORY   where to put the tarballs; default: the current folder
+  --out DIRECTORY   where to put the tarballs, made if it is missing; default: the current folder
   --repository URL  where the source is, for npm to show and to check the provenance against; default: the
                     remote "origin" of this clone, if it is on the web`,
   options: { out: { type: "string" }, repository: { type: "string" } },
@@ -119,6 +119,7 @@ export async function pack(folder: string, out: string, repository?: string): Pr
     const whole = { ...written, ...common, ...source, ...own, dependencies };
     await Deno.writeTextFile(path, `${JSON.stringify(whole, null, 2)}\n`);
     const name = written.name.replace("@", "").replace("/", "-");
+    await Deno.mkdir(out, { recursive: true });
     const tarball = resolve(out, `${name}-${written.version}.tgz`);
     await run("tar", ["-czf", tarball, "package"], work);
     return tarball;

@@ -30,11 +30,13 @@ const minutes = Number(values.minutes);
 if (!(minutes > 0 && minutes <= 24 * 60)) {
   misused(COMMAND, "Cannot soak: --minutes takes a number up to a day");
 }
+const seed = Number(values.seed);
+if (!Number.isInteger(seed)) misused(COMMAND, "Cannot soak: --seed takes a whole number");
 console.log("| minute | RSS MiB | live heap MiB | files | fault |");
 console.log("| -----: | ------: | ------------: | ----: | ----- |");
 const report = await soak({
   durationMs: minutes * 60_000,
-  seed: Number(values.seed),
+  seed,
   onFault: (name, size) => console.log(line(size, name)),
 });
 const last = report.sizes.at(-1);

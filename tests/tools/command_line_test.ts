@@ -18,6 +18,8 @@ const COMMANDS = [
   "test:consistency",
   "test:faults",
   "soak",
+  "bench:writer",
+  "bench:backlog",
 ] as const;
 
 /** Runs a task of `deno.json` as `deno task` does. */
@@ -50,6 +52,16 @@ describe("the commands", () => {
       const { code, stdout, stderr } = await run(task, "--nope");
       assertEquals([code, stdout], [2, ""]);
       assertEquals(stderr, `Unknown option '--nope'. See deno task ${task} --help\n`);
+    });
+  }
+
+  for (
+    const [task, ...args] of [["soak", "--seed", "x"], ["bench:backlog", "--rows", "0.5"]] as const
+  ) {
+    it(`deno task ${task} refuses ${args.join(" ")} before it starts anything`, async () => {
+      const { code, stdout, stderr } = await run(task, ...args);
+      assertEquals([code, stdout], [2, ""]);
+      assertStringIncludes(stderr, `${args[0]} takes a whole number`);
     });
   }
 

@@ -91,12 +91,13 @@ describe("the packages", () => {
   afterAll(() => Deno.remove(folder, { recursive: true }));
 
   it("say what they are, what they need, and where their source is", async () => {
-    const out = await Deno.makeTempDir();
+    const temporary = await Deno.makeTempDir();
+    const out = join(temporary, "made", "for it");
     const repository = "https://git.example/lookaside.git";
     const tarball = await pack("changes", out, repository);
     await run("tar", ["-xzf", tarball], { cwd: out });
     const manifest = JSON.parse(await Deno.readTextFile(join(out, "package/package.json")));
-    await Deno.remove(out, { recursive: true });
+    await Deno.remove(temporary, { recursive: true });
     assertEquals(manifest.repository, {
       ...{ type: "git", url: `git+${repository}`, directory: "changes" },
     });
