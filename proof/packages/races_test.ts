@@ -5,6 +5,7 @@ import postgres from "postgres";
 import { adaptersOf } from "../races/adapters.ts";
 import { historiesOf } from "../races/report.ts";
 import { type RaceResult, runRaces } from "../races/run.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { install, runtimeProgram } from "../../tests/support/installed.ts";
 import { requiredEnv } from "../../tests/support/test_database.ts";
 
@@ -109,6 +110,28 @@ describe("npx @lookaside/races", () => {
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
+  });
+});
+
+describe("deno task races", () => {
+  it("drops its databases, and ends its servers, when it is stopped", async () => {
+    const url = requiredEnv("DATABASE_URL");
+    const temporary = await Deno.makeTempDir();
+    const program = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${root}proof/races/main.ts`, "recipe", "--database", url],
+      env: { TMPDIR: temporary },
+      stdout: "null",
+    }).spawn();
+    const sql = postgres(url, { max: 1 });
+    const databases = () => sql`SELECT datname FROM pg_database WHERE datname LIKE 'races%'`;
+    await eventually(async () => assertEquals((await databases()).length, 1));
+    program.kill("SIGINT");
+    assertEquals((await program.status).code, 130);
+    const left = [...await databases()];
+    await sql.end();
+    assertEquals(left, []);
+    assertEquals([...Deno.readDirSync(temporary)], []);
+    await Deno.remove(temporary);
   });
 });
 

@@ -32,9 +32,15 @@ Exits with 1 if your cache or Lookaside answered a stale value or loaded a value
 /** The exit code for invalid arguments. */
 const MISUSE = 2;
 
+/** Ends the races early, so that nothing is left of them. The reason is the exit code. */
+const stop = new AbortController();
+process.once("SIGINT", () => stop.abort(130));
+process.once("SIGTERM", () => stop.abort(143));
+
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
+  if (stop.signal.aborted) process.exit(stop.signal.reason);
   const { message = String(error), code } = error as { message?: string; code?: string };
   const isMisuse = error instanceof MisuseError || code?.startsWith("ERR_PARSE_ARGS");
   // Errors without this program's own message are defects of an adapter or of this program.
@@ -63,7 +69,7 @@ async function main(args: string[]): Promise<number> {
   const chosen = positionals.length === 0 && own.length === 0 ? libraries : positionals;
   const adapters = [...await adaptersOf(chosen), ...own];
   const startedAtMs = performance.now();
-  const results = await runRaces(adapters, values.database);
+  const results = await runRaces(adapters, values.database, stop.signal);
   const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
   if (values.json) console.log(jsonOf(adapters, results));
   else console.log(`${textOf(adapters, results)}\n\n${seconds} s`);
