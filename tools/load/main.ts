@@ -261,16 +261,20 @@ function startService(env: Environment): ChildProcess {
 
 /** Waits until users can be read; being alive does not suffice. */
 async function untilReady(target: Target, timeoutMs: number): Promise<void> {
+  const path = userPath(QUERY_COUNT);
   const read = async () => {
-    const response = await fetch(target.url + userPath(QUERY_COUNT));
+    const response = await fetch(target.url + path);
     await response.body?.cancel();
-    if (!response.ok) throw new Error(`it answers ${response.status}`);
+    if (response.ok) return;
+    const hint = response.status === 404 ? ". `deno task seed` makes the users" : "";
+    throw new Error(`GET ${path} answers ${response.status}${hint}`);
   };
   try {
     await eventually(read, { deadlineMs: timeoutMs, everyMs: 50 });
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
-    throw new LoadError(`Cannot put load on ${target.url}: ${problem}. Is the service running?`);
+    const hint = error instanceof TypeError ? ". Is the service running?" : ""; // of fetch()
+    throw new LoadError(`Cannot put load on ${target.url}: ${problem}${hint}`);
   }
 }
 

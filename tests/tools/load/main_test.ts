@@ -81,6 +81,16 @@ describe("deno task load", () => {
     assert(!/\n {4}at /.test(stderr), stderr);
   });
 
+  it("says so when the users are missing", async () => {
+    await using server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => undefined },
+      () => new Response(null, { status: 404 }),
+    );
+    const { code, stderr } = await runLoad(["--url", `http://127.0.0.1:${server.addr.port}`]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /GET \/users\/\d+ answers 404\. `deno task seed` makes the users\n$/);
+  });
+
   it("says so when it needs a token", async () => {
     await using database = await createSeededDatabase(100);
     const env = { DATABASE_URL: database.url, REDIS_URL: "memory:" };
