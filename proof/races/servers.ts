@@ -136,11 +136,16 @@ async function startOwnPostgres(programs: string): Promise<OwnServer> {
   if (as.user) await chown(directory, as.user.uid, as.user.gid);
   const data = join(directory, "data");
   const initdb = ["--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"];
-  await promisify(execFile)(
-    join(programs, "initdb"),
-    [...initdb, "--encoding", "UTF8", "--locale", "C"],
-    { cwd: directory, ...as.user },
-  );
+  try {
+    await promisify(execFile)(
+      join(programs, "initdb"),
+      [...initdb, "--encoding", "UTF8", "--locale", "C"],
+      { cwd: directory, ...as.user },
+    );
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
   const port = await freePort();
   const settings = {
     port: String(port),
