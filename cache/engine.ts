@@ -327,6 +327,7 @@ export class Engine implements CacheServer, EngineFigures {
       flushed: () => {
         this.#dropAll();
         waiters.wakeAll();
+        this.#begin(); // a server that becomes a replica is flushed first, and then copies another's data
       },
       swapped: () => {
         this.#dropAll();

@@ -53,4 +53,25 @@ describe("Cache behind an address that is given to another server", () => {
       });
     });
   }
+
+  it("does not read the data of another server that a primary copies under it", async () => {
+    await using first = await startRedis();
+    await using second = await startRedis({ args: ["--repl-diskless-sync-delay", "0"] });
+    await using node = openNode(first.url, { changes: changesThat(() => Promise.resolve()) });
+    const { cache } = node;
+    await eventually(async () => {
+      assertEquals(await cache.set("key", "old"), "applied");
+    });
+    await second.cli("REPLICAOF", "127.0.0.1", String(first.port));
+    await eventually(async () => assertEquals(await second.cli("EXISTS", "la:1:{key}"), "1"));
+    await second.cli("REPLICAOF", "NO", "ONE");
+    assertEquals(await cache.delete("key"), "applied");
+
+    await first.cli("REPLICAOF", "127.0.0.1", String(second.port));
+    await eventually(async () => assertEquals(await first.cli("EXISTS", "la:1:{key}"), "1"), {
+      everyMs: 5,
+    });
+    const read = await cache.getOrLoad("key", () => Promise.resolve("new"));
+    assertEquals(read.value(), "new");
+  });
 });
