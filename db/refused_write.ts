@@ -33,8 +33,10 @@ export class RefusedWriteError extends Error {
 const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
   [/^(23505|23P01)$/, "taken"],
   [/^23502$/, "required"],
-  [/^(23514|44000|P0001)$/, "constraint"],
-  [/^22/, "value"],
+  [/^(23000|23514|44000|P000[1-4])$/, "constraint"],
+  // A value of a type with a syntax of its own (`tsquery`), or one that is too long for an index or nested too
+  // deeply: the statement itself is always the same.
+  [/^(22...|42601|54000|54001)$/, "value"],
 ];
 
 /** Serialization failure, deadlock, lock time-out. */

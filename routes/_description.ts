@@ -27,7 +27,7 @@ export interface Described {
 /** One response of an operation. */
 export type Answer = ZodOpenApiResponseObject;
 
-/** Headers of a response besides `Content-Type`; all of them are always sent. */
+/** Headers of a response besides `Content-Type`; all of them are always sent, unless they are optional. */
 export type Headers = Readonly<Record<string, z.ZodType>>;
 
 export const Count: z.ZodInt = z.int().min(0);
@@ -163,7 +163,8 @@ export const BODY_ERRORS: Readonly<Record<`${400 | 413 | 415}`, Answer>> = {
   400: INVALID_OR_UNAUTHORIZED,
   413: failure("The body is too long", UNSTORED),
   415: failure("The body is not JSON in UTF-8", {
-    "Accept": header("The type that it must be", z.literal("application/json")),
+    "Accept": header("The type that it must be", z.literal("application/json").optional()),
+    "Accept-Encoding": header("Not compressed", z.literal("identity").optional()),
     ...UNSTORED,
   }),
 };

@@ -122,6 +122,13 @@ export function unsupportedMediaType(): Response {
   });
 }
 
+/** 415: the body is compressed, or encoded otherwise. */
+export function unsupportedCoding(): Response {
+  return failure(415, { error: "Expected a body without Content-Encoding" }, {
+    "accept-encoding": "identity",
+  });
+}
+
 /** 429: the client has sent too many requests. `headers` say when it may send more. */
 export function tooManyRequests(headers: Readonly<Record<string, string>> = {}): Response {
   return failure(429, { error: "Too many requests" }, headers);

@@ -6,11 +6,20 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { parseExact, stringifyDigits } from "../db/json_digits.ts";
-import { bodyTooLarge, invalid, type Issue, unsupportedMediaType } from "./_errors.ts";
+import {
+  bodyTooLarge,
+  invalid,
+  type Issue,
+  unsupportedCoding,
+  unsupportedMediaType,
+} from "./_errors.ts";
 import type { ListQuery, QueryReader } from "./_table_query.ts";
 
 /** The longest body, in bytes. */
 const BODY_BYTES_MAX = 64 * 1024;
+
+/** The most arrays and objects within each other: some functions that read a body call themselves for each. */
+const DEPTH_MAX = 500;
 
 /** Found in every text with a number that a float cannot hold: it has 16 digits or an exponent. */
 const MANY_DIGITS = /[\d.]{16}|\d[eE]/;
@@ -39,15 +48,17 @@ export async function parseBody<T extends object>(
   schema: z.ZodType<T>,
 ): Promise<T | Response> {
   const { headers, body } = context.req.raw;
-  const encoding = headers.get("content-encoding") ?? "identity";
-  if (!JSON_MEDIA_TYPE.test(headers.get("content-type") ?? "") || encoding !== "identity") {
-    return unsupportedMediaType();
-  }
+  if (!JSON_MEDIA_TYPE.test(headers.get("content-type") ?? "")) return unsupportedMediaType();
+  const coding = headers.get("content-encoding") ?? "identity";
+  if (coding.toLowerCase() !== "identity") return unsupportedCoding();
   if (Number(headers.get("content-length")) > BODY_BYTES_MAX) return bodyTooLarge(BODY_BYTES_MAX);
   const text = await readText(body);
   if (text === "too large") return bodyTooLarge(BODY_BYTES_MAX);
   const json = text === "unreadable" ? undefined : parseJson(text.read);
   if (json === undefined) return invalid([{ path: "", message: "Expected JSON in UTF-8" }]);
+  if (isDeeper(json, DEPTH_MAX)) {
+    return invalid([{ path: "", message: `Expected at most ${DEPTH_MAX} levels` }]);
+  }
   const { data, error } = schema.safeParse(json);
   if (error !== undefined) return invalid(issuesOf(error));
   return text === "unreadable" ? data : withDigits(data, json, text.read);
@@ -99,6 +110,12 @@ function parseJson(text: string): unknown {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+/** True if arrays and objects are within each other on more than so many levels. */
+function isDeeper(json: unknown, levels: number): boolean {
+  if (typeof json !== "object" || json === null) return false;
+  return levels === 0 || Object.values(json).some((part) => isDeeper(part, levels - 1));
 }
 
 function issuesOf(error: z.ZodError): Issue[] {

@@ -226,6 +226,7 @@ function badBodies(path: string, method: string): Case[] {
     { path, method, body: { name: 5 }, expect: 400 },
     { path, method, body: "x".repeat(70_000), expect: 413 },
     { path, method, body: "x", headers: { "content-type": "text/plain" }, expect: 415 },
+    { path, method, body: "x", headers: { "content-encoding": "gzip" }, expect: 415 },
   ];
 }
 

@@ -140,7 +140,14 @@ describe("createApp() answers 415 before anything is touched", () => {
       ) {
         const answer = await api.send(path ?? "", { method: method ?? "", body: valid, headers });
         assertEquals(answer.status, 415);
-        assertEquals(typeof (await answer.json()).error, "string");
+        // RFC 9110, 12.5.3: tells a coding from a type.
+        const isCoded = "content-encoding" in headers;
+        assertEquals(answer.headers.get("accept-encoding"), isCoded ? "identity" : null);
+        assertEquals(answer.headers.get("accept"), isCoded ? null : "application/json");
+        assertMatch(
+          (await answer.json()).error,
+          isCoded ? /Content-Encoding/ : /application\/json/,
+        );
       }
       assertEquals([api.users.calls, api.cache.calls], [[], []]);
     });
