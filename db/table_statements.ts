@@ -211,10 +211,17 @@ export class Statements {
     return this.shape.key.map(({ name }) => `t.${quoteIdentifier(name)}`).join(", ");
   }
 
+  /**
+   * The row with the bound key, letter for letter. A type or collation may take other texts for equal (`citext`),
+   * and the cache knows a row by one of them only.
+   */
   #isKey(): string {
-    return this.shape.key.map(({ name, type }, at) =>
-      `t.${quoteIdentifier(name)} = $${at + 1}::${type}`
-    ).join(" AND ");
+    return this.shape.key.map(({ name, type, plain }, at) => {
+      const column = `t.${quoteIdentifier(name)}`;
+      const value = `$${at + 1}`;
+      if (plain !== "text") return `${column} = ${value}::${type}`;
+      return `${column} = ${value}::text::${type} AND ${column}::text = ${value}::text COLLATE "C"`;
+    }).join(" AND ");
   }
 
   #isAny(): string {

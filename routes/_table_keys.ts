@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { keyOf } from "../changes/names.ts";
-import { type Key, keyText } from "../db/table_statements.ts";
+import type { Key, Row } from "../db/table_statements.ts";
 import type { Column, PlainType } from "../db/table_shape.ts";
 import type { Issue } from "./_errors.ts";
 import type { Resource } from "./resource.ts";
@@ -162,9 +162,9 @@ export class KeyReader {
     });
   }
 
-  /** The text of a row's key, as in a path. */
-  textOf(row: Readonly<Record<string, unknown>>): string {
-    return keyText(this.columns.map(({ name }) => String(row[name])));
+  /** The key of a row. */
+  of(row: Row): Key {
+    return this.columns.map(({ name }) => String(row[name]));
   }
 }
 

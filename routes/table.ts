@@ -56,8 +56,13 @@ export class Table {
     this.rowOptions = { ...ttl, tags: [tableTag(this.#label)] };
   }
 
-  /** The valid inputs; `undefined` until {@linkcode Table.known} has asked Postgres. */
+  /**
+   * The valid inputs; `undefined` until {@linkcode Table.known} has asked Postgres. Those that the schema suggests
+   * are used until Postgres has answered, which is asked again meanwhile.
+   */
   get inputs(): Inputs | undefined {
+    // Without waiting, since a cached row needs no Postgres; whoever reads the table reports a failure.
+    if (!this.#checked && this.#inputs !== undefined) void this.check().catch(() => undefined);
     return this.#inputs;
   }
 
@@ -123,13 +128,16 @@ export class Table {
     return { key, tags: [tableTag(this.#label), anyTag(this.#label)] };
   }
 
-  /** The names that a write of a row invalidates, given the filter values before and after it. */
-  invalidatedBy(key: Key, touched: readonly Values[]): { keys: string[]; tags: string[] } {
+  /** The names that a write of a row invalidates, given its keys and filter values before and after it. */
+  invalidatedBy(
+    keys: readonly Key[],
+    touched: readonly Values[],
+  ): { keys: string[]; tags: string[] } {
     const values = touched.flatMap((each) =>
       Object.entries(each).map(([name, value]) => valueTag(this.#label, valueOf(name, value)))
     );
-    const row = rowName(this.#label, keyOf(key));
-    return { keys: [row], tags: [...new Set([row, ...values, anyTag(this.#label)])] };
+    const rows = [...new Set(keys.map((key) => rowName(this.#label, keyOf(key))))];
+    return { keys: rows, tags: [...new Set([...rows, ...values, anyTag(this.#label)])] };
   }
 }
 

@@ -7,7 +7,7 @@ import type { Context, Handler, Hono, MiddlewareHandler } from "hono";
 import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
 import type { Cache, Changes, InvalidatedNames, Invalidation } from "../cache/mod.ts";
 import type { WriteOptions } from "../db/table_rows.ts";
-import type { Key, Row, Written } from "../db/table_statements.ts";
+import { type Key, keyText, type Row, type Written } from "../db/table_statements.ts";
 import { RefusedWriteError } from "../db/refused_write.ts";
 import {
   changedMeanwhile,
@@ -61,13 +61,15 @@ function addWritesOf(
 ): void {
   const { resource: { name, write, changes }, rows } = table;
   const one = `/${name}/:id`;
-  const changed = (context: Context, key: Key, write: WriteToRow) => {
+  const changed = async (context: Context, key: Key, write: WriteToRow) => {
+    const { keys } = await table.known();
     const change = (writer: string) =>
       applied(context, table, key, async (mark) => {
         const written = await write({ mark, writer });
-        return written && { key, ...written };
+        // The write may have given the row another key, of which "does not exist" may be cached.
+        return written && { keys: [key, keys.of(written.row)], ...written };
       });
-    return committed(context, table, dependencies, change);
+    return await committed(context, table, dependencies, change);
   };
   const overwrite = (schema: typeof changes, by: Overwrite): Handler => async (context) => {
     const key = await keyOf(context, table);
@@ -81,7 +83,7 @@ function addWritesOf(
   };
 
   app.post(`/${name}`, guard, async (context) => {
-    const { keys } = table.inputs ?? await table.known();
+    const { keys } = await table.known();
     if (write === undefined) return notFound(table.resource.title);
     const fields = await parseBody(context, write);
     if (fields instanceof Response) return fields;
@@ -89,11 +91,11 @@ function addWritesOf(
       refusalsOf(async () => {
         const written = await rows.create(fields, { writer });
         // The key was free until now, and "does not exist" may be cached, so invalidate that too.
-        return { key: keys.read(keys.textOf(written.row)) ?? [], ...written };
+        return { keys: [keys.of(written.row)], ...written };
       });
     const written = await committed(context, table, dependencies, create);
     if (written instanceof Response) return written;
-    const text = keys.textOf(written.row);
+    const text = keyText(keys.of(written.row));
     context.header("location", `/${name}/${keys.isComposite ? text : encodeURIComponent(text)}`);
     return answered(context, table, { ...written, done: "created" });
   });
@@ -118,13 +120,13 @@ type WriteToRow = (options: WriteOptions) => Promise<Written | undefined>;
 /** The same, with new fields. */
 type Overwrite = (key: Key, fields: Row, options: WriteOptions) => Promise<Written | undefined>;
 
-/** A written row and its key. */
+/** A written row and its keys, before and after. */
 interface KeyedWrite extends Written {
-  readonly key: Key;
+  readonly keys: readonly Key[];
 }
 
 async function keyOf(context: Context, table: Table): Promise<Key | Response> {
-  const { keys } = table.inputs ?? await table.known();
+  const { keys } = await table.known();
   const text = keyIn(context, keys);
   return keys.read(text) ?? invalid(keys.issuesOf(text));
 }
@@ -142,7 +144,7 @@ async function committed(
   using own = await dependencies.changes.beginWrite();
   const written = await write(own.mark);
   if (written instanceof Response) return written;
-  const names = table.invalidatedBy(written.key, written.touched);
+  const names = table.invalidatedBy(written.keys, written.touched);
   const invalidation = await invalidate(context, names, dependencies);
   if (invalidation === "applied") own.invalidated(names);
   return { ...written, invalidation };

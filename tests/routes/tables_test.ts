@@ -3,12 +3,13 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { z } from "zod";
 import { Cache, systemRuntime } from "../../cache/mod.ts";
-import type { Database } from "../../db/database.ts";
+import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
 import { DeclarationError } from "../../db/table_shape.ts";
 import { createApp } from "../../routes/app.ts";
 import { InvalidationLog } from "../../cache/dashboard/mod.ts";
 import { type Resource, resource } from "../../routes/resource.ts";
 import { openTables } from "../../routes/table.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
 const SCHEMA = `
@@ -25,6 +26,10 @@ const SCHEMA = `
     id INTEGER PRIMARY KEY, amount NUMERIC, doc JSONB, big BIGINT, list NUMERIC[], at TIMESTAMP, day DATE,
     real8 DOUBLE PRECISION, flag BOOLEAN);
   CREATE TABLE keyless (name TEXT);
+  CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+  CREATE TABLE codes (code CHAR(4), word TEXT COLLATE caseless, uses INTEGER, PRIMARY KEY (code, word));
+  CREATE TABLE texts (id SERIAL PRIMARY KEY, doc JSONB, query TSQUERY, long TEXT UNIQUE);
+  INSERT INTO codes VALUES ('ab', 'Word', 1);
   INSERT INTO customers VALUES (1, 'a'), (9007199254740993, 'big');
   INSERT INTO orders (customer_id, code, cents) SELECT 1 + 9007199254740992 * (i % 2), 'c' || i, i FROM generate_series(1, 6) i;
   INSERT INTO tags VALUES ('plain', 1), ('a,b/c {d}', 2), ('', 3), ('*', 4);
@@ -56,6 +61,14 @@ const declared: readonly Resource[] = [
   resource("tags", {
     row: z.object({ name: z.string(), uses: z.int() }),
     write: z.object({ name: z.string(), uses: z.int() }),
+  }),
+  resource("codes", {
+    row: z.object({ code: z.string(), word: z.string(), uses: z.int() }),
+    write: z.object({ code: z.string(), word: z.string(), uses: z.int() }),
+  }),
+  resource("texts", {
+    row: z.object({ id: z.int(), doc: anything, query: anything, long: anything }),
+    write: z.object({ doc: anything, query: anything, long: anything }).partial(),
   }),
   resource("tokens", { row: z.object({ id: z.uuid(), made: z.iso.datetime() }) }),
   resource("memberships", {
@@ -319,7 +332,45 @@ describe("declared tables", () => {
     assertEquals((await send("/memberships/9,x%2Cy", { method: "DELETE" })).status, 204);
   });
 
+  it("answers the new row at once under a key that a write has given it", async () => {
+    assertEquals((await send("/tags/renamed")).status, 404);
+    await send("/tags", { method: "POST", json: { name: "named", uses: 1 } });
+    const { status } = await send("/tags/named", { method: "PATCH", json: { name: "renamed" } });
+    assertEquals(status, 200);
+    assertEquals((await send("/tags/renamed")).data.uses as unknown, 1);
+    assertEquals((await send("/tags/named")).status, 404);
+    await send("/tags/renamed", { method: "DELETE" });
+  });
+
+  it("knows a row by its key letter for letter, also where the column takes others for equal", async () => {
+    assertEquals((await send("/codes/ab,Word")).data.uses as unknown, 1);
+    for (const other of ["ab,word", "ab%20,Word"]) {
+      assertEquals((await send(`/codes/${other}`)).status, 404, other);
+      for (const headers of [{}, { "if-match": 'W/"other"' }]) {
+        const patch = { method: "PATCH", json: { uses: 2 }, headers };
+        assertEquals((await send(`/codes/${other}`, patch)).status, 404, other);
+        assertEquals((await send(`/codes/${other}`, { method: "DELETE", headers })).status, 404);
+      }
+    }
+    assertEquals((await send("/codes/ab,Word")).data.uses as unknown, 1);
+    await send("/codes/ab,Word", { method: "PATCH", json: { uses: 3 } });
+    assertEquals((await send("/codes/ab,Word")).data.uses as unknown, 3);
+  });
+
+  it("answers 400 to a body of too many levels, and takes one of as many as it says", async () => {
+    for (const [levels, status] of [[499, 201], [500, 400], [20_000, 400]] as const) {
+      const made = await send("/texts", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: `{"doc":${"[".repeat(levels)}${"]".repeat(levels)}}`,
+      });
+      assertEquals(made.status, status, made.text.slice(0, 200));
+    }
+    assertEquals(errors, []);
+  });
+
   it("tells what Postgres refuses as what it is", async () => {
+    const incompressible = crypto.getRandomValues(new Uint8Array(20_000)).toHex();
     const order = (change: object) => ({ customer_id: 1, cents: 1, ...change });
     const refusals: [string, RequestInit & { json?: unknown }, number, string][] = [
       ["/orders", { method: "POST", json: order({ code: "c1" }) }, 409, "code"],
@@ -327,6 +378,8 @@ describe("declared tables", () => {
       ["/orders/1", { method: "PATCH", json: { cents: -1 } }, 422, "cents"],
       ["/orders/1", { method: "PATCH", json: { code: "too long" } }, 422, ""],
       ["/orders/1", { method: "PATCH", json: { customer_id: "x" } }, 422, ""],
+      ["/texts", { method: "POST", json: { query: "a & & b" } }, 422, ""],
+      ["/texts", { method: "POST", json: { long: incompressible } }, 422, ""],
     ];
     for (const [path, init, status, column] of refusals) {
       const answer = await send(path, init);
@@ -447,6 +500,19 @@ describe("declared tables", () => {
       `SELECT lookaside.watch('"orders"')`,
       'CREATE INDEX ON "orders" ("state")',
     ]);
+  });
+
+  it("reads keys as the schema suggests only until Postgres can be asked", async () => {
+    let isAway = true;
+    const [table] = openTables(declared.slice(0, 1), {
+      query: (text, values) =>
+        isAway
+          ? Promise.reject(new DatabaseUnavailableError("Cannot use Postgres now"))
+          : database.query(text, values),
+    });
+    assertEquals((await table?.known())?.keys.read("9007199254740993"), undefined);
+    isAway = false;
+    await eventually(() => assert(table?.inputs?.keys.read("9007199254740993") !== undefined));
   });
 
   it("describes each of them", async () => {
