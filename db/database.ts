@@ -15,9 +15,6 @@ export type SqlValue =
   | readonly string[]
   | readonly number[];
 
-/** Rows as arrays of values. */
-export type ValueRows = AsyncIterable<readonly SqlValue[]> | Iterable<readonly SqlValue[]>;
-
 /** Runs statements, on any connection of the pool or within one transaction. */
 export interface Queryable {
   /**
@@ -45,11 +42,6 @@ export interface Database extends Queryable, AsyncDisposable {
    * A statement that has failed rolls it back in any case, and its error is passed on.
    */
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T>;
-  /**
-   * Streams rows into a table, by `COPY table (columns) FROM STDIN` if the driver can. `rows` yields arrays in
-   * the order of `columns`. Answers how many rows were written.
-   */
-  copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number>;
   /**
    * Calls `onNotify` for each notification on `channel`, across reconnects, until disposed of. Notifications during a
    * lost connection are lost, so poll too.

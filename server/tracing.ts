@@ -20,8 +20,6 @@ export function traceDatabase(database: Database): Database {
         CLIENT,
         () => database.transaction((transaction) => run(traceQueries(transaction))),
       ),
-    copyFrom: (table, columns, rows) =>
-      spanned("copy", CLIENT, () => database.copyFrom(table, columns, rows)),
     listen: (channel, onNotify) => database.listen(channel, onNotify),
     pool: () => database.pool(),
     close: () => database.close(),

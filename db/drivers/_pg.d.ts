@@ -32,11 +32,6 @@ export interface Result {
   readonly rows: unknown[];
 }
 
-/** A statement that handles the protocol itself. */
-export interface Submittable {
-  submit(connection: Connection): void;
-}
-
 /** The protocol of a client. */
 export interface Connection {
   readonly stream: Duplex;
@@ -52,7 +47,6 @@ export declare class Client {
   password: string | (() => string) | null;
   connect(callback: (error?: Error | null) => void): void;
   query(statement: Statement): Promise<Result | Result[]>;
-  query(statement: Submittable): void;
   getStartupConf(): Record<string, string>;
   on(event: "error", listener: (error: Error) => void): this;
   on(event: "notification", listener: (notification: { payload: string }) => void): this;

@@ -11,24 +11,13 @@
  * @module
  */
 import { type ClientOptions, PostgresError } from "@db/postgres";
-import type {
-  Database,
-  DatabaseOptions,
-  PoolStats,
-  Queryable,
-  SqlValue,
-  ValueRows,
-} from "../database.ts";
+import type { Database, DatabaseOptions, PoolStats, Queryable, SqlValue } from "../database.ts";
 import { parsePostgresUrl } from "../postgres_url.ts";
-import { quoteIdentifier } from "../quote_identifier.ts";
 import { ClientPool, type Loan } from "./_client_pool.ts";
 import { withDeadline } from "./_deadline.ts";
 import { CLOSE_TIMEOUT_MS, type DriverOptions, withDefaults } from "./_options.ts";
 import { StatementBound } from "./_statement_bound.ts";
 import { READ_ONLY, toldOf, unavailable } from "./_unavailable.ts";
-
-/** Well below the 65,535 parameters that the protocol permits. */
-const PARAMETERS_MAX = 30_000;
 
 /** Opens a pool. Connects with the first statement, so it works even while Postgres is down. */
 export function connect(options: DatabaseOptions): Database {
@@ -70,30 +59,6 @@ class DenoPostgresDatabase implements Database {
         if (!loan.broken) await this.#run(loan, "ROLLBACK", []);
         throw error;
       }
-    });
-  }
-
-  /** The package has no `COPY`, so rows are inserted in batches, in one transaction. */
-  copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number> {
-    const into = `INSERT INTO ${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join()})`;
-    const rowsMax = Math.max(1, Math.floor(PARAMETERS_MAX / columns.length));
-    return this.transaction(async (transaction) => {
-      let count = 0;
-      let batch: (readonly SqlValue[])[] = [];
-      const send = async () => {
-        const places = batch.map((row, index) =>
-          `(${row.map((_, column) => `$${index * row.length + column + 1}`).join()})`
-        );
-        await transaction.query(`${into} VALUES ${places.join()}`, batch.flat());
-        count += batch.length;
-        batch = [];
-      };
-      for await (const row of rows) {
-        batch.push(row);
-        if (batch.length === rowsMax) await send();
-      }
-      if (batch.length > 0) await send();
-      return count;
     });
   }
 

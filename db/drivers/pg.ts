@@ -5,21 +5,11 @@
  */
 // @ts-types="./_pg.d.ts"
 import type { Result } from "pg";
-import type {
-  Database,
-  DatabaseOptions,
-  PoolStats,
-  Queryable,
-  SqlValue,
-  ValueRows,
-} from "../database.ts";
-import { quoteIdentifier } from "../quote_identifier.ts";
-import { copyChunks } from "./_copy_text.ts";
+import type { Database, DatabaseOptions, PoolStats, Queryable, SqlValue } from "../database.ts";
 import { DeadlineError, withDeadline } from "./_deadline.ts";
 import { Listening } from "./_listening.ts";
 import { CLOSE_TIMEOUT_MS, type DriverOptions, withDefaults } from "./_options.ts";
 import type { PgClient } from "./_pg_client.ts";
-import { copy } from "./_pg_copy.ts";
 import { isLoss, isStale, stateOf, told } from "./_pg_error.ts";
 import { PgPool } from "./_pg_pool.ts";
 import { StatementBound } from "./_statement_bound.ts";
@@ -64,19 +54,31 @@ class PgDatabase implements Database {
   }
 
   transaction<T>(run: (transaction: Queryable) => Promise<T>): Promise<T> {
-    return this.#begin((_client, transaction) => run(transaction));
-  }
-
-  async copyFrom(table: string, columns: readonly string[], rows: ValueRows): Promise<number> {
-    const into = `${quoteIdentifier(table)} (${columns.map(quoteIdentifier).join(", ")})`;
-    let count = 0;
-    await this.#begin(async (client, transaction) => {
-      // A stream takes as long as its source. The caller bounds that.
-      await transaction.query("SET LOCAL statement_timeout = 0");
-      const chunks = copyChunks(rows, () => count++);
-      await copy(client, { ...this.#options, text: `COPY ${into} FROM STDIN`, chunks });
-    });
-    return count;
+    return this.#bound.run(() =>
+      this.#pool.lend(async (client) => {
+        await this.#run(client, "BEGIN", []);
+        const failures: unknown[] = [];
+        let last: Promise<unknown> = Promise.resolve();
+        const query = <Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> => {
+          const answer = last.then(() => this.#run<Row>(client, text, values));
+          last = answer.catch((error) => failures.push(error));
+          return answer;
+        };
+        try {
+          const answer = await run({ query });
+          await last;
+          // Postgres would answer `COMMIT` with a rollback, and report no error.
+          if (failures.length > 0) throw failures[0];
+          await this.#run(client, "COMMIT", []);
+          return answer;
+        } catch (error) {
+          await last;
+          const undo = client.isSpent ? undefined : this.#run(client, "ROLLBACK", []);
+          await undo?.catch(() => client.isSpent = true);
+          throw stateOf(error) === ALREADY_FAILED ? failures[0] ?? error : error;
+        }
+      })
+    );
   }
 
   async listen(channel: string, onNotify: (payload: string) => void): Promise<AsyncDisposable> {
@@ -160,34 +162,5 @@ class PgDatabase implements Database {
         },
       );
     }
-  }
-
-  /** Runs `run` on one connection between `BEGIN` and `COMMIT` or `ROLLBACK`. */
-  #begin<T>(run: (client: PgClient, transaction: Queryable) => Promise<T>): Promise<T> {
-    return this.#bound.run(() =>
-      this.#pool.lend(async (client) => {
-        await this.#run(client, "BEGIN", []);
-        const failures: unknown[] = [];
-        let last: Promise<unknown> = Promise.resolve();
-        const query = <Row>(text: string, values: readonly SqlValue[] = []): Promise<Row[]> => {
-          const answer = last.then(() => this.#run<Row>(client, text, values));
-          last = answer.catch((error) => failures.push(error));
-          return answer;
-        };
-        try {
-          const answer = await run(client, { query });
-          await last;
-          // Postgres would answer `COMMIT` with a rollback, and report no error.
-          if (failures.length > 0) throw failures[0];
-          await this.#run(client, "COMMIT", []);
-          return answer;
-        } catch (error) {
-          await last;
-          const undo = client.isSpent ? undefined : this.#run(client, "ROLLBACK", []);
-          await undo?.catch(() => client.isSpent = true);
-          throw stateOf(error) === ALREADY_FAILED ? failures[0] ?? error : error;
-        }
-      })
-    );
   }
 }

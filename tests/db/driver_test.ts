@@ -200,40 +200,6 @@ describe("@db/driver", () => {
     }
   });
 
-  it("copyFrom() writes every row as it is, from any iterable", async () => {
-    async function* rows(): AsyncGenerator<readonly SqlValue[]> {
-      for (const [id, text] of hostileTexts.entries()) yield await Promise.resolve([id, text]);
-    }
-    assertEquals(await database.copyFrom("notes", ["id", "text"], rows()), hostileTexts.length);
-    assertEquals((await notes()).map(({ text }) => text), hostileTexts);
-    assertEquals(await database.copyFrom("notes", ["text", "id"], [[null, 99]]), 1);
-    assertEquals((await notes()).at(-1), { id: 99, text: null });
-    assertEquals(await database.copyFrom("notes", ["id"], []), 0);
-  });
-
-  it("copyFrom() writes more rows than one batch or buffer holds", async () => {
-    const rows = Array.from({ length: 40_000 }, (_, id) => [id, `note ${id}`]);
-    assertEquals(await database.copyFrom("notes", ["id", "text"], rows), 40_000);
-    assertEquals(await database.query("SELECT count(*)::int, max(text) FROM notes"), [
-      { count: 40_000, max: "note 9999" },
-    ]);
-  });
-
-  it("copyFrom() writes all rows or none, whoever is at fault", async () => {
-    await database.query("INSERT INTO notes VALUES (2, 'there')");
-    await assertRejects(() => database.copyFrom("notes", ["id"], [[1], [2]]), Error);
-    function* broken(): Generator<readonly SqlValue[]> {
-      yield [1];
-      throw new RangeError("no more");
-    }
-    await assertRejects(() => database.copyFrom("notes", ["id"], broken()), RangeError, "no more");
-    await assertRejects(
-      () => database.copyFrom('notes"; DROP TABLE notes; --', ["id"], [[1]]),
-      Error,
-    );
-    assertEquals(await notes(), [{ id: 2, text: "there" }]);
-  });
-
   it("listen() hears notifications until closed, or says that the driver cannot", async () => {
     const heard: string[] = [];
     const first = Promise.withResolvers<void>();

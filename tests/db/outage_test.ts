@@ -246,48 +246,6 @@ describe("@db/driver in an outage", () => {
       await others();
     });
 
-    it("copyFrom() writes nothing, and the next one works", async () => {
-      await using database = connect({ url: server.url, poolMax: 2 });
-      await database.query("CREATE TABLE copied (n INT)");
-      async function* rows(lose: boolean): AsyncGenerator<readonly number[]> {
-        for (let n = 0; n < 60_000; n++) {
-          if (lose && n === 30_000) await cut();
-          yield [n];
-        }
-      }
-      await assertRejects(
-        () => database.copyFrom("copied", ["n"], rows(true)),
-        DatabaseUnavailableError,
-      );
-      assertEquals(await database.query("SELECT n FROM copied"), []);
-      assertEquals(await database.copyFrom("copied", ["n"], rows(false)), 60_000);
-    });
-
-    it("copyFrom() gives up on a server that takes no more rows, and at its end", async () => {
-      for (const at of [10_000, 59_999]) {
-        await using proxy = startTcpProxy(server.port);
-        const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
-        await using database = connect({ url, connectTimeoutMs, statementTimeoutMs });
-        await database.query("CREATE TABLE IF NOT EXISTS taken (n INT, text TEXT)");
-        let hungAtMs = NaN;
-        const rows = function* (): Generator<readonly (number | string)[]> {
-          for (let n = 0; n < 60_000; n++) {
-            if (n === at) {
-              proxy.hang();
-              hungAtMs = performance.now();
-            }
-            yield [n, "x".repeat(500)];
-          }
-        };
-        await assertRejects(
-          () => database.copyFrom("taken", ["n", "text"], rows()),
-          DatabaseUnavailableError,
-        );
-        assertLess(performance.now() - hungAtMs, limitMs);
-        proxy.pass();
-      }
-    });
-
     it("listen() goes on", async () => {
       await using database = connect({ url: server.url, poolMax: 2 });
       const heard: string[] = [];

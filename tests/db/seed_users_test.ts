@@ -7,7 +7,7 @@ import { isEmpty, seedUsers } from "../../db/seed_users.ts";
 import { usersRows } from "../support/users_rows.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
-/** Enough rows for the stream. */
+/** More rows than one batch has. */
 const manyCount = 12_345;
 
 let testDatabase: TestDatabase;
