@@ -1,8 +1,8 @@
 import { parseSnapshot } from "./_snapshot.ts";
 
-/** A problem of a relay, or one that prevents the outbox from shrinking, for a person to fix. */
-export interface RelayProblem {
-  /** The problem, in the same words each time. */
+/** A problem that a person must fix. */
+export interface ChangesProblem {
+  /** The fault, in the same words each time. */
   readonly problem: string;
   /** The statement or action that fixes it. */
   readonly remedy: string;
@@ -30,8 +30,8 @@ export interface Limits {
 export const LIMITS: Limits = { lagMs: 30_000, bytes: 2 ** 30, heldMs: 300_000 };
 
 /** Lists the figures beyond their limit, with remedies. */
-export function problemsOf(health: Health, limits: Limits): RelayProblem[] {
-  const problems: RelayProblem[] = [];
+export function problemsOf(health: Health, limits: Limits): ChangesProblem[] {
+  const problems: ChangesProblem[] = [];
   if (health.lagMs > limits.lagMs) {
     problems.push({
       problem:

@@ -4,6 +4,7 @@
  * @module
  */
 import { type ChangesDatabase, type Query, READS_COMMITTED } from "./database.ts";
+import type { ChangesProblem } from "./health.ts";
 import { changesStatements, changesVersion } from "./schema.ts";
 import { type Clock, sleep, systemClock } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -29,13 +30,9 @@ export interface InstallOptions {
 }
 
 /** A problem of a watched table. */
-export interface WatchProblem {
+export interface WatchProblem extends ChangesProblem {
   /** The label of the table. */
   readonly label: string;
-  /** The problem. */
-  readonly problem: string;
-  /** The statement or action that fixes it. */
-  readonly remedy: string;
 }
 
 /**

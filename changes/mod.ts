@@ -37,15 +37,12 @@ export {
 } from "./apply.ts";
 export { Audit, type AuditOptions, type AuditStats } from "./audit.ts";
 export type { ChangesDatabase, OnLost, Query, SqlParameter } from "./database.ts";
+export type { ChangesProblem } from "./health.ts";
 export { checkWatched, installChanges, type InstallOptions, type WatchProblem } from "./install.ts";
 export type { Clock, Timer } from "./runtime.ts";
 export { changesSql, changesVersion } from "./schema.ts";
 export type { TableName, Value } from "./names.ts";
-export {
-  type ChangesProblem,
-  postgresChanges,
-  type PostgresChangesOptions,
-} from "./postgres_changes.ts";
+export { postgresChanges, type PostgresChangesOptions } from "./postgres_changes.ts";
 export {
   type Filter,
   type Key,

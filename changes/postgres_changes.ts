@@ -14,6 +14,7 @@ import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import { applyChanges, type Invalidated, type Invalidates, namesOf, resetServer } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { Follower } from "./follower.ts";
+import type { ChangesProblem } from "./health.ts";
 import { installChanges } from "./install.ts";
 import { labelOf } from "./names.ts";
 import { ChangeFeed } from "./relay.ts";
@@ -59,14 +60,6 @@ export interface PostgresChangesOptions {
    * that lags, an outbox that grows, a transaction that never ends. Default: `onError`.
    */
   readonly onProblem?: (problem: ChangesProblem) => void;
-}
-
-/** A problem that a person must fix. */
-export interface ChangesProblem {
-  /** The fault. */
-  readonly problem: string;
-  /** The statement or action that fixes it. */
-  readonly remedy: string;
 }
 
 /**

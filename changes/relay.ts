@@ -7,14 +7,14 @@
  *
  * @module
  */
-import type { OwnWrite } from "@lookaside/cache";
+import type { ChangesStats, OwnWrite } from "@lookaside/cache";
 import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
-import { checkWatched, type WatchProblem } from "./install.ts";
+import { checkWatched } from "./install.ts";
 import { merged } from "./_changed_row.ts";
 import { Chores } from "./_chores.ts";
 import type { Follower } from "./follower.ts";
-import { Horizon, LIMITS, type Limits, problemsOf, type RelayProblem } from "./health.ts";
+import { type ChangesProblem, Horizon, LIMITS, type Limits, problemsOf } from "./health.ts";
 import { Marks } from "./_marks.ts";
 import { GRACE_MS, type Look, Outbox, type OutboxRow } from "./_outbox.ts";
 import { OwnWrites } from "./_own_writes.ts";
@@ -93,27 +93,11 @@ export interface ChangeFeedOptions {
   /** Called if Postgres or `apply` fails. The relay retries. */
   readonly onError?: (error: unknown) => void;
   /** Called each minute with each problem that a person must fix: of a watched table, or of relaying. */
-  readonly onProblem?: (problem: WatchProblem | RelayProblem) => void;
+  readonly onProblem?: (problem: ChangesProblem) => void;
   /** Limits beyond which relaying is a problem. */
   readonly limits?: Partial<Limits>;
   /** The clock. Default: the system's. */
   readonly clock?: Clock;
-}
-
-/** Figures of a {@linkcode ChangeFeed}. */
-export interface ChangeFeedStats {
-  /** Outbox rows that this process has applied. */
-  readonly applied: number;
-  /** Changed names that it has applied again in replays. */
-  readonly replayed: number;
-  /** Rows that are open for this cache, at most 10,000. */
-  readonly backlog: number;
-  /** Age of the oldest open row in milliseconds, 0 without one. */
-  readonly lagMs: number;
-  /** Time for which the oldest writing transaction has been seen open, in milliseconds. */
-  readonly heldMs: number;
-  /** Size of the outbox. */
-  readonly bytes: number;
 }
 
 /** The number of rows that a relay found, or the reason why it did not apply them. */
@@ -142,6 +126,7 @@ export class ChangeFeed implements AsyncDisposable {
   readonly #outbox: Outbox;
   readonly #options: ChangeFeedOptions;
   readonly #clock: Clock;
+  readonly #onError: (error: unknown) => void;
   readonly #registration: Registration;
   readonly #chores: Chores;
   readonly #turn = new Turn();
@@ -173,20 +158,21 @@ export class ChangeFeed implements AsyncDisposable {
     this.#outbox = new Outbox(database, options.cacheName);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#onError = options.onError ?? (() => undefined);
     this.#marks = new Marks(options.writer ?? this.#turn.feed, options.namesOf ?? invalidatedBy);
     this.#registration = new Registration(this.#outbox, {
-      reset: () => options.reset(),
+      reset: options.reset,
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
       isClosed: () => this.#closed,
     });
-    this.#chores = new Chores(this.#clock, (error) => options.onError?.(error));
+    this.#chores = new Chores(this.#clock, this.#onError);
     this.#ownWrites = new OwnWrites({
       marks: this.#marks,
       outbox: this.#outbox,
       chores: this.#chores,
       isShared: !options.cacheEnds,
       isRelay: () => this.#turn.relayedLast,
-      onError: (error) => options.onError?.(error),
+      onError: this.#onError,
     });
   }
 
@@ -208,7 +194,7 @@ export class ChangeFeed implements AsyncDisposable {
       if (this.#promised) await this.#outbox.takeBackPromise();
       if (this.#options.cacheEnds) await this.#outbox.unregister();
     } catch (error) {
-      this.#options.onError?.(error); // it expires
+      this.#onError(error); // it expires
     }
   }
 
@@ -263,8 +249,8 @@ export class ChangeFeed implements AsyncDisposable {
     if (replay && !(isFirst && this.#registration.hasReset)) await this.#replay();
   }
 
-  /** Counts, and looks up the backlog. */
-  async stats(): Promise<ChangeFeedStats> {
+  /** Counts, and looks up the backlog: rows that are open for this cache, at most 10,000. */
+  async stats(): Promise<ChangesStats> {
     const { count, lagMs, bytes } = await this.#outbox.backlog();
     const { heldMs } = this.#horizon;
     return {
@@ -286,11 +272,11 @@ export class ChangeFeed implements AsyncDisposable {
         else if (this.#promised) await this.#drain();
         else if (next !== "again") await this.#rest(next);
       } catch (error) {
-        this.#options.onError?.(error);
+        this.#onError(error);
         await this.#pause(Math.min(++failures * 50, RETRY_MS_MAX));
         // The server may be another one when it is back.
         if (!this.#closed) {
-          await this.#registration.renew().catch((error) => this.#options.onError?.(error));
+          await this.#registration.renew().catch(this.#onError);
         }
       }
     }
@@ -384,11 +370,11 @@ export class ChangeFeed implements AsyncDisposable {
     try {
       this.#subscription = await this.#database.listen(CHANNEL, () => this.wake(), (error) => {
         this.#subscription = undefined;
-        if (error !== undefined) this.#options.onError?.(error);
+        if (error !== undefined) this.#onError(error);
         this.wake();
       });
     } catch (error) {
-      this.#options.onError?.(error);
+      this.#onError(error);
     }
   }
 

@@ -47,6 +47,9 @@ export interface ListOptions<T, V = Jsonify<T>> extends EntryOptions<T, V> {
   readonly as?: string;
 }
 
+/** A column and the value that its rows must have. */
+type NamedValue = readonly [column: string, value: Value | null];
+
 /** The methods of a cache that a {@linkcode Table} uses. */
 export type TableCache = Pick<Cache, "getOrLoad" | "delete" | "invalidateTags" | "changes">;
 
@@ -148,10 +151,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     load: Loader<T>,
     { as = "", ...options }: ListOptions<T, V> = {},
   ): Promise<Lookup<NoInfer<V>>> {
-    const named = Object.entries(filter).filter(([, value]) => value !== undefined) as [
-      string,
-      Value | null,
-    ][];
+    const named = namedIn(filter);
     const tags = this.#tagsOf(named);
     const values = named.map(([column, value]) => valueOf(column, value));
     const check = () => void this.#tagsOf(named);
@@ -175,7 +175,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
    * @throws {TypeError} The table is known not to be watched with these columns.
    */
   tags(...filters: readonly Filter<Row>[]): string[] {
-    const named = filters.map((each) => Object.entries(each) as [string, Value | null][]);
+    const named = filters.map(namedIn);
     const use = this.#useFor(named.flat());
     const refused = this.#refused.get(use.columns.join());
     if (refused !== undefined) throw refused;
@@ -249,9 +249,9 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /** This use of the table, with the first of these columns if none of them is watched yet. */
-  #useFor(named: readonly (readonly [string, Value | null | undefined])[]): TableUse {
+  #useFor(named: readonly NamedValue[]): TableUse {
     const { key, columns } = this.#use;
-    const given = named.filter(([, value]) => value !== undefined).map(([column]) => column);
+    const given = named.map(([column]) => column);
     if (key.every((column) => given.includes(column))) return this.#use;
     if (given.some((column) => columns.includes(column) || this.#known?.columns.includes(column))) {
       return this.#use;
@@ -260,8 +260,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   }
 
   /** The tags of the rows with these values. If no column is known to be watched yet: those of all columns. */
-  #tagsOf(named: readonly (readonly [string, Value | null | undefined])[]): string[] {
-    const given = named.filter((each): each is [string, Value | null] => each[1] !== undefined);
+  #tagsOf(given: readonly NamedValue[]): string[] {
     const { key } = this.#use;
     const values = new Map(given);
     const ofKey = key.map((column) => values.get(column)).filter((value) => value !== undefined);
@@ -330,4 +329,10 @@ export class Table<Row extends object = Record<string, Value | null>> {
     }
     return value;
   }
+}
+
+/** The columns and values of a filter. A column given as undefined counts as not given. */
+function namedIn<Row>(filter: Filter<Row>): NamedValue[] {
+  const all: [string, Value | null | undefined][] = Object.entries(filter);
+  return all.filter((each): each is [string, Value | null] => each[1] !== undefined);
 }

@@ -4,11 +4,8 @@ import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
-import {
-  type ChangesProblem,
-  postgresChanges,
-  type PostgresChangesOptions,
-} from "../../changes/postgres_changes.ts";
+import type { ChangesProblem } from "../../changes/health.ts";
+import { postgresChanges, type PostgresChangesOptions } from "../../changes/postgres_changes.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
