@@ -3,20 +3,25 @@ export type Source = "memory" | "redis" | "load";
 
 /**
  * A type as it comes back from JSON: a `Date` is a string, a `Map` an empty object, methods are gone. `unknown`
- * and `any` stay.
+ * and `any` stay. A type may contain itself, so nothing here looks into a property or an item at once.
  */
 export type Jsonify<T> = unknown extends T ? T
   : T extends { toJSON(): infer J } ? Jsonify<J>
   : T extends string | number | boolean | null ? T
   : T extends undefined | symbol | bigint | ((...args: never[]) => unknown) ? never
   : T extends ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> ? Record<string, never>
-  : T extends readonly unknown[] ? {
-      // In a list, JSON writes `null` for a value that it omits elsewhere.
-      [I in keyof T]: [Jsonify<T[I]>] extends [never] ? null
-        : Jsonify<T[I]> | (undefined extends T[I] ? null : never);
-    }
+  // In a list, JSON writes `null` for a value that it omits elsewhere.
+  : T extends readonly unknown[]
+    ? T[number][] extends T
+      ? T extends unknown[] ? (Jsonify<T[number]> | (undefined extends T[number] ? null : never))[]
+      : readonly (Jsonify<T[number]> | (undefined extends T[number] ? null : never))[]
+    : { [I in keyof T]: Jsonify<T[I]> | (undefined extends T[I] ? null : never) }
   : T extends object ? {
-      [K in keyof T as [Jsonify<T[K]>] extends [never] ? never : Exclude<K, symbol>]: Jsonify<T[K]>;
+      [
+        K in keyof T as T[K] extends undefined | symbol | bigint | ((...args: never[]) => unknown)
+          ? never
+          : Exclude<K, symbol>
+      ]: Jsonify<T[K]> | Extract<T[K], undefined>;
     }
   : T;
 

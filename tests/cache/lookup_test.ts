@@ -11,6 +11,25 @@ interface Row {
   readonly email?: string;
 }
 
+/** Types that contain themselves. */
+interface Comment {
+  readonly at: Date;
+  readonly answers: Comment[];
+  readonly parent?: Comment;
+}
+interface JsonComment {
+  readonly at: string;
+  readonly answers: JsonComment[];
+  readonly parent?: JsonComment;
+}
+type AnyJson = string | number | boolean | null | AnyJson[] | { [name: string]: AnyJson };
+/** As an ORM declares the values of a `jsonb`. */
+type OrmJson = string | number | boolean | OrmJsonObject | OrmJsonList | null;
+type OrmJsonObject = { [name in string]?: OrmJson };
+interface OrmJsonList extends Array<OrmJson> {}
+type Dates = Date | Dates[];
+type Texts = string | Texts[];
+
 describe("Jsonify", () => {
   it("leaves what JSON brings back as it is", () => {
     same<Jsonify<Row>, Row>(true);
@@ -28,6 +47,31 @@ describe("Jsonify", () => {
     same<Jsonify<{ a: 1; method(): void; big: bigint }>, { a: 1 }>(true);
     same<Jsonify<(Date | undefined)[]>, (string | null)[]>(true);
     same<Jsonify<() => void>, never>(true);
+    same<Jsonify<[Date, undefined, ...number[]]>, [string, null, ...number[]]>(true);
+  });
+
+  it("ends in a type that contains itself", () => {
+    same<Jsonify<Comment>, JsonComment>(true);
+    same<Jsonify<AnyJson>, AnyJson>(true);
+    same<Jsonify<OrmJson>, OrmJson>(true);
+    same<Jsonify<{ at: Date; of?: OrmJson }>, { at: string; of?: OrmJson }>(true);
+    same<Jsonify<Dates>, Texts>(true);
+  });
+
+  it("knows that a property may be missing", () => {
+    interface Sent {
+      at: Date;
+      by: string | undefined;
+      seen: Date | undefined;
+    }
+    interface Answered {
+      at: string;
+      by: string | undefined;
+      seen: string | undefined;
+    }
+    same<Jsonify<Sent>, Answered>(true);
+    // Tells `string` from `string | undefined`, to which it is assignable.
+    same<undefined extends Jsonify<Sent>["seen"] ? true : false, true>(true);
   });
 
   it("is the type of an answer", async () => {
