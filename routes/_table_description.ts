@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import type { TableShape } from "../db/table_shape.ts";
+import type { PlainType, TableShape } from "../db/table_shape.ts";
 import {
   answer,
   BODY_ERRORS,
@@ -55,6 +55,15 @@ const duration = z.string().regex(/^\d+\.\d+ms$/).meta({
 const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
   description: "A number up to 2^53 - 1, a string beyond",
 });
+
+/** A part of a key, in the examples of `/docs`. */
+const EXAMPLES: Readonly<Record<PlainType, string | number | boolean>> = {
+  integer: 1,
+  bigint: 1,
+  uuid: "0b9e4c5e-5f3a-4c1e-9b1a-111111111111",
+  text: "text",
+  boolean: true,
+};
 
 /** Describes the routes of tables; without Postgres, as far as their declarations suffice. */
 export async function describeTables(tables: readonly Table[]): Promise<Described> {
@@ -232,11 +241,11 @@ function rowOf({ row, title }: Resource, { columns }: TableShape): z.ZodObject {
 
 function pathOf({ keys }: Inputs, title: string): z.ZodObject {
   const of = keys.isComposite ? "key" : keys.columns[0]?.name;
-  const isNumber = keys.columns[0]?.plain === "integer" || keys.columns[0]?.plain === "bigint";
+  const parts = keys.columns.map(({ plain }) => EXAMPLES[plain]);
   return z.object({
     id: keys.schema.meta({
       description: `The ${noun(title)}'s ${of}`,
-      ...(keys.isComposite ? {} : isNumber ? { example: 1 } : {}),
+      example: parts.length === 1 ? parts[0] : parts.join(","),
     }),
   });
 }

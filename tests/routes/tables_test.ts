@@ -524,5 +524,10 @@ describe("declared tables", () => {
     assertEquals(names, ["page", "limit", "after", "ids", "customer_id", "state", "If-None-Match"]);
     assertMatch(JSON.stringify(components.schemas.Order.properties.customer_id), /2\^53 - 1/);
     assertEquals(components.schemas.OrderChanges.minProperties, 1);
+    const page = (await send("/docs")).text;
+    for (const [, path = ""] of page.matchAll(/<pre>curl http:\/\/[^/]+(\/\w+\/[^<]+)<\/pre>/g)) {
+      const { status } = await send(path);
+      assert(status === 200 || status === 404, `${path}: ${status}`);
+    }
   });
 });
