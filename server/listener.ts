@@ -160,15 +160,17 @@ async function closing(answering: Response | Promise<Response>): Promise<Respons
  * @throws {StartError} It cannot listen there.
  */
 export function listen(config: Config, handler: Handler, logger: Logger): Listener {
-  const { hostname, port } = config.http;
   try {
     return new Listener(config, handler, logger);
   } catch (error) {
-    const why = error instanceof Deno.errors.AddrInUse ? "the port is in use" : messageOf(error);
-    throw new StartError(`Cannot listen at ${bracketed(hostname)}:${port}: ${why}`, {
-      cause: error,
-    });
+    throw cannotListen(config, error);
   }
+}
+
+/** The error of a failed attempt to listen. */
+export function cannotListen({ http: { hostname, port } }: Config, cause: unknown): StartError {
+  const why = cause instanceof Deno.errors.AddrInUse ? "the port is in use" : messageOf(cause);
+  return new StartError(`Cannot listen at ${bracketed(hostname)}:${port}: ${why}`, { cause });
 }
 
 function bracketed(hostname: string): string {

@@ -8,6 +8,7 @@
 import { readOptions } from "./command_line.ts";
 import { type Config, ConfigError } from "../server/config.ts";
 import { loadConfig } from "../server/secrets.ts";
+import { cannotListen } from "../server/listener.ts";
 import { configureLogging } from "../server/logging.ts";
 import { ROOT, send } from "./child_process.ts";
 import { misspelt } from "./misspelt.ts";
@@ -71,8 +72,10 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   const pretty = Deno.stdout.isTerminal();
   const logger = await configureLogging({ level: config.logLevel, pretty });
   // Processes that share a port would share it with any other program that allows sharing too.
-  if (isInUse(hostname, port)) {
-    logger.fatal(`Cannot listen at ${hostname}:${port}: the port is in use`);
+  try {
+    Deno.listen({ hostname, port }).close();
+  } catch (error) {
+    logger.fatal(cannotListen(config, error).message);
     return FAILED;
   }
   const stopped = Promise.withResolvers<void>();
@@ -96,16 +99,6 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   if (typeof started === "number") return started;
   await stopped.promise;
   return await started.stop() ? 0 : FAILED;
-}
-
-function isInUse(hostname: string, port: number): boolean {
-  try {
-    Deno.listen({ hostname, port }).close();
-    return false;
-  } catch (error) {
-    if (error instanceof Deno.errors.AddrInUse) return true;
-    throw error;
-  }
 }
 
 async function start(): Promise<number> {

@@ -188,13 +188,14 @@ describe("deno task start", () => {
     }
   });
 
-  it("ends with 1 and names the address where it cannot listen", async () => {
-    const env = { HOST: "192.0.2.1", PORT: "1234", DATABASE_URL: database.url };
-    assertMatch(
-      await endOf({ ...env, REDIS_URL: "memory:", ADMIN_TOKEN: "t" }),
-      /Cannot listen at 192\.0\.2\.1:1234: /,
-    );
-  });
+  for (const several of [{ REDIS_URL: "memory:" }, { WORKERS: "2" }]) {
+    it(`ends with 1 and names the address where it cannot listen: ${Object.keys(several)}`, async () => {
+      const env = { HOST: "192.0.2.1", PORT: "1234", DATABASE_URL: database.url };
+      const text = await endOf({ ...env, ...several, ADMIN_TOKEN: "t" });
+      assertMatch(text, /Cannot listen at 192\.0\.2\.1:1234: /);
+      assert(!/\n {4}at /.test(text), text);
+    });
+  }
 
   it("starts and answers while both servers are down", async () => {
     await using service = await startByCommand({
