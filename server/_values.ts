@@ -37,14 +37,19 @@ export function integer(min: number, max: number): Parsed<number> {
 /** Words separated by commas or blanks; empty if the variable is absent. */
 export function listOf(
   countMax: number,
-  word: RegExp,
+  isWord: (text: string) => boolean,
   message: string,
 ): z.ZodDefault<Parsed<string[]>> {
   return parsed(message, (text) => {
     const words = text.split(/[\s,]+/).filter((each) => each !== "");
     const isCounted = words.length > 0 && words.length <= countMax;
-    return isCounted && words.every((each) => word.test(each)) ? words : undefined;
+    return isCounted && words.every(isWord) ? words : undefined;
   }).default([]);
+}
+
+/** True if browsers send that text as an `Origin`: in lower case, without a path and the scheme's own port. */
+export function isOrigin(text: string): boolean {
+  return /^https?:[\w.:/[\]-]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 /** The path of a file, in the form that a permission list can name. */
