@@ -207,6 +207,7 @@ export class Engine implements CacheServer, EngineFigures {
       ...settings,
       ...{ keyspace, runtime, newNonce, onError },
       stands: () => this.#parts.coherence.stands(),
+      onSwapped: () => this.#replaced(),
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
@@ -267,10 +268,10 @@ export class Engine implements CacheServer, EngineFigures {
     const { changes, keyspace } = this.#wiring;
     const source = await changes().source?.();
     if (source === undefined || this.redis === undefined) return;
-    const claim = await this.redis.claim(source, false);
-    if (claim.owner === "other") {
-      if (claim.inUse) {
-        throw new OtherSourceError(keyspace.prefix, { own: source, other: claim.name });
+    const owner = await this.redis.claim(source, false);
+    if (owner.name !== source) {
+      if (owner.inUse) {
+        throw new OtherSourceError(keyspace.prefix, { own: source, other: owner.name });
       }
       // Clear before marking: a process that finds the mark of its own source trusts the data there.
       if (await this.clear() === "pending") throw new Error("Cannot clear the server");
@@ -299,7 +300,7 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** Applies what the feed announces to this process. */
   #listener(): FeedListener {
-    const { server, coherence, counters, emit, waiters } = this.#parts;
+    const { server, coherence, counters, emit } = this.#parts;
     return {
       opened: () => {
         this.#dropAll();
@@ -324,17 +325,15 @@ export class Engine implements CacheServer, EngineFigures {
         emit({ type: "coherent", server, coherent: true, reason: "the feed answers" });
       },
       changed: (redisKey) => this.#changed(redisKey),
-      flushed: () => {
-        this.#dropAll();
-        waiters.wakeAll();
-        this.#begin(); // a server that becomes a replica is flushed first, and then copies another's data
-      },
-      swapped: () => {
-        this.#dropAll();
-        waiters.wakeAll();
-        this.#begin();
-      },
+      flushed: () => this.#replaced(),
     };
+  }
+
+  /** The data of the server is gone: it was flushed, or another database is there now. */
+  #replaced(): void {
+    this.#dropAll();
+    this.#parts.waiters.wakeAll();
+    this.#begin(); // a server that becomes a replica is flushed first, and then copies another's data
   }
 
   #changed(redisKey: string): void {

@@ -134,7 +134,6 @@ export class Fallback implements Store {
       alive: unlessActive(listener.alive),
       changed: unlessActive(listener.changed),
       flushed: unlessActive(listener.flushed),
-      swapped: () => listener.swapped(),
     });
   }
 

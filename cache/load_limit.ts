@@ -1,7 +1,11 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { LoadRejectedError, LoadTimeoutError } from "./errors.ts";
+import type { Settings } from "./options.ts";
 import type { Clock, Timer } from "./runtime.ts";
 import { UnderWay } from "./under_way.ts";
+
+/** The settings that a {@linkcode LoadLimit} uses. */
+type LimitSettings = Pick<Settings, "loadTimeoutMs" | "loadsMax" | "loadsWaitingMax">;
 
 /** The part of a loader's context that limits it. */
 type Bounds = Pick<LoadContext, "signal">;
@@ -15,16 +19,6 @@ export interface LoadContext {
    * load only what is newer. `undefined` without one.
    */
   readonly stale?: unknown;
-}
-
-/** Options of a {@linkcode LoadLimit}. */
-export interface LoadLimitOptions {
-  /** Longest duration of a load, waiting included. Shorter than the lease. */
-  readonly loadTimeoutMs: number;
-  /** Limit of running loads. */
-  readonly loadsMax: number;
-  /** Limit of waiting loads. */
-  readonly loadsWaitingMax: number;
 }
 
 /**
@@ -43,7 +37,7 @@ export interface LoadLimitOptions {
  */
 export class LoadLimit {
   readonly #clock: Clock;
-  readonly #options: LoadLimitOptions;
+  readonly #settings: LimitSettings;
   readonly #context = new AsyncLocalStorage<Running>();
   /** Three queues: loads that continue after a read, loads that others wait for, all other loads. */
   readonly #queues: readonly [Admit[], Admit[], Admit[]] = [[], [], []];
@@ -56,9 +50,9 @@ export class LoadLimit {
   #abandoned = 0;
   #closedBy: Error | undefined;
 
-  constructor(clock: Clock, options: LoadLimitOptions) {
+  constructor(clock: Clock, settings: LimitSettings) {
     this.#clock = clock;
-    this.#options = options;
+    this.#settings = settings;
   }
 
   /** Running loads, without those that wait for a read of theirs. */
@@ -83,7 +77,7 @@ export class LoadLimit {
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
     return new Promise((resolve, reject) => {
       const bounds = new Load({
-        dueMs: this.#clock.monotonicNow() + this.#options.loadTimeoutMs,
+        dueMs: this.#clock.monotonicNow() + this.#settings.loadTimeoutMs,
         places: this.#places,
         onAbort: reject,
       });
@@ -121,7 +115,7 @@ export class LoadLimit {
     const running: Running = { load: bounds };
     const place = this.#loads.add(bounds);
     try {
-      if (this.#running < this.#options.loadsMax) this.#running++;
+      if (this.#running < this.#settings.loadsMax) this.#running++;
       else await this.#wait(bounds);
       bounds.begin();
       return await this.#context.run(running, () => load(bounds));
@@ -143,7 +137,7 @@ export class LoadLimit {
 
   /** Ends the loads whose time is over. */
   #expire(): void {
-    const { loadTimeoutMs } = this.#options;
+    const { loadTimeoutMs } = this.#settings;
     const nowMs = this.#clock.monotonicNow();
     let nextMs = Infinity;
     for (const load of this.#loads.all()) {
@@ -165,7 +159,7 @@ export class LoadLimit {
     const [, nested, others] = this.#queues;
     const queue = this.#context.getStore()?.load === undefined ? others : nested;
     const waiting = nested.length + others.length;
-    if (waiting >= this.#options.loadsWaitingMax) {
+    if (waiting >= this.#settings.loadsWaitingMax) {
       throw new LoadRejectedError(
         `Cannot load: ${this.#running} loads running and ${waiting} waiting`,
       );
@@ -185,7 +179,7 @@ export class LoadLimit {
 
   /** Takes a place for a load that has begun: it comes before all others, and is never refused. */
   #takeAgain(): Promise<void> {
-    if (this.#running < this.#options.loadsMax) {
+    if (this.#running < this.#settings.loadsMax) {
       this.#running++;
       return Promise.resolve();
     }

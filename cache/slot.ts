@@ -19,10 +19,7 @@ export interface Slot<T, V = Jsonify<T>> extends AsyncDisposable {
 }
 
 /** The right of a slot to fill. */
-export interface Right<T> {
-  fill(value: T | null | undefined): Promise<boolean>;
-  release(): Promise<void>;
-}
+type Right<T> = Pick<Slot<T>, "fill" | "release">;
 
 /** Makes a slot from a found value or from the right to fill. */
 export function slotOf<T, V>(

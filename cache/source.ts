@@ -13,12 +13,12 @@ export const IN_USE_MS = 60_000;
 /** Interval at which an owner repeats its claim. */
 export const SAY_SO_MS = 20_000;
 
-/** The owner of a store at the time of a claim. */
-export type Claim =
-  /** The source that asked; it becomes the owner if there was none. */
-  | { readonly owner: "self" }
-  /** Another source, and whether it is in use. */
-  | { readonly owner: "other"; readonly name: string; readonly inUse: boolean };
+/** The owner of a store after a claim: the source that asked, unless another owned it before. */
+export interface Owner {
+  /** The name of the source. */
+  readonly name: string;
+  readonly inUse: boolean;
+}
 
 /**
  * KEYS: source, in use. ARGV: the name of the source, for how long it is in use, `1` to take the store over.

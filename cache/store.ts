@@ -83,6 +83,4 @@ export interface FeedListener {
   changed(redisKey: string): void;
   /** Everything was deleted. */
   flushed(): void;
-  /** The server now shows another database under the same number (`SWAPDB`). */
-  swapped(): void;
 }

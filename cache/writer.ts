@@ -1,5 +1,4 @@
 import type { Invalidation } from "./changes.ts";
-import type { Entry } from "./entry.ts";
 import { isTooLarge, type Loads, taggedNames, VALUE_BYTES_MAX } from "./loads.ts";
 import type { EntryOptions } from "./options.ts";
 import type { EngineParts } from "./parts.ts";
@@ -89,7 +88,7 @@ export class Writer {
   }
 
   async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
-    const { store, tags, pending } = this.#parts;
+    const { store, tags, pending, runtime } = this.#parts;
     const untagged = this.#loads.entryOf(value, options, 0);
     if (isTooLarge(untagged)) {
       throw new RangeError(
@@ -101,7 +100,8 @@ export class Writer {
       // Without the tags' versions the value cannot be stored, but the old value must still be removed.
       const names = taggedNames(value, options);
       const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
-      if (versions && this.#lives(untagged)) await store.set(key, { ...untagged, tags: versions });
+      const lives = untagged.staleUntilMs > runtime.clock.now();
+      if (versions && lives) await store.set(key, { ...untagged, tags: versions });
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);
       return "applied";
@@ -153,9 +153,5 @@ export class Writer {
       this.#parts.pending.addTags(names);
       return "pending";
     }
-  }
-
-  #lives({ staleUntilMs }: Pick<Entry, "staleUntilMs">): boolean {
-    return staleUntilMs > this.#parts.runtime.clock.now();
   }
 }

@@ -59,7 +59,7 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   /** Called when an attempt to connect fails; another follows. */
   readonly onError: (error: unknown) => void;
-  /** Called if the server does not permit key tracking, so that memory is not used. */
+  /** Called once if the server does not permit key tracking, so that memory is not used. */
   readonly onRefused: (error: unknown) => void;
   /** Called when the connection is made or lost. */
   readonly onConnection: (connected: boolean) => void;

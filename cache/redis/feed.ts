@@ -1,6 +1,12 @@
 import type { Buffer } from "node:buffer";
 import { Redis } from "ioredis";
-import { type ConnectOptions, disconnect, type FeedOptions, type Following } from "./connection.ts";
+import {
+  type ConnectionOptions,
+  type ConnectOptions,
+  disconnect,
+  type FeedOptions,
+  type Following,
+} from "./connection.ts";
 import { type Clock, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
@@ -14,13 +20,9 @@ const LOOK_MS = 100;
 const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
 
 /** The parts of a {@linkcode Feed}. */
-export interface FeedWiring {
+export interface FeedWiring extends Pick<ConnectionOptions, "clock" | "onRefused"> {
   /** Receives the announcements. */
   readonly listener: FeedListener;
-  /** Called the first time that the server does not permit key tracking. */
-  readonly onRefused: (error: unknown) => void;
-  /** The source of time. */
-  readonly clock: Clock;
 }
 
 /**

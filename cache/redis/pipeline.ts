@@ -85,10 +85,8 @@ export class Pipeline {
     }
     if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.#write(command, run, bytes);
     return new Promise<T>((resolve, reject) => {
-      if (this.#closed || this.#waiting.length >= WAITING_MAX) {
-        return reject(
-          new Error(`Cannot ${command}: too many commands are waiting, or the cache is closing`),
-        );
+      if (this.#waiting.length >= WAITING_MAX) {
+        return reject(new Error(`Cannot ${command}: too many commands are waiting`));
       }
       const write = (): void => void this.#write(command, run, bytes).then(resolve, reject);
       this.#waiting.push({ bytes, write, refuse: reject });

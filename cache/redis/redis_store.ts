@@ -4,11 +4,12 @@ import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
 import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { isReply, isWrongType } from "./reply_errors.ts";
-import { type Claim, CLAIM_LUA, IN_USE_MS } from "../source.ts";
+import { CLAIM_LUA, IN_USE_MS, type Owner } from "../source.ts";
 import { Script, type ScriptValue } from "./scripts.ts";
 import { infoOf, lifeOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
@@ -34,17 +35,16 @@ const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
 /** Options of a {@linkcode RedisStore}. */
-export interface RedisStoreOptions extends Omit<PipelineOptions, "probeKey"> {
+export interface RedisStoreOptions
+  extends
+    Omit<PipelineOptions, "probeKey">,
+    Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
   /** The keys of this cache. */
   readonly keyspace: Keyspace;
-  /** Payloads of at least this many bytes are stored compressed. */
-  readonly compressBytesMin: number;
-  /** Interval between questions for the feed's sign of life. */
-  readonly heartbeatMs: number;
-  /** A feed that is silent for this long counts as lost. */
-  readonly memoryLeaseMs: number;
   /** True if the servers are known not to have been replaced. */
   readonly stands: () => boolean;
+  /** Called when another database is found under the same number (`SWAPDB`), which is not announced. */
+  readonly onSwapped: () => void;
   /** Makes a unique text. */
   readonly newNonce: () => string;
 }
@@ -77,7 +77,6 @@ export class RedisStore implements Store, SharedCounts {
   readonly #newTags: Gather<{ readonly key: string; readonly version: string }, string>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
-  #onSwapped: () => void = () => {};
   /** The mark of the database, once it has been read. */
   #mark: string | undefined;
 
@@ -226,7 +225,6 @@ export class RedisStore implements Store, SharedCounts {
         ? { look: async () => this.#judge(await this.#readMark()) }
         : {}),
     }, listener);
-    this.#onSwapped = () => listener.swapped();
   }
 
   /** A foreign type counts as no version. */
@@ -245,7 +243,7 @@ export class RedisStore implements Store, SharedCounts {
     const before = this.#mark;
     this.#mark = mark;
     if (before === undefined || before === mark) return;
-    this.#onSwapped();
+    this.#options.onSwapped();
     throw new Error("Cannot trust Redis: its database was swapped for another one");
   }
 
@@ -292,15 +290,14 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   /** Claims the servers for a source of truth, unless they are another's; `takeOver`: even then. */
-  async claim(source: string, takeOver: boolean): Promise<Claim> {
+  async claim(source: string, takeOver: boolean): Promise<Owner> {
     const keys = [
       this.#keyspace.of(ROOT_TAG, ":source"),
       this.#keyspace.of(ROOT_TAG, ":source-in-use"),
     ];
     const reply = await CLAIM.run(this.#scripts, keys, [source, IN_USE_MS, takeOver ? 1 : 0]);
-    const [owner, inUse] = Array.isArray(reply) ? reply : [];
-    const name = String(owner);
-    return name === source ? { owner: "self" } : { owner: "other", name, inUse: inUse === 1 };
+    const [name, inUse] = Array.isArray(reply) ? reply : [];
+    return { name: String(name), inUse: inUse === 1 };
   }
 
   /** Reads the life in which the servers were last caught up with, as stored there. */

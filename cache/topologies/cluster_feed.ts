@@ -184,7 +184,6 @@ export class ClusterFeed implements Following {
       },
       changed: (redisKey) => listener.changed(redisKey),
       flushed: () => listener.flushed(),
-      swapped: () => listener.swapped(),
     };
   }
 

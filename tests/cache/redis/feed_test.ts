@@ -39,6 +39,7 @@ class SplitStore extends RedisStore {
       onError: () => {},
       onBreaker: () => {},
       stands: () => true,
+      onSwapped: () => {},
       newNonce: () => crypto.randomUUID(),
     };
     super(connectionTo(dataUrl), options);
