@@ -22,7 +22,7 @@ const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
   || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
 
 /** The server's time in whole milliseconds, rounded down. */
-const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000)::BIGINT";
+const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000::FLOAT8)::BIGINT";
 
 /** Makes a statement not wait for the disk. */
 const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
@@ -191,12 +191,12 @@ export class Outbox {
     >(
       `SELECT c.id::TEXT AS cache, l.look::TEXT AS look, l.seen::TEXT AS seen, l.pass::TEXT AS pass,
          pg_current_snapshot()::TEXT AS now, ${NOW_MS}::FLOAT8 AS "nowMs",
-         (date_part('epoch', clock_timestamp() - l.at) * 1000)::FLOAT8 AS "agoMs",
+         (date_part('epoch', clock_timestamp() - l.at) * 1000::FLOAT8) AS "agoMs",
          (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed, (
-           SELECT json_agg(json_build_object(
+           SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
              'xid', o.xid::TEXT, 'id', o.id::TEXT, 'label', o.label, 'keys', o.keys,
              'values', o.column_values, 'writer', o.writer, 'settled', ${SETTLED}, 'isKnown', ${IS_KNOWN},
-             'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000
+             'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000::FLOAT8
            ) ORDER BY o.xid, o.id)::TEXT FROM (${OPEN_ROWS}) o
          ) AS rows
        FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
@@ -222,7 +222,7 @@ export class Outbox {
        WHERE c.id = $1::TEXT::BIGINT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
        ON CONFLICT DO NOTHING
        RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
-           setval('lookaside.doorbell', ${NOW_MS} + $8::TEXT::BIGINT)
+           setval('lookaside.doorbell'::REGCLASS, ${NOW_MS} + $8::TEXT::BIGINT)
          END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
       [
         cache,
@@ -253,7 +253,9 @@ export class Outbox {
 
   /** Makes writers notify for a while from now on. Call it again before that time is over. */
   async askToRing(): Promise<void> {
-    await this.#query(`SELECT setval('lookaside.doorbell', ${NOW_MS})::TEXT AS bell ${UNSYNCED}`);
+    await this.#query(
+      `SELECT setval('lookaside.doorbell'::REGCLASS, ${NOW_MS})::TEXT AS bell ${UNSYNCED}`,
+    );
   }
 
   /** Answers the current snapshot. */
@@ -304,8 +306,8 @@ export class Outbox {
        SELECT 'too many' AS kind, '' AS label, NULL AS name FROM rows HAVING count(*) > ${REPLAY_ROWS_MAX}
        UNION ALL (
          SELECT DISTINCT 'table', label, NULL FROM rows WHERE keys IS NULL
-         UNION ALL SELECT DISTINCT 'key', label, unnest(keys) FROM rows
-         UNION ALL SELECT DISTINCT 'value', label, unnest(column_values) FROM rows
+         UNION ALL SELECT DISTINCT 'key', label, pg_catalog.unnest(keys) FROM rows
+         UNION ALL SELECT DISTINCT 'value', label, pg_catalog.unnest(column_values) FROM rows
          LIMIT ${REPLAY_NAMES_MAX + 1}
        )`,
       [this.#cache],
@@ -347,7 +349,7 @@ export class Outbox {
     });
     const [found] = await this.#query<{ readonly now: string; readonly rows: string | null }>(
       `SELECT pg_current_snapshot()::TEXT AS now, (
-         SELECT json_agg(json_build_object('label', o.label, 'keys', o.keys, 'values', o.column_values))::TEXT
+         SELECT pg_catalog.json_agg(pg_catalog.json_build_object('label', o.label, 'keys', o.keys, 'values', o.column_values))::TEXT
          FROM (${rows}) o
        ) AS rows FROM lookaside.caches c WHERE c.name = $1::TEXT`,
       [this.#cache, seen, rowsMax],
@@ -360,11 +362,11 @@ export class Outbox {
     { readonly count: number; readonly lagMs: number; readonly bytes: number }
   > {
     const rows = await this.#query<{ count: number; lagMs: number; bytes: number }>(
-      `SELECT count(o.id)::INTEGER AS count, (
-           SELECT sum(pg_total_relation_size(i.inhrelid)) FROM pg_inherits i
-           WHERE i.inhparent = 'lookaside.outbox'::REGCLASS
+      `SELECT pg_catalog.count(o.id)::INTEGER AS count, (
+           SELECT sum(pg_total_relation_size(i.inhrelid::REGCLASS)) FROM pg_inherits i
+           WHERE i.inhparent = 'lookaside.outbox'::REGCLASS::OID
          )::FLOAT8 AS bytes,
-         coalesce(date_part('epoch', clock_timestamp() - min(o.created_at)) * 1000, 0)::FLOAT8 AS "lagMs"
+         coalesce(date_part('epoch', clock_timestamp() - min(o.created_at)) * 1000::FLOAT8, 0) AS "lagMs"
        FROM lookaside.caches c ${LAST_LOOK} CROSS JOIN LATERAL (${OPEN_ROWS}) o WHERE c.name = $1::TEXT`,
       [this.#cache, BACKLOG_MAX],
     );
@@ -384,7 +386,7 @@ export class Outbox {
   async noteSettled(settled: readonly Settled[]): Promise<void> {
     await this.#query(
       `INSERT INTO lookaside.done (cache, mark, names)
-       SELECT c.id, s->>'mark', s->>'names' FROM lookaside.caches c, json_array_elements($2::TEXT::JSON) s
+       SELECT c.id, s->>'mark'::TEXT, s->>'names'::TEXT FROM lookaside.caches c, json_array_elements($2::TEXT::JSON) s
        WHERE c.name = $1::TEXT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
        ON CONFLICT DO NOTHING`,
       [this.#cache, JSON.stringify(settled)],

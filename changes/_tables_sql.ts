@@ -1,5 +1,6 @@
 /** Seconds for which one table of the outbox is written to before the next. */
 const TURN_SECONDS = 450;
+const TURN = `(date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} % 3)::SMALLINT`;
 
 /**
  * The tables: what writers record, and the progress of each cache.
@@ -24,7 +25,7 @@ export const tablesSql: readonly string[] = [
   xid XID8 NOT NULL DEFAULT pg_current_xact_id(),
   id BIGINT NOT NULL DEFAULT nextval('lookaside.outbox_id'),
   turn SMALLINT NOT NULL
-    DEFAULT (date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} % 3)::SMALLINT,
+    DEFAULT ${TURN},
   label TEXT NOT NULL,
   -- Keys of the changed rows; NULL: the whole table, or too many keys to list.
   keys TEXT[],
@@ -38,6 +39,17 @@ export const tablesSql: readonly string[] = [
   ...[0, 1, 2].map((turn) =>
     `CREATE TABLE IF NOT EXISTS lookaside.outbox_${turn} PARTITION OF lookaside.outbox FOR VALUES IN (${turn})`
   ),
+  // Earlier versions were installed along the path of whoever did it: a default with a function or operator that
+  // is not Postgres's own.
+  `DO $$
+BEGIN
+  IF EXISTS (
+    SELECT 1 FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::REGCLASS AND d.objid = a.oid
+    WHERE a.adrelid = 'lookaside.outbox'::REGCLASS AND d.refclassid IN ('pg_proc'::REGCLASS, 'pg_operator'::REGCLASS)
+  ) THEN
+    ALTER TABLE lookaside.outbox ALTER id SET DEFAULT nextval('lookaside.outbox_id'), ALTER turn SET DEFAULT ${TURN};
+  END IF;
+END $$`,
   // The caches that need the rows. A cache that has not reported for long is removed.
   `CREATE TABLE IF NOT EXISTS lookaside.caches (
   -- Differs when the same name is registered again.

@@ -109,9 +109,9 @@ async function execute(
 async function status(database: ChangesDatabase, print: Surroundings["print"]): Promise<number> {
   const problems = new Map((await checkWatched(database)).map((each) => [each.label, each]));
   const watched = await database.query<{ label: string; name: string; about: string }>(
-    `SELECT label, format('%I.%I', table_schema, table_name) AS name,
-       format('key (%s), columns (%s)%s', array_to_string(key, ', '),
-       array_to_string(columns, ', '), ', only if they or (' || array_to_string(matter, ', ') || ') change')
+    `SELECT label, pg_catalog.format('%I.%I', table_schema, table_name) AS name,
+       pg_catalog.format('key (%s), columns (%s)%s', pg_catalog.array_to_string(key, ', '),
+       pg_catalog.array_to_string(columns, ', '), ', only if they or (' || pg_catalog.array_to_string(matter, ', ') || ') change')
        AS about FROM lookaside.watched ORDER BY label`,
   );
   for (const { label, name, about } of watched) {

@@ -5,7 +5,7 @@
  */
 import { type ChangesDatabase, type Query, READS_COMMITTED } from "./database.ts";
 import type { ChangesProblem } from "./health.ts";
-import { changesStatements, changesVersion } from "./schema.ts";
+import { changesStatements, changesVersion, INSTALL_PATH } from "./schema.ts";
 import { type Clock, sleep, systemClock } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 
@@ -101,6 +101,7 @@ async function versionOf(query: Query): Promise<number> {
 
 async function install(query: Query): Promise<void> {
   await query(READS_COMMITTED);
+  await query(INSTALL_PATH);
   await query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
   await query(`SELECT pg_advisory_xact_lock(${INSTALL_LOCK})`);
   if (await versionOf(query) >= changesVersion) return;

@@ -234,7 +234,7 @@ class PostgresChanges implements Changes {
 
   async source(): Promise<string> {
     const rows = await this.#database.query<{ name: string }>(
-      `SELECT current_database() || ' on the server ' || system_identifier AS name
+      `SELECT current_database()::TEXT || ' on the server ' || system_identifier::TEXT AS name
        FROM pg_control_system()`,
     );
     return rows[0]?.name ?? "";

@@ -7,8 +7,14 @@ import { cleaningSql, tablesSql } from "./_tables_sql.ts";
 import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
 
+/**
+ * The path along which to install. Otherwise a function or operator of another schema that suits the types better is
+ * taken for that of Postgres: for good, where it is part of a default, evaluated as the owner with each write.
+ */
+export const INSTALL_PATH = "SET LOCAL search_path = pg_catalog, pg_temp";
+
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 12;
+export const changesVersion = 13;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.
@@ -53,6 +59,6 @@ ON CONFLICT (only_one) DO UPDATE SET version = excluded.version`,
 ];
 
 /** The statements as one text, for psql. */
-export const changesSql: string = `BEGIN;\nSET LOCAL lock_timeout = '2s';\n\n${
+export const changesSql: string = `BEGIN;\nSET LOCAL lock_timeout = '2s';\n${INSTALL_PATH};\n\n${
   changesStatements.join(";\n\n")
 };\n\nCOMMIT;\n`;

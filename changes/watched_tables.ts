@@ -133,7 +133,7 @@ export class WatchedTables {
         await query(READS_COMMITTED);
         // Without the lock, one of two that each add a column would lose it.
         await query(
-          "SELECT pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || $1::text, 0))",
+          "SELECT pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || $1::text, 0::bigint))",
           [
             labelOf([use.schema, use.name]),
           ],
@@ -141,7 +141,7 @@ export class WatchedTables {
         const { watch } = await this.#ask(query, use);
         const columns = [...new Set([...watch?.columns ?? [], ...use.columns])];
         await query(
-          `SELECT lookaside.watch(format('%I.%I', $1::text, $2::text)::regclass,
+          `SELECT lookaside.watch(pg_catalog.format('%I.%I', $1::text, $2::text)::regclass,
              ARRAY(SELECT json_array_elements_text($3::text::json)),
              CASE WHEN $4::text <> '[]' THEN ARRAY(SELECT json_array_elements_text($4::text::json)) END,
              CASE WHEN $5::text IS NOT NULL THEN ARRAY(SELECT json_array_elements_text($5::text::json)) END)`,
@@ -207,14 +207,14 @@ export function watchStatement({ schema, name, key, columns }: TableUse): string
 }
 
 /** The columns of a table, with the type of those whose equal values have equal texts. */
-const FOUND_SQL = `SELECT json_build_object(
+const FOUND_SQL = `SELECT pg_catalog.json_build_object(
   'types', (
-    SELECT json_object_agg(a.attname, CASE
-      WHEN a.attcollation <> 0 AND NOT (
+    SELECT pg_catalog.json_object_agg(a.attname, CASE
+      WHEN a.attcollation <> 0::oid AND NOT (
         SELECT collisdeterministic FROM pg_catalog.pg_collation WHERE oid = a.attcollation
       ) THEN 'other'
       WHEN base.typtype = 'e' THEN 'text'
-      WHEN base.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace THEN 'other'
+      WHEN base.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace::oid THEN 'other'
       WHEN base.typname IN ('int2', 'int4', 'int8') THEN 'integer'
       WHEN base.typname = 'bpchar' THEN 'char'
       WHEN base.typname IN ('text', 'varchar') THEN 'text'
@@ -222,11 +222,11 @@ const FOUND_SQL = `SELECT json_build_object(
       WHEN base.typname IN ('uuid', 'date') THEN base.typname
       ELSE 'other' END)
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    JOIN pg_catalog.pg_type base ON base.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+    JOIN pg_catalog.pg_type base ON base.oid = coalesce(nullif(t.typbasetype, 0::oid), t.oid)
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   ),
   'watch', (
-    SELECT json_build_object('key', w.key, 'columns', w.columns, 'matter', w.matter)
+    SELECT pg_catalog.json_build_object('key', w.key, 'columns', w.columns, 'matter', w.matter)
     FROM lookaside.watched w WHERE w.table_schema = n.nspname AND w.table_name = c.relname
   ),
   'isAttached', EXISTS (
@@ -243,7 +243,7 @@ const FOUND_SQL = `SELECT json_build_object(
       SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger own ON own.tgfoid = t.tgfoid
       JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
       WHERE t.tgrelid = f.relation AND own.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname <> 'lookaside_move'
-        AND p.pronamespace = 'lookaside'::pg_catalog.regnamespace
+        AND p.pronamespace = 'lookaside'::pg_catalog.regnamespace::oid
     )
   ))::text AS found
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -1,9 +1,18 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import type postgres from "postgres";
+import { Cache, systemRuntime } from "../../cache/mod.ts";
+import type { ChangesDatabase } from "../../changes/database.ts";
 import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
+import { run } from "../../changes/cli.ts";
 import { installChanges } from "../../changes/install.ts";
+import { postgresChanges, table } from "../../changes/mod.ts";
+import { Follower } from "../../changes/follower.ts";
+import { ChangeFeed } from "../../changes/relay.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
+import { createTestDatabase } from "../support/test_database.ts";
 import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { trapsSql } from "./_traps.ts";
 
 /** Would make whoever runs it a superuser, and says so where it cannot. */
 const RISE = `CREATE FUNCTION pg_temp.rise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -167,6 +176,46 @@ export function attacksSuite(server: () => string): void {
     await fixture.admin.unsafe(`REVOKE CREATE ON DATABASE ${pathname.slice(1)} FROM ${name}`);
   });
 
+  it("has no function or operator taken for Postgres's own, where it may put some into the path of others", async () => {
+    await using database = await createTestDatabase(server());
+    const sql = fixture.connect(database.url);
+    await sql.unsafe(`CREATE TABLE orders (id INT PRIMARY KEY, n INT); ${trapsSql}`);
+    const changes = fromPostgresJs(sql);
+    await installChanges(changes, { service: fixture.serviceRole });
+    const errors: unknown[] = [];
+    const onError = (error: unknown) => void errors.push(error);
+    const cache = new Cache({ changes: postgresChanges(changes, { onError, pollMs: 50 }) });
+    await cache.changes.source?.();
+    await table(cache, "orders", { columns: ["n"] }).row(1, () => Promise.resolve(1));
+    (await cache.changes.beginWrite())[Symbol.dispose]();
+    await sql`INSERT INTO orders VALUES (1, 2)`;
+    await cache.changes.caughtUp();
+    await cache.changes.stats();
+    await relayAndFollow(changes, onError);
+    const connect = () => Promise.resolve({ ...changes, [Symbol.asyncDispose]: async () => {} });
+    const around = { url: database.url, connect, print: () => undefined };
+    await run(["watch", "orders", "n"], around);
+    assertEquals(await run(["status"], around), 0);
+    await cache.close();
+    assertEquals(errors, []);
+    await sql.end();
+  });
+
+  it("has a default of its own making put right by the next version", async () => {
+    await using database = await createTestDatabase(server());
+    const sql = fixture.connect(database.url, { max: 1 });
+    await installChanges(fromPostgresJs(sql));
+    await sql.unsafe(
+      `CREATE TABLE orders (id INT PRIMARY KEY); SELECT lookaside.watch('orders'); ${trapsSql};
+      ALTER TABLE lookaside.outbox ALTER turn SET DEFAULT (1::INT8 % 3)::INT, ALTER id SET DEFAULT
+        nextval('lookaside.outbox_id'::TEXT)::INT8; UPDATE lookaside.installed SET version = 12`,
+    );
+    await assertRejects(() => sql`INSERT INTO orders VALUES (1)`, Error, "it was used");
+    await installChanges(fromPostgresJs(sql));
+    await sql`INSERT INTO orders VALUES (1)`;
+    await sql.end();
+  });
+
   it("may not watch, unwatch, read or write anything of the schema", async () => {
     for (
       const statement of [
@@ -230,4 +279,45 @@ export function attacksSuite(server: () => string): void {
     assertMatch(superusers.message, /it belongs to/);
     await fixture.admin.unsafe("DROP SCHEMA lookaside CASCADE");
   });
+}
+
+/** Runs what the statements of two relays are for, and those of a follower. */
+async function relayAndFollow(
+  database: ChangesDatabase,
+  onError: (error: unknown) => void,
+): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const [relay, other] = [1, 2].map(() =>
+    stack.use(
+      new ChangeFeed(database, {
+        ...{ cacheName: "other", pollMs: 20, onError },
+        apply: () => Promise.resolve(),
+        reset: () => Promise.resolve(),
+      }),
+    )
+  ) as [ChangeFeed, ChangeFeed];
+  await relay.catchUp({ replay: false });
+  relay.start();
+  const told: string[] = [];
+  const listener = {
+    changed: ({ keys }: { readonly keys: readonly string[] }) => void told.push(...keys),
+    flushed: () => undefined,
+    alive: () => undefined,
+  };
+  const options = { cacheName: "other", clock: systemRuntime.clock, isAway: () => true, onError };
+  stack.use(new Follower(database, listener, { ...options, everyMs: 20, sinceMs: 0 }));
+  using write = await other.beginWrite();
+  await database.query(
+    "INSERT INTO orders SELECT 9, 9 WHERE set_config('lookaside.writer', $1::TEXT, TRUE) <> ''",
+    [write.mark],
+  );
+  write.invalidated({ keys: ["orders:9"], tags: [] });
+  write[Symbol.dispose]();
+  await eventually(async () => {
+    assertEquals((await database.query("SELECT FROM lookaside.done WHERE names <> ''")).length, 1);
+    assert(told.includes("orders:9"));
+  });
+  await database.query("UPDATE lookaside.caches SET reset_at = '2000-01-01'");
+  await relay.catchUp({ replay: true });
+  assert((await relay.stats()).replayed > 0);
 }
