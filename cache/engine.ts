@@ -12,6 +12,8 @@ import type { CacheParts, EngineParts } from "./parts.ts";
 import { PendingInvalidations } from "./pending.ts";
 import { Reader } from "./reader.ts";
 import { RedisStore } from "./redis/redis_store.ts";
+import { Refusals } from "./redis/refusals.ts";
+import { isReply, refuses } from "./redis/reply_errors.ts";
 import type { Timer } from "./runtime.ts";
 import { OtherSourceError } from "./errors.ts";
 import { SAY_SO_MS } from "./source.ts";
@@ -21,6 +23,12 @@ import { HeldTags, Tags } from "./tags.ts";
 import type { Backend } from "./topologies/open.ts";
 import { Waiters } from "./waiters.ts";
 import { Writer } from "./writer.ts";
+
+/** Commands without which nothing can be read or stored. Those that invalidate leave a debt when they are refused. */
+const NEEDED: ReadonlySet<string> = new Set(["get", "mget", "acquire", "create tag"]);
+
+/** Shortest time between two attempts to find out whether servers refuse what is needed. */
+const REFUSED_MS = 1_000;
 
 /** The parts of a cache that its engines are made of. */
 export interface CacheWiring extends CacheParts {
@@ -48,6 +56,8 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #parts: EngineParts;
   readonly #catchUp: CatchUp | undefined;
   readonly #fallback: Fallback | undefined;
+  readonly #refusals: Refusals;
+  #refusedAtMs = -Infinity;
   #coherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
@@ -62,6 +72,7 @@ export class Engine implements CacheServer, EngineFigures {
     const { settings, runtime, counters, newNonce } = wiring;
     this.name = backend?.name ?? "";
     this.#wiring = wiring;
+    this.#refusals = new Refusals(runtime.clock);
     this.redis = backend === undefined ? undefined : this.#open(backend);
     const shared = given ?? this.redis;
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
@@ -174,6 +185,7 @@ export class Engine implements CacheServer, EngineFigures {
     const onError = (command: string, error: unknown): void => {
       counters.redisErrors++;
       emit({ type: "redis-error", server, command, error });
+      if (isReply(error)) this.#refused(command, error);
     };
     const connection = backend.connect({
       commandTimeoutMs: settings.commandTimeoutMs,
@@ -249,7 +261,8 @@ export class Engine implements CacheServer, EngineFigures {
     return new Fallback(shared, local, {
       server: this.name,
       follower: () => changes().follower,
-      isAway: () => this.redis !== undefined && this.breaker !== "closed",
+      isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isRefusing),
+      isRefusing: () => this.#isRefusing,
       catchUp: () => {
         if (this.#reachable) this.#begin(); // otherwise the next connection does
       },
@@ -257,6 +270,27 @@ export class Engine implements CacheServer, EngineFigures {
       drop: (keys) => this.writer.drop(keys),
       dropAll: () => this.#dropAll(),
     });
+  }
+
+  /** True if its servers answer, and have not taken for a while what must precede a read. */
+  get #isRefusing(): boolean {
+    return this.#refusals.last && !this.#parts.coherence.storeIsRight();
+  }
+
+  /** Its servers have refused a command. If memory can replace them, they must prove to take what reads need. */
+  #refused(command: string, error: Error): void {
+    const { coherence, runtime: { clock } } = this.#parts;
+    const nowMs = clock.monotonicNow();
+    // One server of a cluster may refuse what the others take, so not again and again.
+    const isNew = nowMs - this.#refusedAtMs > REFUSED_MS;
+    const isNeeded = refuses(error) && NEEDED.has(command) && this.#fallback?.isPossible;
+    if (isNeeded && isNew && coherence.storeIsRight()) {
+      this.#refusedAtMs = nowMs;
+      this.#begin();
+    }
+    if (coherence.storeIsRight()) return;
+    this.#refusals.note();
+    this.#fallback?.check(this.#parts);
   }
 
   #begin(): void {

@@ -11,8 +11,10 @@ export interface FallbackOptions {
   readonly follower: () => ChangeFollower | undefined;
   /** The name of the server that memory replaces. */
   readonly server: string;
-  /** True if the server is unreachable. */
+  /** True if the server is unreachable or refuses commands. */
   readonly isAway: () => boolean;
+  /** True if it is reachable and refuses commands. */
+  readonly isRefusing: () => boolean;
   /** Catches up with the server, over its present connection, before it is read again. */
   readonly catchUp: () => void;
   /** Reopens the feed of the server with an empty memory. */
@@ -24,8 +26,8 @@ export interface FallbackOptions {
 }
 
 /**
- * Memory replaces an unreachable server: this process keeps its loaded values, and asks the source of changes
- * directly, four times in each memory lease, what has changed.
+ * Memory replaces a server that is unreachable or refuses commands: this process keeps its loaded values, and asks
+ * the source of changes directly, four times in each memory lease, what has changed.
  *
  * Entries that were already in memory stay. The feed announced everything applied to the server up to its last
  * sign of life, and the source reports everything committed since:
@@ -63,11 +65,19 @@ export class Fallback implements Store {
     return this.#following !== undefined;
   }
 
+  /** True if there is a source of changes to follow. */
+  get isPossible(): boolean {
+    return this.#options.follower() !== undefined;
+  }
+
   /** Begins or ends the replacement, if it is time. `parts` are those of the engine, which contain this store. */
   check(parts: EngineParts): void {
     const { coherence } = parts;
     if (this.#closed) return;
-    if (!this.active && !coherence.isOpen && this.#options.isAway()) this.#begin(parts);
+    // A feed that is open keeps memory correct for the moment that a breaker is open.
+    const isGone = (): boolean =>
+      this.#options.isRefusing() || !coherence.isOpen && this.#options.isAway();
+    if (!this.active && isGone()) this.#begin(parts);
     else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end(parts);
   }
 

@@ -22,7 +22,7 @@ export interface Owner {
 
 /**
  * KEYS: source, in use. ARGV: the name of the source, for how long it is in use, `1` to take the store over.
- * Answers the previous owner, and whether it is in use.
+ * Answers the previous owner, and whether it is in use. A server that is out of memory still runs PEXPIRE.
  */
 export const CLAIM_LUA = `
 local standing = redis.pcall('GET', KEYS[1])
@@ -30,6 +30,8 @@ if type(standing) == 'string' and standing ~= ARGV[1] and ARGV[3] ~= '1' then
   return {standing, redis.pcall('GET', KEYS[2]) and 1 or 0}
 end
 if standing ~= ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])
+if redis.call('PEXPIRE', KEYS[2], ARGV[2]) == 0 then
+  redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])
+end
 return {ARGV[1], 1}
 `;

@@ -18,7 +18,7 @@ type Level = "debug" | "info" | "warn" | "error";
 /** Makes the subscriber of the cache's events. */
 export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheEvent) => void {
   const repeats = new Repeats(clock);
-  const logRedis = redisEventLogger(logger);
+  const logRedis = redisEventLogger(logger, repeats);
   const warn = (text: string, key: string, error: unknown) =>
     warnOnce(logger, repeats, text, { key, reason: messageOf(error) });
   return (event) => {
@@ -67,9 +67,10 @@ type RedisEvent = Extract<
 
 /**
  * Logs the state of a server. In an outage every command and every reconnect fails: the first of each is a
- * warning with its reason; the rest, which would flood the log, have level debug.
+ * warning with its reason; the rest, which would flood the log, have level debug. A Redis that is reached but
+ * refuses commands may do so for days, so each refusal is a warning again a minute later.
  */
-function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
+function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent) => void {
   const said = new Set<string>();
   const isFirst = (what: string): boolean => {
     const first = !said.has(what);
@@ -115,7 +116,10 @@ function redisEventLogger(logger: Logger): (event: RedisEvent) => void {
           ? `Cannot run ${event.command} on Redis: ${messageOf(event.error)}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
         // The number of announced addresses is limited by the size of the cluster.
-        const level = isFirst(`${address ?? server} fails`) ? "warning" : "debug";
+        const isNews = isReply(event.error)
+          ? repeats.note(text) !== undefined
+          : isFirst(`${address ?? server} fails`);
+        const level = isNews ? "warning" : "debug";
         return logger.emit({
           level: level === "warning" && address !== undefined ? "error" : level,
           message: [text],
@@ -181,6 +185,11 @@ function warnOnce(
   const unsaid = repeats.note(`${text} ${record.reason}`);
   if (unsaid === undefined) logger.debug(text, record);
   else logger.warn(text, { ...record, ...countOf(unsaid) });
+}
+
+/** True if Redis replied with an error, as opposed to not replying. */
+function isReply(error: unknown): boolean {
+  return error instanceof Error && error.name === "ReplyError";
 }
 
 function countOf(unsaid: number): { readonly unsaid?: number } {

@@ -7,6 +7,7 @@ import {
   type FeedOptions,
   type Following,
 } from "./connection.ts";
+import { cannotSave } from "./reply_errors.ts";
 import { type Clock, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
@@ -121,13 +122,22 @@ export class Feed implements Following {
   /** Asks for a sign of life, again and again. Rejects if there is none. */
   async #beat(client: Redis): Promise<void> {
     const sentAtMs = this.#clock.monotonicNow();
-    const [looked] = await Promise.all([this.#look(), client.ping()]);
+    const [looked] = await Promise.all([this.#look(), this.#ping(client)]);
     if (this.#closed || this.#client !== client) return;
     if (looked) this.#listener.alive(sentAtMs);
     const { heartbeatMs } = this.#options;
     this.#timer = this.#clock.after(looked ? heartbeatMs : Math.min(LOOK_MS, heartbeatMs), () => {
       this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
     });
+  }
+
+  /** A server that cannot save refuses the question. Its reply proves the same. */
+  async #ping(client: Redis): Promise<void> {
+    try {
+      await client.ping();
+    } catch (error) {
+      if (!cannotSave(error)) throw error;
+    }
   }
 
   /** Answers true if the look succeeded. Never rejects. */

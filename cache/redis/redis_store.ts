@@ -3,12 +3,12 @@ import type { Connection, Following } from "./connection.ts";
 import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
-import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, leaseOf, RELEASE_LUA, SET_LUA } from "../lease.ts";
 import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
-import { isReply, isWrongType } from "./reply_errors.ts";
+import { isOutOfMemory, isReply, isWrongType } from "./reply_errors.ts";
 import { CLAIM_LUA, IN_USE_MS, type Owner } from "../source.ts";
 import { Script, type ScriptValue } from "./scripts.ts";
 import { infoOf, lifeOf } from "./server_life.ts";
@@ -284,9 +284,23 @@ export class RedisStore implements Store, SharedCounts {
     const primaries = await this.#connection.proved();
     const mark = await this.#pipeline.send("get", () => this.#readMark());
     this.#mark ??= mark;
+    await this.#prove();
     return await this.#pipeline.send("info", async () => {
       return [...(await Promise.all(primaries.map(lifeOf))).sort(), mark].join(" ");
     });
+  }
+
+  /** Runs what every read needs, as the server may refuse it. */
+  async #prove(): Promise<void> {
+    const { client, anySlot } = this.#connection;
+    const keys = this.#keysOf(ROOT_TAG);
+    if (anySlot) await this.#pipeline.send("mget", () => client.mget(keys));
+    try {
+      await ACQUIRE.run(this.#scripts, keys, [1, leaseOf(this.#options.newNonce(), []), ""]);
+    } catch (error) {
+      // What is stored already can be read.
+      if (!isOutOfMemory(error)) throw error;
+    }
   }
 
   /** Claims the servers for a source of truth, unless they are another's; `takeOver`: even then. */

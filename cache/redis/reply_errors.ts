@@ -4,7 +4,9 @@
  * @module
  */
 
-const REFUSES_ALL = /^(LOADING|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
+const REFUSES_ALL = /^(LOADING|BUSY|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
+/** The last one is a lack of rights that a script meets, in Redis 7.0. */
+const REFUSES = /^(NOPERM|MISCONF|NOREPLICAS|READONLY|ERR The user executing the script) /;
 
 /** True if Redis replied with an error, as opposed to not replying. */
 export function isReply(error: unknown): error is Error {
@@ -14,6 +16,21 @@ export function isReply(error: unknown): error is Error {
 /** True if the server replies, but for now with the same error to every command. */
 export function refusesAll(error: unknown): boolean {
   return isReply(error) && REFUSES_ALL.test(error.message);
+}
+
+/** True if the server replies, but for now does not run commands like this one, whatever they contain. */
+export function refuses(error: unknown): boolean {
+  return isReply(error) && REFUSES.test(error.message);
+}
+
+/** True if the server takes no writes, nor a `PING`, because it cannot save its data. */
+export function cannotSave(error: unknown): boolean {
+  return isReply(error) && error.message.startsWith("MISCONF ");
+}
+
+/** True if the server has no memory to store anything. */
+export function isOutOfMemory(error: unknown): boolean {
+  return isReply(error) && error.message.startsWith("OOM ");
 }
 
 /** True if the key holds a type that the command cannot read. */

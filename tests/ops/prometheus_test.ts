@@ -178,6 +178,23 @@ describe("the alerts, under the faults that they are for,", () => {
     });
   }
 
+  it("tell of a Redis that refuses to invalidate, and of its end", async () => {
+    await using redis = await startRedis();
+    await using database = await createSeededDatabase(1);
+    await using service = await startService({
+      env: { REDIS_URL: redis.serviceUrl, DATABASE_URL: database.url, ADMIN_RATE_LIMIT: "0" },
+    });
+    await eventually(async () => assertEquals(await holding(service), []));
+    await redis.cli("ACL", "SETUSER", "lookaside", "-unlink");
+    const write = await service.fetch("/users/1", { method: "DELETE" });
+    await write.body?.cancel();
+    await eventually(async () => {
+      assertEquals(await holding(service), ["LookasideFallback", "LookasidePendingInvalidations"]);
+    });
+    await redis.cli("ACL", "SETUSER", "lookaside", "+unlink");
+    await eventually(async () => assertEquals(await holding(service), []));
+  });
+
   it("tell of a Postgres that is away", async () => {
     const DATABASE_URL = `postgres://postgres@127.0.0.1:${freePort()}/x`;
     await using service = await startService({

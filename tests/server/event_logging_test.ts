@@ -49,6 +49,29 @@ describe("cacheEventLogger()", () => {
   });
 });
 
+describe("cacheEventLogger() on a Redis that refuses commands", () => {
+  it("says each refusal once a minute, whatever failed before", async () => {
+    const failure = (name: string, text: string): CacheEvent => ({
+      ...{ type: "redis-error", server: "localhost:6379/0", command: "fill" },
+      error: Object.assign(new Error(text), { name }),
+    });
+    let nowMs = 0;
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => nowMs });
+      for (nowMs = 0; nowMs <= 90_000; nowMs += 30_000) {
+        log(failure("CommandTimeoutError", "timed out"));
+        log(failure("ReplyError", "OOM"));
+        log(failure("ReplyError", "NOPERM"));
+      }
+    });
+    const said = records.filter(({ level }) => level === "warning");
+    assertEquals(said.map(({ message }) => message.join("")), [
+      "Cannot run fill on Redis: timed out",
+      ...["OOM", "NOPERM", "OOM", "NOPERM"].map((text) => `Cannot run fill on Redis: ${text}`),
+    ]);
+  });
+});
+
 /** What Deno throws for an address that is not listed. */
 function refusal(address: string): Error {
   return new Deno.errors.NotCapable(

@@ -1,11 +1,11 @@
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import type { CacheOptions } from "../../../cache/mod.ts";
+import type { CacheOptions, ChangeSource } from "../../../cache/mod.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import { NO_CHANGES } from "../../../cache/changes.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, openNode, Row } from "./nodes.ts";
+import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./nodes.ts";
 
 /** An error that Redis answers: how it comes about and ends, and whether keys can be removed meanwhile. */
 interface Refusal {
@@ -120,6 +120,105 @@ describe("An error that Redis answers", () => {
       assertEquals((await read(node)).value(), "value");
       assertEquals([node.count("breaker"), node.cache.stats().pendingInvalidations], [0, 0]);
     }
+  });
+});
+
+/** A source of changes in which nothing changes, and which says so while memory replaces the server. */
+const QUIET: ChangeSource = {
+  attach: () => ({
+    ...NO_CHANGES,
+    follower: {
+      covers: () => true,
+      follow: (_server, listener, { everyMs }) => {
+        const timer = setInterval(() => listener.alive(performance.now()), everyMs);
+        return {
+          [Symbol.asyncDispose]() {
+            clearInterval(timer);
+            return Promise.resolve();
+          },
+        };
+      },
+    },
+  }),
+};
+
+function acl(...rules: string[]) {
+  return (redis: RedisServer): Promise<string> =>
+    redis.cli("ACL", "SETUSER", "lookaside", ...rules);
+}
+
+const { OOM: _OOM, READONLY: _READONLY, ...LASTING } = REFUSALS;
+const OUTAGES: Readonly<Record<string, Pick<Refusal, "begin" | "end">>> = {
+  ...LASTING,
+  "NOPERM of what reads a key": { begin: acl("-get"), end: acl("+get") },
+  "NOPERM of what reads several keys": { begin: acl("-mget"), end: acl("+mget") },
+  "NOPERM of scripts": { begin: acl("-eval", "-evalsha"), end: acl("+eval", "+evalsha") },
+  "NOPERM of what invalidates": { begin: acl("-unlink"), end: acl("+unlink") },
+  "NOPERM of every key": { begin: acl("resetkeys"), end: acl("~t*", "~la:*") },
+  "BUSY": {
+    begin: async (redis) => {
+      await redis.cli("CONFIG", "SET", "busy-reply-threshold", "1");
+      void redis.cli("EVAL", "while true do end", "0").catch(() => undefined);
+      await eventually(async () => assertMatch(await redis.cli("GET", "k"), /^BUSY/));
+    },
+    end: (redis) => redis.cli("SCRIPT", "KILL"),
+  },
+};
+
+describe("An error that Redis answers for a while, with a source of changes", () => {
+  for (const [name, { begin, end }] of Object.entries(OUTAGES)) {
+    it(`${name}: memory stands in with what it held, and until it ends`, async () => {
+      await using redis = await startRedis();
+      await using node = openNode(redis.serviceUrl, { prefix: freshPrefix(), changes: QUIET });
+      const { cache } = node;
+      await coherent(node);
+      const [kept, missed] = [new Row("kept"), new Row("missed")];
+      await holdInMemory([node], "kept", kept.load);
+
+      await begin(redis);
+      await eventually(async () => {
+        await cache.delete("another");
+        await cache.getMany(["one", "another"]);
+        await cache.getOrLoad("one", new Row("of many").load, { refresh: true });
+        assert(cache.stats().fallback, "memory does not stand in");
+      });
+      await holdInMemory([node], "missed", missed.load);
+      const reads = missed.reads;
+      for (let n = 0; n < 20; n++) await cache.getOrLoad("missed", missed.load);
+      await holdInMemory([node], "kept", kept.load);
+      assertEquals([kept.reads, missed.reads], [1, reads]);
+      // A server that answers nothing else is not asked.
+      assertEquals(node.count("breaker", { state: "open" }) > 0, name === "BUSY");
+
+      await end(redis);
+      await eventually(() => {
+        const { fallback, pendingInvalidations } = cache.stats();
+        assertEquals([fallback, pendingInvalidations], [false, 0]);
+      });
+      await holdInMemory([node], "missed", missed.load);
+    });
+  }
+});
+
+describe("A Redis that is out of memory", () => {
+  it("is read by a process that starts or connects again, for what it holds", async () => {
+    await using redis = await startRedis();
+    const options: CacheOptions = {
+      prefix: freshPrefix(),
+      changes: { attach: () => ({ ...NO_CHANGES, source: () => Promise.resolve("shop") }) },
+    };
+    await using first = openNode(redis.serviceUrl, options);
+    await coherent(first);
+    const row = new Row("value");
+    await holdInMemory([first], "k", row.load);
+    await config("maxmemory", "1")(redis);
+    await using second = openNode(redis.serviceUrl, options);
+    await coherent(second);
+    assertEquals((await second.cache.getOrLoad("k", row.load)).source, "redis");
+    await redis.cli("CLIENT", "KILL", "USER", "lookaside");
+    await eventually(() => assert(first.count("caught-up") > 1, "not caught up again"));
+    assertEquals((await first.cache.getOrLoad("k", row.load)).source, "redis");
+    assertEquals(row.reads, 1);
   });
 });
 
