@@ -40,6 +40,11 @@ import { type Wrapped, wrapped } from "./wrapped.ts";
 /** The most keys that are warmed by one call, and in one batch. */
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
+/**
+ * The most keys that {@linkcode Cache.getOrLoadMany} reads at once. With many more, this process alone takes longer
+ * than a Redis command may, or than a lease lasts, and nothing would be stored.
+ */
+const READ_BATCH = 1_000;
 /** The longest time that {@linkcode Cache.close} waits for background work. */
 const CLOSE_MS_MAX = 1_000;
 
@@ -226,7 +231,7 @@ export class Cache implements AsyncDisposable {
    * @throws The error of `load`, unchanged, if there is no stale value to serve.
    * @throws {LoadTimeoutError} The load took longer than `loadTimeoutMs`.
    * @throws {LoadRejectedError} Too many loads are running and waiting.
-   * @throws {TypeError} The key or a tag cannot be used.
+   * @throws {TypeError} The key or a tag cannot be used, or `load` itself waits for a read of the key.
    *
    * @example
    * ```ts
@@ -256,7 +261,8 @@ export class Cache implements AsyncDisposable {
 
   /**
    * As {@linkcode Cache.getOrLoad} for several keys, in their order: one round trip for stored values, one call
-   * of `loadMissing` for the others. Each key has its own lease and fence.
+   * of `loadMissing` for the others. Each key has its own lease and fence. Of more than 1,000 keys, that many are
+   * read at a time.
    *
    * @example
    * ```ts
@@ -277,21 +283,10 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T, V> = {},
   ): Promise<Lookup<NoInfer<V>>[]> {
     const unique = [...new Set(keys)];
-    const wiring = { limit: this.#limit, clock: this.#runtime.clock };
-    const batch = new LoadBatch<T>(wiring, loadMissing, unique);
     const lookups = new Map<string, Lookup<V>>();
-    await Promise.all(unique.map(async (key) => {
-      try {
-        const plan = { load: () => batch.load(key), options };
-        lookups.set(
-          key,
-          (isApart(options) ? undefined : this.#held(key)?.lookup as Lookup<V>) ??
-            await this.#read<T, V>(key, plan),
-        );
-      } finally {
-        batch.decided(key);
-      }
-    }));
+    for (let i = 0; i < unique.length; i += READ_BATCH) {
+      await this.#readBatch(unique.slice(i, i + READ_BATCH), { loadMissing, options, lookups });
+    }
     return keys.flatMap((key) => lookups.get(key) ?? []);
   }
 
@@ -685,7 +680,7 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T, V> = {},
   ): Promise<Lookup<V>> {
     const run = (stale?: Entry) =>
-      this.#limit.run((bounds) => load(new Context(bounds, stale, options)));
+      this.#limit.run((bounds) => load(new Context(bounds, stale, options)), key);
     return this.#read(key, { load: run, options });
   }
 
@@ -704,11 +699,45 @@ export class Cache implements AsyncDisposable {
       ? held.lookup
       : undefined;
     const lookup = found ??
-      await this.#limit.whileAway(() =>
-        this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
-      );
+      await (this.#limit.isWithin(key)
+        ? this.#readWithin(key, plan)
+        : this.#limit.whileAway(() =>
+          this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
+        ));
     this.#observe(key, lookup, startedAtMs);
     return (reading === undefined ? lookup : reading.lookup(lookup)) as Lookup<V>;
+  }
+
+  async #readBatch<T, V>(
+    keys: readonly string[],
+    { loadMissing, options, lookups }: {
+      readonly loadMissing: BatchLoader<T>;
+      readonly options: EntryOptions<T, V>;
+      readonly lookups: Map<string, Lookup<V>>;
+    },
+  ): Promise<void> {
+    const wiring = { limit: this.#limit, clock: this.#runtime.clock };
+    const batch = new LoadBatch<T>(wiring, loadMissing, keys);
+    await Promise.all(keys.map(async (key) => {
+      try {
+        const plan = { load: () => batch.load(key), options };
+        const held = isApart(options) ? undefined : this.#held(key)?.lookup as Lookup<V>;
+        lookups.set(key, held ?? await this.#read<T, V>(key, plan));
+      } finally {
+        batch.decided(key);
+      }
+    }));
+  }
+
+  /**
+   * Reads a key on behalf of its own running load, which would otherwise wait for itself.
+   *
+   * @throws {TypeError} Nothing is stored that may be answered.
+   */
+  async #readWithin<T>(key: string, { options, accepts }: LoadPlan<T>): Promise<Lookup> {
+    const found = options.refresh ? undefined : await this.#engineOf(key).reader.peek(key);
+    if (found !== undefined && (accepts === undefined || accepts(found.text))) return found;
+    throw new TypeError(`Cannot load ${key}: its loader reads it, which would never end`);
   }
 
   /** `undefined` if values are plain JSON, which is parsed only when a caller asks. */

@@ -67,8 +67,9 @@ export class LoadBatch<T> {
     if (gathered.size === 0) return;
     this.#gathering = new Map();
     try {
-      const values = await this.#limit.run((context) =>
-        this.#loadMissing([...gathered.keys()], context)
+      const values = await this.#limit.run(
+        (context) => this.#loadMissing([...gathered.keys()], context),
+        gathered,
       );
       for (const [key, { resolve }] of gathered) resolve(values.get(key));
     } catch (error) {

@@ -66,24 +66,32 @@ export class LoadLimit {
   }
 
   /**
-   * Runs `load` once there is a place, within its time limit, which counts from now.
+   * Runs the load of some keys once there is a place, within its time limit, which counts from now.
    *
    * @throws {LoadRejectedError} Too many are running and waiting.
    * @throws {LoadTimeoutError} The time is over. The loader keeps its place until it settles, at most as long
    * again.
    * @throws The reason given to {@linkcode close}.
    */
-  run<T>(load: (bounds: Bounds) => Promise<T>): Promise<T> {
+  run<T>(load: (bounds: Bounds) => Promise<T>, keys: LoadKeys = ""): Promise<T> {
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
     return new Promise((resolve, reject) => {
       const bounds = new Load({
         dueMs: this.#clock.monotonicNow() + this.#settings.loadTimeoutMs,
         places: this.#places,
         onAbort: reject,
-      });
+        keys,
+      }, this.#context.getStore()?.load);
       this.#timer ??= this.#timerAt(bounds.dueMs);
       this.#runInPlace(bounds, load).then(resolve, reject);
     });
+  }
+
+  /** True if the caller is part of a load of this key: a wait for that load would never end. */
+  isWithin(key: string): boolean {
+    let load = this.#context.getStore()?.load;
+    while (load !== undefined && !load.isOf(key)) load = load.above;
+    return load !== undefined;
   }
 
   /** Settles as `read` does. A load that waits for it gives up its place meanwhile. */
@@ -198,6 +206,9 @@ export class LoadLimit {
 
 type Admit = () => void;
 
+/** The key that a load is for, or the keys of a batch. */
+type LoadKeys = string | ReadonlyMap<string, unknown>;
+
 /**
  * The load that calls `whileAway`, by its asynchronous context. Emptied at its end, because the context would
  * otherwise keep the load in memory until the next full garbage collection.
@@ -214,6 +225,8 @@ interface LoadWiring {
   readonly places: { take(): Promise<void>; giveBack(): void };
   /** Called when it is aborted. */
   readonly onAbort: (reason: Error) => void;
+  /** The keys it loads. */
+  readonly keys: LoadKeys;
 }
 
 /** One load: its signal, and its place, which it gives up while it waits for its own reads. */
@@ -227,9 +240,18 @@ class Load implements Bounds {
   abandonTimer: Timer | undefined;
   /** Ends a wait for a place. */
   refuse: ((reason: Error) => void) | undefined;
+  /** The load that asked for this one, until this one ends. */
+  above: Load | undefined;
 
-  constructor(wiring: LoadWiring) {
+  constructor(wiring: LoadWiring, above: Load | undefined) {
     this.#wiring = wiring;
+    this.above = above;
+  }
+
+  /** True if it loads this key. */
+  isOf(key: string): boolean {
+    const { keys } = this.#wiring;
+    return !this.#ended && (typeof keys === "string" ? keys === key : keys.has(key));
   }
 
   /** The monotonic time at which its time is over; afterwards `Infinity`. */
@@ -273,6 +295,7 @@ class Load implements Bounds {
   /** The load has settled, or is abandoned. */
   end(): void {
     this.#ended = true;
+    this.above = undefined; // loads that each begin the next one would all stay in memory
     this.abandonTimer?.cancel();
     this.#release();
   }

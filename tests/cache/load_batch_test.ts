@@ -123,4 +123,18 @@ describe("Cache.getOrLoadMany()", () => {
     const load = () => Promise.resolve(new Map());
     await assertRejects(() => cache.getOrLoadMany(["a", ""], load), TypeError);
   });
+
+  it("reads 1,000 keys at a time, so that a long list does not outlast the leases of its keys", async () => {
+    await using cache = new Cache();
+    const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`);
+    const calls: number[] = [];
+    const read = () =>
+      cache.getOrLoadMany([...keys, "k7"], (missing) => {
+        calls.push(missing.length);
+        return Promise.resolve(new Map(missing.map((key) => [key, key])));
+      });
+    assertEquals((await read()).map((lookup) => lookup.value()), [...keys, "k7"]);
+    assertEquals(calls, [1_000, 1_000, 500]);
+    assertEquals((await read()).every(({ source }) => source === "memory"), true);
+  });
 });
