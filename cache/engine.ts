@@ -245,8 +245,8 @@ export class Engine implements CacheServer, EngineFigures {
       emptyIsOld: catchUp !== undefined,
       task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
-      remembered: () => this.redis?.remembered() ?? Promise.resolve(null),
-      remember: async (identity) => await this.redis?.remember(identity),
+      remembered: () => this.redis?.provenance.remembered() ?? Promise.resolve(null),
+      remember: async (identity) => await this.redis?.provenance.remember(identity),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
       onMoved: () => this.redis?.followAnew(),
       onDone: (replayed) => {
@@ -302,14 +302,14 @@ export class Engine implements CacheServer, EngineFigures {
     const { changes, keyspace } = this.#wiring;
     const source = await changes().source?.();
     if (source === undefined || this.redis === undefined) return;
-    const owner = await this.redis.claim(source, false);
+    const owner = await this.redis.provenance.claim(source, false);
     if (owner.name !== source) {
       if (owner.inUse) {
         throw new OtherSourceError(keyspace.prefix, { own: source, other: owner.name });
       }
       // Clear before marking: a process that finds the mark of its own source trusts the data there.
       if (await this.clear() === "pending") throw new Error("Cannot clear the server");
-      await this.redis.claim(source, true);
+      await this.redis.provenance.claim(source, true);
     }
     this.#claiming?.cancel();
     if (this.#stopped) return;

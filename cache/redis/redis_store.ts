@@ -8,10 +8,10 @@ import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
+import { Provenance, type ProvenanceOptions } from "./provenance.ts";
 import { isOutOfMemory, isReply, isWrongType } from "./reply_errors.ts";
-import { CLAIM_LUA, IN_USE_MS, type Owner } from "../source.ts";
-import { Script, type ScriptValue } from "./scripts.ts";
-import { infoOf, lifeOf } from "./server_life.ts";
+import { Script, type ScriptRunner, type ScriptValue } from "./scripts.ts";
+import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
@@ -30,7 +30,6 @@ const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
 const SET = new Script("set", SET_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
-const CLAIM = new Script("claim", CLAIM_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
@@ -38,15 +37,10 @@ const POPULAR = new Script("popular", POPULAR_LUA);
 export interface RedisStoreOptions
   extends
     Omit<PipelineOptions, "probeKey">,
+    ProvenanceOptions,
     Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
-  /** The keys of this cache. */
-  readonly keyspace: Keyspace;
   /** True if the servers are known not to have been replaced. */
   readonly stands: () => boolean;
-  /** Called when another database is found under the same number (`SWAPDB`), which is not announced. */
-  readonly onSwapped: () => void;
-  /** Makes a unique text. */
-  readonly newNonce: () => string;
 }
 
 /** A lease to take. */
@@ -66,19 +60,19 @@ interface Filling {
 /** Tier 2 on the servers of one connection. */
 export class RedisStore implements Store, SharedCounts {
   readonly source = "redis";
+  /** Tells whose data the servers have. */
+  readonly provenance: Provenance;
   readonly #connection: Connection;
   readonly #options: RedisStoreOptions;
   readonly #keyspace: Keyspace;
   readonly #pipeline: Pipeline;
-  readonly #scripts: Parameters<Script["run"]>[0];
+  readonly #scripts: ScriptRunner;
   readonly #gets: Gather<string, Uint8Array | null>;
   readonly #leases: Gather<Leasing, Acquired>;
   readonly #fills: Gather<Filling, boolean>;
   readonly #newTags: Gather<{ readonly key: string; readonly version: string }, string>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
-  /** The mark of the database, once it has been read. */
-  #mark: string | undefined;
 
   constructor(connection: Connection, options: RedisStoreOptions) {
     const { client, anySlot } = connection;
@@ -88,6 +82,7 @@ export class RedisStore implements Store, SharedCounts {
     const probeKey = this.#keyspace.of(ROOT_TAG, ":tag");
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
     this.#scripts = { client, pipeline: this.#pipeline };
+    this.provenance = new Provenance(connection, this.#scripts, options);
     this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
     const itemsMax = anySlot ? KEYS_MAX : 1;
     this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
@@ -163,7 +158,9 @@ export class RedisStore implements Store, SharedCounts {
   readTags(names: readonly string[]): Promise<(string | null)[]> {
     const { anySlot } = this.#connection;
     return Promise.all(
-      names.map((name) => name === ROOT_TAG && anySlot ? this.#readRoot() : this.#readTag(name)),
+      names.map((name) =>
+        name === ROOT_TAG && anySlot ? this.provenance.readRoot() : this.#readTag(name)
+      ),
     );
   }
 
@@ -174,7 +171,7 @@ export class RedisStore implements Store, SharedCounts {
       return await this.#newTags.ask({ key, version });
     }));
     await kept;
-    if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.#readRoot();
+    if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.provenance.readRoot();
     return versions;
   }
 
@@ -221,9 +218,7 @@ export class RedisStore implements Store, SharedCounts {
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
       // A cluster has only one database.
-      ...(this.#connection.anySlot
-        ? { look: async () => this.#judge(await this.#readMark()) }
-        : {}),
+      ...(this.#connection.anySlot ? { look: () => this.provenance.look() } : {}),
     }, listener);
   }
 
@@ -231,39 +226,6 @@ export class RedisStore implements Store, SharedCounts {
   async #readTag(name: string): Promise<string | null> {
     const bytes = await this.#gets.ask(this.#keyspace.of(name, ":tag"));
     return bytes?.length ? Buffer.from(bytes).toString() : null;
-  }
-
-  /**
-   * Notices that the database was replaced by another: `SWAPDB` is not announced.
-   *
-   * The other database has another version of the root tag, so its entries are invalid while this process holds
-   * that version. Memory is dropped at the next heartbeat, and the version is read together with the mark.
-   */
-  #judge(mark: string): void {
-    const before = this.#mark;
-    this.#mark = mark;
-    if (before === undefined || before === mark) return;
-    this.#options.onSwapped();
-    throw new Error("Cannot trust Redis: its database was swapped for another one");
-  }
-
-  async #readRoot(): Promise<string | null> {
-    const { client } = this.#connection;
-    const keys = [this.#keyspace.of(ROOT_TAG, ":tag"), this.#keyspace.of(ROOT_TAG, ":database")];
-    const [version = null, mark] = await this.#pipeline.send("mget", () => client.mget(keys));
-    // After a flush there is no mark, and nothing else either.
-    if (typeof mark === "string") this.#judge(mark);
-    return version;
-  }
-
-  /** Reads the mark of the database, which gets one if it has none. */
-  async #readMark(): Promise<string> {
-    const { client } = this.#connection;
-    const key = this.#keyspace.of(ROOT_TAG, ":database");
-    const mark = await this.#readText(key);
-    if (mark !== null) return mark;
-    await client.set(key, this.#options.newNonce(), "NX");
-    return await this.#readText(key) ?? "";
   }
 
   /** Sends the commands that wait for the first connection: it is made, or the first attempt has failed. */
@@ -279,15 +241,11 @@ export class RedisStore implements Store, SharedCounts {
     this.#feed?.restart();
   }
 
-  /** Tells one life of the servers from the next: differs after a restart, a failover or `SWAPDB`. */
+  /** As {@linkcode Provenance.identity}, once the servers take what every read needs. */
   async identity(): Promise<string> {
-    const primaries = await this.#connection.proved();
-    const mark = await this.#pipeline.send("get", () => this.#readMark());
-    this.#mark ??= mark;
+    const identity = await this.provenance.identity();
     await this.#prove();
-    return await this.#pipeline.send("info", async () => {
-      return [...(await Promise.all(primaries.map(lifeOf))).sort(), mark].join(" ");
-    });
+    return identity;
   }
 
   /** Runs what every read needs, as the server may refuse it. */
@@ -301,39 +259,6 @@ export class RedisStore implements Store, SharedCounts {
       // What is stored already can be read.
       if (!isOutOfMemory(error)) throw error;
     }
-  }
-
-  /** Claims the servers for a source of truth, unless they are another's; `takeOver`: even then. */
-  async claim(source: string, takeOver: boolean): Promise<Owner> {
-    const keys = [
-      this.#keyspace.of(ROOT_TAG, ":source"),
-      this.#keyspace.of(ROOT_TAG, ":source-in-use"),
-    ];
-    const reply = await CLAIM.run(this.#scripts, keys, [source, IN_USE_MS, takeOver ? 1 : 0]);
-    const [name, inUse] = Array.isArray(reply) ? reply : [];
-    return { name: String(name), inUse: inUse === 1 };
-  }
-
-  /** Reads the life in which the servers were last caught up with, as stored there. */
-  async remembered(): Promise<string | null> {
-    const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
-    return await this.#pipeline.send("get", () => this.#readText(key));
-  }
-
-  /** Reads a text; `null` also if the key has another type. */
-  async #readText(key: string): Promise<string | null> {
-    try {
-      return await this.#connection.client.get(key);
-    } catch (error) {
-      if (isWrongType(error)) return null;
-      throw error;
-    }
-  }
-
-  /** Stores on the servers that they were caught up with in this life. */
-  async remember(identity: string): Promise<void> {
-    const key = this.#keyspace.of(ROOT_TAG, ":caught-up");
-    await this.#pipeline.send("set", () => this.#connection.client.set(key, identity));
   }
 
   info(): Promise<StoreInfo> {

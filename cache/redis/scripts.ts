@@ -8,6 +8,12 @@ import { isUnknownScript } from "./reply_errors.ts";
 /** An argument of a script. */
 export type ScriptValue = string | number | Buffer;
 
+/** Sends scripts, and other commands. */
+export interface ScriptRunner {
+  readonly client: Client;
+  readonly pipeline: Pipeline;
+}
+
 /** A Lua script, which Redis runs atomically. */
 export class Script {
   readonly #name: string;
@@ -26,7 +32,7 @@ export class Script {
    * `SCRIPT FLUSH`.
    */
   async run(
-    { client, pipeline }: { readonly client: Client; readonly pipeline: Pipeline },
+    { client, pipeline }: ScriptRunner,
     keys: readonly string[],
     values: readonly ScriptValue[],
   ): Promise<unknown> {

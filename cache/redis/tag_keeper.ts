@@ -2,8 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../keys.ts";
 import type { Clock } from "../runtime.ts";
 import { ROOT_TAG } from "../tags.ts";
-import type { Client } from "./connection.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { ScriptRunner } from "./scripts.ts";
 
 /** Time for which a tag is kept after the last entry known to carry it. */
 const SPARE_MS = 24 * 60 * 60 * 1000;
@@ -23,21 +22,15 @@ const SWEEP_TAGS_MAX = 500;
  * never gives an old value.
  */
 export class TagKeeper {
-  readonly #client: Client;
-  readonly #pipeline: Pipeline;
+  readonly #scripts: ScriptRunner;
   readonly #keyspace: Keyspace;
   readonly #clock: Clock;
   /** Wall times until which tags are kept. */
   readonly #known = new LRUCache<string, number>({ max: KNOWN_MAX });
   #sweepAtMs = 0;
 
-  constructor(
-    { client, pipeline }: { readonly client: Client; readonly pipeline: Pipeline },
-    keyspace: Keyspace,
-    clock: Clock,
-  ) {
-    this.#client = client;
-    this.#pipeline = pipeline;
+  constructor(scripts: ScriptRunner, keyspace: Keyspace, clock: Clock) {
+    this.#scripts = scripts;
     this.#keyspace = keyspace;
     this.#clock = clock;
   }
@@ -54,11 +47,12 @@ export class TagKeeper {
   }
 
   async #extend(short: readonly string[], untilMs: number): Promise<void> {
+    const { client, pipeline } = this.#scripts;
     const keptUntilMs = Math.ceil(untilMs + SPARE_MS);
     for (const name of short) this.#known.set(name, keptUntilMs);
     try {
       const scores = short.flatMap((name) => [keptUntilMs, name]);
-      await this.#pipeline.send("zadd", () => this.#client.zadd(this.#index, "GT", ...scores));
+      await pipeline.send("zadd", () => client.zadd(this.#index, "GT", ...scores));
       await this.#sweep();
     } catch (_error) {
       for (const name of short) this.#known.delete(name);
@@ -69,26 +63,27 @@ export class TagKeeper {
     const nowMs = this.#clock.now();
     if (nowMs < this.#sweepAtMs) return;
     this.#sweepAtMs = nowMs + SWEEP_MS;
+    const { client, pipeline } = this.#scripts;
     const range = ["-inf", nowMs] as const;
     const limit = ["LIMIT", 0, SWEEP_TAGS_MAX] as const;
-    const over = await this.#pipeline.send(
+    const over = await pipeline.send(
       "zrangebyscore",
-      () => this.#client.zrangebyscore(this.#index, ...range, ...limit),
+      () => client.zrangebyscore(this.#index, ...range, ...limit),
     );
     await Promise.all(
       over.map((name) =>
-        this.#pipeline.send("unlink", () => this.#client.unlink(this.#keyspace.of(name, ":tag")))
+        pipeline.send("unlink", () => client.unlink(this.#keyspace.of(name, ":tag")))
       ),
     );
     // A tag that was extended meanwhile stays in the index. What exceeds one sweep is left to the next.
     if (over.length < SWEEP_TAGS_MAX) {
-      await this.#pipeline.send(
+      await pipeline.send(
         "zremrangebyscore",
-        () => this.#client.zremrangebyscore(this.#index, ...range),
+        () => client.zremrangebyscore(this.#index, ...range),
       );
       return;
     }
-    await this.#pipeline.send("zrem", () => this.#client.zrem(this.#index, ...over));
+    await pipeline.send("zrem", () => client.zrem(this.#index, ...over));
     this.#sweepAtMs = nowMs;
   }
 
