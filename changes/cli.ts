@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import type { ChangesDatabase } from "./database.ts";
-import { checkWatched, installChanges } from "./install.ts";
+import { checkWatched, installChanges, outdated } from "./install.ts";
 import { partsOf } from "./names.ts";
 import { changesSql } from "./schema.ts";
 import { qualifiedName, textArray } from "./_sql_text.ts";
@@ -107,6 +107,8 @@ async function execute(
 }
 
 async function status(database: ChangesDatabase, print: Surroundings["print"]): Promise<number> {
+  const old = await outdated(database);
+  if (old !== undefined) print(`WRONG: ${old.problem}. ${old.remedy}\n`);
   const problems = new Map((await checkWatched(database)).map((each) => [each.label, each]));
   const watched = await database.query<{ label: string; name: string; about: string }>(
     `SELECT label, pg_catalog.format('%I.%I', table_schema, table_name) AS name,
@@ -127,7 +129,7 @@ async function status(database: ChangesDatabase, print: Surroundings["print"]): 
     print(`cache ${name}: ${seen === null ? "has not looked" : `last looked ${seen} s ago`}\n`);
   }
   if (watched.length === 0) print("no table is watched\n");
-  return problems.size === 0 ? 0 : 1;
+  return problems.size === 0 && old === undefined ? 0 : 1;
 }
 
 async function withDatabase<T>(

@@ -86,6 +86,18 @@ export async function checkWatched(database: ChangesDatabase): Promise<WatchProb
   return await database.query<WatchProblem>("SELECT label, problem, remedy FROM lookaside.check()");
 }
 
+/** Says that the installed version lacks what this program brings, which a role that may install must then do. */
+export async function outdated({ query }: ChangesDatabase): Promise<ChangesProblem | undefined> {
+  const version = await versionOf(query);
+  if (version === 0 || version >= changesVersion) return undefined;
+  return {
+    problem:
+      `The schema lookaside has version ${version}, and lacks the repairs up to ${changesVersion}, that of this program`,
+    remedy:
+      "As its owner: npx @lookaside/changes install, or for the service deno task seed --count 0",
+  };
+}
+
 /** The installed version; 0 if there is none. */
 async function versionOf(query: Query): Promise<number> {
   const [found] = await query<{ there: boolean }>(

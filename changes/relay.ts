@@ -10,7 +10,7 @@
 import type { ChangesStats, OwnWrite } from "@lookaside/cache";
 import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
-import { checkWatched } from "./install.ts";
+import { checkWatched, outdated } from "./install.ts";
 import { merged } from "./_changed_row.ts";
 import { Chores } from "./_chores.ts";
 import type { Follower } from "./follower.ts";
@@ -492,6 +492,8 @@ export class ChangeFeed implements AsyncDisposable {
       if (this.#turn.isOurs) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
     });
     this.#chores.whenDue("check", CHECK_MS, async () => {
+      const problem = await outdated(this.#database);
+      if (problem !== undefined) this.#options.onProblem?.(problem);
       if (!this.#turn.isOurs) return;
       await this.#registration.renew();
       for (const problem of await checkWatched(this.#database)) this.#options.onProblem?.(problem);

@@ -92,6 +92,16 @@ describe("npx @lookaside/changes", () => {
     await owner`DELETE FROM lookaside.caches`;
   });
 
+  it("status tells of a schema of an earlier version, which install puts right", async () => {
+    const url = fixture.urls.owner;
+    await fixture.owner`UPDATE lookaside.installed SET version = version - 1`;
+    const [code, printed] = await runWith(["status"], url);
+    assertEquals(code, 1);
+    assertMatch(printed, /^WRONG: The schema lookaside has version .*changes install/);
+    await runWith(["install"], url);
+    assertEquals((await runWith(["status"], url))[0], 0);
+  });
+
   it("does nothing if an argument is left over", async () => {
     const url = fixture.urls.owner;
     for (const command of ["sql", "install", "status", "unwatch orders"]) {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { type Change, type Invalidated, invalidatedBy } from "../../changes/apply.ts";
@@ -317,6 +317,21 @@ describe("the change feed", () => {
     };
     assertEquals(await problemsWith({ lagMs: -1, bytes: -1, heldMs: -1 }), 3);
     assertEquals(await problemsWith(undefined), 0);
+  });
+
+  it("tells each program of a schema that is older than its own", async () => {
+    const told = async (): Promise<string> => {
+      const first = Promise.withResolvers<string>();
+      const { feed } = makeFeed({ onProblem: ({ problem }) => first.resolve(problem) });
+      feed.start();
+      return await first.promise.finally(() => feed.close());
+    };
+    await fixture.owner`UPDATE lookaside.installed SET version = version - 1`;
+    await using other = makeFeed().feed; // which has the turn
+    other.start();
+    await eventually(async () => assertEquals((await other.stats()).backlog, 0));
+    assertMatch(await told(), /^The schema lookaside has version \d+, and lacks/);
+    await fixture.owner`UPDATE lookaside.installed SET version = version + 1`;
   });
 
   describe("registration", () => {
