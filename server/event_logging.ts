@@ -66,9 +66,9 @@ type RedisEvent = Extract<
 >;
 
 /**
- * Logs the state of a server. In an outage every command and every reconnect fails: the first of each is a
- * warning with its reason; the rest, which would flood the log, have level debug. A Redis that is reached but
- * refuses commands may do so for days, so each refusal is a warning again a minute later.
+ * Logs the state of a server. In an outage every command fails: the first is a warning with its reason; the rest,
+ * which would flood the log, have level debug. The reasons of failed attempts to connect, and of a Redis that is
+ * reached and refuses commands, are warnings once a minute.
  */
 function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent) => void {
   const said = new Set<string>();
@@ -111,14 +111,17 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
       }
       case "redis-error": {
         const address = unlistedAddress(event.error);
+        const isConnecting = event.command === "connect";
+        const done = isConnecting ? "connect to Redis" : `run ${event.command} on Redis`;
         // A placeholder would put the name in quotes.
         const text = address === undefined
-          ? `Cannot run ${event.command} on Redis: ${messageOf(event.error)}`
+          ? `Cannot ${done}: ${messageOf(event.error)}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
         // The number of announced addresses is limited by the size of the cluster.
-        const isNews = isReply(event.error)
-          ? repeats.note(text) !== undefined
-          : isFirst(`${address ?? server} fails`);
+        const isNews = address === undefined && (isConnecting || isReply(event.error))
+          ? repeats.note(`${server} ${text}`) !== undefined
+          // The connection has been reported as lost, and attempts to open it say why they fail.
+          : !isNotConnected(event.error) && isFirst(`${address ?? server} fails`);
         const level = isNews ? "warning" : "debug";
         return logger.emit({
           level: level === "warning" && address !== undefined ? "error" : level,
@@ -190,6 +193,11 @@ function warnOnce(
 /** True if Redis replied with an error, as opposed to not replying. */
 function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === "ReplyError";
+}
+
+/** True if there was no connection to Redis. */
+function isNotConnected(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotConnectedError";
 }
 
 function countOf(unsaid: number): { readonly unsaid?: number } {

@@ -7,6 +7,7 @@ import {
   type FeedOptions,
   type Following,
 } from "./connection.ts";
+import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
 import { type Clock, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
@@ -165,7 +166,7 @@ export class Feed implements Following {
     this.#client = undefined;
     this.#timer?.cancel();
     this.#end(client);
-    this.#listener.closed(reason);
+    this.#listener.closed(isWithoutConnection(reason) ? "connection closed" : reason);
     if (this.#closed) return;
     const delayMs = retryMs ?? retryDelayMs(++this.#attempts, RETRY_MS_MAX);
     this.#timer = this.#clock.after(delayMs, () => void this.#open());

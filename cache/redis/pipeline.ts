@@ -1,6 +1,7 @@
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
 import type { Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
+import { isWithoutConnection, NotConnectedError } from "./not_connected.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
 import type { Runtime, Timer } from "../runtime.ts";
 
@@ -135,7 +136,10 @@ export class Pipeline {
       const reply = await this.#deadlines.run(run());
       this.#breaker.succeed();
       return reply;
-    } catch (error) {
+    } catch (cause) {
+      const error = cause instanceof Error && isWithoutConnection(cause.message)
+        ? new NotConnectedError(`Cannot ${command}: there is no connection to Redis`)
+        : cause;
       // An error reply is a sign of life.
       if (isReply(error) && !refusesAll(error)) this.#breaker.succeed();
       else this.#breaker.fail();

@@ -72,6 +72,33 @@ describe("cacheEventLogger() on a Redis that refuses commands", () => {
   });
 });
 
+describe("cacheEventLogger() on a Redis that cannot be reached", () => {
+  it("says each reason once a minute, and nothing of commands that had no connection", async () => {
+    const server = "localhost:6379/0";
+    const failure = (command: string, text: string, name = "Error"): CacheEvent => ({
+      ...{ type: "redis-error", server, command },
+      error: Object.assign(new Error(text), { name }),
+    });
+    let nowMs = 0;
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => nowMs });
+      log(failure("get", "there is no connection", "NotConnectedError"));
+      log({ type: "connection", server, connected: false });
+      for (nowMs = 0; nowMs <= 90_000; nowMs += 30_000) {
+        log(failure("connect", "ECONNRESET"));
+        log(failure("fill", "there is no connection", "NotConnectedError"));
+        log(failure("connect", "certificate has expired"));
+      }
+    });
+    const said = records.filter(({ level }) => level === "warning");
+    assertEquals(said.map(({ message }) => message.join("")), [
+      "Redis cannot be reached: answering without it",
+      ...["ECONNRESET", "certificate has expired", "ECONNRESET", "certificate has expired"]
+        .map((text) => `Cannot connect to Redis: ${text}`),
+    ]);
+  });
+});
+
 /** What Deno throws for an address that is not listed. */
 function refusal(address: string): Error {
   return new Deno.errors.NotCapable(

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
 import { CacheClosedError } from "../../../cache/mod.ts";
@@ -174,6 +174,26 @@ describe("Cache while Redis is", () => {
     await server.start();
     await coherent(node);
     await holdInMemory([node], "k", row.load);
+  });
+
+  it("killed: says why it cannot be reached, and names no option of the client", async () => {
+    await using server = await startRedis();
+    await using node = openNode(server.serviceUrl, { prefix: freshPrefix(), ...BOUNDS });
+    await coherent(node);
+    const row = new Row("value");
+    const reading = Array.from({ length: 10 }, (_, n) => node.cache.getOrLoad(`${n}`, row.load));
+    await server.kill();
+    await Promise.all(reading);
+    const told = (command: RegExp) =>
+      node.events.flatMap((event) =>
+        event.type === "redis-error" && command.test(event.command) ? [`${event.error}`] : []
+      );
+    await eventually(async () => {
+      await node.cache.getOrLoad("k", row.load);
+      assertMatch(told(/^connect$/).join(), /ECONNREFUSED/);
+      assertMatch(told(/./).join(), /there is no connection to Redis/);
+    });
+    assertEquals(told(/./).filter((text) => /Queue|maxRetries/.test(text)), []);
   });
 
   it("down: close() leaves nothing behind", async () => {
