@@ -13,14 +13,6 @@ const REPLAY_NAMES_MAX = 10_000;
 /** The largest reported backlog: counting open rows is limited too. */
 const BACKLOG_MAX = 10_000;
 
-/**
- * The server, its timeline and the database: another one may lack changes that this one has shown, also a dump that
- * was restored on the same server, and took its name.
- */
-const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
-  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-  || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
-
 /** The server's time in whole milliseconds, rounded down. */
 const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000::FLOAT8)::BIGINT";
 
@@ -103,7 +95,7 @@ const REPLAY_FROM = `CROSS JOIN LATERAL (
   ORDER BY choice LIMIT 1
 ) l`;
 
-/** The statements of one cache's relay. Each is a transaction of its own, and answers only texts and numbers. */
+/** The statements of one cache's relay about rows and looks. Each is a transaction of its own, and answers only texts and numbers. */
 export class Outbox {
   readonly #query: ChangesDatabase["query"];
   readonly #cache: string;
@@ -111,76 +103,6 @@ export class Outbox {
   constructor(database: ChangesDatabase, cache: string) {
     this.#query = (sql, parameters) => database.query(sql, parameters);
     this.#cache = cache;
-  }
-
-  /** Registers the cache, unless it is registered. Answers its registration. */
-  async register(keepMs: number): Promise<{ readonly cache: string; readonly reset: boolean }> {
-    // Delete a registration of another server, from whose dump or copy this one was made, or of a future state,
-    // after a restore to an earlier time.
-    await this.#query(
-      `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR (
-         SELECT pg_snapshot_xmax(l.seen) FROM lookaside.looks l WHERE l.cache = c.id
-         ORDER BY l.look DESC LIMIT 1
-       ) > pg_snapshot_xmax(pg_current_snapshot()))`,
-      [this.#cache],
-    );
-    const keep = "$2::TEXT::FLOAT8 * INTERVAL '1 ms'";
-    await this.#query(
-      `WITH added AS (
-         INSERT INTO lookaside.caches AS c (name, origin, keep) VALUES ($1::TEXT, ${ORIGIN}, ${keep})
-         ON CONFLICT (name) DO NOTHING RETURNING c.id
-       ) INSERT INTO lookaside.looks (cache, look, seen) SELECT id, 0, pg_current_snapshot() FROM added`,
-      [this.#cache, keepMs],
-    );
-    await this.#query(
-      `UPDATE lookaside.caches SET keep = ${keep} WHERE name = $1::TEXT AND keep <> ${keep}`,
-      [this.#cache, keepMs],
-    );
-    return only(
-      await this.#query<{ cache: string; reset: boolean }>(
-        `SELECT id::TEXT AS cache, reset_at IS NOT NULL AS reset FROM lookaside.caches
-         WHERE name = $1::TEXT`,
-        [this.#cache],
-      ),
-    );
-  }
-
-  /** Notes that the cache was reset after this registration. Answers true if the registration still exists. */
-  async noteReset(cache: string): Promise<boolean> {
-    const rows = await this.#query(
-      `UPDATE lookaside.caches SET reset_at = clock_timestamp() WHERE id = $1::TEXT::BIGINT
-       RETURNING 1 AS one`,
-      [cache],
-    );
-    return rows.length > 0;
-  }
-
-  /** True if the database is the one in which the cache was registered. */
-  async isSameServer(): Promise<boolean> {
-    const rows = await this.#query(
-      `SELECT 1 AS one FROM lookaside.caches WHERE name = $1::TEXT AND origin <> ${ORIGIN}`,
-      [this.#cache],
-    );
-    return rows.length === 0;
-  }
-
-  /** True if the cache was reset within the replay window. */
-  async resetLately(): Promise<boolean> {
-    const rows = await this.#query(
-      `SELECT 1 AS one FROM lookaside.caches
-       WHERE name = $1::TEXT AND reset_at > clock_timestamp() - keep`,
-      [this.#cache],
-    );
-    return rows.length > 0;
-  }
-
-  /** Deletes the registration. */
-  async unregister(): Promise<void> {
-    await this.#query(
-      `WITH gone AS (DELETE FROM lookaside.caches WHERE name = $1::TEXT RETURNING id)
-       DELETE FROM lookaside.looks l USING gone WHERE l.cache = gone.id`,
-      [this.#cache],
-    );
   }
 
   /** Answers the state of the cache and its first open rows; `undefined`: it is not registered and reset. */

@@ -1,4 +1,12 @@
-import type { Outbox } from "./_outbox.ts";
+import type { ChangesDatabase } from "./database.ts";
+
+/**
+ * The server, its timeline and the database: another one may lack changes that this one has shown, also a dump that
+ * was restored on the same server, and took its name.
+ */
+const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
+  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+  || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
 
 /** Options of a {@linkcode Registration}. */
 export interface RegistrationOptions {
@@ -12,13 +20,15 @@ export interface RegistrationOptions {
 
 /** The registration of a cache: from then on, rows are kept for it. */
 export class Registration {
-  readonly #outbox: Outbox;
+  readonly #query: ChangesDatabase["query"];
+  readonly #cache: string;
   readonly #options: RegistrationOptions;
   #registering: Promise<void> | undefined;
   #hasReset = false;
 
-  constructor(outbox: Outbox, options: RegistrationOptions) {
-    this.#outbox = outbox;
+  constructor(database: ChangesDatabase, cache: string, options: RegistrationOptions) {
+    this.#query = (sql, parameters) => database.query(sql, parameters);
+    this.#cache = cache;
     this.#options = options;
   }
 
@@ -50,18 +60,89 @@ export class Registration {
 
   /** Registers again if the database turns out to be another one, or the same at an earlier time. */
   async renew(isEarlier = false): Promise<void> {
-    if (isEarlier) await this.#outbox.unregister();
-    if (isEarlier || !await this.#outbox.isSameServer()) await this.register();
+    if (isEarlier) await this.delete();
+    if (isEarlier || !await this.#isSameServer()) await this.register();
+  }
+
+  /** True if the cache was reset within the replay window. */
+  async wasResetLately(): Promise<boolean> {
+    const rows = await this.#query(
+      `SELECT 1 AS one FROM lookaside.caches
+       WHERE name = $1::TEXT AND reset_at > clock_timestamp() - keep`,
+      [this.#cache],
+    );
+    return rows.length > 0;
+  }
+
+  /** Deletes the registration. */
+  async delete(): Promise<void> {
+    await this.#query(
+      `WITH gone AS (DELETE FROM lookaside.caches WHERE name = $1::TEXT RETURNING id)
+       DELETE FROM lookaside.looks l USING gone WHERE l.cache = gone.id`,
+      [this.#cache],
+    );
   }
 
   async #register(): Promise<void> {
     while (!this.#options.isClosed()) {
-      const { cache, reset } = await this.#outbox.register(this.#options.keepMs);
+      const { cache, reset } = await this.#insert();
       if (reset) return;
       await this.#options.reset();
       this.#hasReset = true;
       // If the registration was replaced meanwhile, the reset came too early.
-      if (await this.#outbox.noteReset(cache)) return;
+      if (await this.#noteReset(cache)) return;
     }
+  }
+
+  /** Inserts the registration, unless there is one. Answers it. */
+  async #insert(): Promise<{ readonly cache: string; readonly reset: boolean }> {
+    // Delete a registration of another server, from whose dump or copy this one was made, or of a future state,
+    // after a restore to an earlier time.
+    await this.#query(
+      `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR (
+         SELECT pg_snapshot_xmax(l.seen) FROM lookaside.looks l WHERE l.cache = c.id
+         ORDER BY l.look DESC LIMIT 1
+       ) > pg_snapshot_xmax(pg_current_snapshot()))`,
+      [this.#cache],
+    );
+    const { keepMs } = this.#options;
+    const keep = "$2::TEXT::FLOAT8 * INTERVAL '1 ms'";
+    await this.#query(
+      `WITH added AS (
+         INSERT INTO lookaside.caches AS c (name, origin, keep) VALUES ($1::TEXT, ${ORIGIN}, ${keep})
+         ON CONFLICT (name) DO NOTHING RETURNING c.id
+       ) INSERT INTO lookaside.looks (cache, look, seen) SELECT id, 0, pg_current_snapshot() FROM added`,
+      [this.#cache, keepMs],
+    );
+    await this.#query(
+      `UPDATE lookaside.caches SET keep = ${keep} WHERE name = $1::TEXT AND keep <> ${keep}`,
+      [this.#cache, keepMs],
+    );
+    const [row] = await this.#query<{ cache: string; reset: boolean }>(
+      `SELECT id::TEXT AS cache, reset_at IS NOT NULL AS reset FROM lookaside.caches
+       WHERE name = $1::TEXT`,
+      [this.#cache],
+    );
+    if (row === undefined) throw new Error("Cannot register the cache: its registration is gone");
+    return row;
+  }
+
+  /** Notes that the cache was reset after this registration. Answers true if the registration still exists. */
+  async #noteReset(cache: string): Promise<boolean> {
+    const rows = await this.#query(
+      `UPDATE lookaside.caches SET reset_at = clock_timestamp() WHERE id = $1::TEXT::BIGINT
+       RETURNING 1 AS one`,
+      [cache],
+    );
+    return rows.length > 0;
+  }
+
+  /** True if the database is the one in which the cache was registered. */
+  async #isSameServer(): Promise<boolean> {
+    const rows = await this.#query(
+      `SELECT 1 AS one FROM lookaside.caches WHERE name = $1::TEXT AND origin <> ${ORIGIN}`,
+      [this.#cache],
+    );
+    return rows.length === 0;
   }
 }

@@ -160,7 +160,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#onError = options.onError ?? (() => undefined);
     this.#marks = new Marks(options.writer ?? this.#turn.feed, options.namesOf ?? invalidatedBy);
-    this.#registration = new Registration(this.#outbox, {
+    this.#registration = new Registration(database, options.cacheName, {
       reset: options.reset,
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
       isClosed: () => this.#closed,
@@ -192,7 +192,7 @@ export class ChangeFeed implements AsyncDisposable {
     try {
       // Otherwise writers would not notify the others until the promise ends.
       if (this.#promised) await this.#outbox.takeBackPromise();
-      if (this.#options.cacheEnds) await this.#outbox.unregister();
+      if (this.#options.cacheEnds) await this.#registration.delete();
     } catch (error) {
       this.#onError(error); // it expires
     }
@@ -477,7 +477,7 @@ export class ChangeFeed implements AsyncDisposable {
    * Redis meanwhile.
    */
   async #replay(): Promise<void> {
-    const changes = await this.#outbox.resetLately()
+    const changes = await this.#registration.wasResetLately()
       ? undefined
       : await this.#outbox.appliedLately();
     if (changes === undefined) return await this.#options.reset();
