@@ -113,7 +113,6 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
         const address = unlistedAddress(event.error);
         const isConnecting = event.command === "connect";
         const done = isConnecting ? "connect to Redis" : `run ${event.command} on Redis`;
-        // A placeholder would put the name in quotes.
         const text = address === undefined
           ? `Cannot ${done}: ${messageOf(event.error)}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;

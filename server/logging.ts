@@ -11,6 +11,7 @@ import {
   getJsonLinesFormatter,
   getLogger,
   type Logger,
+  type LogRecord,
   type TextFormatter,
 } from "@logtape/logtape";
 import { getPrettyFormatter } from "@logtape/pretty";
@@ -46,10 +47,24 @@ export async function configureLogging(options: LoggingOptions): Promise<Logger>
 
 /** Renders a record, without the passwords of the URLs in it. */
 export function logFormatter(pretty: boolean): TextFormatter {
-  const formatter: TextFormatter = pretty
-    ? getPrettyFormatter({ timestamp: "time", wordWrap: false, properties: true })
-    : getJsonLinesFormatter({ properties: "flatten" });
+  if (pretty) {
+    const text = getPrettyFormatter({ timestamp: "time", wordWrap: false, properties: true });
+    return redactByPattern(text, [URL_PASSWORD]);
+  }
+  const json = getJsonLinesFormatter({ properties: "flatten" });
+  const formatter: TextFormatter = (record) =>
+    json({ ...record, message: unquoted(record.message) });
   return redactByPattern(formatter, [URL_PASSWORD]);
+}
+
+/** Makes strings in a message part of its text: as values they would be written in quotes. */
+function unquoted(message: LogRecord["message"]): unknown[] {
+  const parts: unknown[] = [""];
+  for (const part of message) {
+    if (typeof part === "string") parts.push(`${parts.pop()}${part}`);
+    else parts.push(part, "");
+  }
+  return parts;
 }
 
 /** Makes the listener for requests whose client the trusted proxies do not name; logged once. */

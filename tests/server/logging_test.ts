@@ -22,6 +22,11 @@ describe("logFormatter()", () => {
     ]);
   });
 
+  it("writes strings without quotes into the message for machines", async () => {
+    const { message } = JSON.parse(await formatted(false, { text: "it's so" }));
+    assertEquals(message, "said it's so");
+  });
+
   for (const pretty of [true, false]) {
     it(`hides the passwords of URLs, wherever they are (pretty: ${pretty})`, async () => {
       const text = "postgres://me:p4ss@host/db and redis://:p@4ss@host";
