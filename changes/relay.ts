@@ -11,34 +11,27 @@ import type { ChangesStats, OwnWrite } from "@lookaside/cache";
 import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, outdated } from "./install.ts";
+import { Bell, RING_MS } from "./_bell.ts";
 import { merged } from "./_changed_row.ts";
 import { Chores } from "./_chores.ts";
 import type { Follower } from "./follower.ts";
 import { type ChangesProblem, Horizon, LIMITS, type Limits, problemsOf } from "./health.ts";
 import { Marks } from "./_marks.ts";
-import { GRACE_MS, type Look, Outbox, type OutboxRow } from "./_outbox.ts";
+import { GRACE_MS, Outbox, type OutboxRow } from "./_outbox.ts";
 import { OwnWrites } from "./_own_writes.ts";
 import { Registration } from "./_registration.ts";
 import { parseSnapshot, without } from "./_snapshot.ts";
 import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
 import { Turn } from "./_turn.ts";
 
-const CHANNEL = "lookaside_changes";
 /** Limit of rows applied at once: with at most 1,000 keys a row, it bounds the memory used. */
 const BATCH_MAX = 100;
-/** A look that finds this many rows is followed so soon by the next that writers need not notify. */
-const BUSY_ROWS_MIN = 3;
-/** So many looks in a row that find a row within this time after the previous one have the same effect. */
-const FOLLOW_MS = 50;
-const FOLLOWS_MIN = 3;
 /** Delay before the next look while much is written; a longer one takes more rows at once. */
 const BUSY_POLL_MS = 10;
 /** Number of looks without a row after which a relay rests. */
 const QUIET_LOOKS_MAX = 4;
 /** Time for which a busy relay promises to poll, longer than a look takes on a busy machine. */
 const PROMISE_MS = 200;
-/** Interval at which a relay that listens asks for notifications. */
-const RING_MS = 10_000;
 /** Delay between looks for writers that relied on a promise, and the limit of all these delays. */
 const DRAIN_POLL_MS = 10;
 const DRAIN_MS_MAX = 1_000;
@@ -52,7 +45,6 @@ const SILENT_POLL_MS = 100;
 /** Shortest delay before the next look while the cache's server is away, and every row stays open. */
 const AWAY_POLL_MS = 50;
 const RETRY_MS_MAX = 2_000;
-const LISTEN_RETRY_MS = 30_000;
 const CLEAN_MS = 10_000;
 const CLEAN_STEP_MS = 50;
 const CHECK_MS = 60_000;
@@ -129,25 +121,20 @@ export class ChangeFeed implements AsyncDisposable {
   readonly #onError: (error: unknown) => void;
   readonly #registration: Registration;
   readonly #chores: Chores;
+  readonly #bell: Bell;
   readonly #turn = new Turn();
   readonly #marks: Marks;
   readonly #ownWrites: OwnWrites;
-  #subscription: AsyncDisposable | undefined;
   #running: Promise<void> | undefined;
   #relaying: Promise<unknown> = Promise.resolve();
   #wake: (() => void) | undefined;
   #woken = false;
   #closed = false;
-  #silent = false;
   #applied = 0;
   #replayed = 0;
   #caughtUp = 0;
-  /** True if this relay has promised to poll. */
-  #promised = false;
   /** Number of looks since the last one that found a row. */
   #quietLooks = 0;
-  /** Number of looks that found a row shortly after another had. */
-  #follows = 0;
   readonly #horizon = new Horizon();
   /** The last look, to notice a database that was restored to an earlier time. */
   #last = { xmin: 0n, xmax: 0n };
@@ -166,6 +153,10 @@ export class ChangeFeed implements AsyncDisposable {
       isClosed: () => this.#closed,
     });
     this.#chores = new Chores(this.#clock, this.#onError);
+    this.#bell = new Bell({
+      ...{ database, outbox: this.#outbox, chores: this.#chores, onError: this.#onError },
+      onRing: () => this.wake(),
+    });
     this.#ownWrites = new OwnWrites({
       marks: this.#marks,
       outbox: this.#outbox,
@@ -187,11 +178,11 @@ export class ChangeFeed implements AsyncDisposable {
     this.wake();
     await this.#running;
     await this.#chores[Symbol.asyncDispose]();
-    await this.#subscription?.[Symbol.asyncDispose]();
+    await this.#bell[Symbol.asyncDispose]();
     if (this.#running === undefined) return;
     try {
       // Otherwise writers would not notify the others until the promise ends.
-      if (this.#promised) await this.#outbox.takeBackPromise();
+      if (this.#bell.promised) await this.#outbox.takeBackPromise();
       if (this.#options.cacheEnds) await this.#registration.delete();
     } catch (error) {
       this.#onError(error); // it expires
@@ -263,13 +254,13 @@ export class ChangeFeed implements AsyncDisposable {
   async #run(): Promise<void> {
     for (let failures = 0; !this.#closed;) {
       try {
-        await this.#listenWhenDue();
-        await this.#askToRingWhenDue();
+        if (this.#options.listen !== false) await this.#bell.listenWhenDue();
+        await this.#bell.askWhenDue();
         const next = await this.#look();
         failures = 0;
         this.#doChores();
         if (next === "busy") await sleep(this.#clock, BUSY_POLL_MS);
-        else if (this.#promised) await this.#drain();
+        else if (this.#bell.promised) await this.#drain();
         else if (next !== "again") await this.#rest(next);
       } catch (error) {
         this.#onError(error);
@@ -287,7 +278,7 @@ export class ChangeFeed implements AsyncDisposable {
     const woken = this.#woken;
     this.#woken = false;
     // Not if the usual relay was woken: there is a row.
-    if (!woken && !this.#promised || !this.#turn.isOurs || this.#turn.outrun) {
+    if (!woken && !this.#bell.promised || !this.#turn.isOurs || this.#turn.outrun) {
       const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
       this.#horizon.note(glance.now, glance.nowMs);
@@ -305,7 +296,7 @@ export class ChangeFeed implements AsyncDisposable {
     if (relayed === "unregistered") return await this.#registerAgain();
     if (relayed === "outrun") return "soon";
     this.#quietLooks = relayed > 0 ? 0 : this.#quietLooks + 1;
-    return this.#promised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
+    return this.#bell.promised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
   }
 
   async #registerAgain(): Promise<Next> {
@@ -328,7 +319,7 @@ export class ChangeFeed implements AsyncDisposable {
    */
   async #drain(): Promise<void> {
     const next = await this.#outbox.takeBackPromise();
-    this.#promised = false;
+    this.#bell.promised = false;
     try {
       for (let leftMs = DRAIN_MS_MAX; leftMs > 0 && !this.#closed; leftMs -= DRAIN_POLL_MS) {
         const { xmin } = parseSnapshot(await this.#outbox.snapshot());
@@ -338,7 +329,7 @@ export class ChangeFeed implements AsyncDisposable {
         await this.#pause(DRAIN_POLL_MS);
       }
     } catch (error) {
-      this.#promised = true; // it begins again once Postgres answers
+      this.#bell.promised = true; // it begins again once Postgres answers
       throw error;
     }
   }
@@ -350,44 +341,14 @@ export class ChangeFeed implements AsyncDisposable {
   async #rest(next: "soon" | "away" | "idle"): Promise<void> {
     const { pollMs: wishedMs = POLL_MS } = this.#options;
     // In time to ask for notifications again.
-    const pollMs = this.#subscription === undefined ? wishedMs : Math.min(wishedMs, RING_MS);
+    const pollMs = this.#bell.isHeard ? Math.min(wishedMs, RING_MS) : wishedMs;
     if (next === "away") await this.#pause(AWAY_POLL_MS, { wakes: false });
     if (next !== "soon") {
-      const isFast = this.#silent && next === "idle";
+      const isFast = this.#bell.isSilent && next === "idle";
       await this.#pause(isFast ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
       if (!this.#woken || this.#turn.isOurs) return;
     }
     await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
-  }
-
-  /** Notifications make the relay fast. Without them (PgBouncer, PGlite) it polls. */
-  async #listenWhenDue(): Promise<void> {
-    if (this.#options.listen === false || this.#subscription !== undefined) return;
-    if (this.#database.listen === undefined || !this.#chores.isDue("listen", LISTEN_RETRY_MS)) {
-      return;
-    }
-    this.#silent = await this.#outbox.isSilent();
-    try {
-      this.#subscription = await this.#database.listen(CHANNEL, () => this.wake(), (error) => {
-        this.#subscription = undefined;
-        if (error !== undefined) this.#onError(error);
-        this.wake();
-      });
-    } catch (error) {
-      this.#onError(error);
-    }
-  }
-
-  /** Before the look that finds rows written until then. */
-  async #askToRingWhenDue(): Promise<void> {
-    if (this.#subscription === undefined || this.#promised) return;
-    if (!this.#chores.isDue("ring", RING_MS)) return;
-    try {
-      await this.#outbox.askToRing();
-    } catch (error) {
-      this.#chores.makeDue("ring");
-      throw error;
-    }
   }
 
   /** Relays batches until one is not full. */
@@ -428,10 +389,10 @@ export class ChangeFeed implements AsyncDisposable {
     if (applies > 0) await this.#options.apply(merged(due), names);
     if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
     // Catching up makes no promise: the loop may rest, and would not keep it.
-    const isBusy = holds && this.#isBusy(look);
-    const hadPromised = this.#promised;
+    const isBusy = holds && this.#bell.isBusy(look);
+    const hadPromised = this.#bell.promised;
     // Before the note, which may be executed although its answer is lost.
-    if (isBusy) this.#promised = true;
+    if (isBusy) this.#bell.promised = true;
     const noted = await this.#outbox.note(look, {
       seen: isPart ? look.seen : without(pass ?? now, held),
       pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
@@ -440,21 +401,12 @@ export class ChangeFeed implements AsyncDisposable {
       wakes: others && rows.length > 0 && hadPromised,
     });
     if (!noted) {
-      this.#promised = hadPromised;
+      this.#bell.promised = hadPromised;
       return "outrun";
     }
     if (rows.length > 0) this.#turn.learn(this.#turn.feed);
     this.#applied += applies;
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
-  }
-
-  /**
-   * True if the next rows are so near that they need no notification. A relay that is not notified needs no promise.
-   */
-  #isBusy({ rows: { length: rows }, agoMs }: Look): boolean {
-    if (rows === 0 || this.#subscription === undefined) return false;
-    this.#follows = agoMs < FOLLOW_MS ? this.#follows + 1 : 0;
-    return this.#promised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
   }
 
   /** Looks again later at rows that were left to their writers. */
