@@ -28,7 +28,7 @@ import { Writer } from "./writer.ts";
 const NEEDED: ReadonlySet<string> = new Set(["get", "mget", "acquire", "create tag"]);
 
 /** Shortest time between two attempts to find out whether servers refuse what is needed. */
-const REFUSED_MS = 1_000;
+const REFUSED_MS = 10_000;
 
 /** The parts of a cache that its engines are made of. */
 export interface CacheWiring extends CacheParts {
@@ -281,7 +281,7 @@ export class Engine implements CacheServer, EngineFigures {
   #refused(command: string, error: Error): void {
     const { coherence, runtime: { clock } } = this.#parts;
     const nowMs = clock.monotonicNow();
-    // One server of a cluster may refuse what the others take, so not again and again.
+    // What is refused may not be among that which is tried, so not again and again.
     const isNew = nowMs - this.#refusedAtMs > REFUSED_MS;
     const isNeeded = refuses(error) && NEEDED.has(command) && this.#fallback?.isPossible;
     if (isNeeded && isNew && coherence.storeIsRight()) {

@@ -68,10 +68,11 @@ type RedisEvent = Extract<
 /**
  * Logs the state of a server. In an outage every command fails: the first is a warning with its reason; the rest,
  * which would flood the log, have level debug. The reasons of failed attempts to connect, and of a Redis that is
- * reached and refuses commands, are warnings once a minute.
+ * reached and refuses commands, are warnings once a minute, and anew after each connection.
  */
 function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent) => void {
   const said = new Set<string>();
+  let connections = 0;
   const isFirst = (what: string): boolean => {
     const first = !said.has(what);
     said.add(what);
@@ -92,6 +93,7 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
         said.delete(`${server} ${!event.connected}`);
         if (!isFirst(`${server} ${event.connected}`)) return;
         said.delete(`${server} fails`);
+        if (event.connected) connections++;
         return event.connected
           ? log("info", "connected to Redis")
           : log("warn", "Redis cannot be reached: answering without it");
@@ -118,7 +120,7 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
         // The number of announced addresses is limited by the size of the cluster.
         const isNews = address === undefined && (isConnecting || isReply(event.error))
-          ? repeats.note(`${server} ${text}`) !== undefined
+          ? repeats.note(`${server} ${connections} ${text}`) !== undefined
           // The connection has been reported as lost, and attempts to open it say why they fail.
           : !isNotConnected(event.error) && isFirst(`${address ?? server} fails`);
         const level = isNews ? "warning" : "debug";

@@ -9,7 +9,7 @@ import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/pop
 import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { Provenance, type ProvenanceOptions } from "./provenance.ts";
-import { isOutOfMemory, isReply, isWrongType } from "./reply_errors.ts";
+import { isOutOfMemory, isReply, isWrongType, refuses } from "./reply_errors.ts";
 import { Script, type ScriptRunner, type ScriptValue } from "./scripts.ts";
 import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
@@ -32,6 +32,9 @@ const SET = new Script("set", SET_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
+
+/** A hash that no script has. */
+const NO_SCRIPT = "0".repeat(40);
 
 /** Options of a {@linkcode RedisStore}. */
 export interface RedisStoreOptions
@@ -252,6 +255,12 @@ export class RedisStore implements Store, SharedCounts {
   async #prove(): Promise<void> {
     const { client, anySlot } = this.#connection;
     const keys = this.#keysOf(ROOT_TAG);
+    const [key] = keys;
+    await this.#pipeline.send("get", async () => {
+      const primaries = await this.#connection.primaries();
+      const asked = primaries.flatMap((each) => [each.get(key), each.evalsha(NO_SCRIPT, 1, key)]);
+      await Promise.all(asked.map(permitted));
+    });
     if (anySlot) await this.#pipeline.send("mget", () => client.mget(keys));
     try {
       await ACQUIRE.run(this.#scripts, keys, [1, leaseOf(this.#options.newNonce(), []), ""]);
@@ -363,6 +372,15 @@ export class RedisStore implements Store, SharedCounts {
 
   #keysOf(key: string): [value: string, lease: string] {
     return [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")];
+  }
+}
+
+/** Rejects if the server does not permit the command. One that has other keys or no such script does. */
+async function permitted(command: Promise<unknown>): Promise<void> {
+  try {
+    await command;
+  } catch (error) {
+    if (!isReply(error) || refuses(error)) throw error;
   }
 }
 

@@ -89,12 +89,15 @@ describe("cacheEventLogger() on a Redis that cannot be reached", () => {
         log(failure("fill", "there is no connection", "NotConnectedError"));
         log(failure("connect", "certificate has expired"));
       }
+      log({ type: "connection", server, connected: true });
+      log(failure("connect", "ECONNRESET"));
     });
     const said = records.filter(({ level }) => level === "warning");
     assertEquals(said.map(({ message }) => message.join("")), [
       "Redis cannot be reached: answering without it",
       ...["ECONNRESET", "certificate has expired", "ECONNRESET", "certificate has expired"]
         .map((text) => `Cannot connect to Redis: ${text}`),
+      "Cannot connect to Redis: ECONNRESET",
     ]);
   });
 });

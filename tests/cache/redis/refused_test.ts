@@ -4,6 +4,7 @@ import type { CacheOptions, ChangeSource } from "../../../cache/mod.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import { NO_CHANGES } from "../../../cache/changes.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
+import { startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./nodes.ts";
 
@@ -198,6 +199,35 @@ describe("An error that Redis answers for a while, with a source of changes", ()
       await holdInMemory([node], "missed", missed.load);
     });
   }
+});
+
+describe("One server of a cluster that refuses scripts", () => {
+  it("has memory stand in for the whole cluster, until it takes them", async () => {
+    await using cluster = await startRedisCluster({ replicas: 0 });
+    await using node = openNode(cluster.serviceUrl, { prefix: "la", changes: QUIET });
+    const { cache } = node;
+    await coherent(node);
+    const [server] = cluster.servers;
+    assert(server !== undefined);
+    await acl("-eval", "-evalsha")(server);
+    const keys = Array.from({ length: 20 }, (_, n) => `key ${n}`);
+    const read = () => Promise.all(keys.map((key) => cache.getOrLoad(key, new Row("a").load)));
+    await eventually(async () => {
+      await read();
+      assert(cache.stats().fallback, "memory does not stand in");
+    });
+    const tried = node.count("catch-up-error");
+    await eventually(async () => {
+      await read();
+      assert(node.count("catch-up-error") > tried + 2, "not tried again");
+    });
+    assertEquals(node.count("fallback"), 1);
+    await acl("+eval", "+evalsha")(server);
+    await eventually(() => assert(!cache.stats().fallback, "memory still stands in"));
+    await eventually(async () => {
+      for (const { source } of await read()) assertEquals(source, "memory");
+    });
+  });
 });
 
 describe("A Redis that is out of memory", () => {
