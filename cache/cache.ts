@@ -517,7 +517,7 @@ export class Cache implements AsyncDisposable {
    * import { Cache } from "@lookaside/cache";
    *
    * await using cache = new Cache();
-   * // At the start of a process, before the requests come. Without Redis nobody knows what is popular.
+   * // At the start of a process, before the requests come. Only Redis remembers what was popular before.
    * const load = (keys: readonly string[]) =>
    *   Promise.resolve(new Map(keys.map((key) => [key, `row of ${key}`])));
    * assert.equal(await cache.warm(load, { count: 100, keyPrefix: "user:" }), 0);
@@ -539,7 +539,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * The most requested keys of all processes, most requested first. An unreachable server contributes none.
+   * The most requested keys of all processes, most requested first; without Redis, of this one. An unreachable
+   * server contributes none.
    *
    * @throws {RangeError} The count is not a whole number from 0.
    *
@@ -549,7 +550,7 @@ export class Cache implements AsyncDisposable {
    * import { Cache } from "@lookaside/cache";
    *
    * await using cache = new Cache();
-   * assert.deepEqual(await cache.popular(10), []); // counts are kept in Redis
+   * assert.deepEqual(await cache.popular(10), []); // nothing was read; about one read in 32 is counted
    * ```
    */
   async popular(count: number): Promise<readonly string[]> {

@@ -36,7 +36,7 @@ export interface LeasedLoad<T> {
   readonly plan: LoadPlan<T>;
   /** The tag versions under which the lease was taken. */
   readonly versions: readonly TagVersion[];
-  /** If the load fails, there is no other attempt for this long. */
+  /** If the load fails, there is no other attempt for this long, while `stale` can be answered. */
   readonly cooldownMs: number;
   /** The entry to replace, if it may still be answered. */
   readonly stale?: Entry | undefined;
@@ -87,7 +87,7 @@ export class Loads {
     const loading = this.#load(key, job.plan, job);
     const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
     this.#flights.set(key, flight);
-    this.#parts.track(this.#fillBehind(key, flight, { loading, cooldownMs: job.cooldownMs }));
+    this.#parts.track(this.#fillBehind(key, flight, { loading, job }));
     return flight.outcome;
   }
 
@@ -200,14 +200,19 @@ export class Loads {
   async #fillBehind(
     key: string,
     flight: LoadFlight,
-    { loading, cooldownMs }: { readonly loading: Promise<Entry>; readonly cooldownMs: number },
+    { loading, job }: {
+      readonly loading: Promise<Entry>;
+      readonly job: Omit<LeasedLoad<never>, "plan">;
+    },
   ): Promise<void> {
     const { lease } = flight;
     try {
       await this.fill(key, lease, await loading);
     } catch (_error) {
       this.#land(key, flight); // later readers must not get this failure
-      await this.release(key, lease, cooldownMs > 0 ? { text: lease, ms: cooldownMs } : undefined);
+      const staleMs = (job.stale?.staleUntilMs ?? 0) - this.#parts.runtime.clock.now();
+      const ms = Math.min(job.cooldownMs, staleMs); // later readers have no value to answer
+      await this.release(key, lease, ms > 0 ? { text: lease, ms } : undefined);
     }
     this.#land(key, flight);
   }
@@ -281,7 +286,9 @@ export function taggedNames<T>(
   options: EntryOptions<T, unknown>,
 ): readonly string[] {
   const exists = value !== null && value !== undefined;
-  const tags = [...options.tags ?? [], ...exists ? options.tagsOf?.(value) ?? [] : []];
+  const derived = exists ? options.tagsOf?.(value) : undefined;
+  assertTags(derived);
+  const tags = [...options.tags ?? [], ...derived ?? []];
   assertTags(tags);
   return [...new Set(tagNames({ tags }))];
 }

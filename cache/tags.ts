@@ -36,10 +36,12 @@ return replies
 /**
  * Checks a list of tags.
  *
- * @throws {TypeError} There are too many, or one of them cannot be used.
+ * @throws {TypeError} It is no list, there are too many, or one of them cannot be used.
  */
 export function assertTags(tags: readonly string[] | undefined): void {
   if (tags === undefined) return;
+  // A text would count as a list of its letters, and invalidating the tag would do nothing.
+  if (!Array.isArray(tags)) throw new TypeError(`Cannot use a ${typeof tags} as tags: use a list`);
   if (tags.length > TAGS_MAX) {
     throw new TypeError(`Cannot use ${tags.length} tags: at most ${TAGS_MAX}`);
   }

@@ -145,6 +145,16 @@ export function describeMisuse(open: Open): void {
     assertEquals((await cache.get("a"))?.value(), 1);
   });
 
+  it("refuses tags that are no list, as a program without types may give them", async () => {
+    await using cache = await open();
+    const load = () => Promise.resolve(1);
+    const tags = JSON.parse('"users"');
+    await assertRejects(() => cache.set("a", 1, { tags }), TypeError, "as tags: use a list");
+    await assertRejects(() => cache.getOrLoad("a", load, { tags }), TypeError);
+    await assertRejects(() => cache.getOrLoad("a", load, { tagsOf: () => tags }), TypeError);
+    assertEquals(await cache.get("a"), undefined);
+  });
+
   it("refuses values without a JSON form, and TTLs that are none", async () => {
     await using cache = await open();
     const nothing = () => {};

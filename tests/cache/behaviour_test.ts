@@ -172,6 +172,23 @@ for (const on of tiers) {
       assertEquals([fresh.value(), fresh.stale], [3, false]);
     });
 
+    it("loads at once when the grace ends soon after a failed refresh", async () => {
+      await using bench = await open({ on, ttlMs: 1_000, graceMs: 500, jitterRatio: 0 });
+      const { cache, runtime } = bench;
+      const source = new Source(bench);
+      await cache.getOrLoad("a", source.load);
+      await runtime.clock.advance(1_400);
+      source.fails = true;
+      assertEquals((await cache.getOrLoad("a", source.load)).stale, true);
+      await runtime.clock.advance(101);
+      source.fails = false;
+      let value: number | undefined;
+      const reading = cache.getOrLoad("a", source.load).then((lookup) => value = lookup.value());
+      await settle(); // and no time passes
+      assertEquals(value, 3);
+      await reading;
+    });
+
     it("asks for 10,000 unknown ids once each per negative TTL", async () => {
       await using bench = await open({
         on,
