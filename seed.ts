@@ -12,7 +12,7 @@
 import { connect } from "@db/driver";
 import { readCa } from "./server/certificates.ts";
 import { misused, readOptions } from "./tools/command_line.ts";
-import { ConfigError, readEnvironment } from "./server/config.ts";
+import { ConfigError, type DatabaseConfig, readEnvironment } from "./server/config.ts";
 import { adviceTo } from "./db/advice.ts";
 import type { Database } from "./db/database.ts";
 import { ensureDatabase } from "./db/ensure_database.ts";
@@ -52,22 +52,22 @@ export async function seed(database: Database, options: SeedOptions = {}): Promi
   return await seedUsers(database, options);
 }
 
+/** Opens the configured database, which it creates if it is missing. */
+export async function openCreated({ url, caFile }: DatabaseConfig): Promise<Database> {
+  const trusted = await readCa(caFile);
+  await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
+  return connect({ url, ...trusted, poolMax: 2, statementTimeoutMs: STATEMENT_TIMEOUT_MS });
+}
+
 /** Runs the command line on the database that `env` names. Prints errors, and answers the exit code. */
 export async function runSeed(env: Readonly<Record<string, string | undefined>>): Promise<number> {
   const { count, reset } = parseOptions();
   let where = "";
   try {
-    const { url, caFile } = loadConfig(env).database;
-    where = redactUrl(url);
-    const trusted = await readCa(caFile);
+    const config = loadConfig(env).database;
+    where = redactUrl(config.url);
     const startedAtMs = performance.now();
-    await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
-    await using database = connect({
-      url,
-      ...trusted,
-      poolMax: 2,
-      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
-    });
+    await using database = await openCreated(config);
     const inserted = await withProgress(
       count,
       (onProgress) => seed(database, { count, reset, onProgress }),

@@ -26,6 +26,33 @@ export function send(to: Deno.ChildProcess | number, signal: Deno.Signal): void 
   }
 }
 
+/**
+ * Runs a program in the project's folder. Answers true if it succeeded; it may not be installed. With a time
+ * limit, its output is not shown.
+ */
+export async function succeeds(
+  program: string,
+  args: readonly string[],
+  timeoutMs?: number,
+): Promise<boolean> {
+  const limits = timeoutMs === undefined
+    ? { stderr: "inherit" } as const
+    : { stderr: "null", signal: AbortSignal.timeout(timeoutMs) } as const;
+  try {
+    const { success } = await new Deno.Command(program, {
+      args: [...args],
+      cwd: ROOT,
+      stdin: "null",
+      stdout: "null",
+      ...limits,
+    }).output();
+    return success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** Options of {@linkcode ChildProcess.deno}. */
 export interface ChildProcessOptions {
   /** Variables in addition to this process's environment. */

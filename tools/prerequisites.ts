@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { succeeds } from "./child_process.ts";
 import { chromiumPath } from "./servers/chromium.ts";
 import { findPostgres } from "./servers/postgres_server.ts";
 
@@ -40,6 +41,9 @@ export const PREREQUISITES: readonly Prerequisite[] = [
     present: () => chromiumPath() !== undefined,
   },
 ];
+
+/** Time that a program has to answer. */
+const QUESTION_TIMEOUT_MS = 60_000;
 
 /** An image with Deno, root and apt-get, and thus everything else. */
 const IMAGE = "denoland/deno:debian-2.9.6";
@@ -139,16 +143,6 @@ const ofThisMachine: Programs = {
   },
 };
 
-async function answers(program: string, question: string): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command(program, {
-      args: [question],
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+function answers(program: string, question: string): Promise<boolean> {
+  return succeeds(program, [question], QUESTION_TIMEOUT_MS);
 }

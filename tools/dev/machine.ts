@@ -8,7 +8,7 @@ import { DatabaseUnavailableError } from "../../db/database.ts";
 import { ensureDatabase } from "../../db/ensure_database.ts";
 import { redactUrl } from "../../server/redact_url.ts";
 import type { ComposeService, Surroundings } from "./backing_servers.ts";
-import { ChildProcess, ROOT } from "../child_process.ts";
+import { ChildProcess, succeeds } from "../child_process.ts";
 
 const PROBE_TIMEOUT_MS = 1_000;
 const PING_ANSWER_BYTES_MAX = 256;
@@ -136,33 +136,6 @@ async function connectTo({ hostname, port }: URL): Promise<Deno.TcpConn | undefi
     return await Deno.connect({ hostname, port: Number(port || REDIS_PORT) });
   } catch (error) {
     if (error instanceof Deno.errors.ConnectionRefused) return undefined;
-    throw error;
-  }
-}
-
-/**
- * Runs a program in the project's folder. Answers true if it succeeded; it may not be installed. With a time
- * limit, its output is not shown.
- */
-async function succeeds(
-  program: string,
-  args: readonly string[],
-  timeoutMs?: number,
-): Promise<boolean> {
-  const limits = timeoutMs === undefined
-    ? { stderr: "inherit" } as const
-    : { stderr: "null", signal: AbortSignal.timeout(timeoutMs) } as const;
-  try {
-    const { success } = await new Deno.Command(program, {
-      args: [...args],
-      cwd: ROOT,
-      stdin: "null",
-      stdout: "null",
-      ...limits,
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }

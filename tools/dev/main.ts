@@ -8,17 +8,15 @@
  *
  * @module
  */
-import { connect } from "@db/driver";
-import { readCa } from "../../server/certificates.ts";
 import { readOptions } from "../command_line.ts";
 import { BREAK_IT } from "../../server/break_it.ts";
 import { messageOf } from "../../server/message_of.ts";
 import { type Config, ConfigError, isLoopback, parseConfig } from "../../server/config.ts";
 import { loadConfig } from "../../server/secrets.ts";
 import { adviceTo } from "../../db/advice.ts";
-import { ensureDatabase } from "../../db/ensure_database.ts";
 import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { isEmpty, seedUsers } from "../../db/seed_users.ts";
+import { openCreated } from "../../seed.ts";
 import { WITH_PARENT } from "../../server/parent.ts";
 import { redactUrl } from "../../server/redact_url.ts";
 import { type BackingServers, chooseServers, type Origin } from "./backing_servers.ts";
@@ -75,7 +73,6 @@ const NOTED = [
   "DATABASE_POOL_MAX",
   "CHANGES_LISTEN",
 ];
-const STATEMENT_TIMEOUT_MS = 60_000;
 
 const ORIGINS: Readonly<Record<Origin, string>> = {
   configured: "configured",
@@ -213,20 +210,14 @@ function environmentFor(servers: BackingServers, env: Environment): Environment 
 
 /** Creates the database, its schema and, if the table is empty, the sample users. Answers how many. */
 async function prepareDatabase(config: Config): Promise<number> {
-  const { url, caFile } = config.database;
   try {
-    const trusted = await readCa(caFile);
-    await ensureDatabase((options) => connect({ ...options, ...trusted }), url);
-    await using database = connect({
-      url,
-      ...trusted,
-      poolMax: 2,
-      statementTimeoutMs: STATEMENT_TIMEOUT_MS,
-    });
+    await using database = await openCreated(config.database);
     await bringUpToDate(database);
     return await isEmpty(database) ? await seedUsers(database) : 0;
   } catch (error) {
-    const text = `Cannot use ${redactUrl(url)}: ${messageOf(error)}${adviceTo(error)}`;
+    const text = `Cannot use ${redactUrl(config.database.url)}: ${messageOf(error)}${
+      adviceTo(error)
+    }`;
     throw new SetUpError(text, { cause: error });
   }
 }

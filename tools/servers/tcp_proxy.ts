@@ -49,11 +49,6 @@ export class TcpProxy implements AsyncDisposable {
     this.#accept(listener);
   }
 
-  /** Connections open now. */
-  get connections(): number {
-    return this.#connections.size / 2;
-  }
-
   /** Forwards everything again, held bytes first. */
   pass(): void {
     this.#mode = "pass";
