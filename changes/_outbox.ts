@@ -244,13 +244,18 @@ export class Outbox {
     });
   }
 
-  /** The snapshot of the latest look that was noted at least `ms` ago; `undefined`: there is none. */
-  async seenBefore(ms: number): Promise<string | undefined> {
+  /** Answers the server's time, in milliseconds. */
+  async nowMs(): Promise<number> {
+    return only(await this.#query<{ now: number }>(`SELECT ${NOW_MS}::FLOAT8 AS now`)).now;
+  }
+
+  /** The snapshot of the latest look that was noted before a time of the server; `undefined`: there is none. */
+  async seenBefore(atMs: number): Promise<string | undefined> {
     const rows = await this.#query<{ seen: string }>(
       `SELECT l.seen::TEXT AS seen FROM lookaside.caches c JOIN lookaside.looks l ON l.cache = c.id
-       WHERE c.name = $1::TEXT AND l.at < clock_timestamp() - $2::TEXT::INTERVAL
+       WHERE c.name = $1::TEXT AND date_part('epoch', l.at) * 1000::FLOAT8 < $2::TEXT::FLOAT8
        ORDER BY l.look DESC LIMIT 1`,
-      [this.#cache, `${Math.ceil(ms)} ms`],
+      [this.#cache, String(atMs)],
     );
     return rows[0]?.seen;
   }

@@ -1,4 +1,4 @@
-/** Seconds for which one table of the outbox is written to before the next. */
+/** Seconds for which one table of the outbox is written to before the next. A row stays for at least as long. */
 const TURN_SECONDS = 450;
 const TURN = `(date_part('epoch', clock_timestamp())::BIGINT / ${TURN_SECONDS} % 3)::SMALLINT`;
 

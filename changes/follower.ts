@@ -7,6 +7,8 @@ import { parseSnapshot } from "./_snapshot.ts";
 
 /** If one look finds more rows than this, everything counts as changed. */
 const ROWS_MAX = 1_000;
+/** Rows stay for longer than this after they were written, also if every cache has applied them. */
+const KEPT_MS = 300_000;
 /** A snapshot in which nothing is visible. */
 const NOTHING = "1:1:";
 
@@ -36,6 +38,8 @@ export class Follower implements AsyncDisposable {
   #wake: (() => void) | undefined;
   /** The snapshot of the last look; `undefined`: there is none, so everything may have changed. */
   #seen: string | undefined;
+  /** The monotonic time before that look; `Infinity`: this process has not looked yet. */
+  #lookedAtMs = Infinity;
 
   constructor(database: ChangesDatabase, listener: ChangeListener, options: FollowerOptions) {
     this.#outbox = new Outbox(database, options.cacheName);
@@ -67,18 +71,31 @@ export class Follower implements AsyncDisposable {
     const { clock, everyMs, sinceMs, onError } = this.#options;
     const startedAtMs = clock.monotonicNow();
     while (!this.#closed) {
-      const askedAtMs = clock.monotonicNow();
       this.#woken = false;
       try {
-        // The longer the question takes, the further back to look.
-        const silentMs = sinceMs + askedAtMs - startedAtMs;
-        if (Number.isFinite(silentMs)) this.#seen ??= await this.#outbox.seenBefore(silentMs);
+        this.#seen ??= await this.#seenAt(startedAtMs - sinceMs);
         await this.#look(clock.monotonicNow());
       } catch (error) {
         onError(error);
       }
       await this.#pause(everyMs);
     }
+  }
+
+  /**
+   * The snapshot of the last look that was noted before a monotonic time of this process. The server's time is read
+   * first, and everything that this takes is subtracted, so the look is rather one too early:
+   *
+   * ```text
+   * 1. process: hears the last announcement, and asks for the look of now
+   * 2. relay:   applies a change to a server that this process no longer hears, and notes it
+   * 3. server:  answers the look of step 2, in which the change has been seen
+   * ```
+   */
+  async #seenAt(atMs: number): Promise<string | undefined> {
+    if (!Number.isFinite(atMs)) return undefined;
+    const serverMs = await this.#outbox.nowMs();
+    return await this.#outbox.seenBefore(serverMs - (this.#options.clock.monotonicNow() - atMs));
   }
 
   async #pause(delayMs: number): Promise<void> {
@@ -93,7 +110,8 @@ export class Follower implements AsyncDisposable {
   }
 
   async #look(sentAtMs: number): Promise<void> {
-    const known = this.#seen;
+    // After a long outage of Postgres, rows that this process has not seen may have been removed.
+    const known = sentAtMs - this.#lookedAtMs > KEPT_MS ? undefined : this.#seen;
     const look = await this.#outbox.since(known ?? NOTHING, known === undefined ? 0 : ROWS_MAX);
     if (look === undefined || this.#closed) return;
     const { now, rows } = look;
@@ -105,6 +123,7 @@ export class Follower implements AsyncDisposable {
       this.#listener.changed(invalidatedNames(merged(rows), this.#options.invalidates));
     }
     this.#seen = now;
+    this.#lookedAtMs = sentAtMs;
     this.#listener.alive(sentAtMs);
   }
 }
