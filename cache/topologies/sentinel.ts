@@ -64,7 +64,7 @@ const SETTLED_MS = STANDS_MS + 250;
  */
 export class SentinelConnection extends StandaloneConnection {
   readonly #sentinels: Sentinels;
-  readonly #named: WeakMap<Socket, Named>;
+  readonly #named: WeakMap<Socket, NamedPrimary>;
   readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
   /** The confirmed primary, until the Sentinels name a newer one. */
@@ -73,7 +73,7 @@ export class SentinelConnection extends StandaloneConnection {
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
     const { clock } = options;
     const sentinels = new Sentinels(named, access, clock);
-    const sockets = new WeakMap<Socket, Named>();
+    const sockets = new WeakMap<Socket, NamedPrimary>();
     super(
       together(access, { Connector: connectorOf({ sentinels, access, clock, sockets }) }),
       options,
@@ -122,8 +122,8 @@ export class SentinelConnection extends StandaloneConnection {
   }
 
   /** Asks for the primary; disconnects from the server if it is another. */
-  async #ask(): Promise<Named> {
-    const named = await askFor(this.#sentinels, this.#options.clock);
+  async #ask(): Promise<NamedPrimary> {
+    const named = await this.#sentinels.primary();
     const connected = this.#connected();
     if (connected === undefined) {
       throw new Error("Cannot trust the server: there is no connection");
@@ -140,7 +140,7 @@ export class SentinelConnection extends StandaloneConnection {
   }
 
   /** Trusts a named server once it has been the primary for long enough. */
-  #confirm(named: Named): void {
+  #confirm(named: NamedPrimary): void {
     // A Sentinel that learns of a trusted primary later, or restarts, does not make it a new one.
     const isNew = !this.#isStanding(named.server) || this.#standing?.epoch !== named.epoch;
     // A time below this means a new primary. An old server that reports no time is trusted at once.
@@ -163,21 +163,11 @@ export class SentinelConnection extends StandaloneConnection {
   }
 
   /** The server at the other end, as the Sentinels named it at the time of connecting. */
-  #connected(): Named | undefined {
+  #connected(): NamedPrimary | undefined {
     const { stream, status } = this.client;
     if (status !== "ready" || !(stream instanceof Object)) return undefined;
     return this.#named.get(stream as Socket);
   }
-}
-
-/** The answer of the Sentinels, with the time of the question (monotonic). */
-interface Named extends NamedPrimary {
-  readonly askedAtMs: number;
-}
-
-async function askFor(sentinels: Sentinels, clock: Clock): Promise<Named> {
-  const askedAtMs = clock.monotonicNow();
-  return { ...await sentinels.primary(), askedAtMs };
 }
 
 /** The parts of a connector. */
@@ -186,7 +176,7 @@ interface ConnectorParts {
   readonly access: Access;
   readonly clock: Clock;
   /** Records which server each socket connects to. */
-  readonly sockets: WeakMap<Socket, Named>;
+  readonly sockets: WeakMap<Socket, NamedPrimary>;
 }
 
 /** Makes the class from which ioredis makes each client's connector. */
@@ -209,7 +199,7 @@ function connectorOf(
       this.connecting = true;
       for (let attempts = 1; this.connecting; attempts++) {
         try {
-          const named = await askFor(sentinels, clock);
+          const named = await sentinels.primary();
           if (this.connecting) return this.#open(named);
         } catch (error) {
           if (!this.connecting) break;
@@ -231,7 +221,7 @@ function connectorOf(
       this.#wake?.();
     }
 
-    #open(named: Named): Socket {
+    #open(named: NamedPrimary): Socket {
       const socket = access.tls === undefined
         ? createConnection(named.server)
         : connectTls({ ...named.server, ...access.tls });

@@ -20,6 +20,8 @@ export interface SentinelsOptions {
 /** The server that the Sentinels call the primary. */
 export interface NamedPrimary {
   readonly server: ServerAddress;
+  /** The time of the question (monotonic). */
+  readonly askedAtMs: number;
   /** The configuration epoch since which it is the primary: each failover has a higher one. */
   readonly epoch: number;
   /**
@@ -35,7 +37,7 @@ export class UnreachableError extends Error {
 }
 
 /** The answer of one Sentinel: the primary, and the other Sentinels. */
-interface Answer extends NamedPrimary {
+interface Answer extends Omit<NamedPrimary, "askedAtMs"> {
   readonly others: readonly ServerAddress[];
 }
 
@@ -101,7 +103,8 @@ export class Sentinels {
     this.#epoch = epoch;
     // A process that cannot reach the leader of a failover hears of it from the others.
     const isKnown = newest.length > answers.length / 2;
-    return { ...found, sinceMs: isKnown ? Math.min(...newest.map(({ sinceMs }) => sinceMs)) : 0 };
+    const sinceMs = isKnown ? Math.min(...newest.map((answer) => answer.sinceMs)) : 0;
+    return { ...found, askedAtMs, sinceMs };
   }
 
   /** Stops asking, and waits until every connection is closed. */
