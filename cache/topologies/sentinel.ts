@@ -117,6 +117,8 @@ export class SentinelConnection extends StandaloneConnection {
       const connected = this.#connected();
       if (error instanceof UnreachableError && connected !== undefined) {
         if (this.#isStanding(connected.server)) this.#stand(askedAtMs);
+        // Nobody would notice until the primary fails, too.
+        this.#options.onError(error);
       }
     }
   }

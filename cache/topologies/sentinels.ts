@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { type Access, disconnect, reconnectDelayMs } from "../redis/connection.ts";
+import { isWithoutConnection } from "../redis/not_connected.ts";
 import { isReply } from "../redis/reply_errors.ts";
 import type { Clock } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
@@ -48,6 +49,8 @@ export class Sentinels {
   readonly #asked = new Map<string, Redis>();
   /** The primary that each Sentinel named last, and the first time (monotonic) at which it did. */
   readonly #heard = new WeakMap<Redis, { readonly primary: string; readonly atMs: number }>();
+  /** The reason why each Sentinel could last not be connected to. */
+  readonly #refused = new WeakMap<Redis, string>();
   readonly #clock: Clock;
   #closed = false;
   #closing: Promise<unknown> = Promise.resolve();
@@ -72,20 +75,19 @@ export class Sentinels {
    */
   async primary(): Promise<NamedPrimary> {
     const askedAtMs = this.#clock.monotonicNow();
-    const asked = await Promise.allSettled(
-      [...this.#asked.values()].map((each) => this.#ask(each)),
-    );
+    const sentinels = [...this.#asked.values()];
+    const asked = await Promise.allSettled(sentinels.map((each) => this.#ask(each)));
     const answers = asked.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (answers.length === 0) {
       // A late time-out comes before the answers that the sockets hold, and those may name another primary.
       if (this.#clock.monotonicNow() - askedAtMs > ANSWER_MS + LATE_MS) {
         throw new Error("Cannot find the primary: this process was too busy to hear a Sentinel");
       }
-      const [first] = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
-      if (isReply(first)) this.#logIn();
-      throw new UnreachableError(
-        `Cannot find the primary: no Sentinel names it (${first?.message})`,
-      );
+      const [failed] = asked;
+      const error = failed?.status === "rejected" ? failed.reason : undefined;
+      if (isReply(error)) this.#logIn();
+      const why = this.#reasonOf(sentinels[0], error);
+      throw new UnreachableError(`Cannot find the primary: no Sentinel names it (${why})`);
     }
     for (const server of answers.flatMap(({ others }) => others)) this.#add(server);
     const epoch = Math.max(...answers.map((answer) => answer.epoch));
@@ -105,6 +107,13 @@ export class Sentinels {
     const isKnown = newest.length > answers.length / 2;
     const sinceMs = isKnown ? Math.min(...newest.map((answer) => answer.sinceMs)) : 0;
     return { ...found, askedAtMs, sinceMs };
+  }
+
+  /** Tells why a Sentinel did not answer: the client says so when it connects, not when it is asked. */
+  #reasonOf(sentinel: Redis | undefined, error: unknown): string {
+    const message = error instanceof Error ? error.message : String(error);
+    if (sentinel === undefined || !isWithoutConnection(message)) return message;
+    return this.#refused.get(sentinel) ?? "there is no connection";
   }
 
   /** Stops asking, and waits until every connection is closed. */
@@ -146,9 +155,7 @@ export class Sentinels {
       // A question waits for the connection; if the attempt fails, it rejects.
       ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ANSWER_MS },
     });
-    sentinel.on("error", () => {
-      // The failed question reports the same.
-    });
+    sentinel.on("error", ({ message }: Error) => this.#refused.set(sentinel, message));
     this.#asked.set(name, sentinel);
   }
 

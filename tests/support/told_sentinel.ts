@@ -75,9 +75,9 @@ export class ToldSentinel implements AsyncDisposable {
 }
 
 /** Starts a Sentinel that answers what it is told. */
-export async function startToldSentinel(told: Told | undefined): Promise<ToldSentinel> {
+export async function startToldSentinel(told: Told | undefined, port = 0): Promise<ToldSentinel> {
   const server = createServer();
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return new ToldSentinel(server, told);
 }

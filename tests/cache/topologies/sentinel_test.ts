@@ -1,7 +1,7 @@
 /**
  * When a primary that Sentinels name is trusted. They answer what a test tells them to, on a clock that a test moves.
  */
-import { assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch, assertRejects } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { PATIENCE } from "../../../cache/redis/connection.ts";
 import { SentinelConnection } from "../../../cache/topologies/sentinel.ts";
@@ -103,6 +103,8 @@ interface Process extends AsyncDisposable {
   untilMs: number;
   /** True while it is connected. */
   connected: boolean;
+  /** What it has reported as failed. */
+  readonly errors: unknown[];
 }
 
 describe("SentinelConnection", () => {
@@ -129,14 +131,15 @@ describe("SentinelConnection", () => {
     const seeds = sentinels.map(({ address }) => address);
     const connection = new SentinelConnection({ servers: seeds, master: "main" }, PATIENCE, {
       ...{ commandTimeoutMs: 1_000, boundsCommands: true, clock },
-      ...{ onError: () => undefined, onRefused: () => undefined, onChange: () => undefined },
+      ...{ onRefused: () => undefined, onChange: () => undefined },
+      onError: (error) => void process.errors.push(error),
       onConnection: (connected) => void (process.connected = connected),
       onStands: (untilMs) => void (process.untilMs = untilMs),
     });
     const process: Process = {
       proved: () => eventually(() => connection.proved()),
       refused: () => eventually(() => assertRejects(() => connection.proved(), Error, "yet")),
-      ...{ untilMs: -Infinity, connected: false },
+      ...{ untilMs: -Infinity, connected: false, errors: [] },
       [Symbol.asyncDispose]: () => connection.close(),
     };
     await eventually(() => assertEquals(process.connected, true));
@@ -179,6 +182,24 @@ describe("SentinelConnection", () => {
     tell({ epoch: 3, reportedMs: 0 });
     await process.refused();
     clock.jump(SETTLED_MS);
+    await process.proved();
+  });
+
+  it("goes on trusting its primary while no Sentinel answers, and says so", async () => {
+    await using process = await open();
+    await process.proved();
+    const [one, other] = sentinels.map(({ address }) => address.port);
+    await Promise.all(sentinels.map((each) => each[Symbol.asyncDispose]()));
+    const nowMs = clock.monotonicNow();
+    await eventually(() => {
+      clock.advance(250);
+      assertMatch(process.errors.join(), /no Sentinel names it .*ECONNREFUSED/);
+      assertGreater(process.untilMs, nowMs + 1_000);
+    });
+    sentinels = await Promise.all([
+      startToldSentinel(lasting, one),
+      startToldSentinel(lasting, other),
+    ]);
     await process.proved();
   });
 });
