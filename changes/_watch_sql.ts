@@ -12,19 +12,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   ) SELECT relation FROM family
 $$`,
   // A digest of the tables, their columns in the version that the last ALTER left (xmin), the expressions of generated
-  // columns and the names of enumerated values: if it differs, rows may have changed unnoticed. It stays the same
-  // after a TRUNCATE, which is noticed.
+  // columns, and the names and attributes of the types that they are made of: if it differs, rows may have changed
+  // unnoticed. It stays the same after a TRUNCATE, which is noticed.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(format('%s %s %s:%s%s', a.attrelid, a.attnum, a.xmin,
-    CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END, (
-      SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_enum e
-      WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
-    )), ',' ORDER BY a.attrelid, a.attnum))
-  FROM lookaside.family(root) f (relation) JOIN pg_attribute a ON a.attrelid = f.relation
-  JOIN pg_type t ON t.oid = a.atttypid
-  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.attnum > 0 AND NOT a.attisdropped
+  WITH RECURSIVE parts (relation) AS (SELECT lookaside.family(root)), types (oid, made_of) AS (
+    SELECT NULL::OID, relation FROM parts
+    UNION SELECT t.oid, t.typrelid FROM types u
+    CROSS JOIN LATERAL (VALUES ('pg_class'::REGCLASS, u.made_of), ('pg_type'::REGCLASS, u.oid)) x (class, of)
+    JOIN pg_depend d ON d.classid = x.class AND d.objid = x.of
+    JOIN pg_type t ON d.refclassid = 'pg_type'::REGCLASS AND t.oid = d.refobjid
+  )
+  SELECT md5(concat((
+    SELECT string_agg(format('%s %s %s:%s', a.attrelid, a.attnum, a.xmin,
+      CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END), ',' ORDER BY a.attrelid, a.attnum)
+    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid IN (SELECT relation FROM parts UNION SELECT made_of FROM types)
+      AND a.attnum > 0 AND NOT a.attisdropped
+  ), (
+    SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumtypid, e.enumsortorder)
+    FROM pg_enum e WHERE e.enumtypid IN (SELECT oid FROM types)
+  )))
 $$`,
   // The reason why a table cannot be watched; NULL if it can.
   `CREATE OR REPLACE FUNCTION lookaside.refusal(watched REGCLASS) RETURNS TEXT
@@ -40,22 +48,23 @@ BEGIN
   IF about.relkind NOT IN ('r', 'p') THEN RETURN 'it is no table'; END IF;
   IF about.nspname IN ('lookaside', 'pg_catalog', 'information_schema') THEN RETURN 'it belongs to the system'; END IF;
   IF parent IS NOT NULL THEN RETURN format('it is a part of %s; watch that', parent); END IF;
-  IF about.relpersistence <> 'p' THEN
-    RETURN 'it is temporary or unlogged: its rows go unseen';
-  END IF;
-  FOR about IN SELECT c.relkind, c.oid::REGCLASS AS name, pg_has_role(c.relowner, 'USAGE') AS ours
+  IF about.relpersistence = 't' THEN RETURN 'it is temporary: its rows go unseen'; END IF;
+  FOR about IN SELECT c.relkind, c.relpersistence, c.oid::REGCLASS AS name, pg_has_role(c.relowner, 'USAGE') AS ours
     FROM lookaside.family(watched) f (relation) JOIN pg_class c ON c.oid = f.relation
   LOOP
     IF about.relkind = 'f' THEN RETURN format('%s is a foreign table: what others write there goes unseen', about.name); END IF;
+    IF about.relpersistence <> 'p' THEN RETURN format('%s is unlogged: a crash empties it unseen', about.name); END IF;
     IF NOT about.ours THEN
       RETURN format('%s belongs to another role than %s', about.name, current_user);
     END IF;
   END LOOP;
   -- Its triggers can record the changes of one table only.
-  SELECT format('%s is also a part of %s, which is watched', i.inhrelid::REGCLASS, w.relation::REGCLASS) INTO shared
-    FROM pg_inherits i JOIN lookaside.watched w ON i.inhparent IN (SELECT lookaside.family(w.relation))
-    WHERE i.inhrelid IN (SELECT lookaside.family(watched)) AND i.inhparent NOT IN (SELECT lookaside.family(watched))
-    LIMIT 1;
+  WITH RECURSIVE own (relation) AS (SELECT lookaside.family(watched)), others (part, parent) AS (
+    SELECT i.inhrelid, i.inhparent FROM pg_inherits i
+    WHERE i.inhrelid IN (SELECT relation FROM own) AND i.inhparent NOT IN (SELECT relation FROM own)
+    UNION SELECT o.part, i.inhparent FROM others o JOIN pg_inherits i ON i.inhrelid = o.parent
+  ) SELECT format('%s is also a part of %s, which is watched', o.part::REGCLASS, w.relation::REGCLASS) INTO shared
+    FROM others o JOIN lookaside.watched w ON w.relation = o.parent LIMIT 1;
   IF shared IS NOT NULL THEN RETURN shared; END IF;
   -- Only that of the extension: a role that may create schemas could have its own code run as the owner of this one.
   IF EXISTS (SELECT 1 FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid WHERE e.extname = 'timescaledb'
@@ -160,15 +169,22 @@ END $$`,
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT '{insert,update,delete,truncate,move}'::TEXT[]
 $$`,
-  // The columns by which a table or one of its parts is partitioned. No rows of the statement are given to the
-  // triggers of a MERGE that takes a row from one partition to another, unless it deletes and inserts as well. So
-  // such tables have a further trigger, for statements that set these columns.
+  // The columns that a statement sets if it may take rows from one partition to another: those by which a table or
+  // one of its parts is partitioned, or any if a trigger may set these. No rows of the statement are given to the
+  // triggers of a MERGE that does so, unless it deletes and inserts as well. So such tables have a further trigger.
   `CREATE OR REPLACE FUNCTION lookaside.partition_columns(root OID) RETURNS TEXT[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH parts (relation) AS (SELECT lookaside.family(root))
   SELECT ARRAY(
-    SELECT DISTINCT a.attname::TEXT FROM lookaside.family(root) f (relation)
-    JOIN pg_partitioned_table p ON p.partrelid = f.relation
-    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::SMALLINT[]) ORDER BY 1
+    SELECT a.attname::TEXT FROM parts
+    JOIN pg_partitioned_table p ON p.partrelid = parts.relation
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::SMALLINT[])
+    UNION
+    SELECT a.attname::TEXT FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid
+    WHERE p.partrelid = root AND a.attnum > 0 AND NOT a.attisdropped
+      -- BEFORE UPDATE … FOR EACH ROW
+      AND EXISTS (SELECT 1 FROM parts JOIN pg_trigger t ON t.tgrelid = parts.relation WHERE t.tgtype & 19 = 19)
+    ORDER BY 1
   )
 $$`,
   // Creates or replaces the trigger functions of a table. Answers true if one of them was different.
@@ -263,6 +279,10 @@ DECLARE
 BEGIN
   IF NOT pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'lookaside'), 'USAGE') THEN
     refusal := format('schema lookaside belongs to another role than %s', current_user);
+  ELSIF (SELECT relowner FROM pg_class WHERE oid = 'lookaside.outbox'::REGCLASS)
+    <> (SELECT nspowner FROM pg_namespace WHERE nspname = 'lookaside') THEN
+    -- As whose owner the triggers run: they could not write, nor then could anybody.
+    refusal := 'the outbox belongs to another role than the schema lookaside';
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'Cannot watch %: %', watched, refusal USING ERRCODE = CASE WHEN refusal LIKE '%belongs to another role%'

@@ -239,7 +239,8 @@ const FOUND_SQL = `SELECT pg_catalog.json_build_object(
       SELECT c.oid UNION SELECT part.oid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relation
       JOIN pg_catalog.pg_class part ON part.oid = i.inhrelid AND part.relpersistence <> 't'
     )
-    SELECT 1 FROM family f WHERE 4 <> (
+    SELECT 1 FROM family f JOIN pg_catalog.pg_class part ON part.oid = f.relation
+    WHERE part.relpersistence <> 'p' OR 4 <> (
       SELECT count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger own ON own.tgfoid = t.tgfoid
       JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
       WHERE t.tgrelid = f.relation AND own.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname <> 'lookaside_move'

@@ -265,8 +265,14 @@ export function attacksSuite(server: () => string): void {
       Error,
     );
     assertMatch(error.message, /belongs to another role/);
+    // Nor any with triggers that would run as a role which may not write to the outbox, so that all writes failed.
+    await fixture.admin.unsafe("CREATE TABLE later (id INT PRIMARY KEY)");
+    const apart = () => fixture.admin.unsafe("SELECT lookaside.watch('later')");
+    assertMatch((await assertRejects(apart, Error)).message, /outbox belongs to another role than/);
+    assertEquals((await fixture.service.query("SELECT label FROM lookaside.check()")).length, 1);
+    await fixture.admin.unsafe("INSERT INTO later VALUES (1); UPDATE users SET name = 'z'");
     await fixture.admin.unsafe(
-      "DROP TABLE theirs; DROP SCHEMA lookaside CASCADE; DROP TABLE users",
+      "DROP TABLE theirs, later; DROP SCHEMA lookaside CASCADE; DROP TABLE users",
     );
     await fixture.admin.unsafe(`CREATE SCHEMA lookaside AUTHORIZATION ${role.name}`);
     const refusal = await assertRejects(() => installChanges(fromPostgresJs(fixture.owner)), Error);

@@ -338,6 +338,23 @@ export function watchSuite(server: () => string): void {
         });
       }
 
+      it("whatever it sets, where a trigger may set the columns by which the table is partitioned", async () => {
+        await run(
+          `CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN IF NEW.n = 0 THEN NEW.id := NEW.id + 120; END IF; RETURN NEW; END $$;
+          CREATE TRIGGER move BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION move()`,
+        );
+        assertEquals(await checkWatched(fixture.service), []);
+        assertEquals(await notedOf(merge("n = 0")), [whole("orders")]);
+        assertEquals(
+          await notedOf("UPDATE orders SET n = 0 WHERE id = 2"),
+          one("orders", ["122", "2"], ["n=0", "n=2"]),
+        );
+        assertEquals(await checkWatched(fixture.service), []);
+        assertEquals(await fixture.noted(), []);
+        await run("DROP FUNCTION move CASCADE");
+      });
+
       it("also once a part is partitioned by another column, and without a trigger too many", async () => {
         await run(
           `CREATE TABLE regions (id INT, region TEXT, n INT, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
@@ -466,6 +483,10 @@ export function watchSuite(server: () => string): void {
   describe("counts for the table, at the next check, rows that no trigger saw change, by", () => {
     const statements = [
       "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'",
+      "ALTER TYPE other RENAME VALUE 'ok' TO 'fine'",
+      "ALTER TYPE pair DROP ATTRIBUTE b",
+      "ALTER TYPE pair RENAME ATTRIBUTE b TO c",
+      "ALTER TYPE pair ADD ATTRIBUTE c INT",
       "ALTER TABLE typed ALTER price TYPE NUMERIC(10, 1)",
       "ALTER TABLE typed ALTER v TYPE TEXT USING upper(v)",
     ];
@@ -473,7 +494,8 @@ export function watchSuite(server: () => string): void {
       it(statement, async () => {
         await run(
           `CREATE TYPE mood AS ENUM ('ok', 'bad');
-          CREATE TABLE typed (id INT PRIMARY KEY, m mood, price NUMERIC(10, 2), v TEXT);
+          CREATE TYPE other AS ENUM ('ok'); CREATE TYPE pair AS (a other, b INT); CREATE DOMAIN pairs AS pair[];
+          CREATE TABLE typed (id INT PRIMARY KEY, m mood, price NUMERIC(10, 2), v TEXT, p pairs);
           SELECT lookaside.watch('typed')`,
         );
         await fixture.noted();
@@ -482,7 +504,7 @@ export function watchSuite(server: () => string): void {
         assertEquals(await fixture.noted(), [whole("typed")]);
         assertEquals(await checkWatched(fixture.service), []);
         assertEquals(await fixture.noted(), []);
-        await run("DROP TABLE typed; DROP TYPE mood");
+        await run("DROP TABLE typed; DROP DOMAIN pairs; DROP TYPE mood, pair, other");
       });
     }
   });
@@ -578,6 +600,11 @@ export function watchSuite(server: () => string): void {
       ],
       ["CREATE VIEW o2 AS SELECT 1; SELECT lookaside.watch('o2')", /it is no table/],
       ["CREATE UNLOGGED TABLE o2 (id INT PRIMARY KEY); SELECT lookaside.watch('o2')", /unlogged/],
+      [
+        `CREATE TABLE o2 (id INT PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE UNLOGGED TABLE o3 PARTITION OF o2 DEFAULT; SELECT lookaside.watch('o2')`,
+        /public.o3 is unlogged/,
+      ],
       ["CREATE TABLE o2 () INHERITS (orders); SELECT lookaside.watch('o2')", /it is a part of/],
       ["SELECT lookaside.watch('pg_class')", /it belongs to the system/],
     ];

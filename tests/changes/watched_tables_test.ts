@@ -258,6 +258,7 @@ describe("WatchedTables", () => {
          ALTER TABLE all_stock ATTACH PARTITION stock FOR VALUES FROM (0) TO (9)`,
       "one of another role took its place": `DROP TABLE stock;
          CREATE TABLE stock (id INT PRIMARY KEY); ALTER TABLE stock OWNER TO stranger`,
+      "a crash empties it, and says nothing": "ALTER TABLE stock SET UNLOGGED",
       "it got a part of another server": `CREATE FOREIGN DATA WRAPPER w;
          CREATE SERVER s FOREIGN DATA WRAPPER w;
          CREATE FOREIGN TABLE stock_1 () INHERITS (stock) SERVER s`,
