@@ -170,11 +170,11 @@ async function written<T>(cache: UsedCache, writing: Promise<T>): Promise<T> {
   return result;
 }
 
-/** For a statement that Drizzle has not built, the first word decides; a WITH may contain a write. */
+/** For a statement that Drizzle has not built, the first word decides; WITH and EXPLAIN may run a write. */
 function isWrite({ sql }: Statement, metadata: Metadata | undefined): boolean {
   if (metadata !== undefined && metadata.type !== "select") return true;
   if (/^\s*with\b/i.test(sql)) return /\b(insert|update|delete|merge)\b/i.test(sql);
-  return metadata === undefined && !/^\s*(select|values|table|show|explain)\b/i.test(sql);
+  return metadata === undefined && !/^\s*(select|values|table|show)\b/i.test(sql);
 }
 
 /** The fresh life that a query sets. */

@@ -247,6 +247,27 @@ describe("Drizzle", () => {
       assertEquals((await isPaid(opened.db)).length, 1);
     });
 
+    it("keeps what raw SQL reads in a list of tables, or changes by EXPLAIN ANALYZE", async () => {
+      const opened = await openGlobal();
+      const texts = [
+        "SELECT count(*) FROM (SELECT 1) x, orders WHERE total > 0",
+        "SELECT count(*) FROM values AS v(i), (paid CROSS JOIN orders) WHERE total > 0",
+        "SELECT sum(total) FROM (TABLE orders) x",
+      ];
+      for (const text of texts) {
+        const read = async (db: Drizzle) => {
+          const [row] = await db.select({ n: sql<string>`(${sql.raw(text)})` }).from(paid).limit(1);
+          return row?.n;
+        };
+        await opened.db.insert(paid).values({ order: 42 }).onConflictDoNothing();
+        await opened.db.insert(values).values({ id: 1 }).onConflictDoNothing();
+        await opened.db.execute(sql`UPDATE ${orders} SET total = 0`);
+        assertEquals(await read(opened.db), "0", text);
+        await opened.db.execute(sql`EXPLAIN ANALYZE UPDATE ${orders} SET total = 1`);
+        assertEquals(await read(opened.db), "1", text);
+      }
+    });
+
     it("caches nothing that nobody tells of, or that is read in a transaction", async () => {
       const opened = await openGlobal();
       const reads: Record<string, (db: Drizzle) => PromiseLike<unknown>> = {
