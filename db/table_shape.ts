@@ -143,7 +143,9 @@ function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): Tab
     }
   }
   const { columns: keyNames } = catalogued.indexes.find(({ primary }) => primary) ??
-    refuse("it has no primary key: write ALTER TABLE … ADD PRIMARY KEY (…)");
+    refuse(
+      "it has no primary key: write ALTER TABLE … ADD PRIMARY KEY (…), or serve the table behind a view",
+    );
   const plainColumn = (name: string, role: string): Column => {
     const column = columns.get(name) ?? refuse(`${role} ${name} is not in \`row\`: add it`);
     const isKey = role === "its key";

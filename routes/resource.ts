@@ -83,7 +83,7 @@ export function assertServable(resources: readonly Resource[]): void {
     };
     if (!/^[a-z_][\w.-]*$/i.test(name)) refuse("write a name of letters, digits and _ alone");
     if (TAKEN.has(name)) {
-      refuse(`/${name} is the service's own: give the table a view of another name`);
+      refuse(`/${name} is the service's own: write public.${name}, or the schema that it is in`);
     }
     if (titles.has(title)) refuse(`another is a ${title} too: write .meta({ id: "…" }) on its row`);
     for (const filter of filters.filter((each) => PARAMETERS.has(each))) {

@@ -26,6 +26,7 @@ const SCHEMA = `
     id INTEGER PRIMARY KEY, amount NUMERIC, doc JSONB, big BIGINT, list NUMERIC[], at TIMESTAMP, day DATE,
     real8 DOUBLE PRECISION, flag BOOLEAN);
   CREATE TABLE keyless (name TEXT);
+  CREATE TABLE docs (id SERIAL PRIMARY KEY);
   CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
   CREATE TABLE codes (code CHAR(4), word TEXT COLLATE caseless, uses INTEGER, PRIMARY KEY (code, word));
   CREATE TABLE texts (id SERIAL PRIMARY KEY, doc JSONB, query TSQUERY, long TEXT UNIQUE);
@@ -492,9 +493,14 @@ describe("declared tables", () => {
       assertMatch(error.message, says);
       assert(!error.message.includes("\n"));
     }
-    for (const taken of ["cache", "docs", "a b"]) {
-      await assertRejects(async () => await check(resource(taken, { row })), DeclarationError);
+    for (
+      const [taken, says] of [["docs", "write public.docs"], ["a b", "write a name of"]] as const
+    ) {
+      const checking = async () => await check(resource(taken, { row }));
+      await assertRejects(checking, DeclarationError, says);
     }
+    const [instead] = openTables([resource("public.docs", { row })], database);
+    await instead?.check(); // as the refusal of `docs` says
     const [table] = openTables([resource("orders", { row: Order, filters: ["state"] })], database);
     assertEquals((await table?.rows.shape())?.advice.map(({ statement }) => statement), [
       `SELECT lookaside.watch('"orders"')`,
