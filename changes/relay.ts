@@ -387,7 +387,8 @@ export class ChangeFeed implements AsyncDisposable {
       return "away";
     }
     if (applies > 0) await this.#options.apply(merged(due), names);
-    if (rows.length - held.size === 0 && !unseen && pass === null) return this.#left(held.size);
+    const isWorthANote = unseen || pass !== null || rows.some(({ xid }) => !held.has(xid));
+    if (!isWorthANote) return this.#left(held.size);
     // Catching up makes no promise: the loop may rest, and would not keep it.
     const isBusy = holds && this.#bell.isBusy(look);
     const hadPromised = this.#bell.promised;
