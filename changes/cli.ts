@@ -88,12 +88,23 @@ function statementOf(
   { key, matter }: { readonly key?: string | undefined; readonly matter?: string | undefined },
 ): string {
   if (name === undefined) throw new TypeError(`Cannot ${command}: name a table`);
-  const relation = qualifiedName(partsOf(name));
+  const relation = qualifiedName(unquoted(name) ?? partsOf(name));
   if (command === "unwatch") return `SELECT lookaside.unwatch(${relation}) AS changed`;
   const options = [`columns => ${textArray(columns)}`];
   if (key !== undefined) options.push(`key => ${textArray(key.split(","))}`);
   if (matter !== undefined) options.push(`matter => ${textArray(matter.split(","))}`);
   return `SELECT lookaside.watch(${[relation, ...options].join(", ")}) AS changed`;
+}
+
+/** The schema and the table of a name that is quoted as in SQL, if it is. */
+function unquoted(name: string): readonly [schema: string, table: string] | undefined {
+  if (!name.includes('"')) return undefined;
+  const part = '(?:"((?:[^"]|"")+)"|([^".]+))';
+  const found = new RegExp(`^(?:${part}\\.)?${part}$`, "u").exec(name);
+  if (found === null) return undefined; // its name has quotes in it
+  const [, schema, plainSchema = "public", table, plainTable = ""] = found;
+  const of = (quoted: string | undefined, plain: string) => quoted?.replaceAll('""', '"') ?? plain;
+  return [of(schema, plainSchema), of(table, plainTable)];
 }
 
 async function execute(

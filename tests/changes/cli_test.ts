@@ -85,6 +85,19 @@ describe("npx @lookaside/changes", () => {
     await runWith(["unwatch", "sales.Order's"], url);
   });
 
+  it("watches a table whose name is quoted, as status shows it", async () => {
+    const url = fixture.urls.owner;
+    await fixture.owner.unsafe(
+      `CREATE SCHEMA "My Shop"; CREATE TABLE "My Shop"."Or.ders ""x" (id INT PRIMARY KEY);
+      CREATE TABLE "Plain" (id INT PRIMARY KEY); CREATE TABLE sales."Or.ders" (id INT PRIMARY KEY)`,
+    );
+    const names = ['"My Shop"."Or.ders ""x"', '"Plain"', 'sales."Or.ders"', '"sales"."Or.ders"'];
+    for (const name of names) {
+      assertEquals(await runWith(["watch", name], url), [0, "watched\n"], name);
+      assertEquals(await runWith(["unwatch", name], url), [0, "unwatched\n"], name);
+    }
+  });
+
   it("status tells of a cache that has never looked", async () => {
     const { owner, urls } = fixture;
     await owner`INSERT INTO lookaside.caches (name, origin, keep) VALUES ('new', '', '5min')`;
