@@ -13,7 +13,7 @@ import { ChangeFeed } from "../changes/relay.ts";
 import { bringUpToDate } from "../db/bring_up_to_date.ts";
 import { changesDatabase } from "../db/changes_database.ts";
 import { misused, readOptions } from "../tools/command_line.ts";
-import { createTestDatabase } from "../tests/support/test_database.ts";
+import { startPostgres } from "../tools/servers/postgres_server.ts";
 
 const ROWS = 1_000_000;
 const MIB = 1024 ** 2;
@@ -23,8 +23,7 @@ const COMMAND = {
   name: "deno task bench:backlog",
   help: `deno task bench:backlog [--rows NUMBER]
 
-How long a relay takes over a backlog, and how much memory. Uses the Postgres of DATABASE_URL, else that
-on 127.0.0.1:5432, in a database that it makes and drops.
+How long a relay takes over a backlog, and how much memory, on a Postgres that it starts.
 
   --rows NUMBER  how many rows have changed (${ROWS})`,
   options: { rows: { type: "string", default: String(ROWS) } },
@@ -34,12 +33,9 @@ const rowsCount = Number(readOptions(COMMAND).rows);
 if (!Number.isInteger(rowsCount) || rowsCount < 1) {
   misused(COMMAND, "Cannot measure: --rows takes a whole number from 1");
 }
-if (Deno.env.get("DATABASE_URL") === undefined) {
-  Deno.env.set("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
-}
 
-await using testDatabase = await createTestDatabase();
-await using database = connect({ url: testDatabase.url, poolMax: 4 });
+await using server = await startPostgres();
+await using database = connect({ url: server.url, poolMax: 4, statementTimeoutMs: 60_000 });
 await bringUpToDate(database);
 /** By id, so that counting takes no memory that would be taken for the relay's. */
 const seen = new Uint8Array(rowsCount + 1);
