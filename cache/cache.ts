@@ -58,8 +58,8 @@ export type Loader<T> = (context: LoadContext) => Promise<T | null | undefined>;
  * A cache-aside cache over this process's memory and a shared Redis, in any of its topologies.
  *
  * Reads never reject because of Redis: they fall back to the loader. Once {@linkcode Cache.delete} or {@linkcode
- * Cache.invalidateTags} has resolved, no older value is answered to a read that begins later in this process, or
- * by Redis to any process.
+ * Cache.invalidateTags} has resolved, no read that begins later in this process gets an older value. Other processes
+ * follow when Redis tells them, which takes milliseconds, and no longer than `memoryLeaseMs`.
  *
  * @example
  * ```ts
@@ -371,7 +371,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Stores a value. A load of this key that is already running cannot overwrite it.
+   * Stores a value. A load of this key that is already running cannot overwrite it. After a write to the source of
+   * truth, call {@linkcode Cache.delete} instead: two writers may commit in one order and call this in the other.
    *
    * @throws {TypeError} The key or a tag cannot be used, or the value has no JSON form.
    *

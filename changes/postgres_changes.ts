@@ -40,7 +40,10 @@ export interface PostgresChangesOptions {
   readonly listen?: AnyDatabase | false;
   /** Interval at which to look for changes without a notification. Default 1,000. */
   readonly pollMs?: number;
-  /** Time for which applied changes are kept, in case Redis loses them. Default 300,000. */
+  /**
+   * Time for which applied changes are kept, in case Redis loses them: as long as an entry lives, with jitter and
+   * grace. Default 390,000, which suits the defaults of a cache.
+   */
   readonly replayWindowMs?: number;
   /** Keys and tags that a change invalidates, by table. Default: what `table()` has stored. */
   readonly invalidates?: Invalidates;

@@ -48,7 +48,8 @@ const RETRY_MS_MAX = 2_000;
 const CLEAN_MS = 10_000;
 const CLEAN_STEP_MS = 50;
 const CHECK_MS = 60_000;
-const REPLAY_WINDOW_MS = 300_000;
+/** The longest life of an entry by default, with jitter and grace: an older one that Redis brings back has expired. */
+const REPLAY_WINDOW_MS = 390_000;
 
 /** Options of a {@linkcode ChangeFeed}. */
 export interface ChangeFeedOptions {
@@ -73,7 +74,7 @@ export interface ChangeFeedOptions {
   readonly listen?: boolean;
   /** Interval at which the outbox is polled without a notification. Default 1,000. */
   readonly pollMs?: number;
-  /** Time for which applied rows are kept for a replay. Default 300,000. */
+  /** Time for which applied rows are kept for a replay. Default 390,000. */
   readonly replayWindowMs?: number;
   /**
    * The name of this process in the marks of its writes, the same for all of its relays. Default: a name for

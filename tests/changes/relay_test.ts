@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
+import { settingsOf } from "../../cache/options.ts";
 import { type Change, type Invalidated, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
@@ -541,6 +542,15 @@ describe("the change feed", () => {
     assertEquals(applied, []);
     await feed.catchUp({ replay: true });
     assertEquals(applied, [{ table: "users", keys: ["2"], values: [] }]);
+  });
+
+  it("keeps what it replays for as long as an entry lives, by default", async () => {
+    const { ttlMs, jitterRatio, graceMs } = settingsOf({});
+    await register("test");
+    const [cache] = await database.query<{ kept: number }>(
+      "SELECT date_part('epoch', keep) * 1000 AS kept FROM lookaside.caches",
+    );
+    assert((cache?.kept ?? 0) >= ttlMs * (1 + jitterRatio) + graceMs);
   });
 
   it("replays a reset too, within the window", async () => {
