@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { AddressConnection } from "./address.ts";
 import { ClusterConnection } from "./cluster.ts";
 import {
   type Access,
@@ -14,7 +15,6 @@ import {
 import type { CacheOptions } from "../options.ts";
 import { systemRuntime, within } from "../runtime.ts";
 import { SentinelConnection } from "./sentinel.ts";
-import { StandaloneConnection } from "./standalone.ts";
 import { addressText, type Credentials, type Topology } from "./url.ts";
 
 /** An independent part of the shared tier: one server of a ring; otherwise the whole. */
@@ -64,7 +64,7 @@ export function backendsOf(
         name: addressText(server) + database,
         failsOver: false,
         leased: false,
-        connect: (options) => new StandaloneConnection(together(access, server), options),
+        connect: (options) => new AddressConnection(together(access, server), options),
       }));
   }
 }

@@ -1,0 +1,86 @@
+import { Redis } from "ioredis";
+import {
+  askForCredentials,
+  type ConnectionOptions,
+  type ConnectOptions,
+  disconnect,
+} from "../redis/connection.ts";
+import { lifeOf } from "../redis/server_life.ts";
+import type { Timer } from "../runtime.ts";
+import { StandaloneConnection } from "./standalone.ts";
+
+/** Interval at which it is asked where the address leads. */
+const ASK_MS = 10_000;
+
+/**
+ * The server that an address leads to, which may be a name or a proxy.
+ *
+ * A connection stays with its server when the address begins to lead to another one. If both servers go on, those
+ * who connected before and after do not hear of each other's invalidations, and each answers what the other has
+ * changed:
+ *
+ * ```text
+ * 1. A:        is connected to the first server
+ * 2. the name: leads to the second one
+ * 3. B:        starts, and connects to that
+ * 4. B:        invalidates there
+ * 5. A:        reads the outdated entry of the first server, until its TTL
+ * ```
+ *
+ * So a new connection is opened now and then; if another server answers there, the client connects anew.
+ */
+export class AddressConnection extends StandaloneConnection {
+  readonly #connect: ConnectOptions;
+  readonly #options: ConnectionOptions;
+  #timer: Timer | undefined;
+  #other: Redis | undefined;
+  #asking: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(connect: ConnectOptions, options: ConnectionOptions) {
+    super(connect, options);
+    this.#connect = connect;
+    this.#options = options;
+    this.#askLater();
+  }
+
+  override async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#other?.disconnect();
+    await Promise.all([this.#asking, super.close()]);
+  }
+
+  #askLater(): void {
+    if (this.#closed) return;
+    this.#timer = this.#options.clock.after(ASK_MS, () => {
+      this.#asking = this.#ask().then(() => this.#askLater());
+    });
+  }
+
+  /** Connects anew if the address leads to another server. Never rejects. */
+  async #ask(): Promise<void> {
+    const { clock, commandTimeoutMs, onError } = this.#options;
+    const other = this.#other = new Redis({
+      ...this.#connect,
+      ...{ lazyConnect: true, enableOfflineQueue: false, enableReadyCheck: false },
+      ...{ retryStrategy: () => null, commandTimeout: commandTimeoutMs },
+    });
+    askForCredentials(other, this.#connect);
+    other.on("error", () => {
+      // The client itself finds out and reports whether its server can be reached.
+    });
+    try {
+      await other.connect();
+      const [there, here] = await Promise.all([lifeOf(other), lifeOf(this.client)]);
+      if (there === here || this.#closed) return;
+      onError(new Error("the address leads to another server than before"));
+      this.client.disconnect(true);
+    } catch {
+      // Either cannot be asked, or is a replica. Ask again later.
+    } finally {
+      await disconnect(other, clock);
+      this.#other = undefined;
+    }
+  }
+}
