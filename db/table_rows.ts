@@ -114,11 +114,16 @@ export class TableRows {
   }
 
   /**
-   * Overwrites all writable columns; omitted ones get their defaults. `undefined`: there is no such row, or its
-   * content is not the required one.
+   * Overwrites all writable columns; omitted ones get their defaults, but those of the key stay. `undefined`:
+   * there is no such row, or its content is not the required one.
    */
   async replace(key: Key, fields: Row, options?: WriteOptions): Promise<Written | undefined> {
-    return await this.#update(key, fields, this.#asked.writable, options);
+    const { shape } = await this.#prepared();
+    const keyNames = new Set(shape.key.map(({ name }) => name));
+    const columns = this.#asked.writable.filter((name) =>
+      Object.hasOwn(fields, name) || !keyNames.has(name)
+    );
+    return await this.#update(key, fields, columns, options);
   }
 
   /** Overwrites the given columns; `null` is a value. `undefined`: as {@linkcode TableRows.replace}. */

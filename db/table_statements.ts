@@ -154,13 +154,15 @@ export class Statements {
       const column = quoteIdentifier(name);
       return `${column} = ${given.has(name) ? `v.${column}` : "DEFAULT"}`;
     });
+    // SQL wants an assignment, also where only the key can be written, and stays.
+    const kept = key.map(({ name }) => `${quoteIdentifier(name)} = t.${quoteIdentifier(name)}`);
     const sources = given.size === 0 ? [] : [this.#record(json, [...given])];
     const before = this.#filters.length === 0 ? [] : [
       `(SELECT ${[...key.map(({ name }) => name), ...this.#filters].map(quoteIdentifier).join(", ")}
         FROM ${from} AS t WHERE ${this.#isKey()} FOR UPDATE) AS o`,
     ];
     const all = [...sources, ...before];
-    return `UPDATE ${from} AS t SET ${assignments.join(", ")}
+    return `UPDATE ${from} AS t SET ${(columns.length > 0 ? assignments : kept).join(", ")}
       ${all.length === 0 ? "" : `FROM ${all.join(", ")}`}
       WHERE ${this.#isKey()} ${marked ? `AND ${this.#mark} = $${key.length + 3}` : ""}
       ${given.size === 0 ? `AND ${json}::text IS NOT NULL` : ""}

@@ -69,7 +69,7 @@ const declared: readonly Resource[] = [
   }),
   resource("texts", {
     row: z.object({ id: z.int(), doc: anything, query: anything, long: anything }),
-    write: z.object({ doc: anything, query: anything, long: anything }).partial(),
+    write: z.object({ id: z.int(), doc: anything, query: anything, long: anything }).partial(),
   }),
   resource("tokens", { row: z.object({ id: z.uuid(), made: z.iso.datetime() }) }),
   resource("memberships", {
@@ -341,6 +341,17 @@ describe("declared tables", () => {
     assertEquals((await send("/tags/renamed")).data.uses as unknown, 1);
     assertEquals((await send("/tags/named")).status, 404);
     await send("/tags/renamed", { method: "DELETE" });
+  });
+
+  it("leaves the key as it is in a PUT that does not give one, whatever its default is", async () => {
+    const made = await send("/texts", { method: "POST", json: { long: "first" } });
+    const { id } = made.data;
+    const put = await send(`/texts/${id}`, { method: "PUT", json: { long: "second" } });
+    assertEquals([put.status, put.data.id, put.data.long], [200, id, "second"]);
+    const row = z.object({ id: z.int() });
+    const sendTo = open([resource("texts", { row, write: row.partial() })]);
+    const same = await sendTo(`/texts/${id}`, { method: "PUT", json: {} });
+    assertEquals([same.status, same.data.id], [200, id]);
   });
 
   it("knows a row by its key letter for letter, also where the column takes others for equal", async () => {
