@@ -1,6 +1,6 @@
 import { earlyRefreshGapMs, type Entry, entryMark, type TagVersion } from "./entry.ts";
 import { isUnstorable, leaseOf } from "./lease.ts";
-import type { LoadPlan, Loads } from "./loads.ts";
+import type { LeasedLoad, LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
 import type { EngineParts } from "./parts.ts";
 import { SingleFlight } from "./single_flight.ts";
@@ -223,12 +223,7 @@ export class Reader {
   #loadOrJoin<T>(
     key: string,
     holder: string,
-    own: {
-      readonly lease: string;
-      readonly plan: LoadPlan<T>;
-      readonly versions: readonly TagVersion[];
-      readonly stale: Entry | undefined;
-    },
+    own: Omit<LeasedLoad<T>, "cooldownMs"> & { readonly lease: string },
   ): Answer {
     const { lease, plan } = own;
     if (holder === lease) {

@@ -17,7 +17,9 @@ import {
   ratio,
   redisUrl,
 } from "./_values.ts";
-import type { ServerAddress } from "../cache/mod.ts";
+import type { CacheOptions, ServerAddress } from "../cache/mod.ts";
+import type { PostgresChangesOptions } from "../changes/mod.ts";
+import type { DatabaseOptions } from "../db/database.ts";
 import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
 
 const MINUTE_MS = 60_000;
@@ -65,58 +67,34 @@ export interface HttpConfig {
 }
 
 /** Settings of the database. */
-export interface DatabaseConfig {
-  /** `postgres://user:password@host:port/database`, with commas between several hosts. */
-  readonly url: string;
-  /** Limit of open connections. */
-  readonly poolMax: number;
+export interface DatabaseConfig extends Required<Pick<DatabaseOptions, "url" | "poolMax">> {
   /** A file of PEM certificates, one of which must have signed the server's. */
   readonly caFile?: string;
 }
 
-/** Settings of the cache. Durations in milliseconds. */
-export interface CacheConfig {
-  /** The URL of the shared tier; `parseTopology` of the cache reads it. */
-  readonly url: string;
-  /** `false`: every read goes to the database. */
-  readonly enabled: boolean;
+/** Settings of the cache. */
+export interface CacheConfig extends Required<Pick<CacheOptions, CacheSetting>> {
   /** A file of PEM certificates, one of which must have signed the servers'. */
   readonly caFile?: string;
   /** The credentials of the Sentinels. Absent: none, or those of the servers if the Sentinels require some. */
   readonly connect?: () => { readonly sentinelPassword: string };
-  /** Prefix of every key. */
-  readonly prefix: string;
-  /** Key version. */
-  readonly version: number;
-  /** Fresh life of an entry. */
-  readonly ttlMs: number;
-  /** Time after its fresh life for which an entry may be served. */
-  readonly graceMs: number;
-  /** Fresh life of "does not exist". */
-  readonly negativeTtlMs: number;
-  /** Random spread of TTLs, 0 to 1. */
-  readonly jitterRatio: number;
-  /** Limit of the memory tier. 0: no memory tier. */
-  readonly memoryBytes: number;
-  /** Time for which memory is trusted without a sign of life from Redis. */
-  readonly memoryLeaseMs: number;
-  /** Longest duration of a Redis command. */
-  readonly commandTimeoutMs: number;
 }
 
-/** Settings of the changes. Durations in milliseconds. */
-export interface ChangesConfig {
-  /** True if memory replaces an unreachable Redis. */
-  readonly fallback: boolean;
-  /** Interval at which the outbox is polled without a notification. */
-  readonly pollMs: number;
+/** Options of the cache that have a variable of their own. */
+type CacheSetting =
+  | ("url" | "enabled" | "prefix" | "version" | "ttlMs" | "graceMs" | "negativeTtlMs")
+  | ("jitterRatio" | "memoryBytes" | "memoryLeaseMs" | "commandTimeoutMs");
+
+/** Settings of the changes. */
+export interface ChangesConfig
+  extends
+    Required<Pick<PostgresChangesOptions, "fallback" | "pollMs">>,
+    Pick<PostgresChangesOptions, "cacheName"> {
   /**
    * Time for which applied changes are kept, to be replayed after Redis has restarted or failed over: never less
    * than an entry may live.
    */
   readonly replayWindowMs: number;
-  /** The name of this cache in the database. Absent: made from its Redis and prefix. */
-  readonly cacheName?: string;
   /** True to `LISTEN` for notifications; not possible over a pooler or with PGlite. */
   readonly listen: boolean;
   /** The address for `LISTEN` if there is a pooler: Postgres itself. */

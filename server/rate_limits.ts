@@ -9,7 +9,7 @@ import type { RateLimiterRedis } from "rate-limiter-flexible";
 import { parseTopology } from "../cache/mod.ts";
 import { connectRedis } from "../cache/topologies/open.ts";
 import type { Allowance, Limits, RateLimiter } from "../routes/app.ts";
-import type { HttpConfig } from "./config.ts";
+import type { CacheConfig, HttpConfig } from "./config.ts";
 
 const WINDOW_MS = 60_000;
 /** Limit of clients that are counted in memory. */
@@ -17,20 +17,13 @@ const CLIENTS_MAX = 10_000;
 /** While Redis is unavailable, it is tried with one request per this time. */
 const REST_MS = 500;
 
-/** Options of {@linkcode RateLimits}. */
-export interface RateLimitOptions {
-  /** The Redis of the cache, in any topology, or `memory:`. */
-  readonly url: string;
+/** Options of {@linkcode RateLimits}: those of the cache, whose Redis it is. */
+export interface RateLimitOptions
+  extends Pick<CacheConfig, "url" | "connect" | "prefix" | "commandTimeoutMs"> {
   /** True if the cache is in use; otherwise each process counts for itself. Default true. */
   readonly enabled?: boolean;
   /** Certificates to trust for TLS. */
   readonly ca?: string;
-  /** Credentials of the Sentinels. */
-  readonly connect?: () => { readonly sentinelPassword: string };
-  /** Prefix of every key of the cache. */
-  readonly prefix: string;
-  /** Longest duration of a command. */
-  readonly commandTimeoutMs: number;
 }
 
 /** Makes limits that share a connection. */

@@ -1,7 +1,8 @@
 import { promisify } from "node:util";
 import { quoteIdentifier } from "../quote_identifier.ts";
-import type { Clock, Timer } from "../runtime.ts";
+import type { Timer } from "../runtime.ts";
 import { withDeadline } from "./_deadline.ts";
+import type { DriverOptions } from "./_options.ts";
 import type { PgClient } from "./_pg_client.ts";
 
 /** The delay before another attempt, which grows with each. */
@@ -9,17 +10,13 @@ const STEP_MS = 50;
 const ANEW_MS_MAX = 2_000;
 
 /** The parts of a {@linkcode Listening}. */
-export interface ListeningOptions {
+export interface ListeningOptions extends Pick<DriverOptions, "clock" | "limitMs"> {
   /** The channel. */
   readonly channel: string;
   /** Called with each payload. */
   readonly onNotify: (payload: string) => void;
   /** Creates a client for the current server. */
   readonly open: () => PgClient;
-  /** The longest wait for an answer. */
-  readonly limitMs: number;
-  /** The source of time. */
-  readonly clock: Clock;
 }
 
 /** A `LISTEN` on a connection of its own, begun anew whenever that is lost. */
