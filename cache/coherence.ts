@@ -79,7 +79,7 @@ export class Coherence {
 
   /** True if no invalidation is pending, and the store is caught up with and known to be current. */
   storeIsRight(): boolean {
-    return !this.#owed && !this.#behind && this.stands();
+    return !this.#owed && !this.#behind && this.isConfirmed();
   }
 
   /** True if the feed is open. */
@@ -102,12 +102,12 @@ export class Coherence {
   }
 
   /** True if the store is known not to have been replaced. */
-  stands(): boolean {
+  isConfirmed(): boolean {
     return this.#storeUntilMs === Infinity || this.#exact.monotonicNow() < this.#storeUntilMs;
   }
 
   /** The store is known to be current until this time (monotonic). */
-  stand(untilMs: number): void {
+  confirm(untilMs: number): void {
     this.#storeUntilMs = untilMs;
     this.#trust(this.#feedUntilMs);
   }

@@ -16,7 +16,7 @@ import { Refusals } from "./redis/refusals.ts";
 import { isReply, refuses } from "./redis/reply_errors.ts";
 import type { Timer } from "./runtime.ts";
 import { OtherSourceError } from "./errors.ts";
-import { SAY_SO_MS } from "./source.ts";
+import { CLAIM_MS } from "./source.ts";
 import { type CacheStats, type EngineFigures, TierCounters } from "./stats.ts";
 import type { FeedListener, Store } from "./store.ts";
 import { HeldTags, Tags } from "./tags.ts";
@@ -77,7 +77,7 @@ export class Engine implements CacheServer, EngineFigures {
     const shared = given ?? this.redis;
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
     const coherence = new Coherence(runtime.clock, lease);
-    if (backend?.leased) coherence.stand(-Infinity);
+    if (backend?.leased) coherence.confirm(-Infinity);
     const held = new HeldTags(coherence);
     const parts = { settings, runtime, coherence, held, counters };
     this.memory = new MemoryTier(parts);
@@ -213,12 +213,12 @@ export class Engine implements CacheServer, EngineFigures {
         const reason = error instanceof Error ? error.message : String(error);
         onError("client tracking", new Error(`memory is not used: ${reason}`, { cause: error }));
       },
-      onStands: (untilMs) => this.#parts.coherence.stand(untilMs),
+      onConfirmed: (untilMs) => this.#parts.coherence.confirm(untilMs),
     });
     const redis = new RedisStore(connection, {
       ...settings,
       ...{ keyspace, runtime, newNonce, onError },
-      stands: () => this.#parts.coherence.stands(),
+      isConfirmed: () => this.#parts.coherence.isConfirmed(),
       onSwapped: () => this.#replaced(),
       onBreaker: (state) => {
         this.#breaker = state;
@@ -314,7 +314,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.#claiming?.cancel();
     if (this.#stopped) return;
     const { clock } = this.#wiring.runtime;
-    this.#claiming = clock.after(SAY_SO_MS, () => this.#wiring.track(this.#claimAgain()));
+    this.#claiming = clock.after(CLAIM_MS, () => this.#wiring.track(this.#claimAgain()));
   }
 
   /** Never rejects: if the claim fails, catching up finds out whose servers they are. */

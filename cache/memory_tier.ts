@@ -93,7 +93,7 @@ export class MemoryTier {
     if (found === undefined) return undefined;
     const nowMs = this.#clock.monotonicNow();
     if (nowMs >= found.refreshAtMs || nowMs >= this.#coherence.trustedUntilMs) return undefined;
-    if (found.tagEpoch !== this.#held.epoch && !this.#tagsStand(found)) return undefined;
+    if (found.tagEpoch !== this.#held.epoch && !this.#tagsAreCurrent(found)) return undefined;
     this.#counters.memoryHits++;
     if (found.lookup.text === null) this.#counters.negativeHits++;
     return found;
@@ -106,7 +106,7 @@ export class MemoryTier {
     const nowMs = runtime.clock.monotonicNow();
     if (
       found === undefined || nowMs >= found.freshUntilMs || nowMs >= coherence.trustedUntilMs ||
-      !this.#tagsStand(found)
+      !this.#tagsAreCurrent(found)
     ) {
       if (this.#bytesMax > 0) counters.memoryMisses++;
       return undefined;
@@ -198,8 +198,8 @@ export class MemoryTier {
     this.#entries.clear();
   }
 
-  #tagsStand(found: MemoryEntry): boolean {
-    if (!found.tags.every(({ stands }) => stands)) return false;
+  #tagsAreCurrent(found: MemoryEntry): boolean {
+    if (!found.tags.every(({ isCurrent }) => isCurrent)) return false;
     found.tagEpoch = this.#parts.held.epoch;
     return true;
   }

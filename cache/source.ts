@@ -11,7 +11,7 @@
 /** Time for which a store counts as in use after its owner's last claim. */
 export const IN_USE_MS = 60_000;
 /** Interval at which an owner repeats its claim. */
-export const SAY_SO_MS = 20_000;
+export const CLAIM_MS = 20_000;
 
 /** The owner of a store after a claim: the source that asked, unless another owned it before. */
 export interface Owner {

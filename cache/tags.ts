@@ -65,11 +65,11 @@ export type TagVersions = ReadonlyMap<string, string | null>;
 /** A tag version that this process holds: one object, shared by all entries in memory that carry it. */
 export interface HeldTag extends TagVersion {
   /** True if it is the current version, as far as this process knows. */
-  readonly stands: boolean;
+  readonly isCurrent: boolean;
 }
 
 interface CountedTag extends HeldTag {
-  stands: boolean;
+  isCurrent: boolean;
   /** Number of entries in memory that carry it. */
   entries: number;
 }
@@ -125,7 +125,7 @@ export class HeldTags {
     const held = this.#find(name);
     if (held?.version === version) return;
     if (held !== undefined) this.#drop(held);
-    this.#spare.set(name, { name, version, stands: true, entries: 0 });
+    this.#spare.set(name, { name, version, isCurrent: true, entries: 0 });
   }
 
   /** Forgets the versions of tags, and discards those that are being read. */
@@ -145,11 +145,11 @@ export class HeldTags {
   /** Notes that an entry with these current tags enters memory. Answers the objects to share. */
   carry(tags: readonly TagVersion[]): readonly HeldTag[] {
     return tags.map((tag) => {
-      const held = this.#find(tag.name) ?? { ...tag, stands: false, entries: 0 };
+      const held = this.#find(tag.name) ?? { ...tag, isCurrent: false, entries: 0 };
       if (held.entries++ > 0) return held;
       this.#bytes += bytesOf(held);
       this.#spare.delete(held.name);
-      if (held.stands) this.#carried.set(held.name, held);
+      if (held.isCurrent) this.#carried.set(held.name, held);
       return held;
     });
   }
@@ -159,7 +159,7 @@ export class HeldTags {
     for (const held of tags as readonly CountedTag[]) {
       if (--held.entries > 0) continue;
       this.#bytes -= bytesOf(held);
-      if (!held.stands) continue;
+      if (!held.isCurrent) continue;
       this.#carried.delete(held.name);
       this.#spare.set(held.name, held);
     }
@@ -170,7 +170,7 @@ export class HeldTags {
   }
 
   #drop(held: CountedTag): void {
-    held.stands = false;
+    held.isCurrent = false;
     this.#carried.delete(held.name);
     this.#spare.delete(held.name);
     this.#epoch++;

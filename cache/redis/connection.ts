@@ -69,7 +69,7 @@ export interface ConnectionOptions {
    * Called if a server may be replaced without notice, with the time (monotonic) until which it is known to be
    * current; for the first time when the connection is open.
    */
-  readonly onStands: (untilMs: number) => void;
+  readonly onConfirmed: (untilMs: number) => void;
 }
 
 /** The address and credentials that all connections to a server share. */

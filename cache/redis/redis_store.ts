@@ -43,7 +43,7 @@ export interface RedisStoreOptions
     ProvenanceOptions,
     Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
   /** True if the servers are known not to have been replaced. */
-  readonly stands: () => boolean;
+  readonly isConfirmed: () => boolean;
 }
 
 /** A lease to take. */
@@ -139,7 +139,7 @@ export class RedisStore implements Store, SharedCounts {
       // Redis refused it, for lack of memory or because of the value; the old one must still be removed.
       await this.invalidate([key]);
     }
-    this.#taken();
+    this.#assertConfirmed();
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
@@ -149,13 +149,13 @@ export class RedisStore implements Store, SharedCounts {
       ...keyspace.ofNeighbours(key, ""),
       ...keyspace.ofNeighbours(key, ":lease"),
     ]);
-    this.#taken();
+    this.#assertConfirmed();
   }
 
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
     await Promise.all(keys.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
-    this.#taken();
+    this.#assertConfirmed();
   }
 
   readTags(names: readonly string[]): Promise<(string | null)[]> {
@@ -188,7 +188,7 @@ export class RedisStore implements Store, SharedCounts {
         ...isRoot(name) ? [] : [this.#keyspace.of(name, ":tag")],
       ]),
     ]);
-    this.#taken();
+    this.#assertConfirmed();
   }
 
   async #writeRoot(version: string): Promise<void> {
@@ -285,8 +285,8 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   /** Rejects a write unless the server that acknowledged it is known to be still the primary. */
-  #taken(): void {
-    if (!this.#options.stands()) {
+  #assertConfirmed(): void {
+    if (!this.#options.isConfirmed()) {
       throw new Error("Cannot confirm that the server is still the primary");
     }
   }

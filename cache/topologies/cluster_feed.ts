@@ -47,7 +47,7 @@ export class ClusterFeed implements Following {
   readonly #wiring: ClusterFeedWiring;
   readonly #view: ClusterView;
   /** Time of the last question after which the primaries were known to be current. */
-  #stoodMs: number | undefined;
+  #agreedAtMs: number | undefined;
   readonly #members = new Map<string, Member>();
   /** Resolves when all former feeds are closed. */
   #ending: Promise<unknown> = Promise.resolve();
@@ -105,10 +105,10 @@ export class ClusterFeed implements Following {
 
   /** Asks the primaries, again and again. Never rejects. */
   async #watch(): Promise<void> {
-    const stands = await this.#ask();
+    const agrees = await this.#ask();
     if (this.#closed) return;
     const { clock, options: { heartbeatMs } } = this.#wiring;
-    const delayMs = stands ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
+    const delayMs = agrees ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
     this.#viewTimer = clock.after(delayMs, () => void this.#watch());
   }
 
@@ -117,19 +117,19 @@ export class ClusterFeed implements Following {
     const nodes = primariesOf(this.#client);
     if (this.#client.status !== "ready" || !this.#reached(nodes)) return false;
     const askedMs = this.#wiring.clock.monotonicNow();
-    let stands: boolean;
+    let agrees: boolean;
     try {
-      const asking = this.#view.stands(nodes);
+      const asking = this.#view.agrees(nodes);
       this.#asking = asking.catch(() => undefined);
-      stands = await asking;
+      agrees = await asking;
     } catch {
       return false; // No sign of life, so trust will run out.
     }
     if (this.#closed || !sameKeys(nodes, this.#members)) return false;
-    this.#stoodMs = stands ? askedMs : undefined;
-    if (stands) this.#join();
+    this.#agreedAtMs = agrees ? askedMs : undefined;
+    if (agrees) this.#join();
     else this.#lost("the primaries do not agree on the cluster");
-    return stands;
+    return agrees;
   }
 
   /** Follows exactly the current servers. */
@@ -138,7 +138,7 @@ export class ClusterFeed implements Following {
     // Before it has asked for slot owners, the client takes every known server for a primary.
     if (this.#client.status !== "ready") return this.#lost("the cluster cannot be reached");
     const nodes = primariesOf(this.#client);
-    if (!sameKeys(nodes, this.#members)) this.#stoodMs = undefined;
+    if (!sameKeys(nodes, this.#members)) this.#agreedAtMs = undefined;
     for (const [key, { feed }] of this.#members) {
       if (nodes.has(key)) continue;
       // Its keys get another owner, which announces nothing until we follow it.
@@ -189,8 +189,8 @@ export class ClusterFeed implements Following {
 
   /** Reports a sign of life if every server has given one, and so have the primaries together. */
   #report(): void {
-    if (this.#stoodMs === undefined || this.#members.size === 0) return;
-    let oldestMs = this.#stoodMs;
+    if (this.#agreedAtMs === undefined || this.#members.size === 0) return;
+    let oldestMs = this.#agreedAtMs;
     for (const { aliveMs } of this.#members.values()) {
       if (aliveMs === undefined) return;
       oldestMs = Math.min(oldestMs, aliveMs);

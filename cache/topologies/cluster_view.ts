@@ -54,7 +54,7 @@ export class ClusterView {
    * True if all primaries agree, and as before. Rejects if one does not answer, which proves nothing. Call it
    * again only after it has answered.
    */
-  async stands(primaries: ClusterMembers): Promise<boolean> {
+  async agrees(primaries: ClusterMembers): Promise<boolean> {
     const { view, owners } = await this.#deadlines.run(this.#ask(primaries));
     if (view === undefined || view !== this.#seen) this.#believed = false;
     else if (owners !== undefined) this.#believed = owners;

@@ -94,7 +94,7 @@ export async function connectRedis(
     // Matters only to a cache, which must know whether its reads are current.
     onChange: () => undefined,
     onRefused: () => undefined,
-    onStands: () => undefined,
+    onConfirmed: () => undefined,
   });
   if (connection !== undefined) await within(clock, commandTimeoutMs, attempted);
   return connection;

@@ -19,11 +19,11 @@ import { StandaloneConnection } from "./standalone.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 /** Time for which a primary is trusted after a question that confirmed it. */
-const STANDS_MS = 1_000;
+const CONFIRMED_MS = 1_000;
 /** Interval of the questions: several within that time, as one may be answered late. */
-const ASK_MS = STANDS_MS / 4;
+const ASK_MS = CONFIRMED_MS / 4;
 /** Time for which a server must have been the primary before it is trusted; longer, since clocks run unevenly. */
-const SETTLED_MS = STANDS_MS + 250;
+const SETTLED_MS = CONFIRMED_MS + 250;
 
 /**
  * The server that the Sentinels call the primary.
@@ -59,7 +59,7 @@ const SETTLED_MS = STANDS_MS + 250;
  * 4. B:            reads the deleted entry
  * ```
  *
- * So each process trusts its primary only for {@linkcode STANDS_MS} after the question that confirmed it, and a
+ * So each process trusts its primary only for {@linkcode CONFIRMED_MS} after the question that confirmed it, and a
  * new primary only when it has been one for longer than that: by then no process trusts another.
  */
 export class SentinelConnection extends StandaloneConnection {
@@ -68,7 +68,7 @@ export class SentinelConnection extends StandaloneConnection {
   readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
   /** The confirmed primary, until the Sentinels name a newer one. */
-  #standing: NamedPrimary | undefined;
+  #confirmed: NamedPrimary | undefined;
 
   constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
     const { clock } = options;
@@ -85,7 +85,7 @@ export class SentinelConnection extends StandaloneConnection {
       const connected = this.#connected();
       if (connected === undefined) return;
       // The confirmation of another server does not hold for this one.
-      if (!this.#isStanding(connected.server)) options.onStands(-Infinity);
+      if (!this.#isConfirmed(connected.server)) options.onConfirmed(-Infinity);
       this.#confirm(connected);
     });
     void this.#watch();
@@ -93,7 +93,7 @@ export class SentinelConnection extends StandaloneConnection {
 
   override async proved(): Promise<readonly Redis[]> {
     const { server } = await this.#ask();
-    if (this.#isStanding(server)) return [this.client];
+    if (this.#isConfirmed(server)) return [this.client];
     throw new Error(
       `Cannot trust ${
         addressText(server)
@@ -116,7 +116,7 @@ export class SentinelConnection extends StandaloneConnection {
       // No Sentinel can name another primary, so the confirmed one remains.
       const connected = this.#connected();
       if (error instanceof UnreachableError && connected !== undefined) {
-        if (this.#isStanding(connected.server)) this.#stand(askedAtMs);
+        if (this.#isConfirmed(connected.server)) this.#trustFrom(askedAtMs);
         // Nobody would notice until the primary fails, too.
         this.#options.onError(error);
       }
@@ -144,24 +144,24 @@ export class SentinelConnection extends StandaloneConnection {
   /** Trusts a named server once it has been the primary for long enough. */
   #confirm(named: NamedPrimary): void {
     // A Sentinel that learns of a trusted primary later, or restarts, does not make it a new one.
-    const isNew = !this.#isStanding(named.server) || this.#standing?.epoch !== named.epoch;
+    const isNew = !this.#isConfirmed(named.server) || this.#confirmed?.epoch !== named.epoch;
     // A time below this means a new primary. An old server that reports no time is trusted at once.
     if (isNew && named.sinceMs < SETTLED_MS) {
-      this.#standing = undefined;
+      this.#confirmed = undefined;
       return;
     }
-    this.#standing = named;
-    this.#stand(named.askedAtMs);
+    this.#confirmed = named;
+    this.#trustFrom(named.askedAtMs);
     if (isNew) this.#options.onChange(); // work that waits for it retries at once
   }
 
-  #isStanding(server: ServerAddress): boolean {
-    return this.#standing !== undefined &&
-      addressText(this.#standing.server) === addressText(server);
+  #isConfirmed(server: ServerAddress): boolean {
+    return this.#confirmed !== undefined &&
+      addressText(this.#confirmed.server) === addressText(server);
   }
 
-  #stand(askedAtMs: number): void {
-    this.#options.onStands(askedAtMs + STANDS_MS);
+  #trustFrom(askedAtMs: number): void {
+    this.#options.onConfirmed(askedAtMs + CONFIRMED_MS);
   }
 
   /** The server at the other end, as the Sentinels named it at the time of connecting. */

@@ -139,9 +139,9 @@ describe("Tags", () => {
   it("tells the entries that carry a version when it stands no longer", async () => {
     const { held, tags } = open();
     const carried = held.carry(await tags.ensure(["users"]));
-    assertEquals(carried.map(({ stands }) => stands), [true]);
+    assertEquals(carried.map(({ isCurrent }) => isCurrent), [true]);
     await tags.invalidate(["users"]);
-    assertEquals(carried.map(({ stands }) => stands), [false]);
+    assertEquals(carried.map(({ isCurrent }) => isCurrent), [false]);
     assertEquals(held.bytes > 0, true);
     held.uncarry(carried);
     assertEquals(held.bytes, 0);

@@ -38,7 +38,7 @@ class SplitStore extends RedisStore {
       ...LEASES,
       onError: () => {},
       onBreaker: () => {},
-      stands: () => true,
+      isConfirmed: () => true,
       onSwapped: () => {},
       newNonce: () => crypto.randomUUID(),
     };
@@ -65,7 +65,7 @@ function connectionTo(url: string): Connection {
     onError: () => {},
     onConnection: () => {},
     onChange: () => {},
-    onStands: () => {},
+    onConfirmed: () => {},
     onRefused: () => {},
   });
 }

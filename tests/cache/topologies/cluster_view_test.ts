@@ -23,14 +23,14 @@ class Pair {
   readonly clock = new FakeClock();
   readonly view = new ClusterView(this.clock, ANSWER_MS_MAX);
 
-  stands(): Promise<boolean> {
-    return this.view.stands(this.members);
+  agrees(): Promise<boolean> {
+    return this.view.agrees(this.members);
   }
 
   /** Asks until it is believed. */
   async settle(): Promise<void> {
-    await this.stands();
-    assertEquals(await this.stands(), true);
+    await this.agrees();
+    assertEquals(await this.agrees(), true);
   }
 }
 
@@ -55,31 +55,31 @@ function slotsOf({ owners }: Saying): unknown {
   });
 }
 
-describe("ClusterView.stands()", () => {
+describe("ClusterView.agrees()", () => {
   it("believes what all primaries say once they have said it twice", async () => {
     const pair = new Pair();
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), true);
-    assertEquals(await pair.stands(), true);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), true);
+    assertEquals(await pair.agrees(), true);
   });
 
   it("believes nothing while one has not heard of the others' epoch, and then anew", async () => {
     const pair = new Pair();
     await pair.settle();
     pair.b.epoch = 8;
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), false);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), false);
     pair.a.epoch = 8;
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), true);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), true);
   });
 
   it("notices an epoch that has passed by between two questions", async () => {
     const pair = new Pair();
     await pair.settle();
     pair.a.epoch = pair.b.epoch = 8;
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), true);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), true);
   });
 
   it("notices that a primary has become a replica, by its epoch", async () => {
@@ -87,41 +87,41 @@ describe("ClusterView.stands()", () => {
     await pair.settle();
     pair.a.ownEpoch = 7;
     pair.a.owners = pair.b.owners = ["c:1", "b:1"];
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), false);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), false);
   });
 
   it("believes nothing while one of them is not well", async () => {
     const pair = new Pair();
     await pair.settle();
     pair.a.state = "fail";
-    assertEquals(await pair.stands(), false);
-    assertEquals(await pair.stands(), false);
+    assertEquals(await pair.agrees(), false);
+    assertEquals(await pair.agrees(), false);
   });
 
   it("believes nothing while one names other owners than the rest", async () => {
     const pair = new Pair();
     pair.b.owners = ["c:1", "b:1"];
-    await pair.stands();
-    assertEquals(await pair.stands(), false);
+    await pair.agrees();
+    assertEquals(await pair.agrees(), false);
     pair.b.owners = ["b:1", "a:1"];
-    assertEquals(await pair.stands(), false);
+    assertEquals(await pair.agrees(), false);
     pair.b.owners = ["a:1", "b:1"];
-    assertEquals(await pair.stands(), true);
+    assertEquals(await pair.agrees(), true);
   });
 
   it("believes nothing while they name an owner that is not among those asked", async () => {
     const pair = new Pair();
     pair.a.owners = pair.b.owners = ["a:1", "c:1"];
-    await pair.stands();
-    assertEquals(await pair.stands(), false);
+    await pair.agrees();
+    assertEquals(await pair.agrees(), false);
   });
 
   it("believes nothing while one that is asked owns nothing", async () => {
     const pair = new Pair();
     pair.a.owners = pair.b.owners = ["a:1", "a:1"];
-    await pair.stands();
-    assertEquals(await pair.stands(), false);
+    await pair.agrees();
+    assertEquals(await pair.agrees(), false);
   });
 
   it("believes others that are asked only when they have said it twice", async () => {
@@ -129,19 +129,19 @@ describe("ClusterView.stands()", () => {
     await pair.settle();
     pair.a.owners = ["a:1", "a:1"];
     const alone = new Map([...pair.members].slice(0, 1));
-    assertEquals(await pair.view.stands(alone), false);
-    assertEquals(await pair.view.stands(alone), true);
+    assertEquals(await pair.view.agrees(alone), false);
+    assertEquals(await pair.view.agrees(alone), true);
   });
 
   it("rejects when one of them does not answer in time, and takes that for no news", async () => {
     const pair = new Pair();
     await pair.settle();
     const hung = { cluster: () => new Promise<never>(() => {}) };
-    const asked = pair.view.stands(new Map([...pair.members, ["b:1", hung]]));
+    const asked = pair.view.agrees(new Map([...pair.members, ["b:1", hung]]));
     const rejected = assertRejects(() => asked, CommandTimeoutError);
     await pair.clock.advance(ANSWER_MS_MAX);
     await rejected;
-    assertEquals(await pair.stands(), true);
+    assertEquals(await pair.agrees(), true);
   });
 
   it("rejects when there is no answer to be made sense of", async () => {
@@ -151,7 +151,7 @@ describe("ClusterView.stands()", () => {
         Promise.resolve(subcommand === "INFO" ? infoOf(pair.a) : "OK"),
     };
     const members = new Map([["a:1", stranger as ClusterMember]]);
-    assertEquals(await pair.view.stands(members), false);
-    await assertRejects(() => pair.view.stands(members), Error, "unexpected reply");
+    assertEquals(await pair.view.agrees(members), false);
+    await assertRejects(() => pair.view.agrees(members), Error, "unexpected reply");
   });
 });

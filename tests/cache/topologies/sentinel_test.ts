@@ -134,7 +134,7 @@ describe("SentinelConnection", () => {
       ...{ onRefused: () => undefined, onChange: () => undefined },
       onError: (error) => void process.errors.push(error),
       onConnection: (connected) => void (process.connected = connected),
-      onStands: (untilMs) => void (process.untilMs = untilMs),
+      onConfirmed: (untilMs) => void (process.untilMs = untilMs),
     });
     const process: Process = {
       proved: () => eventually(() => connection.proved()),
