@@ -106,7 +106,7 @@ export interface FollowOptions {
 /** The sink of a {@linkcode ChangeFollower}. */
 export interface ChangeListener {
   /** Entries with these keys and tags have changed. */
-  changed(names: { readonly keys: readonly string[]; readonly tags: readonly string[] }): void;
+  changed(names: InvalidatedNames): void;
   /** Everything may have changed. */
   flushed(): void;
   /** Everything committed up to `sentAtMs` (monotonic) has been reported. */

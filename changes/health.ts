@@ -1,3 +1,4 @@
+import type { ChangesStats } from "@lookaside/cache";
 import { parseSnapshot } from "./_snapshot.ts";
 
 /** A problem that a person must fix. */
@@ -8,22 +9,13 @@ export interface ChangesProblem {
   readonly remedy: string;
 }
 
-/** Figures of a relay and its outbox. */
-export interface Health {
-  /** Age of the oldest open row, in milliseconds. */
-  readonly lagMs: number;
-  /** Size of the outbox. */
-  readonly bytes: number;
-  /** Time for which the oldest writing transaction has been seen open, in milliseconds, and its id. */
-  readonly heldMs: number;
-  readonly heldBy: string;
-}
-
 /** Limits beyond which a person should look. */
-export interface Limits {
-  readonly lagMs: number;
-  readonly bytes: number;
-  readonly heldMs: number;
+export type Limits = Pick<ChangesStats, "lagMs" | "bytes" | "heldMs">;
+
+/** Figures of a relay and its outbox. */
+export interface Health extends Limits {
+  /** The id of the oldest transaction that has written and is open. */
+  readonly heldBy: string;
 }
 
 /** The default limits. */
