@@ -16,7 +16,7 @@ import { accessOf } from "./server/access.ts";
 import { breakItIn } from "./server/break_it.ts";
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError } from "./server/config.ts";
-import { requestErrorLogger } from "./server/event_logging.ts";
+import { listenErrorLogger, requestErrorLogger } from "./server/event_logging.ts";
 import { listen } from "./server/listener.ts";
 import { configureLogging, endOnDefects, forwardedLogger, logWarming } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
@@ -93,7 +93,10 @@ async function compose(
   const database = tracing?.traceDatabase(connected) ?? connected;
   const { databaseUrl } = config.changes;
   const listening = databaseUrl === undefined ? undefined : resources.use(
-    connect({ url: databaseUrl, poolMax: 1, ...await readCa(config.database.caFile) }),
+    connect({
+      ...{ url: databaseUrl, poolMax: 1, ...await readCa(config.database.caFile) },
+      onListenError: listenErrorLogger(logger, systemRuntime.clock),
+    }),
   );
   const trusted = await readCa(config.cache.caFile);
   const { cache, changes, invalidations, relayRefused, settled } = openCache({

@@ -143,6 +143,13 @@ export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknow
     warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
 }
 
+/** Makes the listener for a `LISTEN` that cannot begin anew. Changes are found by polling meanwhile. */
+export function listenErrorLogger(logger: Logger, clock: Ticking): (error: unknown) => void {
+  const repeats = new Repeats(clock);
+  const text = "Cannot listen for changes, so they are found up to CHANGES_POLL_MS late: {reason}";
+  return (error) => warnOnce(logger, repeats, text, { reason: messageOf(error) });
+}
+
 /** Makes the listener for problems that a person must fix, which are reported every minute. */
 export function problemLogger(
   logger: Logger,

@@ -17,6 +17,8 @@ export interface ListeningOptions extends Pick<DriverOptions, "clock" | "limitMs
   readonly onNotify: (payload: string) => void;
   /** Creates a client for the current server. */
   readonly open: () => PgClient;
+  /** Called when it cannot begin anew. */
+  readonly onError: (error: unknown) => void;
 }
 
 /** A `LISTEN` on a connection of its own, begun anew whenever that is lost. */
@@ -68,7 +70,9 @@ export class Listening {
     const delayMs = Math.min(++this.#attempts * STEP_MS, ANEW_MS_MAX);
     this.#timer = this.#options.clock.after(delayMs, () => {
       // A failed attempt ends its connection, which causes the next attempt.
-      this.#begin().catch(() => undefined);
+      this.#begin().catch((error) => {
+        if (!this.#closed) this.#options.onError(error);
+      });
     });
   }
 }

@@ -4,7 +4,7 @@ import { systemClock } from "../runtime.ts";
 /** Time that running statements have to finish when the pool closes. */
 export const CLOSE_TIMEOUT_MS = 5_000;
 
-type WithoutDefault = "password" | "ca";
+type WithoutDefault = "password" | "ca" | "onListenError";
 
 /** The options of a driver, with the defaults of those that were not given. */
 export interface DriverOptions

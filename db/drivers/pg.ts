@@ -85,6 +85,7 @@ class PgDatabase implements Database {
     const listening = new Listening({
       ...{ ...this.#options, channel, onNotify },
       open: () => this.#pool.open(),
+      onError: (error) => this.#options.onListenError?.(told(error, "it cannot be reached")),
     });
     const close = async () => {
       this.#listening.delete(listening);

@@ -246,6 +246,24 @@ describe("@db/driver in an outage", () => {
       await others();
     });
 
+    it("listen() says that it cannot go on, and goes on later", async () => {
+      await using proxy = startTcpProxy(server.port);
+      const url = `postgres://postgres@127.0.0.1:${proxy.port}/postgres`;
+      const errors: unknown[] = [];
+      const onListenError = (error: unknown) => void errors.push(error);
+      await using database = connect({ url, poolMax: 2, onListenError });
+      const heard: string[] = [];
+      await using _subscription = await database.listen("cut", (text) => void heard.push(text));
+      assertEquals(errors, []);
+      proxy.cut();
+      await eventually(() => assert(errors.at(-1) instanceof DatabaseUnavailableError));
+      proxy.pass();
+      await eventually(async () => {
+        await database.query("SELECT pg_notify('cut', 'heard')");
+        assert(heard.includes("heard"));
+      });
+    });
+
     it("listen() goes on", async () => {
       await using database = connect({ url: server.url, poolMax: 2 });
       const heard: string[] = [];
