@@ -79,6 +79,27 @@ export async function installChanges(
 }
 
 /**
+ * Installs as a program that nobody has asked to: not where all tables are published, also those to come. A subscriber
+ * that lacks the schema `lookaside` would stop at the first change.
+ *
+ * @throws {Error} All tables are published, or as {@linkcode installChanges}.
+ */
+export async function installUnasked(database: ChangesDatabase): Promise<WatchProblem[]> {
+  if (await versionOf(database.query) === 0) {
+    const [found] = await database.query<{ name: string }>(
+      "SELECT pubname AS name FROM pg_catalog.pg_publication WHERE puballtables LIMIT 1",
+    );
+    if (found !== undefined) {
+      throw new Error(
+        `Cannot install the schema lookaside unasked: the publication ${found.name} is FOR ALL TABLES, and ` +
+          "subscribers that lack the schema would stop. Once they do not: npx @lookaside/changes install",
+      );
+    }
+  }
+  return await installChanges(database);
+}
+
+/**
  * Repairs watched tables: new partitions, renamed columns, dropped triggers. Answers what it may not or cannot
  * repair.
  */

@@ -15,7 +15,7 @@ import { applyChanges, type Invalidated, type Invalidates, namesOf, resetServer 
 import type { ChangesDatabase } from "./database.ts";
 import { Follower } from "./follower.ts";
 import type { ChangesProblem } from "./health.ts";
-import { installChanges } from "./install.ts";
+import { installUnasked } from "./install.ts";
 import { labelOf } from "./names.ts";
 import { ChangeFeed } from "./relay.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -274,7 +274,7 @@ class PostgresChanges implements Changes {
   /** Ignores that the role may not install: somebody else may have done it. */
   async #install(database: ChangesDatabase): Promise<void> {
     try {
-      (await installChanges(database)).forEach(this.#onProblem);
+      (await installUnasked(database)).forEach(this.#onProblem);
     } catch (error) {
       if (sqlStateOf(error) !== "42501") throw error;
     }

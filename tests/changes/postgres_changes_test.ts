@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
@@ -6,6 +6,9 @@ import { changesDatabase } from "../../db/changes_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
 import type { ChangesProblem } from "../../changes/health.ts";
 import { postgresChanges, type PostgresChangesOptions } from "../../changes/postgres_changes.ts";
+import { installChanges } from "../../changes/install.ts";
+import { changesVersion } from "../../changes/schema.ts";
+import { createTestDatabase } from "../support/test_database.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
@@ -23,6 +26,25 @@ describe("postgresChanges()", () => {
       await cache.changes.caughtUp();
       assertEquals((await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value(), name);
     }
+  });
+
+  it("does not install by itself where all tables are published, which would stop a subscriber", async () => {
+    await using empty = await createTestDatabase();
+    await using database = connect({ url: empty.url, poolMax: 3 });
+    const changes = changesDatabase(database);
+    const query = (sql: string) => database.query(sql);
+    await query("CREATE PUBLICATION everything FOR ALL TABLES");
+    await using cache = new Cache({ changes: postgresChanges(changes) });
+    const error = await assertRejects(() => cache.changes.caughtUp(), Error, "FOR ALL TABLES");
+    assertMatch(error.message, /everything .*npx @lookaside\/changes install/);
+    assertEquals(await query("SELECT 1 FROM pg_namespace WHERE nspname = 'lookaside'"), []);
+    // Whoever does so by hand has thought of it. From then on, programs may bring later versions.
+    await installChanges(changes);
+    await query("UPDATE lookaside.installed SET version = 1");
+    await cache.changes.caughtUp();
+    assertEquals(await query("SELECT version FROM lookaside.installed"), [
+      { version: changesVersion },
+    ]);
   });
 
   it("refuses durations with which it would ask all the time, or never be answered", () => {
