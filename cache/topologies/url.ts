@@ -15,19 +15,7 @@ const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)$/i;
 const URL_PARTS =
   /^(redis|rediss)(?:-(sentinel|cluster|ring))?:\/\/(?:([^@/]*)@)?([^@/?#]+)(\/[^?#]*)?$/;
 
-/**
- * The address of one server.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { parseTopology } from "@lookaside/cache";
- *
- * const topology = parseTopology("redis://[::1]:6380");
- * assert(topology.kind === "standalone");
- * assert.deepEqual(topology.servers, [{ host: "::1", port: 6380 }]);
- * ```
- */
+/** The address of one server. */
 export interface ServerAddress {
   /** A name or an address; IPv6 without brackets. */
   readonly host: string;
@@ -35,19 +23,7 @@ export interface ServerAddress {
   readonly port: number;
 }
 
-/**
- * The credentials and encryption that all connections to Redis share.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { parseTopology } from "@lookaside/cache";
- *
- * const topology = parseTopology("rediss://app:s3cret@cache.example/2");
- * assert(topology.kind === "standalone");
- * assert.deepEqual(topology.credentials, { username: "app", password: "s3cret", db: 2, tls: true });
- * ```
- */
+/** The credentials and encryption that all connections to Redis share. */
 export interface Credentials {
   /** The ACL user. Absent: `default`. */
   readonly username?: string;
@@ -59,18 +35,7 @@ export interface Credentials {
   readonly tls: boolean;
 }
 
-/**
- * The servers of the shared tier.
- *
- * @example
- * ```ts
- * import assert from "node:assert/strict";
- * import { parseTopology } from "@lookaside/cache";
- *
- * const topology = parseTopology("redis-sentinel://s1,s2,s3/primary");
- * assert(topology.kind === "sentinel" && topology.master === "primary");
- * ```
- */
+/** The servers of the shared tier. */
 export type Topology =
   | { readonly kind: "memory" }
   | {
