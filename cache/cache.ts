@@ -253,7 +253,9 @@ export class Cache implements AsyncDisposable {
     load: Loader<T>,
     options?: EntryOptions<T, V>,
   ): Promise<Lookup<NoInfer<V>>> {
-    if (options !== undefined && isApart(options)) return this.#readOrLoad(key, load, options);
+    if (options !== undefined && leavesHotPath(options)) {
+      return this.#readOrLoad(key, load, options);
+    }
     const held = this.#held(key);
     if (held !== undefined) return held.answer as Promise<Lookup<V>>;
     return this.#readOrLoad(key, load, options);
@@ -723,7 +725,7 @@ export class Cache implements AsyncDisposable {
     await Promise.all(keys.map(async (key) => {
       try {
         const plan = { load: () => batch.load(key), options };
-        const held = isApart(options) ? undefined : this.#held(key)?.lookup as Lookup<V>;
+        const held = leavesHotPath(options) ? undefined : this.#held(key)?.lookup as Lookup<V>;
         lookups.set(key, held ?? await this.#read<T, V>(key, plan));
       } finally {
         batch.decided(key);
@@ -822,8 +824,8 @@ class Context implements LoadContext {
   }
 }
 
-/** True if a read cannot be answered with an entry of memory as it is. */
-function isApart(options: EntryOptions<never, unknown>): boolean {
+/** True if a read must not be answered with an entry of memory as it is. */
+function leavesHotPath(options: EntryOptions<never, unknown>): boolean {
   return options.refresh === true || hasForm(options);
 }
 

@@ -61,7 +61,7 @@ export class CatchUp {
     coherence.doubt();
   }
 
-  /** The connection is lost: a command sent before must not be believed when it is answered. */
+  /** The connection is lost: answers to commands that were sent before are not believed. */
   lost(): void {
     this.#attempt++;
     this.#coherence.doubt();
@@ -73,6 +73,7 @@ export class CatchUp {
     this.#coherence.doubt();
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
+        // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
         const identity = await this.#options.identity();
         await this.#options.claim();
         const moved = this.#identity !== undefined && identity !== this.#identity;

@@ -10,14 +10,15 @@ const GENERATION_STEP = 2 ** 32;
  * Four questions that every part of an engine asks: how long may memory be trusted, may the store be read, is it
  * still the same store, and has a key changed while it was being read?
  *
- * Memory is trusted on a lease. If the invalidation feed answers a question that was sent at t0, everything
- * announced before t0 has been applied here. So memory is good until t0 + `memoryLeaseMs`, however the feed fails.
+ * Memory is trusted on a lease. If the invalidation feed answers a question that was sent at t0, every change made
+ * before t0 has been announced and applied here. So until t0 + `memoryLeaseMs`, memory lacks no older change, however
+ * the feed fails.
  *
  * The store may not be read while an invalidation is pending, or while it may have lost some and has not been caught
  * up with. An answer counts only if {@linkcode storeTrust} is the same before the question and after the answer.
  *
- * A store whose server may be replaced without notice is trusted on a lease as well: while it is not known to be
- * current, nothing is read from it, and none of its acknowledgements counts.
+ * A store whose server may be replaced without notice is trusted on a lease as well: while it is not confirmed,
+ * nothing is read from it, and none of its acknowledgements counts.
  *
  * The epoch of a key guards installations. It prevents this race:
  *
@@ -77,7 +78,7 @@ export class Coherence {
     return mayBeRead ? this.#doubts : undefined;
   }
 
-  /** True if no invalidation is pending, and the store is caught up with and known to be current. */
+  /** True if no invalidation is pending, and the store is caught up with and confirmed. */
   storeIsRight(): boolean {
     return !this.#owed && !this.#behind && this.isConfirmed();
   }
@@ -101,18 +102,18 @@ export class Coherence {
     this.#trust(-Infinity);
   }
 
-  /** True if the store is known not to have been replaced. */
+  /** True if the store is known not to have been replaced by now. */
   isConfirmed(): boolean {
     return this.#storeUntilMs === Infinity || this.#exact.monotonicNow() < this.#storeUntilMs;
   }
 
-  /** The store is known to be current until this time (monotonic). */
+  /** The store is known not to be replaced before this time (monotonic). */
   confirm(untilMs: number): void {
     this.#storeUntilMs = untilMs;
     this.#trust(this.#feedUntilMs);
   }
 
-  /** An invalidation is pending: answers of the store, to running commands too, are neither believed nor kept. */
+  /** An invalidation is pending: the store's answers, also to commands sent before, are neither believed nor kept. */
   owe(): void {
     this.#owed = true;
     this.#doubts++;
@@ -124,7 +125,7 @@ export class Coherence {
     this.#generation++;
   }
 
-  /** The store may have lost invalidations: its answers, to running commands too, are not believed. */
+  /** The store may have lost invalidations: its answers, also to commands sent before, are not believed. */
   doubt(): void {
     this.#behind = true;
     this.#doubts++;

@@ -24,10 +24,10 @@ import type { Backend } from "./topologies/open.ts";
 import { Waiters } from "./waiters.ts";
 import { Writer } from "./writer.ts";
 
-/** Commands without which nothing can be read or stored. Those that invalidate leave a debt when they are refused. */
+/** Commands without which nothing can be read or stored. An invalidation that is refused becomes pending. */
 const NEEDED: ReadonlySet<string> = new Set(["get", "mget", "acquire", "create tag"]);
 
-/** Shortest time between two attempts to find out whether servers refuse what is needed. */
+/** Shortest time between two catch-ups that find out whether servers refuse what is needed. */
 const REFUSED_MS = 10_000;
 
 /** The parts of a cache that its engines are made of. */
@@ -185,7 +185,7 @@ export class Engine implements CacheServer, EngineFigures {
     const onError = (command: string, error: unknown): void => {
       counters.redisErrors++;
       emit({ type: "redis-error", server, command, error });
-      if (isReply(error)) this.#refused(command, error);
+      if (isReply(error)) this.#noteRefusal(command, error);
     };
     const connection = backend.connect({
       commandTimeoutMs: settings.commandTimeoutMs,
@@ -204,11 +204,11 @@ export class Engine implements CacheServer, EngineFigures {
         if (connected) redis.attempted();
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.followAnew();
-        if (connected) this.#begin();
+        if (connected) this.#beginCatchUp();
         else this.#catchUp?.lost();
         this.#fallback?.check(this.#parts);
       },
-      onChange: () => this.#begin(),
+      onChange: () => this.#beginCatchUp(),
       onRefused: (error) => {
         const reason = error instanceof Error ? error.message : String(error);
         onError("client tracking", new Error(`memory is not used: ${reason}`, { cause: error }));
@@ -224,7 +224,7 @@ export class Engine implements CacheServer, EngineFigures {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
         // The connection may have lasted: nobody has applied what changed while memory replaced the servers.
-        if (state === "closed" && this.fallback) this.#begin();
+        if (state === "closed" && this.fallback) this.#beginCatchUp();
         this.#fallback?.check(this.#parts);
       },
     });
@@ -264,7 +264,7 @@ export class Engine implements CacheServer, EngineFigures {
       isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isRefusing),
       isRefusing: () => this.#isRefusing,
       catchUp: () => {
-        if (this.#reachable) this.#begin(); // otherwise the next connection does
+        if (this.#reachable) this.#beginCatchUp(); // otherwise the next connection does
       },
       followAnew: () => this.redis?.followAnew(),
       drop: (keys) => this.writer.drop(keys),
@@ -278,7 +278,7 @@ export class Engine implements CacheServer, EngineFigures {
   }
 
   /** Its servers have refused a command. If memory can replace them, they must prove to take what reads need. */
-  #refused(command: string, error: Error): void {
+  #noteRefusal(command: string, error: Error): void {
     const { coherence, runtime: { clock } } = this.#parts;
     const nowMs = clock.monotonicNow();
     // What is refused may not be among that which is tried, so not again and again.
@@ -286,14 +286,14 @@ export class Engine implements CacheServer, EngineFigures {
     const isNeeded = refuses(error) && NEEDED.has(command) && this.#fallback?.isPossible;
     if (isNeeded && isNew && coherence.storeIsRight()) {
       this.#refusedAtMs = nowMs;
-      this.#begin();
+      this.#beginCatchUp();
     }
     if (coherence.storeIsRight()) return;
     this.#refusals.note();
     this.#fallback?.check(this.#parts);
   }
 
-  #begin(): void {
+  #beginCatchUp(): void {
     if (this.#catchUp !== undefined) this.#wiring.track(this.#catchUp.begin());
   }
 
@@ -367,7 +367,7 @@ export class Engine implements CacheServer, EngineFigures {
   #replaced(): void {
     this.#dropAll();
     this.#parts.waiters.wakeAll();
-    this.#begin(); // a server that becomes a replica is flushed first, and then copies another's data
+    this.#beginCatchUp(); // a server that becomes a replica is flushed first, and then copies another's data
   }
 
   #changed(redisKey: string): void {

@@ -33,7 +33,7 @@ export interface FallbackOptions {
  * sign of life, and the source reports everything committed since:
  *
  * ```text
- * 1. feed:   alive at t0                        -> everything applied to the server before t0 is dropped here
+ * 1. feed:   alive at t0                        -> what had changed on the server before t0 is dropped here
  * 2. server: dies
  * 3. source: reports what was not applied at t0 -> that is dropped, and the rest may be trusted
  * ```
@@ -181,7 +181,7 @@ export class Fallback implements Store {
       everyMs: settings.heartbeatMs,
       isAway: this.#options.isAway,
     });
-    // What changes now is left to the catch-up after the outage.
+    // From now on the server counts as behind, so it is caught up with before it is read again.
     this.#options.catchUp();
     emit({ type: "fallback", server, active: true });
   }

@@ -19,7 +19,7 @@ export class SingleFlight<T> {
   readonly #flights = new UnderWayByKey<Flight<T>>();
   #joined = 0;
 
-  /** Callers that shared a look-up begun by another. */
+  /** Number of callers that shared another caller's look-up. */
   get joined(): number {
     return this.#joined;
   }

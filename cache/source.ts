@@ -10,7 +10,7 @@
 
 /** Time for which a store counts as in use after its owner's last claim. */
 export const IN_USE_MS = 60_000;
-/** Interval at which an owner repeats its claim. */
+/** Interval at which an owner repeats its claim, so that the store counts as in use. */
 export const CLAIM_MS = 20_000;
 
 /** The owner of a store after a claim: the source that asked, unless another owned it before. */

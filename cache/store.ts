@@ -77,7 +77,7 @@ export interface FeedListener {
   opened(): void;
   /** The feed ended; later changes may be missed. */
   closed(reason: string): void;
-  /** Everything announced up to `sentAtMs` (monotonic) has been delivered. */
+  /** Every change made before `sentAtMs` (monotonic) has been announced here. */
   alive(sentAtMs: number): void;
   /** A Redis key of this cache was written, deleted, evicted or expired, by anyone. */
   changed(redisKey: string): void;

@@ -74,7 +74,10 @@ interface CountedTag extends HeldTag {
   entries: number;
 }
 
-/** The tag versions that this process trusts: those of all entries in memory, and the most recently used others. */
+/**
+ * The tag versions that this process holds, and trusts as long as memory: those of all entries in memory, and the
+ * most recently used others.
+ */
 export class HeldTags {
   readonly #coherence: Coherence;
   readonly #carried = new Map<string, CountedTag>();

@@ -3,7 +3,7 @@ import type { ChangedRow } from "./_changed_row.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { IS_KNOWN, LAST_LOOK, OPEN_ROWS, openRows, SETTLED } from "./_open_rows_sql.ts";
 
-/** Interval at which an idle cache reports that it still exists. */
+/** Interval at which an idle cache reports, by noting a look, that it still exists. */
 const SEEN_MS = 10_000;
 /** Time that a row is left to a writer that has announced to invalidate it itself. */
 export const GRACE_MS = 1_000;
@@ -40,8 +40,8 @@ export interface Settled {
   readonly names: Invalidated;
 }
 
-/** The state of a cache. */
-export interface Standing {
+/** How far a cache is with applying rows. */
+export interface Progress {
   /** The id of its registration. */
   readonly cache: string;
   /** The number of the last look. */
@@ -56,18 +56,18 @@ export interface Standing {
   readonly nowMs: number;
   /** Time since the last look was noted, in milliseconds. */
   readonly agoMs: number;
-  /** True if that is long enough for the cache to seem gone. */
-  readonly unseen: boolean;
+  /** True if that is so long ago that the cache must report that it still exists. */
+  readonly mustReport: boolean;
   /** True if there are other caches. */
   readonly others: boolean;
   /** The relay that last relayed rows; `null`: none has. */
-  readonly feed: string | null;
+  readonly relay: string | null;
   /** Time since the first open row was written, in milliseconds; `null`: none is open. */
   readonly openMs: number | null;
 }
 
 /** The results of a look. */
-export interface Look extends Standing {
+export interface Look extends Progress {
   /** The first open rows. */
   readonly rows: readonly OutboxRow[];
 }
@@ -79,7 +79,7 @@ export interface Note {
   /** The incomplete pass, and the last row that it took. */
   readonly pass?: { readonly snapshot: string; readonly after: OutboxRow } | undefined;
   /** The relay, if it has applied rows. */
-  readonly feed: string | undefined;
+  readonly relay: string | undefined;
   /** Time for which the relay promises to poll; `undefined`: no promise. */
   readonly promiseMs?: number | undefined;
   /** True if the relays of other caches must be notified: writers do not notify during a promise. */
@@ -105,16 +105,16 @@ export class Outbox {
     this.#cache = cache;
   }
 
-  /** Answers the state of the cache and its first open rows; `undefined`: it is not registered and reset. */
+  /** Answers the progress of the cache and its first open rows; `undefined`: it is not registered, or not reset yet. */
   async look(rowsMax: number): Promise<Look | undefined> {
     // The rows are one text, because drivers are slow with many columns.
     const [found] = await this.#query<
-      Omit<Standing, "openMs" | "unseen"> & { readonly rows: string | null }
+      Omit<Progress, "openMs" | "mustReport"> & { readonly rows: string | null }
     >(
       `SELECT c.id::TEXT AS cache, l.look::TEXT AS look, l.seen::TEXT AS seen, l.pass::TEXT AS pass,
          pg_current_snapshot()::TEXT AS now, ${NOW_MS}::FLOAT8 AS "nowMs",
          (date_part('epoch', clock_timestamp() - l.at) * 1000::FLOAT8) AS "agoMs",
-         (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed, (
+         (SELECT count(*) > 1 FROM lookaside.caches) AS others, l.feed AS relay, (
            SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
              'xid', o.xid::TEXT, 'id', o.id::TEXT, 'label', o.label, 'keys', o.keys,
              'values', o.column_values, 'writer', o.writer, 'settled', ${SETTLED}, 'isKnown', ${IS_KNOWN},
@@ -126,15 +126,15 @@ export class Outbox {
     );
     if (found === undefined) return undefined;
     const rows = JSON.parse(found.rows ?? "[]") as OutboxRow[];
-    const unseen = found.agoMs > SEEN_MS;
-    return { ...found, unseen, rows, openMs: rows[0]?.openMs ?? null };
+    const mustReport = found.agoMs > SEEN_MS;
+    return { ...found, mustReport, rows, openMs: rows[0]?.openMs ?? null };
   }
 
   /**
    * Notes which rows are applied. Answers false if another relay has noted a look meanwhile: this look then does
    * not count.
    */
-  async note({ cache, look }: Standing, note: Note): Promise<boolean> {
+  async note({ cache, look }: Progress, note: Note): Promise<boolean> {
     // Not durable at once: after a crash, rows whose note is lost are applied again.
     const rows = await this.#query(
       `INSERT INTO lookaside.looks (cache, look, seen, pass, pass_xid, pass_id, feed, applied)
@@ -153,7 +153,7 @@ export class Outbox {
         note.pass?.snapshot ?? null,
         note.pass?.after.xid ?? "0",
         note.pass?.after.id ?? "0",
-        note.feed ?? null,
+        note.relay ?? null,
         note.promiseMs === undefined ? null : String(note.promiseMs),
         note.wakes ? "yes" : "no",
       ],
@@ -193,11 +193,11 @@ export class Outbox {
    */
   async isOpen(
     snapshot: string,
-  ): Promise<{ readonly open: boolean; readonly feed: string | null } | undefined> {
-    const [found] = await this.#query<{ open: boolean; feed: string | null }>(
+  ): Promise<{ readonly open: boolean; readonly relay: string | null } | undefined> {
+    const [found] = await this.#query<{ open: boolean; relay: string | null }>(
       `SELECT CASE WHEN l.at > clock_timestamp() - INTERVAL '${
         2 * SEEN_MS
-      } ms' THEN l.feed END AS feed,
+      } ms' THEN l.feed END AS relay,
          EXISTS (${
         openRows({
           seen: "l.seen",

@@ -19,8 +19,8 @@ const BUSY_POLL_MS = 20;
  */
 export class Turn {
   /** The id of this relay. */
-  readonly feed: string = crypto.randomUUID();
-  readonly #patienceMs = PATIENCE_MS + parseInt(this.feed.slice(0, 6), 16) % PATIENCE_SPREAD_MS;
+  readonly id: string = crypto.randomUUID();
+  readonly #patienceMs = PATIENCE_MS + parseInt(this.id.slice(0, 6), 16) % PATIENCE_SPREAD_MS;
   #relay: string | null = null;
   #outruns = 0;
 
@@ -31,7 +31,7 @@ export class Turn {
 
   /** True if this relay was the last to relay; false before its first look. */
   get relayedLast(): boolean {
-    return this.#relay === this.feed;
+    return this.#relay === this.id;
   }
 
   /** True if it went last time, and another relay noted a look first. */

@@ -111,8 +111,9 @@ type Next = "again" | "soon" | "busy" | "away" | "idle";
  * relay notes a look only after it has applied its rows.
  *
  * "Ids above the last one seen" would miss rows: ids and transaction ids are assigned before the commit, so a
- * lower one may appear after a higher one. Instead, rows that are visible in the snapshot of the last complete
- * look are applied. A transaction that was open then is not among these, however long it stays open.
+ * lower one may appear after a higher one. Instead, those rows count as applied that are visible in the snapshot of
+ * the last complete look. One statement reads rows and snapshot, so a row that a look could not see yet is not visible
+ * in its snapshot either, however long its transaction stays open.
  */
 export class ChangeFeed implements AsyncDisposable {
   readonly #database: ChangesDatabase;
@@ -147,7 +148,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#onError = options.onError ?? (() => undefined);
-    this.#marks = new Marks(options.writer ?? this.#turn.feed, options.namesOf ?? invalidatedBy);
+    this.#marks = new Marks(options.writer ?? this.#turn.id, options.namesOf ?? invalidatedBy);
     this.#registration = new Registration(database, options.cacheName, {
       reset: options.reset,
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
@@ -225,7 +226,7 @@ export class ChangeFeed implements AsyncDisposable {
       const found = await this.#outbox.isOpen(start);
       if (found === undefined) await this.#registration.register();
       else if (!found.open) break;
-      else if (found.feed === null || found.feed === this.#turn.feed || waitedMs >= PATIENCE_MS) {
+      else if (found.relay === null || found.relay === this.#turn.id || waitedMs >= PATIENCE_MS) {
         await this.#relayAll({ holds: false });
       } else {
         await sleep(this.#clock, WAIT_POLL_MS);
@@ -278,18 +279,18 @@ export class ChangeFeed implements AsyncDisposable {
   async #look(): Promise<Next> {
     const woken = this.#woken;
     this.#woken = false;
-    // Not if the usual relay was woken: there is a row.
+    // The usual relay, when woken, goes at once: there is a row.
     if (!woken && !this.#bell.promised || !this.#turn.isOurs || this.#turn.outrun) {
       const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
       this.#horizon.note(glance.now, glance.nowMs);
-      const { openMs, unseen, feed } = glance;
-      this.#turn.learn(feed);
-      if (!unseen && openMs === null) {
+      const { openMs, mustReport, relay } = glance;
+      this.#turn.learn(relay);
+      if (!mustReport && openMs === null) {
         this.#turn.went(false);
         return "idle";
       }
-      if (!unseen && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
+      if (!mustReport && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
     }
     const relayed = await this.#relayAll({ holds: true });
     if (relayed === "away") return "away";
@@ -373,11 +374,11 @@ export class ChangeFeed implements AsyncDisposable {
       await this.#registration.renew(true);
       return "unregistered";
     }
-    const { rows, unseen, pass, now, feed, others } = look;
+    const { rows, mustReport, pass, now, relay, others } = look;
     this.#horizon.note(now, look.nowMs);
-    this.#turn.learn(feed); // before a failure, after which the other one is to go
+    this.#turn.learn(relay); // before anything can fail, for then another relay is to go
     const isPart = rows.length === BATCH_MAX;
-    // The next part begins behind the last row of this one, so none can be held back.
+    // The next part begins behind the last row of this one, so no row of this one can be left open.
     const { due, names, held } = holds
       ? this.#marks.split(rows, { holds: !isPart })
       : { due: rows, names: [], held: NONE };
@@ -388,17 +389,17 @@ export class ChangeFeed implements AsyncDisposable {
       return "away";
     }
     if (applies > 0) await this.#options.apply(merged(due), names);
-    const isWorthANote = unseen || pass !== null || rows.some(({ xid }) => !held.has(xid));
-    if (!isWorthANote) return this.#left(held.size);
+    const isNoted = mustReport || pass !== null || rows.some(({ xid }) => !held.has(xid));
+    if (!isNoted) return this.#left(held.size);
     // Catching up makes no promise: the loop may rest, and would not keep it.
     const isBusy = holds && this.#bell.isBusy(look);
     const hadPromised = this.#bell.promised;
-    // Before the note, which may be executed although its answer is lost.
+    // Set before the note, which may take effect although its answer is lost.
     if (isBusy) this.#bell.promised = true;
     const noted = await this.#outbox.note(look, {
       seen: isPart ? look.seen : without(pass ?? now, held),
       pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
-      feed: rows.length > 0 ? this.#turn.feed : undefined,
+      relay: rows.length > 0 ? this.#turn.id : undefined,
       promiseMs: isBusy ? PROMISE_MS : undefined,
       wakes: others && rows.length > 0 && hadPromised,
     });
@@ -406,7 +407,7 @@ export class ChangeFeed implements AsyncDisposable {
       this.#bell.promised = hadPromised;
       return "outrun";
     }
-    if (rows.length > 0) this.#turn.learn(this.#turn.feed);
+    if (rows.length > 0) this.#turn.learn(this.#turn.id);
     this.#applied += applies;
     return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
   }

@@ -35,7 +35,7 @@ export interface OpenCacheOptions {
   readonly trusted: { readonly ca?: string };
   /** The class to make, which traces if spans are enabled. */
   readonly CacheClass: typeof Cache;
-  /** Closes both. */
+  /** Closes the cache. */
   readonly resources: AsyncDisposableStack;
   /** Logs events. */
   readonly logger: Logger;

@@ -32,6 +32,10 @@ export interface FeedWiring extends Pick<ConnectionOptions, "clock" | "onRefused
  * itself, which announces every change of a key with the prefix, by any client. (Redis documentation,
  * "Client-side caching".)
  *
+ * The reply to a `PING` proves that all changes made before the `PING` was sent have been announced. Redis announces
+ * changes at the end of each turn of its event loop, so one made in the turn of the `PING` may be announced after the
+ * reply; but it was made after the `PING` had arrived.
+ *
  * It uses RESP2, because ioredis drops the push messages of RESP3. Each attempt is a new connection object, and
  * a lost one is always replaced, so the same object means the same connection.
  */

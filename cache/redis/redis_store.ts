@@ -284,7 +284,7 @@ export class RedisStore implements Store, SharedCounts {
     await this.#connection.close();
   }
 
-  /** Rejects a write unless the server that acknowledged it is known to be still the primary. */
+  /** Throws unless the server that acknowledged a write is known to be still the primary. */
   #assertConfirmed(): void {
     if (!this.#options.isConfirmed()) {
       throw new Error("Cannot confirm that the server is still the primary");
