@@ -73,6 +73,10 @@ interface Catalogued {
   readonly indexes: readonly { readonly primary: boolean; readonly columns: readonly string[] }[];
   readonly constraints: readonly { readonly name: string; readonly columns: readonly string[] }[];
   readonly watched: boolean;
+  /** The role of the service, and what it lacks for writing. */
+  readonly role: string;
+  readonly withheld: readonly string[];
+  readonly sequences: readonly string[];
 }
 
 const CATALOG = `
@@ -97,6 +101,16 @@ const CATALOG = `
       FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),
     'watched', EXISTS (
       SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'lookaside%'),
+    'role', current_user,
+    'withheld', (
+      SELECT coalesce(json_agg(p), '[]') FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p
+      WHERE NOT has_table_privilege(c.oid, p)
+        AND NOT (p <> 'DELETE' AND has_any_column_privilege(c.oid, p))),
+    'sequences', (
+      SELECT coalesce(json_agg(s.oid::regclass::text), '[]')
+      FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
+      WHERE d.refobjid = c.oid AND d.deptype = 'a'
+        AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END),
     'constraints', (
       SELECT coalesce(json_agg(json_build_object('name', o.conname, 'columns', (
         SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a
@@ -172,17 +186,25 @@ function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): Tab
 }
 
 function adviceOf(
-  { table, filters }: TableColumns,
+  { table, filters, writable }: TableColumns,
   from: string,
-  { watched, indexes }: Catalogued,
+  { watched, indexes, role, withheld, sequences }: Catalogued,
 ): TableShape["advice"] {
   const watch = {
     fault: `${table} is not watched, so writes by others are not seen`,
     statement: `SELECT lookaside.watch('${from.replaceAll("'", "''")}')`,
   };
+  const rights = [
+    ...(withheld.length === 0 ? [] : [`${withheld.join(", ")} ON ${from}`]),
+    ...sequences.map((sequence) => `USAGE ON SEQUENCE ${sequence}`),
+  ];
   const unindexed = filters.filter((name) => !indexes.some(({ columns }) => columns?.[0] === name));
   return [
     ...(watched ? [] : [watch]),
+    ...(writable.length === 0 ? [] : rights).map((right) => ({
+      fault: `writes to ${table} fail, for which the role ${role} lacks a right`,
+      statement: `GRANT ${right} TO ${quoteIdentifier(role)}`,
+    })),
     ...unindexed.map((name) => ({
       fault: `each list of ${table} by ${name} reads the whole table`,
       statement: `CREATE INDEX ON ${from} (${quoteIdentifier(name)})`,

@@ -519,6 +519,36 @@ describe("declared tables", () => {
     ]);
   });
 
+  it("advises the rights that a role lacks for its writes, which then work", async () => {
+    const role = `writer_${crypto.randomUUID().slice(0, 8)}`;
+    await database.query(`CREATE ROLE ${role} LOGIN`);
+    const url = new URL(testDatabase.url);
+    url.username = role;
+    const own = connect({ url: url.href, poolMax: 1 });
+    try {
+      await database.query(`GRANT SELECT ON tags, orders TO ${role}`);
+      const adviceOn = async (...options: Parameters<typeof resource>) => {
+        const [table] = openTables([resource(...options)], own);
+        const advice = (await table?.rows.shape())?.advice ?? [];
+        return advice.map(({ statement }) => statement).filter((each) => each.startsWith("GRANT"));
+      };
+      const tag = z.object({ name: z.string() });
+      assertEquals(await adviceOn("tags", { row: tag }), []);
+      assertEquals(await adviceOn("tags", { row: tag, write: tag }), [
+        `GRANT INSERT, UPDATE, DELETE ON "tags" TO "${role}"`,
+      ]);
+      const statements = await adviceOn("orders", { row: Order, write: OrderBody });
+      assertEquals(statements.length, 2);
+      for (const statement of statements) await database.query(statement);
+      assertEquals(await adviceOn("orders", { row: Order, write: OrderBody }), []);
+      await own.query("INSERT INTO orders (customer_id) VALUES (1)");
+    } finally {
+      await own.close();
+      await database.query(`DROP OWNED BY ${role}`);
+      await database.query(`DROP ROLE ${role}`);
+    }
+  });
+
   it("reads keys as the schema suggests only until Postgres can be asked", async () => {
     let isAway = true;
     const [table] = openTables(declared.slice(0, 1), {
