@@ -67,9 +67,8 @@ export class AddressConnection extends StandaloneConnection {
       ...{ retryStrategy: () => null, commandTimeout: commandTimeoutMs },
     });
     askForCredentials(other, this.#connect);
-    other.on("error", () => {
-      // The client itself finds out and reports whether its server can be reached.
-    });
+    let refused: unknown;
+    other.on("error", (error) => refused = error);
     try {
       await other.connect();
       // Twice: the life of a server without a `run_id` is known to the second, so one answer may be rounded up.
@@ -78,7 +77,9 @@ export class AddressConnection extends StandaloneConnection {
       onError(new Error("the address leads to another server than before"));
       this.client.disconnect(true);
     } catch {
-      // Either cannot be asked, or is a replica. Ask again later.
+      // Either cannot be asked, or is a replica. Ask again later. What refuses a new connection, such as a changed
+      // password, is told while the present one lasts.
+      if (refused !== undefined && this.client.status === "ready") onError(refused);
     } finally {
       await disconnect(other, clock);
       this.#other = undefined;

@@ -1,7 +1,7 @@
 /**
  * An address that leads to another server while the first one goes on, as a DNS name or a proxy can.
  */
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { type Runtime, systemRuntime } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
@@ -73,5 +73,21 @@ describe("An address that leads to another server", () => {
     // Its own two, and as many questions.
     await eventually(() => assertGreater(opened, 4));
     assertEquals([node.count("connection"), node.count("redis-error")], [1, 0]);
+  });
+
+  it("says that it refuses new connections, while the present ones last", async () => {
+    await using server = await startRedis();
+    await using node = openNode(server.serviceUrl, { prefix: freshPrefix(), runtime: hurried });
+    await coherent(node);
+    await server.cli("ACL", "SETUSER", "lookaside", "resetpass", ">another");
+    await eventually(() => {
+      const told = node.events.flatMap((event) => event.type === "redis-error" ? [event] : []);
+      assertMatch(
+        told.map(({ command, error }) => `${command}: ${error}`).join(),
+        /connect: .*WRONGPASS/,
+      );
+    });
+    const { reachable, breaker, coherent: isCoherent } = node.cache.stats();
+    assertEquals([reachable, breaker, isCoherent], [true, "closed", true]);
   });
 });
