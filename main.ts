@@ -54,7 +54,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   await Promise.race([service.settled, stopped]);
   const server = listen(config, service.fetch, logger);
   let refusal: StartError | undefined;
-  const asked = refusalOf(service.tables, service.relayRefused).then((error) => {
+  const checked = refusalOf(service.tables, service.relayRefused).then((error) => {
     refusal = error;
     if (error !== undefined) stop();
     // Postgres is unavailable, or the start has ended: no warnings about tables.
@@ -62,7 +62,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   });
   if (worker !== undefined) {
     // The supervisor gives up if a process ends before this message, and otherwise starts another.
-    void doneWithin(READINESS_TIMEOUT_MS, asked).then(() => refusal ?? worker.tell("listening"));
+    void doneWithin(READINESS_TIMEOUT_MS, checked).then(() => refusal ?? worker.tell("listening"));
     void worker.announce(service.ready);
   }
   if (config.warmCount > 0) void logWarming(service.warm(config.warmCount), logger);
@@ -139,8 +139,8 @@ async function main(): Promise<number> {
     await serve(config, logger);
     return 0;
   } catch (error) {
-    const isTold = error instanceof StartError || error instanceof DeclarationError;
-    const text = isTold ? error.message : `Cannot serve: ${messageOf(error)}`;
+    const isExplained = error instanceof StartError || error instanceof DeclarationError;
+    const text = isExplained ? error.message : `Cannot serve: ${messageOf(error)}`;
     logger.fatal(text.replace(/[{}]/g, "$&$&")); // no placeholders
     return 1;
   }

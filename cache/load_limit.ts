@@ -55,12 +55,12 @@ export class LoadLimit {
     this.#settings = settings;
   }
 
-  /** Running loads, without those that wait for a read of theirs. */
+  /** Number of running loads, without those that wait for a read of theirs. */
   get running(): number {
     return this.#running;
   }
 
-  /** Loads that had not settled long after their time-out, and lost their place. */
+  /** Number of loads that had not settled long after their time-out, and lost their place. */
   get abandoned(): number {
     return this.#abandoned;
   }
@@ -73,17 +73,17 @@ export class LoadLimit {
    * again.
    * @throws The reason given to {@linkcode close}.
    */
-  run<T>(load: (bounds: Bounds) => Promise<T>, keys: LoadKeys = ""): Promise<T> {
+  run<T>(loader: (bounds: Bounds) => Promise<T>, keys: LoadKeys = ""): Promise<T> {
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
     return new Promise((resolve, reject) => {
-      const bounds = new Load({
+      const load = new Load({
         dueMs: this.#clock.monotonicNow() + this.#settings.loadTimeoutMs,
         places: this.#places,
         onAbort: reject,
         keys,
       }, this.#context.getStore()?.load);
-      this.#timer ??= this.#timerAt(bounds.dueMs);
-      this.#runInPlace(bounds, load).then(resolve, reject);
+      this.#timer ??= this.#timerAt(load.dueMs);
+      this.#runInPlace(load, loader).then(resolve, reject);
     });
   }
 
@@ -106,7 +106,7 @@ export class LoadLimit {
     this.#timer?.cancel();
     const loads = this.#loads.all();
     for (const load of loads) load.abort(reason);
-    // Only now: a place that is given back goes to a load that waits, unless it is aborted.
+    // After all are aborted: a place that is given back would otherwise go to a load that waits.
     for (const load of loads) load.end();
   }
 
@@ -119,17 +119,17 @@ export class LoadLimit {
     }
   }
 
-  async #runInPlace<T>(bounds: Load, load: (bounds: Bounds) => Promise<T>): Promise<T> {
-    const running: Running = { load: bounds };
-    const place = this.#loads.add(bounds);
+  async #runInPlace<T>(load: Load, loader: (bounds: Bounds) => Promise<T>): Promise<T> {
+    const running: Running = { load };
+    const place = this.#loads.add(load);
     try {
       if (this.#running < this.#settings.loadsMax) this.#running++;
-      else await this.#wait(bounds);
-      bounds.begin();
-      return await this.#context.run(running, () => load(bounds));
+      else await this.#wait(load);
+      load.begin();
+      return await this.#context.run(running, () => loader(load));
     } finally {
       running.load = undefined;
-      bounds.end();
+      load.end();
       this.#loads.delete(place);
       if (this.#loads.size === 0) {
         this.#timer?.cancel();
