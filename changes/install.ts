@@ -109,11 +109,11 @@ export async function checkWatched(database: ChangesDatabase): Promise<WatchProb
 
 /** Says that the installed version lacks what this program brings, which a role that may install must then do. */
 export async function outdated({ query }: ChangesDatabase): Promise<ChangesProblem | undefined> {
-  const version = await versionOf(query);
-  if (version === 0 || version >= changesVersion) return undefined;
+  const [installed] = await query<{ version: number }>("SELECT version FROM lookaside.installed");
+  if (installed === undefined || installed.version >= changesVersion) return undefined;
   return {
     problem:
-      `The schema lookaside has version ${version}, and lacks the repairs up to ${changesVersion}, that of this program`,
+      `The schema lookaside has version ${installed.version}, and lacks the repairs up to ${changesVersion}, that of this program`,
     remedy:
       "As its owner: npx @lookaside/changes install, or for the service deno task seed --count 0",
   };

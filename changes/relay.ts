@@ -447,8 +447,8 @@ export class ChangeFeed implements AsyncDisposable {
       if (this.#turn.isOurs) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
     });
     this.#chores.whenDue("check", CHECK_MS, async () => {
-      const problem = await outdated(this.#database);
-      if (problem !== undefined) this.#options.onProblem?.(problem);
+      const old = await outdated(this.#database);
+      if (old !== undefined) this.#options.onProblem?.(old);
       if (!this.#turn.isOurs) return;
       await this.#registration.renew();
       for (const problem of await checkWatched(this.#database)) this.#options.onProblem?.(problem);
