@@ -375,6 +375,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   event TEXT;
 BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('lookaside.watch ' || gone, 0));
   PERFORM lookaside.detach(gone, ARRAY(SELECT DISTINCT h.tgrelid FROM lookaside.hung(gone) h), ${TRIES_MAX});
   FOREACH event IN ARRAY lookaside.events() LOOP
     EXECUTE format('DROP FUNCTION IF EXISTS lookaside.%I()', lookaside.function_name(gone, event));
@@ -396,6 +397,9 @@ BEGIN
   FOR w IN SELECT * FROM lookaside.watched ORDER BY lookaside.watched.label LOOP
     -- It is being watched or checked at this moment, maybe by a long transaction, which may wait for us in turn.
     CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('lookaside.watch ' || w.label, 0));
+    -- Again, as it may have been watched in another way since, or no longer.
+    SELECT * INTO w FROM lookaside.watched current WHERE current.label = w.label;
+    CONTINUE WHEN NOT FOUND;
     label := w.label;
     problem := NULL;
     remedy := lookaside.watch_statement(w);

@@ -725,6 +725,31 @@ export function watchSuite(server: () => string): void {
     await run("DROP TABLE a");
   });
 
+  it("is checked by what is watched then, not when the check began", async () => {
+    await run(
+      `CREATE TABLE a (id INT PRIMARY KEY); CREATE TABLE b (id INT PRIMARY KEY);
+      SELECT lookaside.watch('a'), lookaside.watch('b'), lookaside.watch('orders')`,
+    );
+    await run("ALTER TABLE a DISABLE TRIGGER lookaside_insert");
+    const holder = session();
+    await holder.unsafe("BEGIN; LOCK TABLE a IN ROW EXCLUSIVE MODE");
+    const checking = checkWatched(fixture.service);
+    await eventually(async () => {
+      const waits =
+        await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'a'::REGCLASS`;
+      assertEquals(waits.length, 1);
+    }, { everyMs: 5 });
+    await run("SELECT lookaside.unwatch('b'); SELECT lookaside.watch('orders', '{note}')");
+    await holder.unsafe("COMMIT");
+    await checking;
+    const watched = await sql`SELECT label, columns::TEXT FROM lookaside.watched ORDER BY label`;
+    assertEquals(watched.map(({ label, columns }) => [label, columns]), [
+      ["a", "{}"],
+      ["orders", "{note}"],
+    ]);
+    await run("SELECT lookaside.unwatch('a'); DROP TABLE a, b");
+  });
+
   it("is not kept from a table by plpgsql.extra_errors, nor by the name of its owner", async () => {
     await run("DROP SCHEMA lookaside CASCADE");
     const owner = new URL(fixture.urls.owner).username;
