@@ -36,7 +36,7 @@ const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
   [/^(23000|23514|44000|P000[1-4])$/, "constraint"],
   // A value of a type with a syntax of its own (`tsquery`), or one that is too long for an index or nested too
   // deeply: the statement itself is always the same.
-  [/^(22...|42601|54000|54001)$/, "value"],
+  [/^(22...|42601|42602|42622|54000|54001)$/, "value"],
 ];
 
 /** Serialization failure, deadlock, lock time-out. */

@@ -29,7 +29,7 @@ const SCHEMA = `
   CREATE TABLE docs (id SERIAL PRIMARY KEY);
   CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
   CREATE TABLE codes (code CHAR(4), word TEXT COLLATE caseless, uses INTEGER, PRIMARY KEY (code, word));
-  CREATE TABLE texts (id SERIAL PRIMARY KEY, doc JSONB, query TSQUERY, long TEXT UNIQUE);
+  CREATE TABLE texts (id SERIAL PRIMARY KEY, doc JSONB, query TSQUERY, long TEXT UNIQUE, of REGCLASS);
   INSERT INTO codes VALUES ('ab', 'Word', 1);
   INSERT INTO customers VALUES (1, 'a'), (9007199254740993, 'big');
   INSERT INTO orders (customer_id, code, cents) SELECT 1 + 9007199254740992 * (i % 2), 'c' || i, i FROM generate_series(1, 6) i;
@@ -68,8 +68,10 @@ const declared: readonly Resource[] = [
     write: z.object({ code: z.string(), word: z.string(), uses: z.int() }),
   }),
   resource("texts", {
-    row: z.object({ id: z.int(), doc: anything, query: anything, long: anything }),
-    write: z.object({ id: z.int(), doc: anything, query: anything, long: anything }).partial(),
+    row: z.object({ id: z.int(), doc: anything, query: anything, long: anything, of: anything }),
+    write: z.object({
+      ...{ id: z.int(), doc: anything, query: anything, long: anything, of: anything },
+    }).partial(),
   }),
   resource("tokens", { row: z.object({ id: z.uuid(), made: z.iso.datetime() }) }),
   resource("memberships", {
@@ -392,6 +394,7 @@ describe("declared tables", () => {
       ["/orders/1", { method: "PATCH", json: { customer_id: "x" } }, 422, ""],
       ["/texts", { method: "POST", json: { query: "a & & b" } }, 422, ""],
       ["/texts", { method: "POST", json: { long: incompressible } }, 422, ""],
+      ["/texts", { method: "POST", json: { of: "" } }, 422, ""],
     ];
     for (const [path, init, status, column] of refusals) {
       const answer = await send(path, init);
