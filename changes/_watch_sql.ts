@@ -271,8 +271,10 @@ RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   refusal TEXT := lookaside.refusal(watched);
   new_row lookaside.watched;
+  old lookaside.watched;
   changed BOOLEAN;
   lacking OID[];
+  hanging OID[];
   strays OID[];
   taken OID[];
   names TEXT[];
@@ -299,12 +301,17 @@ BEGIN
   names := ARRAY(SELECT lookaside.function_name(new_row.label, event) FROM unnest(lookaside.events()) event);
   lacking := ARRAY(SELECT lookaside.unattached(watched, names));
   strays := ARRAY(SELECT h.tgrelid FROM lookaside.hung(new_row.label) h EXCEPT SELECT lookaside.family(watched));
-  IF lacking <> '{}' OR strays <> '{}' THEN
+  -- Whoever has written before, and not committed yet, has recorded less. Nobody would learn of the rest.
+  SELECT * INTO old FROM lookaside.watched w WHERE w.label = new_row.label;
+  hanging := CASE WHEN old.key <> key OR NOT old.columns @> columns
+      OR old.matter IS NOT NULL AND (matter <@ (old.matter || old.columns || old.key)) IS NOT TRUE
+    THEN ARRAY(SELECT lookaside.family(watched)) ELSE lacking END;
+  IF hanging <> '{}' OR strays <> '{}' THEN
     -- Those with triggers of another label, which a renamed table had, or maybe for other columns.
     taken := ARRAY(SELECT t.tgrelid FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
       WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%'
         AND (p.proname <> ALL (names) OR t.tgname = 'lookaside_move'));
-    PERFORM lookaside.lock(lacking, strays || taken, tries);
+    PERFORM lookaside.lock(hanging, strays || taken, tries);
     PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
     PERFORM lookaside.detach(new_row.label, strays, tries);
     changed := TRUE;
