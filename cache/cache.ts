@@ -784,7 +784,8 @@ export class Cache implements AsyncDisposable {
   /** An error of a caller's handler must neither end a read nor stop the feed. */
   #call<T>(handler: ((event: T) => void) | undefined, event: T): void {
     try {
-      handler?.(event);
+      const outcome: unknown = handler?.(event);
+      if (outcome instanceof Promise) outcome.catch(() => this.#counters.handlerErrors++);
     } catch (_error) {
       this.#counters.handlerErrors++;
     }

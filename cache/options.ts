@@ -112,7 +112,7 @@ export interface CacheOptions {
    * that was committed before the connection to it has been applied.
    */
   readonly changes?: ChangeSource;
-  /** Called for each {@linkcode CacheEvent}. An error that it throws is counted and otherwise ignored. */
+  /** Called for each {@linkcode CacheEvent}. If it throws or rejects, that is counted and otherwise ignored. */
   readonly onEvent?: (event: CacheEvent) => void;
   /** Called for each read. It slows down every hit: leave it out unless debugging. */
   readonly onLookup?: (event: LookupEvent) => void;

@@ -18,6 +18,7 @@ import type { ChangesProblem } from "./health.ts";
 import { installUnasked } from "./install.ts";
 import { labelOf } from "./names.ts";
 import { ChangeFeed } from "./relay.ts";
+import { safely } from "./_safely.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { WatchedTables } from "./watched_tables.ts";
 
@@ -143,13 +144,17 @@ class PostgresChanges implements Changes {
     cache: ChangedCache,
   ) {
     const { cacheName, install = true, fallback = true, ...others } = options;
-    const { invalidates, onInvalidated, onProblem, ...feedOptions } = others;
+    const { invalidates, ...feedOptions } = others;
     this.#cache = cache;
     this.#database = database;
     this.#tables = new WatchedTables(database);
-    this.#onError = options.onError ?? (() => undefined);
-    this.#onProblem = onProblem ??
-      (({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`)));
+    this.#onError = safely(options.onError ?? (() => undefined));
+    this.#onProblem = safely(
+      options.onProblem ??
+        (({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`))),
+      this.#onError,
+    );
+    const onInvalidated = safely(options.onInvalidated ?? (() => undefined), this.#onError);
     this.#installed = once(async () => {
       if (install) await this.#install(database);
       await this.#tables.learn().catch(this.#onError);
@@ -159,14 +164,14 @@ class PostgresChanges implements Changes {
       new ChangeFeed(database, {
         ...feedOptions,
         clock: cache.clock,
-        onProblem: this.#onProblem,
+        ...{ onError: this.#onError, onProblem: this.#onProblem },
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
         writer,
         namesOf: (change) => namesOf(change, invalidates),
         apply: async (changes, names) => {
           const invalidated = await applyChanges(server, changes, { invalidates, names });
-          onInvalidated?.(invalidated);
+          onInvalidated(invalidated);
         },
         follower: () => {
           const found = this.#followers.get(server.name);
@@ -174,7 +179,7 @@ class PostgresChanges implements Changes {
         },
         reset: async () => {
           await resetServer(server);
-          onInvalidated?.({ everything: true });
+          onInvalidated({ everything: true });
         },
       });
     if (fallback) {

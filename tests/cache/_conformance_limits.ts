@@ -107,6 +107,14 @@ export function describeLoads(open: Open): void {
     assert(cache.stats().handlerErrors >= 4);
   });
 
+  it("goes on when an asynchronous handler rejects, and counts that", async () => {
+    const fail = () => Promise.reject(new Error("a bug of the owner"));
+    await using cache = await open({ onLookup: fail, onEvent: fail, background: fail });
+    assertEquals((await cache.getOrLoad("a", () => Promise.resolve(1))).value(), 1);
+    assertEquals(await cache.delete("a"), "applied");
+    await eventually(() => assert(cache.stats().handlerErrors >= 3));
+  });
+
   it("with enabled false every read loads and nothing is stored", async () => {
     await using cache = new Cache({ enabled: false });
     let loads = 0;

@@ -29,7 +29,7 @@ export function describeCacheOn(topology: Topology): void {
     let mayRead = !/-(sentinel|cluster):/.test(all.url ?? "");
     const onEvent: CacheOptions["onEvent"] = (event) => {
       if (event.type === "caught-up") mayRead = true;
-      all.onEvent?.(event);
+      return all.onEvent?.(event);
     };
     const cache = new Cache({ ...all, onEvent });
     await eventually(() => assert(mayRead && cache.stats().coherent, "it is not connected"));

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
@@ -9,6 +9,7 @@ import { postgresChanges, type PostgresChangesOptions } from "../../changes/post
 import { installChanges } from "../../changes/install.ts";
 import { changesVersion } from "../../changes/schema.ts";
 import { createTestDatabase } from "../support/test_database.ts";
+import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 describe("postgresChanges()", () => {
@@ -88,5 +89,38 @@ describe("postgresChanges()", () => {
       "It has no triggers. Run this",
     ]);
     assertEquals(errors.filter((each) => each === "It has no triggers. Run this").length, 1);
+  });
+
+  it("goes on applying changes when the handlers of the program throw or reject", async () => {
+    await using seeded = await createSeededDatabase(1);
+    await using real = connect({ url: seeded.url, poolMax: 3 });
+    const told = { invalidated: 0, errors: 0 };
+    const fail = (what: keyof typeof told) => () => {
+      if (++told[what] % 2 === 0) throw new Error("a bug of the owner");
+      return Promise.reject(new Error("a bug of the owner"));
+    };
+    let isDown = false;
+    const whole = changesDatabase(real);
+    const database: ChangesDatabase = {
+      ...whole,
+      query: (...args) => isDown ? Promise.reject(new Error("down")) : whole.query(...args),
+    };
+    await using cache = new Cache({
+      changes: postgresChanges(database, {
+        ...{ listen: false, pollMs: 10 },
+        ...{ onError: fail("errors"), onInvalidated: fail("invalidated") },
+      }),
+    });
+    await cache.changes.caughtUp();
+    for (const name of ["Ada", "Grace", "Barbara"]) {
+      await cache.set("users:1", "old", { tags: ["users:*"] });
+      const { errors } = told;
+      isDown = true;
+      await eventually(() => assert(told.errors > errors));
+      isDown = false;
+      await real.query("UPDATE users SET name = $1 WHERE id = 1", [name]);
+      await eventually(async () => assertEquals(await cache.has("users:1"), false));
+    }
+    assert(told.invalidated >= 3);
   });
 });
