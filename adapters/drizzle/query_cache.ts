@@ -29,6 +29,12 @@ export interface Run {
   slot?: Slot<unknown> | undefined;
 }
 
+/** A write or a transaction. What runs within it is neither answered nor stored. */
+interface Apart {
+  /** True once it has ended: what it has left running is not part of it. */
+  isOver: boolean;
+}
+
 /** The options that belong to a database. */
 interface Options {
   /** True if all queries are cached; false: only those that ask for it. */
@@ -49,16 +55,37 @@ const FROM_TEXT = { Buffer: (text: string) => Buffer.from(text, "base64") };
  * has an asynchronous context of its own. Outside of one, as in a transaction, nothing is answered or stored.
  */
 export class QueryCache extends DrizzleCache {
-  /** The current run of this asynchronous context; `null`: a write or a transaction. */
-  readonly runs: AsyncLocalStorage<Run | null> = new AsyncLocalStorage();
+  readonly #contexts = new AsyncLocalStorage<Run | Apart>();
   readonly #cache: UsedCache;
   readonly #options: Options;
 
-  /** Caches only inside a context of {@linkcode runs}. */
+  /** Caches only within {@linkcode QueryCache.within}. */
   constructor(cache: UsedCache, options: Options) {
     super();
     this.#cache = cache;
     this.#options = options;
+  }
+
+  /** The current run of this asynchronous context; `null`: a write or a transaction. */
+  get run(): Run | null | undefined {
+    const found = this.#contexts.getStore();
+    if (found === undefined || !("isOver" in found)) return found;
+    return found.isOver ? undefined : null;
+  }
+
+  /** Does the work of a run, in a context of its own. */
+  within<T>(run: Run, work: () => Promise<T>): Promise<T> {
+    return this.#contexts.run(run, work);
+  }
+
+  /** Does the work of a write or a transaction. */
+  async apart<T>(work: () => Promise<T>): Promise<T> {
+    const apart: Apart = { isOver: false };
+    try {
+      return await this.#contexts.run(apart, work);
+    } finally {
+      apart.isOver = true;
+    }
   }
 
   /** Tells Drizzle for which queries to call `get`. */
@@ -74,7 +101,7 @@ export class QueryCache extends DrizzleCache {
     isAutoInvalidate?: boolean,
     // deno-lint-ignore no-explicit-any -- Drizzle's own type
   ): Promise<any[] | undefined> {
-    const run = this.runs.getStore();
+    const { run } = this;
     if (!run) return undefined;
     const ttlMs = run.ttlMs === undefined ? {} : { ttlMs: run.ttlMs };
     try {
@@ -92,7 +119,7 @@ export class QueryCache extends DrizzleCache {
 
   /** Stores the rows of a query, unless a row that they depend on has changed since `get`. */
   override async put(_key: string, rows: unknown): Promise<void> {
-    const run = this.runs.getStore();
+    const { run } = this;
     const slot = run?.slot;
     if (!run || slot === undefined) return;
     run.slot = undefined;
@@ -107,7 +134,7 @@ export class QueryCache extends DrizzleCache {
 
   /** Invalidates the tables and tags of `$cache.invalidate()`. Written rows are reported by Postgres. */
   override async onMutate({ tables = [], tags = [] }: MutationOption): Promise<void> {
-    if (this.runs.getStore() === null) return;
+    if (this.run === null) return;
     const names = [tables].flat().map((table) =>
       is(table, Table) ? getTableUniqueName(table) : table as string
     );

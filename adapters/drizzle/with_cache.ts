@@ -85,8 +85,8 @@ export function withCache<Database extends DrizzleDatabase>(
       if (run === undefined) continue; // Drizzle 1 has no `all()`
       prepared[name] = async (values) => {
         const start = () => run(values);
-        if (queries.runs.getStore() === null) return await start(); // in a transaction
-        if (isWrite(query, metadata)) return await written(cache, queries.runs.run(null, start));
+        if (queries.run === null) return await start(); // in a transaction
+        if (isWrite(query, metadata)) return await written(cache, queries.apart(start));
         if (locksRows(query.sql)) return await start();
         return await reading(queries, { query, values, session, config, options }, start);
       };
@@ -95,7 +95,7 @@ export function withCache<Database extends DrizzleDatabase>(
   };
   const transaction = session.transaction.bind(session);
   session.transaction = async (run, config) => {
-    const done = queries.runs.run(null, () => transaction(run, config));
+    const done = queries.apart(() => transaction(run, config));
     return config?.accessMode === "read only" ? await done : await written(cache, done);
   };
   const invalidate = queries.onMutate.bind(queries);
@@ -153,7 +153,7 @@ async function reading(
     ttlMs: ttlOf(config?.config) ?? options.ttlMs,
   };
   try {
-    return await queries.runs.run(run, start);
+    return await queries.within(run, start);
   } finally {
     await run.slot?.release(); // the query has failed
   }

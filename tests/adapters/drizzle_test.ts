@@ -373,6 +373,22 @@ describe("Drizzle", () => {
       assertEquals(await db.select().from(orders), [{ id: 42, total: 0 }]);
     });
 
+    it("has a write that a transaction left running invalidate like any other", async () => {
+      const opened = await openGlobal();
+      const ended = Promise.withResolvers<void>();
+      let left: Promise<unknown> | undefined;
+      await opened.db.transaction(() => {
+        left = ended.promise.then(async () => {
+          assertEquals(await queriesOfSecond(opened, (db) => db.select().from(orders)), 0);
+          await opened.db.update(orders).set({ total: 30 });
+        });
+        return Promise.resolve();
+      });
+      ended.resolve();
+      await left;
+      assertEquals(await opened.db.select().from(orders), [{ id: 42, total: 30 }]);
+    });
+
     it("caches nothing of a table that a search path leads to", async () => {
       await admin.unsafe(
         `CREATE SCHEMA IF NOT EXISTS app;
