@@ -34,8 +34,9 @@ const MISUSE = 2;
 
 /** Ends the races early, so that nothing is left of them. The reason is the exit code. */
 const stop = new AbortController();
-process.once("SIGINT", () => stop.abort(130));
-process.once("SIGTERM", () => stop.abort(143));
+// More than once, since `deno task` and `npx` pass on what the terminal has sent as well.
+process.on("SIGINT", () => stop.abort(130));
+process.on("SIGTERM", () => stop.abort(143));
 
 try {
   process.exitCode = await main(process.argv.slice(2));
