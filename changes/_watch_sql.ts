@@ -401,7 +401,11 @@ DECLARE
   w lookaside.watched;
   relation OID;
 BEGIN
-  FOR w IN SELECT * FROM lookaside.watched ORDER BY lookaside.watched.label LOOP
+  -- Last those that have to be locked: their writers wait until all is done.
+  FOR w IN SELECT * FROM lookaside.watched a ORDER BY EXISTS (
+    SELECT lookaside.unattached(to_regclass(format('%I.%I', a.table_schema, a.table_name)),
+      ARRAY(SELECT lookaside.function_name(a.label, event) FROM unnest(lookaside.events()) event))
+  ), a.label LOOP
     -- It is being watched or checked at this moment, maybe by a long transaction, which may wait for us in turn.
     CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('lookaside.watch ' || w.label, 0));
     -- Again, as it may have been watched in another way since, or no longer.

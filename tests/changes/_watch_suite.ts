@@ -748,6 +748,20 @@ export function watchSuite(server: () => string): void {
     await run("DROP TABLE a");
   });
 
+  it("is repaired after all else is checked, since its writers wait until the check is done", async () => {
+    await run(
+      `CREATE TABLE a (id INT PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE b (id INT PRIMARY KEY, n INT);
+      SELECT lookaside.watch('a'), lookaside.watch('b', '{n}'); ALTER TABLE b DROP COLUMN n;
+      CREATE TABLE a_1 PARTITION OF a DEFAULT`,
+    );
+    const holder = session();
+    await holder.unsafe("BEGIN; LOCK TABLE a_1 IN ROW EXCLUSIVE MODE");
+    const said = await checkWatched(fixture.service);
+    assertEquals(said.map(({ label }) => label), ["b", "a"]);
+    await holder.unsafe("COMMIT");
+    await run("SELECT lookaside.forget('a'), lookaside.forget('b'); DROP TABLE a, b");
+  });
+
   it("is checked by what is watched then, not when the check began", async () => {
     await run(
       `CREATE TABLE a (id INT PRIMARY KEY); CREATE TABLE b (id INT PRIMARY KEY);
