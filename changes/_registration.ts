@@ -10,8 +10,8 @@ const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
 
 /** Options of a {@linkcode Registration}. */
 export interface RegistrationOptions {
-  /** Invalidates everything in the cache. */
-  readonly reset: () => Promise<void>;
+  /** Invalidates everything in the cache, for this registration. */
+  readonly reset: (registration: string) => Promise<void>;
   /** Time for which applied rows are kept for the cache. */
   readonly keepMs: number;
   /** True if the registration is no longer needed. */
@@ -87,7 +87,7 @@ export class Registration {
     while (!this.#options.isClosed()) {
       const { cache, reset } = await this.#insert();
       if (reset) return;
-      await this.#options.reset();
+      await this.#options.reset(cache);
       this.#hasReset = true;
       // If the registration was replaced meanwhile, the reset came too early.
       if (await this.#noteReset(cache)) return;

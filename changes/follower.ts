@@ -38,6 +38,9 @@ export class Follower implements AsyncDisposable {
   #wake: (() => void) | undefined;
   /** The snapshot of the last look; `undefined`: there is none, so everything may have changed. */
   #seen: string | undefined;
+  /** The registration of the cache for which everything must have been dropped, and the one for which it was. */
+  #registration: string | undefined;
+  #droppedFor: string | undefined;
   /** The monotonic time before that look; `Infinity`: this process has not looked yet. */
   #lookedAtMs = Infinity;
 
@@ -57,6 +60,13 @@ export class Follower implements AsyncDisposable {
   wake(): void {
     this.#woken = true;
     this.#wake?.();
+  }
+
+  /** Drops everything, once for each registration: the database may be another than before. */
+  startOver(registration: string): void {
+    if (registration === this.#registration) return;
+    this.#registration = registration;
+    this.wake();
   }
 
   /** Ends after the running look. */
@@ -111,7 +121,9 @@ export class Follower implements AsyncDisposable {
 
   async #look(sentAtMs: number): Promise<void> {
     // After a long outage of Postgres, rows that this process has not seen may have been removed.
-    const known = sentAtMs - this.#lookedAtMs > KEPT_MS ? undefined : this.#seen;
+    const isLate = sentAtMs - this.#lookedAtMs > KEPT_MS;
+    const registration = this.#registration;
+    const known = isLate || registration !== this.#droppedFor ? undefined : this.#seen;
     const look = await this.#outbox.since(known ?? NOTHING, known === undefined ? 0 : ROWS_MAX);
     if (look === undefined || this.#closed) return;
     const { now, rows } = look;
@@ -123,6 +135,7 @@ export class Follower implements AsyncDisposable {
       this.#listener.changed(invalidatedNames(merged(rows), this.#options.invalidates));
     }
     this.#seen = now;
+    this.#droppedFor = registration;
     this.#lookedAtMs = sentAtMs;
     this.#listener.alive(sentAtMs);
   }

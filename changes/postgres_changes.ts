@@ -11,7 +11,14 @@ import type {
   WatchedTable,
 } from "@lookaside/cache";
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
-import { applyChanges, type Invalidated, type Invalidates, namesOf, resetServer } from "./apply.ts";
+import {
+  applyChanges,
+  type Invalidated,
+  type Invalidates,
+  InvalidationPendingError,
+  namesOf,
+  resetServer,
+} from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { Follower } from "./follower.ts";
 import type { ChangesProblem } from "./health.ts";
@@ -173,11 +180,14 @@ class PostgresChanges implements Changes {
           const invalidated = await applyChanges(server, changes, { invalidates, names });
           onInvalidated(invalidated);
         },
-        follower: () => {
-          const found = this.#followers.get(server.name);
-          return found?.isAway() ? found : undefined;
-        },
-        reset: async () => {
+        follower: () => this.#followerOf(server),
+        reset: async (registration) => {
+          const follower = registration === undefined ? undefined : this.#followerOf(server);
+          if (registration !== undefined && follower !== undefined) {
+            // To clear the cache would drop what was loaded since, at each attempt.
+            follower.startOver(registration);
+            throw new InvalidationPendingError("Cannot reset the cache: Redis is away");
+          }
           await resetServer(server);
           onInvalidated({ everything: true });
         },
@@ -274,6 +284,12 @@ class PostgresChanges implements Changes {
     this.#recheck?.cancel();
     await this.#rechecking;
     await Promise.all([...this.#feeds.values()].map((feed) => feed[Symbol.asyncDispose]()));
+  }
+
+  /** Looks for changes for this process alone, while the server is away. */
+  #followerOf({ name }: CacheServer): Follower | undefined {
+    const found = this.#followers.get(name);
+    return found?.isAway() ? found : undefined;
   }
 
   /** Ignores that the role may not install: somebody else may have done it. */

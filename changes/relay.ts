@@ -67,9 +67,9 @@ export interface ChangeFeedOptions {
   readonly follower?: () => Pick<Follower, "wake"> | undefined;
   /**
    * Invalidates everything in the cache: it is unknown which changes it missed before it was registered. Rejects
-   * if it must be repeated.
+   * if it must be repeated, then with the same name of the registration.
    */
-  readonly reset: () => Promise<void>;
+  readonly reset: (registration?: string) => Promise<void>;
   /** True to `LISTEN` for notifications, if the database can. Default true. */
   readonly listen?: boolean;
   /** Interval at which the outbox is polled without a notification. Default 1,000. */

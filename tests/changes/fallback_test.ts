@@ -2,10 +2,12 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache, type CacheOptions, type Lookup } from "../../cache/mod.ts";
+import { InvalidationPendingError } from "../../changes/mod.ts";
 import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
 import type { Database } from "../../db/database.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
 import { type RedisServer, startRedis } from "../../tools/servers/redis_server.ts";
 import { startTcpProxy, type TcpProxy } from "../../tools/servers/tcp_proxy.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
@@ -130,6 +132,27 @@ describe("Memory that stands in for Redis", () => {
       assertEquals((await each.read(4)).value(), "Grace");
       await each.hold();
     }
+  });
+
+  it("keeps what it loads if it was started without Redis, though the cache cannot be reset", async () => {
+    const url = `redis://127.0.0.1:${freePort()}`;
+    const errors: unknown[] = [];
+    await using source = connect({ url: databaseUrl, poolMax: 2 });
+    const changes = postgresChanges(changesDatabase(source), {
+      onError: (error) => void errors.push(error),
+    });
+    await using started = new Instance(url, databaseUrl, { changes });
+    await started.standsIn(true);
+    await started.hold();
+    const attempts = errors.length;
+    await eventually(async () => {
+      assertEquals(await started.loadsOf(USERS), 0);
+      assert(errors.length > attempts + 2, "the reset was not tried again");
+    });
+    assert(errors.some((error) => error instanceof InvalidationPendingError));
+    await rename(3, "Ada");
+    await eventually(async () => assertEquals((await started.read(3)).value(), "Ada"));
+    assertEquals(await started.loadsOf(without(3)), 0);
   });
 
   it("never answers what changed before it began to", async () => {
