@@ -86,7 +86,9 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
     const started = await starting.promise;
     if (typeof started === "number") return;
     if (await runDeno(CACHE_ARGS) === 0) started.roll();
-    else logger.error("Cannot roll: the packages that deno.lock names cannot be had");
+    else {logger.error(
+        "Cannot roll: the code on disk, or a package that deno.lock names, cannot be loaded",
+      );}
   });
   starting.resolve(Supervisor.start({
     count: config.workers,
