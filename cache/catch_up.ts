@@ -14,6 +14,8 @@ export interface CatchUpOptions {
   readonly identity: () => Promise<string>;
   /** True if a server without a remembered life may lack changes; otherwise it has no data of this cache. */
   readonly emptyIsOld: boolean;
+  /** True to read the server of the first connection before it is caught up with. */
+  readonly readsAtOnce: boolean;
   /** Answers the life in which a process last caught up with the server, as stored on the server. */
   readonly remembered: () => Promise<string | null>;
   /** Stores on the server that it was caught up with in this life. */
@@ -58,7 +60,7 @@ export class CatchUp {
     this.#runtime = runtime;
     this.#coherence = coherence;
     this.#options = options;
-    coherence.doubt();
+    if (!options.readsAtOnce) coherence.doubt();
   }
 
   /** The connection is lost: answers to commands that were sent before are not believed. */
@@ -70,7 +72,7 @@ export class CatchUp {
   /** Starts over, after a new connection. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
-    this.#coherence.doubt();
+    if (this.#identity !== undefined || !this.#options.readsAtOnce) this.#coherence.doubt();
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.

@@ -103,7 +103,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.reader = new Reader(this.#parts, this.loads);
     this.writer = new Writer(this.#parts, this.loads);
     this.popularity = new Popularity(runtime, this.redis, wiring.track);
-    this.#catchUp = shared === undefined ? undefined : this.#catchUpOf(backend?.failsOver ?? false);
+    this.#catchUp = shared === undefined ? undefined : this.#catchUpOf(backend);
     if (given !== undefined && this.#catchUp !== undefined) wiring.track(this.#catchUp.begin());
     store.follow(this.#listener());
   }
@@ -231,18 +231,19 @@ export class Engine implements CacheServer, EngineFigures {
     return redis;
   }
 
-  /** `undefined` if there is nothing to catch up with: no failover and no source of changes. */
-  #catchUpOf(failsOver: boolean): CatchUp | undefined {
+  /** `undefined` if there is nothing to catch up with: no server and no source of changes. */
+  #catchUpOf(backend: Backend | undefined): CatchUp | undefined {
     const { catchUp, runtime, emit } = this.#wiring;
-    if (catchUp === undefined && !failsOver) return undefined;
+    if (catchUp === undefined && backend === undefined) return undefined;
     const server = this.name;
-    // A server that has taken over may lack deletes, and there is no record of them.
+    // A server that has restarted or taken over may lack deletes, and there is no record of them.
     const clear = async ({ replay }: { readonly replay: boolean }): Promise<void> => {
       if (replay && await this.clear() === "pending") throw new Error("Cannot clear the server");
     };
     return new CatchUp(runtime, this.#parts.coherence, {
       claim: () => this.#claim(),
       emptyIsOld: catchUp !== undefined,
+      readsAtOnce: catchUp === undefined && backend?.failsOver === false,
       task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
       remembered: () => this.redis?.provenance.remembered() ?? Promise.resolve(null),

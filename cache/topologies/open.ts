@@ -21,7 +21,7 @@ import { addressText, type Credentials, type Topology } from "./url.ts";
 export interface Backend {
   /** The same in every process: `host:port/db` of a server, otherwise the name in the URL. */
   readonly name: string;
-  /** True if another server may take over. */
+  /** True if another server may take over at any time, so that it is caught up with before the first read. */
   readonly failsOver: boolean;
   /** True if that happens without notice, so that the connection must be checked again and again. */
   readonly leased: boolean;

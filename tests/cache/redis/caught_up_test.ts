@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { changesThat, openNode } from "./nodes.ts";
+import { changesThat, type Node, openNode } from "./nodes.ts";
 
 /** An instance, and for each time that it caught up whether it applied again what had been applied. */
 function openFollower(url: string) {
@@ -49,6 +49,29 @@ describe("Cache that catches up with a Redis", () => {
     await using _third = third.node;
     await third.caughtUp(1);
     assertEquals(third.replays, [false]);
+  });
+
+  it("clears a server that restarted from an old file, without a record of changes", async () => {
+    await using redis = await startRedis();
+    const open = () => openNode(redis.serviceUrl, { memoryBytes: 0 });
+    const source = async ({ cache }: Node) =>
+      (await cache.getOrLoad("key", () => Promise.resolve("new"))).source;
+    await using node = open();
+    await eventually(() => assertEquals(node.count("caught-up"), 1));
+    assertEquals(await source(node), "load");
+    await eventually(async () => assertEquals(await source(node), "redis"));
+    await redis.cli("SAVE");
+    assertEquals(await node.cache.delete("key"), "applied");
+
+    await redis.kill();
+    await redis.start();
+    assertEquals(await redis.cli("EXISTS", "la:1:{key}"), "1");
+    await eventually(() => assertEquals(node.count("caught-up", { replayed: true }), 1));
+    assertEquals(await source(node), "load");
+    await eventually(async () => assertEquals(await source(node), "redis"));
+    await using other = open();
+    await eventually(() => assertEquals(other.count("caught-up", { replayed: false }), 1));
+    assertEquals(await source(other), "redis");
   });
 
   it("takes a primary that was a replica meanwhile for another one", async () => {

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { setImmediate as turn } from "node:timers/promises";
 import { Cache, type CacheEvent } from "../../../cache/mod.ts";
@@ -41,6 +41,7 @@ describe("a connection that is silent", () => {
     await using _ = cache;
     await eventually(async () => assertEquals(await cache.set("a", 1), "applied"));
     await eventually(() => assertEquals(cache.stats().coherent, true));
+    await eventually(() => assert(events.some(({ type }) => type === "caught-up")));
     const before = events.length;
     for (let round = 0; round < 3; round++) {
       const writing = cache.set("a", round);

@@ -47,7 +47,6 @@ describe("SWAPDB, which no feed announces,", () => {
     row.value = "newer";
     await writer.cache.delete("k");
     await eventually(async () => assertEquals(await read(reader, row), "newer"));
-    assertEquals(reader.cache.stats().feedDrops, 0);
   });
 
   it("is caught up with as a failover is: nothing old is answered from the copy that is back", async () => {
