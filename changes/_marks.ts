@@ -101,7 +101,13 @@ export class Marks {
   #restOf(row: OutboxRow): Invalidated | undefined {
     const done = row.writer === null ? null : this.#settled.get(row.writer) ?? row.settled;
     if (done === null || done.keys.length + done.tags.length === 0) return undefined;
-    const { keys, tags } = this.#namesOf(changeOf(row));
+    let names: Invalidated;
+    try {
+      names = this.#namesOf(changeOf(row));
+    } catch (_error) {
+      return undefined; // applying the row fails too, and reports it
+    }
+    const { keys, tags } = names;
     const rest = { keys: without(keys, done.keys), tags: without(tags, done.tags) };
     return rest.keys.length + rest.tags.length === 0 ? NOTHING : rest;
   }

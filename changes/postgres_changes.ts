@@ -177,8 +177,15 @@ class PostgresChanges implements Changes {
         writer,
         namesOf: (change) => namesOf(change, invalidates),
         apply: async (changes, names) => {
-          const invalidated = await applyChanges(server, changes, { invalidates, names });
-          onInvalidated(invalidated);
+          try {
+            onInvalidated(await applyChanges(server, changes, { invalidates, names }));
+          } catch (error) {
+            if (error instanceof InvalidationPendingError) throw error;
+            // `invalidates` has failed, and would fail again: no later change would ever be applied.
+            this.#onError(error);
+            await resetServer(server);
+            onInvalidated({ everything: true });
+          }
         },
         follower: () => this.#followerOf(server),
         reset: async (registration) => {

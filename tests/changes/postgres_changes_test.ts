@@ -123,4 +123,37 @@ describe("postgresChanges()", () => {
     }
     assert(told.invalidated >= 3);
   });
+
+  it("clears the cache for a change of which `invalidates` cannot say the names", async () => {
+    await using seeded = await createSeededDatabase(1);
+    await using database = connect({ url: seeded.url, poolMax: 3 });
+    const errors: unknown[] = [];
+    const changes = postgresChanges(changesDatabase(database), {
+      invalidates: {
+        users: () => {
+          throw new Error("a bug of the owner");
+        },
+      },
+      onError: (error) => errors.push(error instanceof Error && error.message),
+    });
+    await using cache = new Cache({ changes });
+    await cache.changes.caughtUp();
+    await cache.set("any", 1);
+    await database.query("UPDATE users SET name = 'Ada'");
+    await cache.changes.caughtUp();
+    assertEquals([await cache.has("any"), errors], [false, ["a bug of the owner"]]);
+    await cache.set("any", 2); // and the change is done with
+    await cache.changes.caughtUp();
+    assertEquals(await cache.has("any"), true);
+    {
+      using write = await cache.changes.beginWrite();
+      await database.transaction(async (tx) => {
+        await tx.query("SELECT set_config('lookaside.writer', $1, TRUE)", [write.mark]);
+        await tx.query("UPDATE users SET name = 'Grace'");
+      });
+      write.invalidated({ keys: ["users:1"], tags: [] });
+    }
+    await cache.changes.caughtUp();
+    assertEquals([await cache.has("any"), errors.length], [false, 2]);
+  });
 });
