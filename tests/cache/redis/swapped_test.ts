@@ -106,8 +106,8 @@ describe("SWAPDB, which no feed announces,", () => {
     await using node = nodeOn(redis.url);
     const row = new Row("as it was");
     await holdInMemory([node], "k", row.load);
-    await redis.cli("SWAPDB", "0", "1");
-    await redis.cli("SWAPDB", "0", "1");
+    const swap = "redis.call('SWAPDB', '0', '1')";
+    await redis.cli("EVAL", `${swap} return ${swap}`, "0"); // no heartbeat comes in between
     await redis.cli("CONFIG", "RESETSTAT");
     await eventually(async () => {
       const [, pings] = /cmdstat_ping:calls=(\d+)/.exec(await redis.cli("INFO", "commandstats")) ??
