@@ -179,6 +179,8 @@ BEGIN
     SELECT old.cache, old.mark FROM lookaside.done old
     WHERE old.at < clock_timestamp() - INTERVAL '1 minute' LIMIT steps_max
   ) old WHERE d.cache = old.cache AND d.mark = old.mark;
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  worth := worth OR removed = steps_max;
   DELETE FROM lookaside.writers w WHERE w.at < clock_timestamp() - INTERVAL '1 minute';
   PERFORM lookaside.forget_caches();
   RETURN worth;

@@ -14,7 +14,7 @@ import { watchSql } from "./_watch_sql.ts";
 export const INSTALL_PATH = "SET LOCAL search_path = pg_catalog, pg_temp";
 
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 17;
+export const changesVersion = 18;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.

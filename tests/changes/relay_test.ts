@@ -675,6 +675,18 @@ describe("the change feed", () => {
       assertEquals([await clean(), await left()], [false, 1]); // nobody has applied that
     });
 
+    it("removes the marks of ended writes as fast as they come", async () => {
+      await register("test");
+      await database.query(
+        `INSERT INTO lookaside.done (cache, mark, at)
+         SELECT id, i::TEXT, now() - INTERVAL '2 minutes' FROM lookaside.caches, generate_series(1, 6000) i`,
+      );
+      const marks = async (): Promise<number> =>
+        (await database.query("SELECT 1 FROM lookaside.done")).length;
+      assertEquals([await clean(), await marks()], [true, 1_000]);
+      assertEquals([await clean(), await marks()], [false, 0]);
+    });
+
     it("forgets looks that nothing is asked of any more", async () => {
       const looks = async (): Promise<number> =>
         (await database.query("SELECT 1 FROM lookaside.looks")).length;
