@@ -23,6 +23,9 @@ export interface Split {
   readonly held: ReadonlySet<string>;
 }
 
+/** The names that the writer of several rows has invalidated: sets, since both may be many. */
+type Done = Readonly<Record<keyof Invalidated, ReadonlySet<string>>>;
+
 /**
  * The marks that this process has given to its own writes, and the names that it has invalidated for them.
  *
@@ -77,8 +80,10 @@ export class Marks {
     const due: OutboxRow[] = [];
     const names: Invalidated[] = [];
     const held = new Set<string>();
+    const done = new Map<string | null, Done | undefined>();
+    for (const row of rows) if (!done.has(row.writer)) done.set(row.writer, this.#doneOf(row));
     for (const [xid, ofOne] of Map.groupBy(rows, (row) => row.xid)) {
-      const left = ofOne.map((row) => ({ row, rest: this.#restOf(row) }))
+      const left = ofOne.map((row) => ({ row, rest: this.#restOf(row, done.get(row.writer)) }))
         .filter(({ rest }) => rest !== NOTHING);
       // All or nothing: otherwise, what is applied now would be applied again with the rest.
       if (holds && left.length > 0 && left.every(({ row }) => this.#isHeld(row))) held.add(xid);
@@ -97,10 +102,17 @@ export class Marks {
     return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
   }
 
-  /** The names of a row that its writer has not reported as invalidated; `undefined`: all of them. */
-  #restOf(row: OutboxRow): Invalidated | undefined {
-    const done = row.writer === null ? null : this.#settled.get(row.writer) ?? row.settled;
-    if (done === null || done.keys.length + done.tags.length === 0) return undefined;
+  /** The names that the writer of a row has invalidated; `undefined`: it has reported none. */
+  #doneOf({ writer, settled }: OutboxRow): Done | undefined {
+    const { keys, tags } = (writer === null ? null : this.#settled.get(writer) ?? settled) ??
+      NOTHING;
+    if (keys.length + tags.length === 0) return undefined;
+    return { keys: new Set(keys), tags: new Set(tags) };
+  }
+
+  /** The names of a row that are not `done`; `undefined`: all of them. */
+  #restOf(row: OutboxRow, done: Done | undefined): Invalidated | undefined {
+    if (done === undefined) return undefined;
     let names: Invalidated;
     try {
       names = this.#namesOf(changeOf(row));
@@ -117,8 +129,8 @@ export class Marks {
   }
 }
 
-function without(names: readonly string[], done: readonly string[]): string[] {
-  return names.filter((name) => !done.includes(name));
+function without(names: readonly string[], done: ReadonlySet<string>): string[] {
+  return names.filter((name) => !done.has(name));
 }
 
 /** Keeps only the latest. */

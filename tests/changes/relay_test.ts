@@ -777,6 +777,31 @@ describe("the change feed", () => {
       assertEquals([keysOf(applied), names], [["5"], []]);
     });
 
+    it("has the names that were invalidated gone through once, however many rows it has", async () => {
+      await register("test");
+      const { feed, applied, names } = makeFeed();
+      const own = await feed.beginWrite();
+      await database.query(
+        `INSERT INTO lookaside.outbox (label, keys, column_values, writer)
+         SELECT 'users', array_agg(n::TEXT), '{}', $1 FROM generate_series(1, 1000) n GROUP BY n % 20`,
+        [own.mark],
+      );
+      let reads = 0;
+      const all = invalidatedBy({
+        table: "users",
+        keys: Array.from({ length: 1_000 }, (_, at) => `${at + 1}`),
+        values: [],
+      });
+      const counted = (list: readonly string[]) =>
+        new Proxy(list, { get: (of, name) => (reads++, Reflect.get(of, name)) });
+      own.invalidated({ keys: counted(all.keys), tags: counted(all.tags) });
+      own[Symbol.dispose]();
+      feed.start();
+      await eventually(async () => assertEquals(await openKeys(), []));
+      assertEquals([applied, names], [[], []]);
+      assert(reads < 20_000, `${reads} reads of 2,001 names`); // one by one, a million
+    });
+
     it("is left alone by the relay of its own process until it is over", async () => {
       await using _ = await foreverYoung();
       await register("test");
