@@ -20,6 +20,8 @@ import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 const KEYS_MAX = 256;
 /** Limit of keys that one command invalidates. */
 const UNLINK_MAX = 100;
+/** Limit of keys or tags that are being invalidated at once: more would hold up Redis, and all other commands. */
+const INVALIDATED_MAX = 1_000;
 /** Time that a loaded value waits, once it is answered, to be sent with the next read. */
 const FILL_DELAY_MS = 2;
 /** A value of at least this many bytes is stored by a command of its own. */
@@ -154,7 +156,9 @@ export class RedisStore implements Store, SharedCounts {
 
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
-    await Promise.all(keys.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
+    await inTurn(keys, async (some) => {
+      await Promise.all(some.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
+    });
     this.#assertConfirmed();
   }
 
@@ -358,12 +362,14 @@ export class RedisStore implements Store, SharedCounts {
   async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
     const { client, anySlot } = this.#connection;
     const size = anySlot ? UNLINK_MAX : 1;
-    const commands: Promise<unknown>[] = [];
-    for (let at = 0; at < names.length; at += size) {
-      const keys = names.slice(at, at + size).flatMap(keysOf);
-      commands.push(this.#pipeline.send("invalidate", () => client.unlink(keys)));
-    }
-    await Promise.all(commands);
+    await inTurn(names, async (some) => {
+      const commands: Promise<unknown>[] = [];
+      for (let at = 0; at < some.length; at += size) {
+        const keys = some.slice(at, at + size).flatMap(keysOf);
+        commands.push(this.#pipeline.send("invalidate", () => client.unlink(keys)));
+      }
+      await Promise.all(commands);
+    });
   }
 
   #keysOfAll(items: readonly { readonly key: string }[]): string[] {
@@ -372,6 +378,16 @@ export class RedisStore implements Store, SharedCounts {
 
   #keysOf(key: string): [value: string, lease: string] {
     return [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")];
+  }
+}
+
+/** Invalidates a part of the names after the other. */
+async function inTurn(
+  names: readonly string[],
+  invalidate: (some: readonly string[]) => Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < names.length; at += INVALIDATED_MAX) {
+    await invalidate(names.slice(at, at + INVALIDATED_MAX));
   }
 }
 

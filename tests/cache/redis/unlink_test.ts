@@ -3,6 +3,7 @@ import { describe, it } from "@std/testing/bdd";
 import { Cache } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
+import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 
 /** More than one command takes. */
 const NAMES = 250;
@@ -30,6 +31,33 @@ describe("An invalidation of many names", () => {
         /cmdstat_unlink:calls=(\d+)/.exec(await server.cli("INFO", "commandstats")) ??
           [];
       return Number(calls);
+    }
+  });
+
+  it("waits for answers before it sends more than a thousand, so that no command runs out of time", async () => {
+    await using server = await startRedis();
+    let unanswered = 0;
+    let most = 0;
+    const observe = () => ({
+      sent: (chunk: Uint8Array) => most = Math.max(most, unanswered += chunk.length),
+      received: () => unanswered = 0,
+      closed: () => undefined,
+    });
+    await using proxy = startTcpProxy(server.port, { observe });
+    const url = `redis://127.0.0.1:${proxy.port}`;
+    await using cache = new Cache({ url, commandTimeoutMs: 5_000, memoryLeaseMs: 5_000 });
+    await eventually(() => assert(cache.stats().coherent));
+    const names = Array.from({ length: 20_000 }, (_, at) => `name ${at}`);
+    const ways = [
+      () => cache.delete(names),
+      () => cache.invalidateTags(names),
+      () => cache.expire(names),
+    ];
+    for (const way of ways) {
+      most = 0;
+      await server.cli("CLIENT", "PAUSE", "300", "ALL"); // whatever is sent at once is sent before an answer
+      assertEquals(await way(), "applied");
+      assert(most < 500_000, `${most} bytes for ${way}`);
     }
   });
 });
