@@ -10,6 +10,14 @@ export interface ChangedRow {
   readonly values: readonly string[] | null;
 }
 
+/** The number of keys and values of rows. */
+export function namesIn(rows: readonly ChangedRow[]): number {
+  return rows.reduce(
+    (sum, { keys, values }) => sum + (keys ?? []).length + (values ?? []).length,
+    0,
+  );
+}
+
 /** Reads the change of a row. */
 export function changeOf({ label, keys, values }: ChangedRow): Change {
   return keys === null

@@ -19,6 +19,19 @@ export function openRows(
   ) o ORDER BY o.xid, o.id LIMIT ${limit}`;
 }
 
+/** Limit of keys and values of the rows of one look, besides those of its last row. */
+export const NAMES_MAX = 20_000;
+
+/** The first of some rows, in the order of their transactions, until they have {@linkcode NAMES_MAX} keys and values. */
+export function untilFull(rows: string): string {
+  const names = (list: string) => `coalesce(pg_catalog.cardinality(r.${list}), 0)`;
+  return `SELECT * FROM (
+    SELECT r.*, sum(${names("keys")} + ${names("column_values")}) OVER (
+      ORDER BY r.xid, r.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS names_before FROM (${rows}) r
+  ) o WHERE coalesce(o.names_before, 0::BIGINT) < ${NAMES_MAX}::BIGINT`;
+}
+
 /** The last look of cache `c`. */
 export const LAST_LOOK: string = `CROSS JOIN LATERAL (
   SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1

@@ -1,7 +1,15 @@
 import type { Change, Invalidated } from "./apply.ts";
-import type { ChangedRow } from "./_changed_row.ts";
+import { type ChangedRow, namesIn } from "./_changed_row.ts";
 import type { ChangesDatabase } from "./database.ts";
-import { IS_KNOWN, LAST_LOOK, OPEN_ROWS, openRows, SETTLED } from "./_open_rows_sql.ts";
+import {
+  IS_KNOWN,
+  LAST_LOOK,
+  NAMES_MAX,
+  OPEN_ROWS,
+  openRows,
+  SETTLED,
+  untilFull,
+} from "./_open_rows_sql.ts";
 
 /** Interval at which an idle cache reports, by noting a look, that it still exists. */
 const SEEN_MS = 10_000;
@@ -70,6 +78,8 @@ export interface Progress {
 export interface Look extends Progress {
   /** The first open rows. */
   readonly rows: readonly OutboxRow[];
+  /** True if there may be others. */
+  readonly isPart: boolean;
 }
 
 /** The record of a relay's look. */
@@ -119,7 +129,7 @@ export class Outbox {
              'xid', o.xid::TEXT, 'id', o.id::TEXT, 'label', o.label, 'keys', o.keys,
              'values', o.column_values, 'writer', o.writer, 'settled', ${SETTLED}, 'isKnown', ${IS_KNOWN},
              'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000::FLOAT8
-           ) ORDER BY o.xid, o.id)::TEXT FROM (${OPEN_ROWS}) o
+           ) ORDER BY o.xid, o.id)::TEXT FROM (${untilFull(OPEN_ROWS)}) o
          ) AS rows
        FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
       [this.#cache, rowsMax],
@@ -127,7 +137,8 @@ export class Outbox {
     if (found === undefined) return undefined;
     const rows = JSON.parse(found.rows ?? "[]") as OutboxRow[];
     const mustReport = found.agoMs > SEEN_MS;
-    return { ...found, mustReport, rows, openMs: rows[0]?.openMs ?? null };
+    const isPart = isFull(rows, rowsMax);
+    return { ...found, mustReport, rows, isPart, openMs: rows[0]?.openMs ?? null };
   }
 
   /**
@@ -261,14 +272,16 @@ export class Outbox {
   }
 
   /**
-   * Answers the first rows that are not visible in a snapshot, applied or not, and the current snapshot;
-   * `undefined`: the cache is not registered, so its rows are not kept.
+   * Answers the first rows that are not visible in a snapshot, applied or not, whether there may be others, and the
+   * current snapshot; `undefined`: the cache is not registered, so its rows are not kept.
    */
   async since(
     seen: string,
     rowsMax: number,
-  ): Promise<{ readonly now: string; readonly rows: readonly ChangedRow[] } | undefined> {
-    const rows = openRows({
+  ): Promise<
+    (Pick<Look, "now" | "isPart"> & { readonly rows: readonly ChangedRow[] }) | undefined
+  > {
+    const open = openRows({
       seen: "$2::TEXT::PG_SNAPSHOT",
       behind: "'0'::XID8, 0",
       within: "TRUE",
@@ -277,11 +290,13 @@ export class Outbox {
     const [found] = await this.#query<{ readonly now: string; readonly rows: string | null }>(
       `SELECT pg_current_snapshot()::TEXT AS now, (
          SELECT pg_catalog.json_agg(pg_catalog.json_build_object('label', o.label, 'keys', o.keys, 'values', o.column_values))::TEXT
-         FROM (${rows}) o
+         FROM (${untilFull(open)}) o
        ) AS rows FROM lookaside.caches c WHERE c.name = $1::TEXT`,
       [this.#cache, seen, rowsMax],
     );
-    return found && { now: found.now, rows: JSON.parse(found.rows ?? "[]") as ChangedRow[] };
+    if (found === undefined) return undefined;
+    const rows = JSON.parse(found.rows ?? "[]") as ChangedRow[];
+    return { now: found.now, rows, isPart: isFull(rows, rowsMax) };
   }
 
   /** The number of open rows, at most 10,000, the age of the oldest, and the size of the outbox. */
@@ -334,6 +349,10 @@ export class Outbox {
     );
     return only(rows).silent;
   }
+}
+
+function isFull(rows: readonly ChangedRow[], rowsMax: number): boolean {
+  return rows.length === rowsMax || namesIn(rows) >= NAMES_MAX;
 }
 
 function only<Row>(rows: readonly Row[]): Row {

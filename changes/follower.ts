@@ -5,7 +5,7 @@ import { merged } from "./_changed_row.ts";
 import { Outbox } from "./_outbox.ts";
 import { parseSnapshot } from "./_snapshot.ts";
 
-/** If one look finds more rows than this, everything counts as changed. */
+/** If one look finds more rows than this, or more names than it may, everything counts as changed. */
 const ROWS_MAX = 1_000;
 /** Rows stay for longer than this after they were written, also if every cache has applied them. */
 const KEPT_MS = 300_000;
@@ -126,11 +126,11 @@ export class Follower implements AsyncDisposable {
     const known = isLate || registration !== this.#droppedFor ? undefined : this.#seen;
     const look = await this.#outbox.since(known ?? NOTHING, known === undefined ? 0 : ROWS_MAX);
     if (look === undefined || this.#closed) return;
-    const { now, rows } = look;
+    const { now, rows, isPart } = look;
     // A database that was restored to an earlier time shows less than the previous look.
     const isEarlier = known !== undefined &&
       parseSnapshot(now).xmax < parseSnapshot(known).xmax;
-    if (known === undefined || isEarlier || rows.length === ROWS_MAX) this.#listener.flushed();
+    if (known === undefined || isEarlier || isPart) this.#listener.flushed();
     else if (rows.length > 0) {
       this.#listener.changed(invalidatedNames(merged(rows), this.#options.invalidates));
     }

@@ -24,7 +24,7 @@ import { parseSnapshot, without } from "./_snapshot.ts";
 import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
 import { Turn } from "./_turn.ts";
 
-/** Limit of rows applied at once: with at most 1,000 keys a row, it bounds the memory used. */
+/** Limit of rows applied at once; that of their keys and values is `NAMES_MAX`. */
 const BATCH_MAX = 100;
 /** Delay before the next look while much is written; a longer one takes more rows at once. */
 const BUSY_POLL_MS = 10;
@@ -374,10 +374,9 @@ export class ChangeFeed implements AsyncDisposable {
       await this.#registration.renew(true);
       return "unregistered";
     }
-    const { rows, mustReport, pass, now, relay, others } = look;
+    const { rows, isPart, mustReport, pass, now, relay, others } = look;
     this.#horizon.note(now, look.nowMs);
     this.#turn.learn(relay); // before anything can fail, for then another relay is to go
-    const isPart = rows.length === BATCH_MAX;
     // The next part begins behind the last row of this one, so no row of this one can be left open.
     const { due, names, held } = holds
       ? this.#marks.split(rows, { holds: !isPart })

@@ -156,6 +156,9 @@ describe("Follower", () => {
       for (let id = 0; id < 1_000; id++) await sql`INSERT INTO orders VALUES (${id})`;
     });
     await eventually(() => assertEquals(told.slice(2), ["flushed", "alive"]));
+    await fixture.owner`INSERT INTO lookaside.outbox (label, keys)
+      SELECT 'orders', array_agg(n::TEXT) FROM generate_series(1, 20000) n`;
+    await eventually(() => assertEquals(told.slice(4), ["flushed", "alive"]));
     const other = follow(performance.now() - before + 86_400_000);
     await eventually(() => assertEquals(other.told, ["flushed", "alive"]));
   });

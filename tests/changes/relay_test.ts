@@ -248,6 +248,20 @@ describe("the change feed", () => {
     assertEquals(await openKeys(), []);
   });
 
+  it("takes few rows at once where each has many names, and all of them in the end", async () => {
+    const { feed, applied } = makeFeed();
+    await feed.catchUp({ replay: false });
+    await database.query(
+      `INSERT INTO lookaside.outbox (label, keys, column_values)
+       SELECT 'users', array_agg(n::TEXT), array_agg('a=' || n) FROM generate_series(1, 30000) AS n GROUP BY n % 30`,
+    );
+    await feed.catchUp({ replay: false });
+    const names = applied.map(({ keys = [], values }) => keys.length + values.length);
+    assertEquals(Math.max(...names), 20_000);
+    assertEquals(new Set(keysOf(applied)).size, 30_000);
+    assertEquals(await openKeys(), []);
+  });
+
   it("goes through no more rows for the many that are kept, nor while an old transaction is open", async () => {
     await register("test");
     const old = fixture.connect(fixture.urls.owner, { max: 1 });
