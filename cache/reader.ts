@@ -191,8 +191,10 @@ export class Reader {
           return { outcome: hit };
         }
         if (round === (blind ? 1 : 0)) counters.misses++;
-        // Asking a slow store repeatedly would take much longer than the database.
-        if (round === ROUNDS_MAX || runtime.clock.monotonicNow() > untilMs) break;
+        // Asking a slow store repeatedly would take much longer than the database. A first answer that was not given
+        // up by the store was late because this process is busy.
+        const isLate = round > 0 && runtime.clock.monotonicNow() > untilMs;
+        if (round === ROUNDS_MAX || isLate) break;
         const { stored } = found;
         const versions = await tags.ensure(
           stored === null ? names : this.#loads.namesOf(key, plan.options, stored.entry),

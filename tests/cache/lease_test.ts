@@ -161,6 +161,23 @@ describe("Cache, loading under a lease", () => {
     await cache.close();
   });
 
+  it("stores what it has loaded although this process was busy when the first answer came", async () => {
+    const runtime = new FakeRuntime();
+    const { clock } = runtime;
+    const server = new SimulatedServer({ clock });
+    const store = server.connect("a", { feed: false });
+    const cache = new Cache({ ...options, runtime }, store);
+    const get = store.get.bind(store);
+    store.get = async (key) => {
+      await clock.advance(1_000); // a store that is late itself rejects
+      return await get(key);
+    };
+    await cache.getOrLoad("k", () => Promise.resolve(1));
+    await settle();
+    assertEquals(server.bytesOf("k") === undefined, false);
+    await cache.close();
+  });
+
   it("gives back a lease whose acquisition seemed to fail, so that nobody waits for it", async () => {
     const runtime = new FakeRuntime();
     const server = new SimulatedServer({ clock: runtime.clock });
