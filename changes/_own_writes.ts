@@ -7,6 +7,8 @@ import type { Outbox } from "./_outbox.ts";
 const WRITER_MS = 10_000;
 /** Time that marks wait to be noted together. */
 const SETTLED_MS = 100;
+/** Limit of names that others are told of: a relay gets them with each row of the write. */
+const TOLD_MAX = 5_000;
 const NOTHING: InvalidatedNames = { keys: [], tags: [] };
 
 /** Options of {@linkcode OwnWrites}. */
@@ -51,7 +53,8 @@ export class OwnWrites {
     const { marks, chores, isShared, isRelay } = this.#options;
     marks.settle({ mark, names });
     if (!isShared || isRelay()) return;
-    marks.tell({ mark, names });
+    const isMany = names.keys.length + names.tags.length > TOLD_MAX;
+    marks.tell({ mark, names: isMany ? NOTHING : names }); // without names, they invalidate again
     chores.soon("settled", SETTLED_MS, () => chores.run(() => this.#tell()));
   }
 

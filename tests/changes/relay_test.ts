@@ -873,6 +873,14 @@ describe("the change feed", () => {
           assertEquals(relay.names, [{ keys: ["users:5"], tags: ["users:5"] }])
         );
         assertEquals(applied(), ["1", "3"]);
+        if (where === "its own process") return;
+        {
+          using write = await own.feed.beginWrite();
+          await written(write.mark, 6);
+          const keys = Array.from({ length: 5_000 }, (_, at) => `users:${at}`);
+          write.invalidated({ ...namesOf(6), keys });
+        }
+        await eventually(() => assertEquals(applied(), ["1", "3", "6"])); // too many to be told of
       });
     }
 
