@@ -54,10 +54,16 @@ export async function runtimeProgram(runtime: string, cwd: string): Promise<Prog
 const tarballs = new Map<string, Promise<string>>();
 
 async function tarballOf(folder: string): Promise<string> {
-  const made = tarballs.get(folder) ??
-    Deno.makeTempDir({ prefix: "lookaside_packed_" }).then((out) => pack(folder, out));
+  const made = tarballs.get(folder) ?? packed(folder);
   tarballs.set(folder, made);
   return await made;
+}
+
+/** Packs into a folder that is removed at the end of the test file. */
+async function packed(folder: string): Promise<string> {
+  const out = await Deno.makeTempDir({ prefix: "lookaside_packed_" });
+  addEventListener("unload", () => Deno.removeSync(out, { recursive: true }));
+  return await pack(folder, out);
 }
 
 /** Installs an example into a folder of its own, which the caller removes. */
