@@ -96,13 +96,13 @@ export class Registration {
 
   /** Inserts the registration, unless there is one. Answers it. */
   async #insert(): Promise<{ readonly cache: string; readonly reset: boolean }> {
-    // Delete a registration of another server, from whose dump or copy this one was made, or of a future state,
-    // after a restore to an earlier time.
+    // Delete a registration of another server, from whose dump or copy this one was made, of a future state, after a
+    // restore to an earlier time, or without a look, which a dump may leave out.
     await this.#query(
-      `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR (
+      `DELETE FROM lookaside.caches c WHERE c.name = $1::TEXT AND (c.origin <> ${ORIGIN} OR ((
          SELECT pg_snapshot_xmax(l.seen) FROM lookaside.looks l WHERE l.cache = c.id
          ORDER BY l.look DESC LIMIT 1
-       ) > pg_snapshot_xmax(pg_current_snapshot()))`,
+       ) > pg_snapshot_xmax(pg_current_snapshot())) IS NOT FALSE)`,
       [this.#cache],
     );
     const { keepMs } = this.#options;

@@ -426,6 +426,22 @@ describe("the change feed", () => {
       await eventually(() => assertEquals(keysOf(applied), ["1"]));
     });
 
+    it("without a look is made anew, with a reset", async () => {
+      await register("test");
+      await database.query("TRUNCATE lookaside.looks");
+      let resets = 0;
+      const { feed, applied } = makeFeed({
+        reset: () => {
+          resets++;
+          return Promise.resolve();
+        },
+      });
+      feed.start();
+      await eventually(() => assertEquals(resets, 1));
+      await update(1);
+      await eventually(() => assertEquals(keysOf(applied), ["1"]));
+    });
+
     it("of a dump, which was restored on the same server, is made anew, with a reset", async () => {
       await register("test");
       await using restored = await createChangesDatabase();
