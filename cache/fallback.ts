@@ -2,6 +2,7 @@ import type { ChangeFollower, ChangeListener } from "./changes.ts";
 import type { Entry } from "./entry.ts";
 import type { LocalStore } from "./local_store.ts";
 import type { EngineParts } from "./parts.ts";
+import { completed } from "./runtime.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
 
@@ -48,7 +49,7 @@ export class Fallback implements Store {
   readonly #options: FallbackOptions;
   #following: AsyncDisposable | undefined;
   #closed = false;
-  #closing: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> = Promise.resolve();
 
   constructor(shared: Store, local: LocalStore, options: FallbackOptions) {
     this.#shared = shared;
@@ -197,7 +198,7 @@ export class Fallback implements Store {
     const following = this.#following;
     this.#following = undefined;
     if (following === undefined) return;
-    this.#closing = Promise.all([this.#closing, following[Symbol.asyncDispose]()]);
+    this.#closing = completed([this.#closing, following[Symbol.asyncDispose]()]);
   }
 
   #listener(parts: EngineParts): ChangeListener {

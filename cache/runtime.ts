@@ -72,6 +72,11 @@ export const systemRuntime: Runtime = {
   random: () => Math.random(),
 };
 
+/** Resolves when all have. Keeps no outcome, as each of a chain of `Promise.all` keeps those before it. */
+export async function completed(work: readonly PromiseLike<unknown>[]): Promise<void> {
+  await Promise.all(work);
+}
+
 /**
  * Monotonic time to the millisecond, for the hot path.
  *

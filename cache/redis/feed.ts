@@ -9,7 +9,7 @@ import {
 } from "./connection.ts";
 import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
-import { type Clock, retryDelayMs, type Timer, within } from "../runtime.ts";
+import { type Clock, completed, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
@@ -49,7 +49,7 @@ export class Feed implements Following {
   #client: Redis | undefined;
   #timer: Timer | undefined;
   /** Resolves when all lost or replaced connections are closed. */
-  #ending: Promise<unknown> = Promise.resolve();
+  #ending: Promise<void> = Promise.resolve();
   #attempts = 0;
   #closed = false;
 
@@ -177,6 +177,6 @@ export class Feed implements Following {
   }
 
   #end(client: Redis): void {
-    this.#ending = Promise.all([this.#ending, disconnect(client, this.#clock)]);
+    this.#ending = completed([this.#ending, disconnect(client, this.#clock)]);
   }
 }

@@ -8,7 +8,7 @@ import {
   together,
 } from "../redis/connection.ts";
 import { Feed, type FeedWiring } from "../redis/feed.ts";
-import { type Timer, within } from "../runtime.ts";
+import { completed, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 /** Events after which the client may know more or fewer servers. */
@@ -50,7 +50,7 @@ export class ClusterFeed implements Following {
   #agreedAtMs: number | undefined;
   readonly #members = new Map<string, Member>();
   /** Resolves when all former feeds are closed. */
-  #ending: Promise<unknown> = Promise.resolve();
+  #ending: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
   #viewTimer: Timer | undefined;
   /** Resolves when no question is running. */
@@ -144,7 +144,7 @@ export class ClusterFeed implements Following {
       // Its keys get another owner, which announces nothing until we follow it.
       this.#lost("a server left");
       this.#members.delete(key);
-      this.#ending = Promise.all([this.#ending, feed.close()]);
+      this.#ending = completed([this.#ending, feed.close()]);
     }
     for (const [key, { options: { host, port } }] of nodes) {
       if (this.#members.has(key)) continue;

@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { type Access, disconnect, reconnectDelayMs } from "../redis/connection.ts";
 import { isWithoutConnection } from "../redis/not_connected.ts";
 import { isReply } from "../redis/reply_errors.ts";
-import type { Clock } from "../runtime.ts";
+import { type Clock, completed } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
 /** Time that a Sentinel has to answer. */
@@ -53,7 +53,7 @@ export class Sentinels {
   readonly #refused = new WeakMap<Redis, string>();
   readonly #clock: Clock;
   #closed = false;
-  #closing: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> = Promise.resolve();
   /** The credentials for Sentinels: their own, none, or those of the servers if they require some. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
@@ -125,7 +125,7 @@ export class Sentinels {
 
   #disconnect(): void {
     const closing = [...this.#asked.values()].map((each) => disconnect(each, this.#clock));
-    this.#closing = Promise.all([this.#closing, ...closing]);
+    this.#closing = completed([this.#closing, ...closing]);
     this.#asked.clear();
   }
 
