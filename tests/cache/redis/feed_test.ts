@@ -151,7 +151,7 @@ describe("A change in Redis, whoever made it, reaches the memory of every instan
   /** Holds a key in the memory of two nodes, changes Redis, and waits until both let go of it. */
   async function assertReaches(
     change: (redisKey: string, holdAgain: () => Promise<void>) => Promise<unknown>,
-    readsMax = 2,
+    { readsMax = 2, feedDropsMax = 0 } = {},
   ): Promise<void> {
     const prefix = freshPrefix();
     const nodes = await openNodes(server, 2, { prefix });
@@ -167,7 +167,7 @@ describe("A change in Redis, whoever made it, reaches the memory of every instan
       await eventually(() => assertEquals(nodes.map(entriesOf), [0, 0]));
       for (const { cache } of nodes) {
         assertEquals((await cache.getOrLoad("k", row.load)).value(), "new");
-        assertEquals(cache.stats().feedDrops, 0);
+        assert(cache.stats().feedDrops <= feedDropsMax, `${cache.stats().feedDrops} feeds lost`);
       }
       assert(row.reads <= readsMax, `${row.reads} reads`);
     } finally {
@@ -178,8 +178,9 @@ describe("A change in Redis, whoever made it, reaches the memory of every instan
   it("redis-cli DEL", () => assertReaches((key) => server.cli("DEL", key)));
 
   for (const flush of ["FLUSHDB", "FLUSHALL"]) {
-    // Each node makes sure first that it is still the same server, and loads meanwhile.
-    it(flush, () => assertReaches(() => server.cli(flush), 3));
+    // Each node makes sure that it is still the same server, and loads meanwhile. With the mark of the database gone,
+    // it cannot tell, and follows it anew.
+    it(flush, () => assertReaches(() => server.cli(flush), { readsMax: 3, feedDropsMax: 1 }));
   }
 
   it("expiry", () =>
