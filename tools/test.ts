@@ -26,6 +26,7 @@ const LONGEST = [
   "tests/changes/fallback_test.ts",
   "tests/cache/node_test.ts",
   "tests/cache/redis/outage_test.ts",
+  "tests/cache/redis/refused_test.ts",
   "tests/cache/redis/feed_test.ts",
   "tests/browser/break_it_test.ts",
   "tests/docs/guides_test.ts",

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { describe, it } from "@std/testing/bdd";
+import { beforeAll, describe, it } from "@std/testing/bdd";
 import type { CacheOptions, ChangeSource } from "../../../cache/mod.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import { NO_CHANGES } from "../../../cache/changes.ts";
@@ -167,39 +167,49 @@ const OUTAGES: Readonly<Record<string, Pick<Refusal, "begin" | "end">>> = {
 };
 
 describe("An error that Redis answers for a while, with a source of changes", () => {
-  for (const [name, { begin, end }] of Object.entries(OUTAGES)) {
-    it(`${name}: memory stands in with what it held, and until it ends`, async () => {
-      await using redis = await startRedis();
-      await using node = openNode(redis.serviceUrl, { prefix: freshPrefix(), changes: QUIET });
-      const { cache } = node;
-      await coherent(node);
-      const [kept, missed] = [new Row("kept"), new Row("missed")];
-      await holdInMemory([node], "kept", kept.load);
-
-      await begin(redis);
-      await eventually(async () => {
-        await cache.delete("another");
-        await cache.getMany(["one", "another"]);
-        await cache.getOrLoad("one", new Row("of many").load, { refresh: true });
-        assert(cache.stats().fallback, "memory does not stand in");
-      });
-      await holdInMemory([node], "missed", missed.load);
-      const reads = missed.reads;
-      for (let n = 0; n < 20; n++) await cache.getOrLoad("missed", missed.load);
-      await holdInMemory([node], "kept", kept.load);
-      assertEquals([kept.reads, missed.reads], [1, reads]);
-      // A server that answers nothing else is not asked.
-      assertEquals(node.count("breaker", { state: "open" }) > 0, name === "BUSY");
-
-      await end(redis);
-      await eventually(() => {
-        const { fallback, pendingInvalidations } = cache.stats();
-        assertEquals([fallback, pendingInvalidations], [false, 0]);
-      });
-      await holdInMemory([node], "missed", missed.load);
-    });
+  const runs = new Map<string, Promise<void>>();
+  // All at once, each with its own Redis, since they mostly wait.
+  beforeAll(() => {
+    for (const name of Object.keys(OUTAGES)) runs.set(name, replaced(name));
+    void Promise.allSettled(runs.values());
+  });
+  for (const name of Object.keys(OUTAGES)) {
+    it(`${name}: memory stands in with what it held, and until it ends`, () => runs.get(name));
   }
 });
+
+async function replaced(name: string): Promise<void> {
+  const { begin, end } = OUTAGES[name] ?? {};
+  assert(begin !== undefined && end !== undefined);
+  await using redis = await startRedis();
+  await using node = openNode(redis.serviceUrl, { prefix: freshPrefix(), changes: QUIET });
+  const { cache } = node;
+  await coherent(node);
+  const [kept, missed] = [new Row("kept"), new Row("missed")];
+  await holdInMemory([node], "kept", kept.load);
+
+  await begin(redis);
+  await eventually(async () => {
+    await cache.delete("another");
+    await cache.getMany(["one", "another"]);
+    await cache.getOrLoad("one", new Row("of many").load, { refresh: true });
+    assert(cache.stats().fallback, "memory does not stand in");
+  });
+  await holdInMemory([node], "missed", missed.load);
+  const reads = missed.reads;
+  for (let n = 0; n < 20; n++) await cache.getOrLoad("missed", missed.load);
+  await holdInMemory([node], "kept", kept.load);
+  assertEquals([kept.reads, missed.reads], [1, reads]);
+  // A server that answers nothing else is not asked.
+  assertEquals(node.count("breaker", { state: "open" }) > 0, name === "BUSY");
+
+  await end(redis);
+  await eventually(() => {
+    const { fallback, pendingInvalidations } = cache.stats();
+    assertEquals([fallback, pendingInvalidations], [false, 0]);
+  });
+  await holdInMemory([node], "missed", missed.load);
+}
 
 describe("One server of a cluster that refuses scripts", () => {
   it("has memory stand in for the whole cluster, until it takes them", async () => {
