@@ -410,37 +410,28 @@ describe("the change feed", () => {
       assertEquals(resets, 2);
     });
 
-    it("of another server is made anew, with a reset", async () => {
-      await register("test");
-      await database.query("UPDATE lookaside.caches SET origin = '1.00000001'");
-      let resets = 0;
-      const { feed, applied } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
+    for (
+      const [which, spoil] of [
+        ["of another server", "UPDATE lookaside.caches SET origin = '1.00000001'"],
+        ["without a look", "TRUNCATE lookaside.looks"],
+      ] as const
+    ) {
+      it(`${which} is made anew, with a reset`, async () => {
+        await register("test");
+        await database.query(spoil);
+        let resets = 0;
+        const { feed, applied } = makeFeed({
+          reset: () => {
+            resets++;
+            return Promise.resolve();
+          },
+        });
+        feed.start();
+        await eventually(() => assertEquals(resets, 1));
+        await update(1);
+        await eventually(() => assertEquals(keysOf(applied), ["1"]));
       });
-      feed.start();
-      await eventually(() => assertEquals(resets, 1));
-      await update(1);
-      await eventually(() => assertEquals(keysOf(applied), ["1"]));
-    });
-
-    it("without a look is made anew, with a reset", async () => {
-      await register("test");
-      await database.query("TRUNCATE lookaside.looks");
-      let resets = 0;
-      const { feed, applied } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      });
-      feed.start();
-      await eventually(() => assertEquals(resets, 1));
-      await update(1);
-      await eventually(() => assertEquals(keysOf(applied), ["1"]));
-    });
+    }
 
     it("of a dump, which was restored on the same server, is made anew, with a reset", async () => {
       await register("test");
