@@ -27,7 +27,6 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
     "tools/test.ts",
   ]],
   "changes/README.md": [["js sh", "tests/docs/blocks_test.ts"]],
-  "docs/cache-your-own-table.md": [["sh ts sh sh text", "tests/docs/guides_test.ts"]],
   "docs/explanation/changes.md": [
     ["text", "not run: a diagram"],
     ["ts", "tests/docs/blocks_test.ts"],
@@ -39,8 +38,8 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   ],
   "docs/explanation/races.md": [["text text text", "not run: diagrams"]],
   "docs/how-to/cache-a-report.md": [["ts", "tests/docs/guides_test.ts"]],
+  "docs/how-to/cache-your-own-table.md": [["sh ts sh sh text", "tests/docs/guides_test.ts"]],
   "docs/how-to/kysely.md": [["js js", "tests/docs/recipes_test.ts"]],
-  "docs/how-to/managed-services.md": [["sh", "tests/docs/how_to_test.ts"]],
   "docs/how-to/mount-the-dashboard.md": [
     ["ts", "tests/docs/how_to_test.ts"],
     ["js", "tests/cache/dashboard/dashboard_test.ts"],
@@ -56,6 +55,7 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   "docs/how-to/roll-out-a-changed-shape.md": [["ts ts", "tests/docs/how_to_test.ts"]],
   "docs/how-to/test-cached-code.md": [["ts ts ts ts ts", "tests/docs/how_to_test.ts"]],
   "docs/operations/access.md": [["sql", "tests/tools/start_test.ts"]],
+  "docs/operations/redis-servers.md": [["sh", "tests/docs/how_to_test.ts"]],
   "docs/reference/events.md": [["ts", "tests/docs/events_test.ts"]],
   "docs/reference/metrics.md": [["yaml", "not run: the configuration of a Prometheus"]],
   "docs/reference/sql.md": [["sql", "tests/docs/reference_test.ts"]],

@@ -137,9 +137,9 @@ describe("docs/explanation/concepts.md", () => {
   });
 });
 
-describe("docs/cache-your-own-table.md", () => {
+describe("docs/how-to/cache-your-own-table.md", () => {
   it("leads from a clone to a table that is cached and never old", async () => {
-    const blocks = await blocksOf("docs/cache-your-own-table.md");
+    const blocks = await blocksOf("docs/how-to/cache-your-own-table.md");
     await using tree = await copyTree();
     for (const block of blocks.filter(({ language }) => language === "ts")) {
       await apply(block, tree.root);
@@ -180,7 +180,7 @@ describe("docs/cache-your-own-table.md", () => {
   });
 
   it("takes one file of at most twelve lines", async () => {
-    const files = (await blocksOf("docs/cache-your-own-table.md")).filter(({ language }) =>
+    const files = (await blocksOf("docs/how-to/cache-your-own-table.md")).filter(({ language }) =>
       language === "ts" || language === "diff"
     );
     assertEquals(files.map(({ file }) => file), ["routes/resources.ts"]);

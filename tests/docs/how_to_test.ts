@@ -43,10 +43,10 @@ describe("docs/how-to/test-cached-code.md", () => {
   });
 });
 
-describe("docs/how-to/managed-services.md", () => {
+describe("docs/operations/redis-servers.md", () => {
   it("asks Redis with commands that answer what it says", async () => {
     await using redis = await startRedis();
-    const page = await Deno.readTextFile(`${root}docs/how-to/managed-services.md`);
+    const page = await Deno.readTextFile(`${root}docs/operations/redis-servers.md`);
     const lines = commandsIn(page).filter((line) => line.startsWith("redis-cli"));
     assertEquals(lines.length, 3);
     for (const line of lines) {
