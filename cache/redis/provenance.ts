@@ -35,6 +35,11 @@ export class Provenance {
     this.#options = options;
   }
 
+  /** The key of the mark of the database. */
+  get markKey(): string {
+    return this.#keyOf(":database");
+  }
+
   /** Tells one life of the servers from the next: differs after a restart, a failover or `SWAPDB`. */
   async identity(): Promise<string> {
     const { pipeline } = this.#scripts;
@@ -68,16 +73,15 @@ export class Provenance {
 
   /** Rejects if the database was replaced by another. */
   async look(): Promise<void> {
-    this.#judge(await this.#readMark());
+    this.judge(await this.#readMark());
   }
 
   /** Reads the version of the root tag. Rejects if it is that of another database. */
   async readRoot(): Promise<string | null> {
     const { client, pipeline } = this.#scripts;
-    const keys = [this.#keyOf(":tag"), this.#keyOf(":database")];
+    const keys = [this.#keyOf(":tag"), this.markKey];
     const [version = null, mark] = await pipeline.send("mget", () => client.mget(keys));
-    // After a flush there is no mark, and nothing else either.
-    if (typeof mark === "string") this.#judge(mark);
+    this.judge(mark);
     return version;
   }
 
@@ -86,8 +90,11 @@ export class Provenance {
    *
    * The other database has another version of the root tag, so its entries are invalid while this process holds
    * that version. Memory is dropped at the next heartbeat, and the version is read together with the mark.
+   *
+   * @throws {Error} It was. After a flush there is no mark, and nothing else either.
    */
-  #judge(mark: string): void {
+  judge(mark: unknown): void {
+    if (typeof mark !== "string") return;
     const before = this.#mark;
     this.#mark = mark;
     if (before === undefined || before === mark) return;
@@ -97,7 +104,7 @@ export class Provenance {
 
   /** Reads the mark of the database, which gets one if it has none. */
   async #readMark(): Promise<string> {
-    const key = this.#keyOf(":database");
+    const key = this.markKey;
     const mark = await this.#readText(key);
     if (mark !== null) return mark;
     await this.#scripts.client.set(key, this.#options.newNonce(), "NX");

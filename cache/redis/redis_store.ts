@@ -75,7 +75,7 @@ export class RedisStore implements Store, SharedCounts {
   readonly #gets: Gather<string, Uint8Array | null>;
   readonly #leases: Gather<Leasing, Acquired>;
   readonly #fills: Gather<Filling, boolean>;
-  readonly #newTags: Gather<{ readonly key: string; readonly version: string }, string>;
+  readonly #newTags: Gather<{ readonly key: string; readonly version: string }, unknown>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
 
@@ -102,7 +102,7 @@ export class RedisStore implements Store, SharedCounts {
       send: async (items) => {
         const keys = items.map(({ key }) => key);
         const versions = items.map(({ version }) => version);
-        return (await this.#run(CREATE_TAG, keys, versions)).map(String);
+        return await this.#run(CREATE_TAG, keys, versions);
       },
     });
   }
@@ -173,13 +173,15 @@ export class RedisStore implements Store, SharedCounts {
 
   async createTags(names: readonly string[], version: string): Promise<string[]> {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
-    const versions = await Promise.all(names.map(async (name) => {
-      const key = this.#keyspace.of(name, ":tag");
-      return await this.#newTags.ask({ key, version });
-    }));
-    await kept;
-    if (names.includes(ROOT_TAG) && this.#connection.anySlot) await this.provenance.readRoot();
-    return versions;
+    const keys = names.map((name) => this.#keyspace.of(name, ":tag"));
+    const asked = keys.map((key) => this.#newTags.ask({ key, version }));
+    if (names.includes(ROOT_TAG) && this.#connection.anySlot) {
+      // Read behind the root tag: a version of another database must not count.
+      const mark = this.#newTags.ask({ key: this.provenance.markKey, version: "" });
+      asked.push(mark.then((text) => this.provenance.judge(text)));
+    }
+    const [versions] = await Promise.all([Promise.all(asked), kept]);
+    return versions.slice(0, names.length).map(String);
   }
 
   /** A missing tag counts as changed, so removing it is enough, and unused tags cost nothing. */
