@@ -27,21 +27,31 @@ export function endSilence(
     let timer: Timer | undefined;
     let answeredBytes = 0;
     let sinceMs = 0;
+    let wasLate = false;
     const heard = () => {
       answeredBytes = stream.bytesWritten;
       sinceMs = clock.monotonicNow();
+      wasLate = false;
     };
-    const lookAt = (dueMs: number) => {
-      timer = clock.after(everyMs, () => {
+    const lookIn = (delayMs: number) => {
+      const dueMs = clock.monotonicNow() + delayMs;
+      timer = clock.after(delayMs, () => {
         if (stream.destroyed) return;
         const nowMs = clock.monotonicNow();
-        if (stream.bytesWritten === answeredBytes || nowMs - dueMs > LATE_MS) sinceMs = nowMs;
-        if (nowMs - sinceMs < silenceMsMax) return lookAt(nowMs + everyMs);
+        const lateMs = nowMs - dueMs;
+        wasLate = !wasLate && lateMs > LATE_MS;
+        if (stream.bytesWritten === answeredBytes) heard();
+        else if (wasLate) {
+          // The socket is read before the next check, which decides even if it is late too: perhaps all are.
+          sinceMs += lateMs;
+          return lookIn(LATE_MS);
+        }
+        if (nowMs - sinceMs < silenceMsMax) return lookIn(everyMs);
         stream.destroy(new Error(`Cannot wait longer: Redis was silent for ${silenceMsMax} ms`));
       });
     };
     heard();
-    lookAt(sinceMs + everyMs);
+    lookIn(everyMs);
     stream.on("data", heard);
     stream.once("close", () => timer?.cancel());
   });
