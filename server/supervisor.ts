@@ -34,9 +34,10 @@ export interface SupervisorOptions {
 
 /** One process of the service. */
 class WorkerProcess {
+  /** 0 if it could not be started. */
   readonly pid: number;
   readonly startedAtMs = performance.now();
-  /** Its exit code, or the signal that ended it. */
+  /** Its exit code, the signal that ended it, or the reason why it could not be started. */
   readonly exited: Promise<number | string>;
   readonly #child: ChildProcess;
   readonly #told = {
@@ -51,10 +52,14 @@ class WorkerProcess {
     });
     this.pid = this.#child.pid ?? 0;
     this.#child.on("message", (message: WorkerMessage) => this.#told[message].resolve(true));
-    this.#child.on("error", () => {}); // `exit` below reports its end
-    this.exited = once(this.#child, "exit").then(([code, signal]) => {
+    const exited = Promise.withResolvers<number | string>();
+    this.#child.once("exit", (code, signal) => exited.resolve(code ?? String(signal)));
+    this.#child.on("error", ({ message }) => {
+      if (this.pid === 0) exited.resolve(message); // there is no exit of what did not start
+    });
+    this.exited = exited.promise.then((how) => {
       for (const { resolve } of Object.values(this.#told)) resolve(false);
-      return code ?? signal;
+      return how;
     });
   }
 
@@ -73,6 +78,7 @@ class WorkerProcess {
   }
 
   #kill(signal: "SIGTERM" | "SIGKILL"): void {
+    if (this.pid === 0) return; // it did not start, and 0 stands for the group of this process
     try {
       // Not by `#child.kill`, after which Deno takes any end for the effect of that signal.
       Deno.kill(this.pid, signal);

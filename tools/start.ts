@@ -85,7 +85,8 @@ async function runWorkers(config: Config, args: readonly string[]): Promise<numb
   Deno.addSignalListener("SIGHUP", async () => {
     const started = await starting.promise;
     if (typeof started === "number") return;
-    if (await runDeno(CACHE_ARGS) === 0) started.roll();
+    // It rejects if Deno, or the folder of the code, is gone.
+    if (await runDeno(CACHE_ARGS).catch(() => FAILED) === 0) started.roll();
     else {logger.error(
         "Cannot roll: the code on disk, or a package that deno.lock names, cannot be loaded",
       );}

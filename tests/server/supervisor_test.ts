@@ -5,6 +5,7 @@ import { parseConfig } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 import { type ConnectionLoad, startConnectionLoad } from "../support/connection_load.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { copyTree } from "../support/tree_copy.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
@@ -94,6 +95,30 @@ describe("deno task start with WORKERS=2", () => {
       const workers = await descendantsOf(service.pid);
       assert(workers.length === 2 && !workers.includes(victim), service.log);
       for (const pid of workers) assert(listensAt(Number(env.PORT), pid), service.log);
+    }, { deadlineMs: 30_000 });
+    assertEquals(await service.stop(), 0, service.log);
+  });
+
+  it("goes on while no process can be started, and starts those that are missing once one can", async () => {
+    await using tree = await copyTree();
+    const env = environment();
+    const args = ["run", "--allow-all", `${tree.root}tools/start.ts`];
+    await using service = await startByCommand(env, { args });
+    const [victim = 0, other = 0] = await descendantsOf(service.pid);
+    const away = `${tree.root.slice(0, -1)}_away`;
+    await Deno.rename(tree.root, away);
+    const refused = service.lineMatching(/"level":"ERROR".*Cannot roll/);
+    service.signal("SIGHUP");
+    await refused;
+    const failed = service.lineMatching(/process 0 ended .*: another starts/);
+    Deno.kill(victim, "SIGKILL");
+    await failed;
+    assertEquals(await descendantsOf(service.pid), [other]);
+    await Deno.rename(away, tree.root);
+    await eventually(async () => {
+      const now = await descendantsOf(service.pid);
+      assert(now.length === 2 && now.includes(other), service.log);
+      for (const pid of now) assert(listensAt(Number(env.PORT), pid), service.log);
     }, { deadlineMs: 30_000 });
     assertEquals(await service.stop(), 0, service.log);
   });
