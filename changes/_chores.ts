@@ -13,8 +13,8 @@ export class Chores implements AsyncDisposable {
     this.#onError = onError;
   }
 
-  /** True if a task is due: it was not within the last `everyMs`. It then is not due for as long again. */
-  isDue(task: string, everyMs: number): boolean {
+  /** Answers true if a task was not taken within the last `everyMs`, and takes it. */
+  takeIfDue(task: string, everyMs: number): boolean {
     if (this.#closed || this.#later.has(task)) return false;
     this.#later.set(task, this.#clock.after(everyMs, () => this.#later.delete(task)));
     return true;
@@ -38,7 +38,7 @@ export class Chores implements AsyncDisposable {
 
   /** Runs a task if it is due. */
   whenDue(task: string, everyMs: number, run: () => Promise<void>): void {
-    if (this.isDue(task, everyMs)) this.run(run);
+    if (this.takeIfDue(task, everyMs)) this.run(run);
   }
 
   /** Repeats a step until it answers false, with a pause after each. */

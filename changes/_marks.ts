@@ -20,7 +20,7 @@ export interface Split {
   /** The names left to invalidate of each row that its writer has applied in part. */
   readonly names: readonly Invalidated[];
   /** Transactions that are left to their writers. */
-  readonly held: ReadonlySet<string>;
+  readonly reserved: ReadonlySet<string>;
 }
 
 /** The names that the writer of several rows has invalidated: sets, since both may be many. */
@@ -74,30 +74,31 @@ export class Marks {
 
   /**
    * Splits rows: those to apply, names left to invalidate of rows that their writer has applied in part, and
-   * transactions to leave to their writers for a while if `holds`.
+   * transactions to leave to their writers for a while if `reserves`.
    */
-  split(rows: readonly OutboxRow[], { holds }: { readonly holds: boolean }): Split {
+  split(rows: readonly OutboxRow[], { reserves }: { readonly reserves: boolean }): Split {
     const due: OutboxRow[] = [];
     const names: Invalidated[] = [];
-    const held = new Set<string>();
+    const reserved = new Set<string>();
     const done = new Map<string | null, Done | undefined>();
     for (const row of rows) if (!done.has(row.writer)) done.set(row.writer, this.#doneOf(row));
     for (const [xid, ofOne] of Map.groupBy(rows, (row) => row.xid)) {
       const left = ofOne.map((row) => ({ row, rest: this.#restOf(row, done.get(row.writer)) }))
         .filter(({ rest }) => rest !== NOTHING);
       // All or nothing: otherwise, what is applied now would be applied again with the rest.
-      if (holds && left.length > 0 && left.every(({ row }) => this.#isHeld(row))) held.add(xid);
-      else {
+      if (reserves && left.length > 0 && left.every(({ row }) => this.#isReserved(row))) {
+        reserved.add(xid);
+      } else {
         for (const { row, rest } of left) {
           if (rest === undefined) due.push(row);
           else names.push(rest);
         }
       }
     }
-    return { due, names, held };
+    return { due, names, reserved };
   }
 
-  #isHeld({ writer, openMs, isKnown, settled }: OutboxRow): boolean {
+  #isReserved({ writer, openMs, isKnown, settled }: OutboxRow): boolean {
     if (writer === null || openMs >= GRACE_MS) return false;
     return this.#isOwn(writer) ? this.#open.has(writer) : isKnown && settled === null;
   }

@@ -177,7 +177,7 @@ export class Outbox {
    * after all that may have relied on the promise: each gets its id before it checks whether to notify.
    */
   async takeBackPromise(): Promise<bigint> {
-    await this.askToRing();
+    await this.askForNotifications();
     const rows = await this.#query<{ xid: string }>(
       `SELECT pg_current_xact_id()::TEXT AS xid ${UNSYNCED}`,
     );
@@ -185,7 +185,7 @@ export class Outbox {
   }
 
   /** Makes writers notify for a while from now on. Call it again before that time is over. */
-  async askToRing(): Promise<void> {
+  async askForNotifications(): Promise<void> {
     await this.#query(
       `SELECT setval('lookaside.doorbell'::REGCLASS, ${NOW_MS})::TEXT AS bell ${UNSYNCED}`,
     );
@@ -342,7 +342,7 @@ export class Outbox {
   }
 
   /** True if transactions can be prepared here: then writers do not notify by themselves. */
-  async isSilent(): Promise<boolean> {
+  async writersAreSilent(): Promise<boolean> {
     const rows = await this.#query<{ silent: boolean }>(
       `SELECT CASE current_setting('lookaside.notify', TRUE) WHEN 'on' THEN FALSE WHEN 'off' THEN TRUE
          ELSE current_setting('max_prepared_transactions') <> '0' END AS silent`,

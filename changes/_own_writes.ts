@@ -36,7 +36,7 @@ export class OwnWrites {
   /** Begins a write. Others know by then that this process writes; otherwise the write is left to the relay. */
   async begin(given?: string): Promise<OwnWrite> {
     const { marks, outbox, chores, isShared, onError } = this.#options;
-    if (isShared && chores.isDue("writer", WRITER_MS)) {
+    if (isShared && chores.takeIfDue("writer", WRITER_MS)) {
       this.#announced = outbox.noteWriter(marks.writer).catch(onError);
     }
     await this.#announced;

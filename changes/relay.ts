@@ -11,7 +11,7 @@ import type { ChangesStats, OwnWrite } from "@lookaside/cache";
 import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, outdated } from "./install.ts";
-import { Bell, RING_MS } from "./_bell.ts";
+import { ASK_MS, Notifications } from "./_notifications.ts";
 import { merged } from "./_changed_row.ts";
 import { Chores } from "./_chores.ts";
 import type { Follower } from "./follower.ts";
@@ -22,7 +22,7 @@ import { OwnWrites } from "./_own_writes.ts";
 import { Registration } from "./_registration.ts";
 import { parseSnapshot, without } from "./_snapshot.ts";
 import { type Clock, sleep, systemClock, type Timer } from "./runtime.ts";
-import { Turn } from "./_turn.ts";
+import { UsualRelay } from "./_usual_relay.ts";
 
 /** Limit of rows applied at once; that of their keys and values is `NAMES_MAX`. */
 const BATCH_MAX = 100;
@@ -94,7 +94,7 @@ export interface ChangeFeedOptions {
 }
 
 /** The number of rows that a relay found, or the reason why it did not apply them. */
-type Relayed = number | "outrun" | "unregistered" | "away";
+type Relayed = number | "overtaken" | "unregistered" | "away";
 
 /**
  * The step after a look: look again; look soon, at rows of another relay; look soon, because much is written; wait
@@ -105,10 +105,10 @@ type Next = "again" | "soon" | "busy" | "away" | "idle";
 /**
  * Relays outbox rows to one cache: looks for rows that it has not applied, applies them, notes the look.
  *
- * Every row is for every registered cache. Every instance may run a relay; {@linkcode Turn} decides which goes
- * first after a notification. Nothing is locked: looks are numbered, and if two relays look after the same look,
- * the second cannot be noted. Its rows were then applied twice, which is harmless. None is missed, because a
- * relay notes a look only after it has applied its rows.
+ * Every row is for every registered cache. Every instance may run a relay; {@linkcode UsualRelay} decides which
+ * goes first after a notification. Nothing is locked: looks are numbered, and if two relays look at the same time, the
+ * second cannot note its look. Its rows were then applied twice, which is harmless. None is missed, because a relay
+ * notes a look only after it has applied its rows.
  *
  * "Ids above the last one seen" would miss rows: ids and transaction ids are assigned before the commit, so a
  * lower one may appear after a higher one. Instead, those rows count as applied that are visible in the snapshot of
@@ -123,8 +123,8 @@ export class ChangeFeed implements AsyncDisposable {
   readonly #onError: (error: unknown) => void;
   readonly #registration: Registration;
   readonly #chores: Chores;
-  readonly #bell: Bell;
-  readonly #turn = new Turn();
+  readonly #notifications: Notifications;
+  readonly #usual = new UsualRelay();
   readonly #marks: Marks;
   readonly #ownWrites: OwnWrites;
   #running: Promise<void> | undefined;
@@ -148,23 +148,23 @@ export class ChangeFeed implements AsyncDisposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#onError = options.onError ?? (() => undefined);
-    this.#marks = new Marks(options.writer ?? this.#turn.id, options.namesOf ?? invalidatedBy);
+    this.#marks = new Marks(options.writer ?? this.#usual.id, options.namesOf ?? invalidatedBy);
     this.#registration = new Registration(database, options.cacheName, {
       reset: options.reset,
       keepMs: options.replayWindowMs ?? REPLAY_WINDOW_MS,
       isClosed: () => this.#closed,
     });
     this.#chores = new Chores(this.#clock, this.#onError);
-    this.#bell = new Bell({
+    this.#notifications = new Notifications({
       ...{ database, outbox: this.#outbox, chores: this.#chores, onError: this.#onError },
-      onRing: () => this.wake(),
+      onNotification: () => this.wake(),
     });
     this.#ownWrites = new OwnWrites({
       marks: this.#marks,
       outbox: this.#outbox,
       chores: this.#chores,
       isShared: !options.cacheEnds,
-      isRelay: () => this.#turn.relayedLast,
+      isRelay: () => this.#usual.relayedLast,
       onError: this.#onError,
     });
   }
@@ -180,11 +180,11 @@ export class ChangeFeed implements AsyncDisposable {
     this.wake();
     await this.#running;
     await this.#chores[Symbol.asyncDispose]();
-    await this.#bell[Symbol.asyncDispose]();
+    await this.#notifications[Symbol.asyncDispose]();
     if (this.#running === undefined) return;
     try {
       // Otherwise writers would not notify the others until the promise ends.
-      if (this.#bell.promised) await this.#outbox.takeBackPromise();
+      if (this.#notifications.hasPromised) await this.#outbox.takeBackPromise();
       if (this.#options.cacheEnds) await this.#registration.delete();
     } catch (error) {
       this.#onError(error); // it expires
@@ -226,8 +226,8 @@ export class ChangeFeed implements AsyncDisposable {
       const found = await this.#outbox.isOpen(start);
       if (found === undefined) await this.#registration.register();
       else if (!found.open) break;
-      else if (found.relay === null || found.relay === this.#turn.id || waitedMs >= PATIENCE_MS) {
-        await this.#relayAll({ holds: false });
+      else if (found.relay === null || found.relay === this.#usual.id || waitedMs >= PATIENCE_MS) {
+        await this.#relayAll({ catchesUp: true });
       } else {
         await sleep(this.#clock, WAIT_POLL_MS);
         waitedMs += WAIT_POLL_MS;
@@ -256,13 +256,13 @@ export class ChangeFeed implements AsyncDisposable {
   async #run(): Promise<void> {
     for (let failures = 0; !this.#closed;) {
       try {
-        if (this.#options.listen !== false) await this.#bell.listenWhenDue();
-        await this.#bell.askWhenDue();
+        if (this.#options.listen !== false) await this.#notifications.listenWhenDue();
+        await this.#notifications.askWhenDue();
         const next = await this.#look();
         failures = 0;
         this.#doChores();
         if (next === "busy") await sleep(this.#clock, BUSY_POLL_MS);
-        else if (this.#bell.promised) await this.#drain();
+        else if (this.#notifications.hasPromised) await this.#drain();
         else if (next !== "again") await this.#rest(next);
       } catch (error) {
         this.#onError(error);
@@ -280,25 +280,27 @@ export class ChangeFeed implements AsyncDisposable {
     const woken = this.#woken;
     this.#woken = false;
     // The usual relay, when woken, goes at once: there is a row.
-    if (!woken && !this.#bell.promised || !this.#turn.isOurs || this.#turn.outrun) {
+    if (
+      !woken && !this.#notifications.hasPromised || !this.#usual.isThis || this.#usual.overtaken
+    ) {
       const glance = await this.#outbox.look(1);
       if (glance === undefined) return await this.#registerAgain();
       this.#horizon.note(glance.now, glance.nowMs);
       const { openMs, mustReport, relay } = glance;
-      this.#turn.learn(relay);
+      this.#usual.note(relay);
       if (!mustReport && openMs === null) {
-        this.#turn.went(false);
+        this.#usual.noteLook({ overtaken: false });
         return "idle";
       }
-      if (!mustReport && openMs !== null && this.#turn.isAnothers(openMs)) return "soon";
+      if (!mustReport && openMs !== null && this.#usual.isLeft(openMs)) return "soon";
     }
-    const relayed = await this.#relayAll({ holds: true });
+    const relayed = await this.#relayAll({ catchesUp: false });
     if (relayed === "away") return "away";
-    this.#turn.went(relayed === "outrun");
+    this.#usual.noteLook({ overtaken: relayed === "overtaken" });
     if (relayed === "unregistered") return await this.#registerAgain();
-    if (relayed === "outrun") return "soon";
+    if (relayed === "overtaken") return "soon";
     this.#quietLooks = relayed > 0 ? 0 : this.#quietLooks + 1;
-    return this.#bell.promised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
+    return this.#notifications.hasPromised && this.#quietLooks < QUIET_LOOKS_MAX ? "busy" : "idle";
   }
 
   async #registerAgain(): Promise<Next> {
@@ -321,7 +323,7 @@ export class ChangeFeed implements AsyncDisposable {
    */
   async #drain(): Promise<void> {
     const next = await this.#outbox.takeBackPromise();
-    this.#bell.promised = false;
+    this.#notifications.hasPromised = false;
     try {
       for (let leftMs = DRAIN_MS_MAX; leftMs > 0 && !this.#closed; leftMs -= DRAIN_POLL_MS) {
         const { xmin } = parseSnapshot(await this.#outbox.snapshot());
@@ -331,7 +333,7 @@ export class ChangeFeed implements AsyncDisposable {
         await this.#pause(DRAIN_POLL_MS);
       }
     } catch (error) {
-      this.#bell.promised = true; // it begins again once Postgres answers
+      this.#notifications.hasPromised = true; // it begins again once Postgres answers
       throw error;
     }
   }
@@ -343,31 +345,31 @@ export class ChangeFeed implements AsyncDisposable {
   async #rest(next: "soon" | "away" | "idle"): Promise<void> {
     const { pollMs: wishedMs = POLL_MS } = this.#options;
     // In time to ask for notifications again.
-    const pollMs = this.#bell.isHeard ? Math.min(wishedMs, RING_MS) : wishedMs;
+    const pollMs = this.#notifications.isListening ? Math.min(wishedMs, ASK_MS) : wishedMs;
     if (next === "away") await this.#pause(AWAY_POLL_MS, { wakes: false });
     if (next !== "soon") {
-      const isFast = this.#bell.isSilent && next === "idle";
+      const isFast = this.#notifications.writersAreSilent && next === "idle";
       await this.#pause(isFast ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);
-      if (!this.#woken || this.#turn.isOurs) return;
+      if (!this.#woken || this.#usual.isThis) return;
     }
-    await this.#pause(Math.min(this.#turn.waitMs, pollMs), { wakes: false });
+    await this.#pause(Math.min(this.#usual.waitMs, pollMs), { wakes: false });
   }
 
   /** Relays batches until one is not full. */
-  async #relayAll(how: { readonly holds: boolean }): Promise<Relayed> {
+  async #relayAll(how: { readonly catchesUp: boolean }): Promise<Relayed> {
     let relayed: Relayed;
     do relayed = await this.#relay(how); while (relayed === BATCH_MAX && !this.#closed);
     return relayed;
   }
 
   /** Applies one batch of open rows and notes it. The loop and catching up take turns. */
-  #relay(how: { readonly holds: boolean }): Promise<Relayed> {
+  #relay(how: { readonly catchesUp: boolean }): Promise<Relayed> {
     const relayed = this.#relaying.then(() => this.#relayBatch(how));
     this.#relaying = relayed.catch(() => undefined);
     return relayed;
   }
 
-  async #relayBatch({ holds }: { readonly holds: boolean }): Promise<Relayed> {
+  async #relayBatch({ catchesUp }: { readonly catchesUp: boolean }): Promise<Relayed> {
     const look = await this.#outbox.look(BATCH_MAX);
     if (look === undefined) return "unregistered";
     if (this.#wentBack(look.now)) {
@@ -376,45 +378,40 @@ export class ChangeFeed implements AsyncDisposable {
     }
     const { rows, isPart, mustReport, pass, now, relay, others } = look;
     this.#horizon.note(now, look.nowMs);
-    this.#turn.learn(relay); // before anything can fail, for then another relay is to go
+    this.#usual.note(relay); // before anything can fail, for then another relay is to go
     // The next part begins behind the last row of this one, so no row of this one can be left open.
-    const { due, names, held } = holds
-      ? this.#marks.split(rows, { holds: !isPart })
-      : { due: rows, names: [], held: NONE };
+    const { due, names, reserved } = catchesUp
+      ? { due: rows, names: [], reserved: NONE }
+      : this.#marks.split(rows, { reserves: !isPart });
     const applies = due.length + names.length;
-    const follower = holds && applies > 0 ? this.#options.follower?.() : undefined;
+    const follower = !catchesUp && applies > 0 ? this.#options.follower?.() : undefined;
     if (follower !== undefined) {
       follower.wake();
       return "away";
     }
+    if (reserved.size > 0) this.#chores.soon("reserved", GRACE_MS / 10, () => this.wake());
     if (applies > 0) await this.#options.apply(merged(due), names);
-    const isNoted = mustReport || pass !== null || rows.some(({ xid }) => !held.has(xid));
-    if (!isNoted) return this.#left(held.size);
+    const isNoted = mustReport || pass !== null || rows.some(({ xid }) => !reserved.has(xid));
+    if (!isNoted) return 0;
     // Catching up makes no promise: the loop may rest, and would not keep it.
-    const isBusy = holds && this.#bell.isBusy(look);
-    const hadPromised = this.#bell.promised;
+    const isBusy = !catchesUp && this.#notifications.isBusy(look);
+    const hadPromised = this.#notifications.hasPromised;
     // Set before the note, which may take effect although its answer is lost.
-    if (isBusy) this.#bell.promised = true;
+    if (isBusy) this.#notifications.hasPromised = true;
     const noted = await this.#outbox.note(look, {
-      seen: isPart ? look.seen : without(pass ?? now, held),
+      seen: isPart ? look.seen : without(pass ?? now, reserved),
       pass: isPart ? { snapshot: pass ?? now, after: last(rows) } : undefined,
-      relay: rows.length > 0 ? this.#turn.id : undefined,
+      relay: rows.length > 0 ? this.#usual.id : undefined,
       promiseMs: isBusy ? PROMISE_MS : undefined,
       wakes: others && rows.length > 0 && hadPromised,
     });
     if (!noted) {
-      this.#bell.promised = hadPromised;
-      return "outrun";
+      this.#notifications.hasPromised = hadPromised;
+      return "overtaken";
     }
-    if (rows.length > 0) this.#turn.learn(this.#turn.id);
+    if (rows.length > 0) this.#usual.note(this.#usual.id);
     this.#applied += applies;
-    return isPart ? BATCH_MAX : rows.length === 0 ? 0 : this.#left(held.size, rows.length);
-  }
-
-  /** Looks again later at rows that were left to their writers. */
-  #left(held: number, rows = 0): number {
-    if (held > 0) this.#chores.soon("held", GRACE_MS / 10, () => this.wake());
-    return rows;
+    return isPart ? BATCH_MAX : rows.length;
   }
 
   /** True if the database was restored to an earlier time: otherwise its transaction ids never decrease. */
@@ -443,12 +440,12 @@ export class ChangeFeed implements AsyncDisposable {
   /** Starts chores that are due; the usual relay does them for all. */
   #doChores(): void {
     this.#chores.whenDue("clean", CLEAN_MS, async () => {
-      if (this.#turn.isOurs) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
+      if (this.#usual.isThis) await this.#chores.repeat(() => this.#outbox.clean(), CLEAN_STEP_MS);
     });
     this.#chores.whenDue("check", CHECK_MS, async () => {
       const old = await outdated(this.#database);
       if (old !== undefined) this.#options.onProblem?.(old);
-      if (!this.#turn.isOurs) return;
+      if (!this.#usual.isThis) return;
       await this.#registration.renew();
       for (const problem of await checkWatched(this.#database)) this.#options.onProblem?.(problem);
       const { heldBy } = this.#horizon;

@@ -17,7 +17,7 @@ import { createSeededDatabase } from "../support/seeded_database.ts";
 import { serviceEnv } from "../support/service_env.ts";
 import { createTestDatabase } from "../support/test_database.ts";
 import { attacksSuite } from "./_attacks_suite.ts";
-import { bellSuite } from "./_bell_suite.ts";
+import { notificationsSuite } from "./_notifications_suite.ts";
 import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
 import { watchSuite } from "./_watch_suite.ts";
 
@@ -40,7 +40,7 @@ describe(NAME, { ignore: !HAS_POSTGRES_18 }, () => {
 
   describe("lookaside.watch()", () => watchSuite(() => server));
   describe("a stranger", () => attacksSuite(() => server));
-  describe("the bell", () => bellSuite(() => server));
+  describe("the notifications of writers", () => notificationsSuite(() => server));
   describe("writers of its own", () => writersSuite(() => server));
   describe("virtual columns", () => virtualColumnsSuite(() => server));
   describe("the service", () => serviceSuite(() => server));

@@ -4,7 +4,7 @@ import type { Look, Outbox } from "./_outbox.ts";
 
 const CHANNEL = "lookaside_changes";
 /** Interval at which a relay that listens asks for notifications. */
-export const RING_MS = 10_000;
+export const ASK_MS = 10_000;
 const LISTEN_RETRY_MS = 30_000;
 /** A look that finds this many rows is followed so soon by the next that writers need not notify. */
 const BUSY_ROWS_MIN = 3;
@@ -12,13 +12,13 @@ const BUSY_ROWS_MIN = 3;
 const FOLLOW_MS = 50;
 const FOLLOWS_MIN = 3;
 
-/** The parts of a {@linkcode Bell}. */
-export interface BellParts {
+/** The parts of a {@linkcode Notifications}. */
+export interface NotificationsParts {
   readonly database: ChangesDatabase;
   readonly outbox: Outbox;
   readonly chores: Chores;
   /** Called for each notification, and when no more are heard. */
-  readonly onRing: () => void;
+  readonly onNotification: () => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -26,40 +26,40 @@ export interface BellParts {
  * The notifications with which writers wake a relay. They cost writers, so they are sent only if a relay has asked
  * for them lately, and none has promised to look anyway.
  */
-export class Bell implements AsyncDisposable {
+export class Notifications implements AsyncDisposable {
   /** True if this relay has promised to look. */
-  promised = false;
-  readonly #parts: BellParts;
+  hasPromised = false;
+  readonly #parts: NotificationsParts;
   #subscription: AsyncDisposable | undefined;
-  #isSilent = false;
+  #writersAreSilent = false;
   /** Number of looks that found a row shortly after another had. */
   #follows = 0;
 
-  constructor(parts: BellParts) {
+  constructor(parts: NotificationsParts) {
     this.#parts = parts;
   }
 
   /** True if notifications are heard. */
-  get isHeard(): boolean {
+  get isListening(): boolean {
     return this.#subscription !== undefined;
   }
 
   /** True if writers do not notify here. */
-  get isSilent(): boolean {
-    return this.#isSilent;
+  get writersAreSilent(): boolean {
+    return this.#writersAreSilent;
   }
 
   /** Notifications make the relay fast. Without them (PgBouncer, PGlite) it polls. */
   async listenWhenDue(): Promise<void> {
-    const { database, outbox, chores, onRing, onError } = this.#parts;
-    if (this.isHeard || database.listen === undefined) return;
-    if (!chores.isDue("listen", LISTEN_RETRY_MS)) return;
-    this.#isSilent = await outbox.isSilent();
+    const { database, outbox, chores, onNotification, onError } = this.#parts;
+    if (this.isListening || database.listen === undefined) return;
+    if (!chores.takeIfDue("listen", LISTEN_RETRY_MS)) return;
+    this.#writersAreSilent = await outbox.writersAreSilent();
     try {
-      this.#subscription = await database.listen(CHANNEL, onRing, (error) => {
+      this.#subscription = await database.listen(CHANNEL, onNotification, (error) => {
         this.#subscription = undefined;
         if (error !== undefined) onError(error);
-        onRing();
+        onNotification();
       });
     } catch (error) {
       onError(error);
@@ -69,11 +69,11 @@ export class Bell implements AsyncDisposable {
   /** Asks writers to notify. Called before the look that finds rows written until then. */
   async askWhenDue(): Promise<void> {
     const { outbox, chores } = this.#parts;
-    if (!this.isHeard || this.promised || !chores.isDue("ring", RING_MS)) return;
+    if (!this.isListening || this.hasPromised || !chores.takeIfDue("ask", ASK_MS)) return;
     try {
-      await outbox.askToRing();
+      await outbox.askForNotifications();
     } catch (error) {
-      chores.makeDue("ring");
+      chores.makeDue("ask");
       throw error;
     }
   }
@@ -82,9 +82,9 @@ export class Bell implements AsyncDisposable {
    * True if the next rows are so near that they need no notification. A relay that is not notified needs no promise.
    */
   isBusy({ rows: { length: rows }, agoMs }: Look): boolean {
-    if (rows === 0 || !this.isHeard) return false;
+    if (rows === 0 || !this.isListening) return false;
     this.#follows = agoMs < FOLLOW_MS ? this.#follows + 1 : 0;
-    return this.promised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
+    return this.hasPromised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
   }
 
   /** Ceases to listen. */

@@ -10,56 +10,56 @@ const BUSY_POLL_MS = 20;
 /**
  * Decides which relay of a cache goes first, from the view of one of them.
  *
- * Every commit notifies every relay, and one is enough. So the one that relayed last goes at once, and the
- * others check a while later whether it did. If not, the first of them takes over and becomes the usual relay.
- * While none is known, all go at once.
+ * A notification reaches every relay, and one is enough. So the relay that relayed last, the usual one, goes at
+ * once, and the others check a while later whether it did. If not, the first of them takes over and becomes the
+ * usual relay. While none is known, all go at once.
  *
  * This affects only the order: any relay may apply rows. If two relays, or none, take themselves for the usual
  * one, the cost is a second invalidation or the wait, but no row is lost.
  */
-export class Turn {
+export class UsualRelay {
   /** The id of this relay. */
   readonly id: string = crypto.randomUUID();
   readonly #patienceMs = PATIENCE_MS + parseInt(this.id.slice(0, 6), 16) % PATIENCE_SPREAD_MS;
-  #relay: string | null = null;
-  #outruns = 0;
+  #usual: string | null = null;
+  #overtaken = 0;
 
-  /** True if this relay goes at once. */
-  get isOurs(): boolean {
-    return this.#relay === null || this.relayedLast;
+  /** True if this relay goes at once: it is the usual one, or none is known. */
+  get isThis(): boolean {
+    return this.#usual === null || this.relayedLast;
   }
 
   /** True if this relay was the last to relay; false before its first look. */
   get relayedLast(): boolean {
-    return this.#relay === this.id;
+    return this.#usual === this.id;
   }
 
-  /** True if it went last time, and another relay noted a look first. */
-  get outrun(): boolean {
-    return this.#outruns > 0;
+  /** True if another relay noted a look before this one could note its last. */
+  get overtaken(): boolean {
+    return this.#overtaken > 0;
   }
 
   /** Delay before the next look, if another may relay the rows. */
   get waitMs(): number {
-    if (!this.isOurs) return this.#patienceMs;
-    return Math.min(BUSY_POLL_MS * 2 ** (this.#outruns - 1), this.#patienceMs);
+    if (!this.isThis) return this.#patienceMs;
+    return Math.min(BUSY_POLL_MS * 2 ** (this.#overtaken - 1), this.#patienceMs);
   }
 
   /**
    * True if a row that has been open for this long is left to the usual relay. False after another was first:
    * that one may have looked before the row was committed, and not every relay is notified.
    */
-  isAnothers(openMs: number): boolean {
-    return !this.isOurs && !this.outrun && openMs < LATE_MS;
+  isLeft(openMs: number): boolean {
+    return !this.isThis && !this.overtaken && openMs < LATE_MS;
   }
 
-  /** Notes which relay was the last. */
-  learn(relay: string | null): void {
-    this.#relay = relay;
+  /** Notes which relay was the last to relay. */
+  note(relay: string | null): void {
+    this.#usual = relay;
   }
 
-  /** Notes whether another relay was first. */
-  went(outrun: boolean): void {
-    this.#outruns = outrun ? this.#outruns + 1 : 0;
+  /** Notes the end of a look of this relay. */
+  noteLook({ overtaken }: { readonly overtaken: boolean }): void {
+    this.#overtaken = overtaken ? this.#overtaken + 1 : 0;
   }
 }

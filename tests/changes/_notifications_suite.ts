@@ -29,8 +29,8 @@ const feeds: ChangeFeed[] = [];
 /** What feeds have run. */
 const statements: { readonly text: string; readonly values: readonly SqlParameter[] }[] = [];
 
-/** The promises of the bell, on a server that runs once a test does. */
-export function bellSuite(server: () => string): void {
+/** Notifications of writers, on a server that runs once a test does. */
+export function notificationsSuite(server: () => string): void {
   beforeAll(async () => {
     fixture = await createChangesDatabase(server());
     await fixture.owner`CREATE TABLE orders (id INT PRIMARY KEY, note TEXT)`;
