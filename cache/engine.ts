@@ -1,7 +1,7 @@
 import { CatchUp } from "./catch_up.ts";
 import type { CacheServer, CatchUpRequest, Changes, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
-import { Fallback } from "./fallback.ts";
+import { Fallback, type FallbackParts } from "./fallback.ts";
 import type { Keyspace } from "./keys.ts";
 import { Loads } from "./loads.ts";
 import { LocalStore } from "./local_store.ts";
@@ -54,6 +54,8 @@ export class Engine implements CacheServer, EngineFigures {
   readonly redis: RedisStore | undefined;
   readonly #wiring: CacheWiring;
   readonly #parts: EngineParts;
+  /** The shared tier, or this process if there is none. */
+  readonly #shared: Store;
   readonly #catchUp: CatchUp | undefined;
   readonly #fallback: Fallback | undefined;
   readonly #refusals: Refusals;
@@ -69,7 +71,7 @@ export class Engine implements CacheServer, EngineFigures {
    * @param given A store instead of servers, for tests.
    */
   constructor(backend: Backend | undefined, wiring: CacheWiring, given?: Store) {
-    const { settings, runtime, counters, newNonce } = wiring;
+    const { settings, runtime, counters } = wiring;
     this.name = backend?.name ?? "";
     this.#wiring = wiring;
     this.#refusals = new Refusals(runtime.clock);
@@ -78,27 +80,28 @@ export class Engine implements CacheServer, EngineFigures {
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
     const coherence = new Coherence(runtime.clock, lease);
     if (backend?.leased) coherence.confirm(-Infinity);
-    const held = new HeldTags(coherence);
-    const parts = { settings, runtime, coherence, held, counters };
-    this.memory = new MemoryTier(parts);
-    const local = new LocalStore(parts, this.memory);
-    this.#fallback = shared && wiring.catchUp && this.#fallbackOf(shared, local);
-    const store = this.#fallback ?? shared ?? local;
-    this.#parts = {
+    const parts = {
       ...wiring,
-      ...parts,
       server: this.name,
-      memory: this.memory,
-      store,
-      keeps: (tags) => this.#fallback?.keeps(tags) ?? true,
-      stored: shared === undefined ? new TierCounters() : counters.redis,
-      tags: new Tags(store, held, { coherence, newVersion: newNonce }),
-      pending: new PendingInvalidations(shared ?? local, coherence, {
-        runtime,
-        newVersion: newNonce,
-      }),
-      waiters: new Waiters(runtime.clock),
+      coherence,
+      held: new HeldTags(coherence),
+      get store(): Store {
+        return fallback?.active ? fallback : store;
+      },
     };
+    this.memory = new MemoryTier(parts);
+    const store = shared ?? new LocalStore(parts, this.memory);
+    const fallback = shared && wiring.catchUp && this.#fallbackOf(shared, parts);
+    this.#parts = Object.assign(parts, {
+      memory: this.memory,
+      keeps: (tags: readonly string[]) => fallback?.keeps(tags) ?? true,
+      stored: shared === undefined ? new TierCounters() : counters.redis,
+      tags: new Tags(parts),
+      pending: new PendingInvalidations(store, parts),
+      waiters: new Waiters(runtime.clock),
+    });
+    this.#fallback = fallback;
+    this.#shared = store;
     this.loads = new Loads(this.#parts);
     this.reader = new Reader(this.#parts, this.loads);
     this.writer = new Writer(this.#parts, this.loads);
@@ -174,7 +177,8 @@ export class Engine implements CacheServer, EngineFigures {
     await this.writer.settled();
     const lost = await pending.close();
     if (lost > 0) emit({ type: "invalidations-lost", server, count: lost });
-    await this.#parts.store.close();
+    await this.#fallback?.close();
+    await this.#shared.close();
     this.#parts.waiters.wakeAll(); // the store is closed, so they fail
   }
 
@@ -196,7 +200,7 @@ export class Engine implements CacheServer, EngineFigures {
         if (connections === 0) this.#reachable = false;
         onError("connect", error);
         redis.attempted();
-        this.#fallback?.check(this.#parts);
+        this.#fallback?.check();
       },
       onConnection: (connected) => {
         this.#reachable = connected;
@@ -206,7 +210,7 @@ export class Engine implements CacheServer, EngineFigures {
         if (connected && connections++ > 0) redis.followAnew();
         if (connected) this.#beginCatchUp();
         else this.#catchUp?.lost();
-        this.#fallback?.check(this.#parts);
+        this.#fallback?.check();
       },
       onChange: () => this.#beginCatchUp(),
       onRefused: (error) => {
@@ -225,7 +229,7 @@ export class Engine implements CacheServer, EngineFigures {
         emit({ type: "breaker", server, state });
         // The connection may have lasted: nobody has applied what changed while memory replaced the servers.
         if (state === "closed" && this.fallback) this.#beginCatchUp();
-        this.#fallback?.check(this.#parts);
+        this.#fallback?.check();
       },
     });
     return redis;
@@ -252,14 +256,14 @@ export class Engine implements CacheServer, EngineFigures {
       onMoved: () => this.redis?.followAnew(),
       onDone: (replayed) => {
         emit({ type: "caught-up", server, replayed });
-        this.#fallback?.check(this.#parts);
+        this.#fallback?.check();
       },
     });
   }
 
-  #fallbackOf(shared: Store, local: LocalStore): Fallback {
+  #fallbackOf(shared: Store, parts: FallbackParts): Fallback {
     const { changes } = this.#wiring;
-    return new Fallback(shared, local, {
+    return new Fallback(shared, this.memory, parts, {
       server: this.name,
       follower: () => changes().follower,
       isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isRefusing),
@@ -291,7 +295,7 @@ export class Engine implements CacheServer, EngineFigures {
     }
     if (coherence.storeIsRight()) return;
     this.#refusals.note();
-    this.#fallback?.check(this.#parts);
+    this.#fallback?.check();
   }
 
   #beginCatchUp(): void {
@@ -333,34 +337,41 @@ export class Engine implements CacheServer, EngineFigures {
     this.#parts.held.forgetAll();
   }
 
-  /** Applies what the feed announces to this process. */
+  /** Applies what the feed announces to this process, unless memory replaces the server. */
   #listener(): FeedListener {
     const { server, coherence, counters, emit } = this.#parts;
     return {
       opened: () => {
+        if (this.fallback) return;
         this.#dropAll();
         coherence.open();
       },
       closed: (reason) => {
+        if (this.fallback) return;
         coherence.close();
         // Memory may have to replace the server: its entries are not trusted now, and are dropped when the feed
         // opens.
         if (this.#fallback === undefined) this.#dropAll();
         else this.loads.detachAll();
-        this.#fallback?.check(this.#parts);
+        this.#fallback?.check();
         if (!this.#coherent) return;
         this.#coherent = false;
         counters.feedDrops++;
         emit({ type: "coherent", server, coherent: false, reason });
       },
       alive: (sentAtMs) => {
+        if (this.fallback) return;
         coherence.alive(sentAtMs);
         if (this.#coherent) return;
         this.#coherent = true;
         emit({ type: "coherent", server, coherent: true, reason: "the feed answers" });
       },
-      changed: (redisKey) => this.#changed(redisKey),
-      flushed: () => this.#replaced(),
+      changed: (redisKey) => {
+        if (!this.fallback) this.#changed(redisKey);
+      },
+      flushed: () => {
+        if (!this.fallback) this.#replaced();
+      },
     };
   }
 

@@ -1,12 +1,16 @@
 import type { ChangeFollower, ChangeListener } from "./changes.ts";
 import type { Entry } from "./entry.ts";
-import type { LocalStore } from "./local_store.ts";
-import type { EngineParts } from "./parts.ts";
+import { LocalStore } from "./local_store.ts";
+import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
+import type { CacheParts } from "./parts.ts";
 import { completed } from "./runtime.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
+import type { Store } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
 
-/** The parts that a {@linkcode Fallback} works with. */
+/** The parts of an engine that a {@linkcode Fallback} uses. */
+export type FallbackParts = MemoryParts & Pick<CacheParts, "emit" | "newNonce">;
+
+/** The server that a {@linkcode Fallback} replaces, and what else it needs from its engine. */
 export interface FallbackOptions {
   /** Reports changes without the servers; `undefined`: there is no such source. */
   readonly follower: () => ChangeFollower | undefined;
@@ -42,23 +46,24 @@ export interface FallbackOptions {
  * Only entries whose tags the source reports are kept: for others, another process's invalidation would arrive
  * through the server alone. Once the server is back and may be trusted, its feed reopens and everything is
  * dropped, since a server does not announce changes of keys that it does not have.
+ *
+ * Writes go to the server too, and become pending if it does not take them.
  */
-export class Fallback implements Store {
+export class Fallback extends LocalStore {
   readonly #shared: Store;
-  readonly #local: LocalStore;
+  readonly #memory: MemoryTier;
+  readonly #parts: FallbackParts;
   readonly #options: FallbackOptions;
   #following: AsyncDisposable | undefined;
   #closed = false;
   #closing: Promise<void> = Promise.resolve();
 
-  constructor(shared: Store, local: LocalStore, options: FallbackOptions) {
+  constructor(shared: Store, memory: MemoryTier, parts: FallbackParts, options: FallbackOptions) {
+    super(parts, memory);
     this.#shared = shared;
-    this.#local = local;
+    this.#memory = memory;
+    this.#parts = parts;
     this.#options = options;
-  }
-
-  get source(): "redis" | "memory" {
-    return this.#store.source;
   }
 
   /** True while memory replaces the server. */
@@ -71,15 +76,15 @@ export class Fallback implements Store {
     return this.#options.follower() !== undefined;
   }
 
-  /** Begins or ends the replacement, if it is time. `parts` are those of the engine, which contain this store. */
-  check(parts: EngineParts): void {
-    const { coherence } = parts;
+  /** Begins or ends the replacement, if it is time. */
+  check(): void {
+    const { coherence } = this.#parts;
     if (this.#closed) return;
     // A feed that is open keeps memory correct for the moment that a breaker is open.
     const isGone = (): boolean =>
       this.#options.isRefusing() || !coherence.isOpen && this.#options.isAway();
-    if (!this.active && isGone()) this.#begin(parts);
-    else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end(parts);
+    if (!this.active && isGone()) this.#begin();
+    else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end();
   }
 
   /** True if an entry with these tags may be kept now. */
@@ -87,80 +92,31 @@ export class Fallback implements Store {
     return !this.active || this.#covers(tags);
   }
 
-  get(key: string): Promise<Stored | null> {
-    return this.#store.get(key);
-  }
-
-  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
-    return this.#store.acquire(key, lease, options);
-  }
-
-  /** Checks the tags here too: those of `tagsOf` are known only once the value is loaded. */
-  fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    if (this.#isKept(entry)) return this.#store.fill(key, lease, entry);
-    return this.#local.release(key, lease).then(() => false);
-  }
-
-  release(key: string, lease: string, successor?: Successor): Promise<void> {
-    return this.#store.release(key, lease, successor);
-  }
-
-  readTags(names: readonly string[]): Promise<(string | null)[]> {
-    return this.#store.readTags(names);
-  }
-
-  createTags(names: readonly string[], version: string): Promise<string[]> {
-    return this.#store.createTags(names, version);
-  }
-
-  async set(key: string, entry: Entry): Promise<void> {
-    if (this.active && this.#isKept(entry)) await this.#local.set(key, entry);
+  override async set(key: string, entry: Entry): Promise<void> {
+    await super.set(key, entry);
     await this.#shared.set(key, entry);
   }
 
-  async invalidate(keys: readonly string[]): Promise<void> {
-    if (this.active) await this.#local.invalidate(keys);
+  override async invalidate(keys: readonly string[]): Promise<void> {
+    await super.invalidate(keys);
     await this.#shared.invalidate(keys);
   }
 
-  async expire(keys: readonly string[]): Promise<void> {
-    if (this.active) await this.#local.expire(keys);
+  override async expire(keys: readonly string[]): Promise<void> {
+    await super.expire(keys);
     await this.#shared.expire(keys);
   }
 
-  async writeTags(names: readonly string[], version: string): Promise<void> {
-    if (this.active) await this.#local.writeTags(names, version);
+  override async writeTags(names: readonly string[], version: string): Promise<void> {
+    await super.writeTags(names, version);
     await this.#shared.writeTags(names, version);
   }
 
-  /** Passes on the announcements of the server, unless memory replaces it. */
-  follow(listener: FeedListener): void {
-    const unlessActive =
-      <Args extends unknown[]>(tell: (...args: Args) => void) => (...args: Args) => {
-        if (!this.active) tell(...args);
-      };
-    this.#shared.follow({
-      opened: unlessActive(listener.opened),
-      closed: unlessActive(listener.closed),
-      alive: unlessActive(listener.alive),
-      changed: unlessActive(listener.changed),
-      flushed: unlessActive(listener.flushed),
-    });
-  }
-
-  async close(): Promise<void> {
+  /** Ends for good. */
+  override async close(): Promise<void> {
     this.#closed = true;
     this.#stop();
     await this.#closing;
-    await this.#shared.close();
-  }
-
-  get #store(): Store {
-    return this.active ? this.#local : this.#shared;
-  }
-
-  #isKept({ tags }: Entry): boolean {
-    return this.keeps(tags.map(({ name }) => name));
   }
 
   #covers(tags: readonly string[]): boolean {
@@ -168,16 +124,16 @@ export class Fallback implements Store {
     return this.#options.follower()?.covers(named) ?? false;
   }
 
-  #begin(parts: EngineParts): void {
-    const { coherence, memory, held, settings, emit } = parts;
+  #begin(): void {
+    const { coherence, held, settings, emit } = this.#parts;
     const { server } = this.#options;
     const follower = this.#options.follower();
     if (follower === undefined) return;
-    memory.dropUnless(({ tags }) => this.#covers(tags.map(({ name }) => name)));
-    this.#local.adopt(held.all());
+    this.#memory.dropUnless(({ tags }) => this.#covers(tags.map(({ name }) => name)));
+    this.adopt(held.all());
     const sinceMs = coherence.silentMs();
     coherence.standIn(true);
-    this.#following = follower.follow(server, this.#listener(parts), {
+    this.#following = follower.follow(server, this.#listener(), {
       sinceMs,
       everyMs: settings.heartbeatMs,
       isAway: this.#options.isAway,
@@ -187,7 +143,8 @@ export class Fallback implements Store {
     emit({ type: "fallback", server, active: true });
   }
 
-  #end({ coherence, emit }: EngineParts): void {
+  #end(): void {
+    const { coherence, emit } = this.#parts;
     this.#stop();
     coherence.standIn(false);
     this.#options.followAnew();
@@ -201,22 +158,22 @@ export class Fallback implements Store {
     this.#closing = completed([this.#closing, following[Symbol.asyncDispose]()]);
   }
 
-  #listener(parts: EngineParts): ChangeListener {
-    const { coherence, held, newNonce } = parts;
+  #listener(): ChangeListener {
+    const { coherence, held, newNonce } = this.#parts;
     return {
       changed: ({ keys, tags }) => {
         this.#options.drop(keys);
         held.forget(tags);
-        void this.#local.invalidate(keys);
-        void this.#local.writeTags(tags, newNonce());
+        void super.invalidate(keys);
+        void super.writeTags(tags, newNonce());
       },
       flushed: () => {
         this.#options.dropAll();
-        this.#local.adopt([]); // no load that began before may fill
+        this.adopt([]); // no load that began before may fill
       },
       alive: (sentAtMs) => {
         coherence.alive(sentAtMs);
-        this.check(parts);
+        this.check();
       },
     };
   }

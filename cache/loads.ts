@@ -255,9 +255,11 @@ export class Loads {
 
   /** Stores a loaded value, if the lease still stands. Answers true if it was stored. Never rejects. */
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    const { store, runtime, counters, emit } = this.#parts;
+    const { store, runtime, counters, emit, keeps } = this.#parts;
     const ttlMs = entry.staleUntilMs - runtime.clock.now();
-    if (ttlMs <= 0 || isTooLarge(entry)) {
+    // Only now: the tags of `tagsOf` are known once the value is loaded.
+    const isKept = keeps(entry.tags.map(({ name }) => name));
+    if (ttlMs <= 0 || isTooLarge(entry) || !isKept) {
       const unstorable = { text: unstorableMark(entry.tags), ms: UNSTORABLE_MS };
       await this.release(key, lease, store.source === "redis" ? unstorable : undefined);
       return false;

@@ -3,8 +3,7 @@ import type { LoadLimit } from "./load_limit.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
 import type { PendingInvalidations } from "./pending.ts";
 import type { TierCounters } from "./stats.ts";
-import type { Store } from "./store.ts";
-import type { Tags } from "./tags.ts";
+import type { Tags, TagsParts } from "./tags.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The parts that all engines of a cache share. */
@@ -19,11 +18,10 @@ export interface CacheParts extends Pick<MemoryParts, "settings" | "runtime" | "
 }
 
 /** The parts of one engine that its read path, loads and write path use. */
-export interface EngineParts extends CacheParts, MemoryParts {
+export interface EngineParts extends CacheParts, MemoryParts, TagsParts {
   /** The name of the server in events. */
   readonly server: string;
   readonly memory: MemoryTier;
-  readonly store: Store;
   /** True if the store may keep an entry with these tags. */
   readonly keeps: (tags: readonly string[]) => boolean;
   /** Counts the answers of the store; not reported if memory is the store. */

@@ -1,12 +1,14 @@
-import type { Coherence } from "./coherence.ts";
 import { retryDelayMs, type Runtime, type Timer } from "./runtime.ts";
 import type { Store } from "./store.ts";
-import { ROOT_TAG } from "./tags.ts";
+import { ROOT_TAG, type TagsParts } from "./tags.ts";
 
 /** Beyond this many keys, the whole cache is cleared instead, so that memory stays bounded. */
 const KEYS_MAX = 10_000;
 const BATCH_MAX = 500;
 const RETRY_MS_MAX = 500;
+
+/** The parts of an engine that its pending invalidations use. */
+type PendingParts = Pick<TagsParts, "coherence" | "newNonce"> & { readonly runtime: Runtime };
 
 /**
  * Invalidations that the store has not applied: kept and retried until it has.
@@ -23,9 +25,7 @@ const RETRY_MS_MAX = 500;
  */
 export class PendingInvalidations {
   readonly #store: Store;
-  readonly #coherence: Coherence;
-  readonly #runtime: Runtime;
-  readonly #newVersion: () => string;
+  readonly #parts: PendingParts;
   readonly #keys = new Set<string>();
   readonly #tags = new Set<string>();
   #timer: Timer | undefined;
@@ -34,15 +34,10 @@ export class PendingInvalidations {
   #closed = false;
   #underWay = 0;
 
-  constructor(
-    store: Store,
-    coherence: Coherence,
-    wiring: { readonly runtime: Runtime; readonly newVersion: () => string },
-  ) {
+  /** @param store The servers, even while memory replaces them. */
+  constructor(store: Store, parts: PendingParts) {
     this.#store = store;
-    this.#coherence = coherence;
-    this.#runtime = wiring.runtime;
-    this.#newVersion = wiring.newVersion;
+    this.#parts = parts;
   }
 
   /** Number of pending keys and tags. */
@@ -79,20 +74,20 @@ export class PendingInvalidations {
       owed.clear();
       this.#tags.add(ROOT_TAG);
     }
-    this.#coherence.owe();
+    this.#parts.coherence.owe();
     this.#schedule();
   }
 
   #schedule(): void {
     if (this.#closed || this.#timer !== undefined || this.#draining !== undefined) return;
     const delayMs = retryDelayMs(++this.#attempts, RETRY_MS_MAX);
-    this.#timer = this.#runtime.clock.after(delayMs, () => {
+    this.#timer = this.#parts.runtime.clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#draining = this.#drain().finally(() => {
         this.#draining = undefined;
         if (this.size > 0) return this.#schedule();
         this.#attempts = 0;
-        this.#coherence.settle();
+        this.#parts.coherence.settle();
       });
     });
   }
@@ -109,7 +104,7 @@ export class PendingInvalidations {
       this.#underWay = keys.length + tags.length;
       try {
         if (keys.length > 0) await this.#store.invalidate(keys);
-        if (tags.length > 0) await this.#store.writeTags(tags, this.#newVersion());
+        if (tags.length > 0) await this.#store.writeTags(tags, this.#parts.newNonce());
       } catch (_error) {
         for (const key of keys) this.#keys.add(key);
         for (const tag of tags) this.#tags.add(tag);

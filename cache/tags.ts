@@ -185,6 +185,15 @@ function bytesOf({ name, version }: TagVersion): number {
   return TAG_OVERHEAD_BYTES + name.length + version.length;
 }
 
+/** The parts of an engine that its {@linkcode Tags} use. */
+export interface TagsParts {
+  readonly store: Store;
+  readonly held: HeldTags;
+  readonly coherence: Coherence;
+  /** Makes a unique version. */
+  readonly newNonce: () => string;
+}
+
 /**
  * Tag versions in the store.
  *
@@ -193,28 +202,17 @@ function bytesOf({ name, version }: TagVersion): number {
  * compared. While the feed is good, versions are held here, which saves a round trip.
  */
 export class Tags {
-  readonly #store: Store;
-  readonly #held: HeldTags;
-  readonly #coherence: Coherence;
-  readonly #newVersion: () => string;
+  readonly #parts: TagsParts;
 
-  /** @param newVersion Makes a unique version. */
-  constructor(
-    store: Store,
-    held: HeldTags,
-    parts: { readonly coherence: Coherence; readonly newVersion: () => string },
-  ) {
-    this.#store = store;
-    this.#held = held;
-    this.#coherence = parts.coherence;
-    this.#newVersion = parts.newVersion;
+  constructor(parts: TagsParts) {
+    this.#parts = parts;
   }
 
   /** Reads versions that are not held from the store, and holds those that the feed covers. */
   async read(all: readonly string[]): Promise<TagVersions> {
-    const names = all.filter((name) => this.#held.version(name) === undefined);
-    const epochs = names.map((name) => this.#coherence.epoch(name));
-    const versions = await this.#store.readTags(names);
+    const names = all.filter((name) => this.#parts.held.version(name) === undefined);
+    const epochs = names.map((name) => this.#parts.coherence.epoch(name));
+    const versions = await this.#parts.store.readTags(names);
     this.#hold(names, versions, epochs);
     return new Map(names.map((name, i) => [name, versions[i] ?? null]));
   }
@@ -223,7 +221,7 @@ export class Tags {
   ensure(names: readonly string[]): readonly TagVersion[] | Promise<readonly TagVersion[]> {
     const known: TagVersion[] = [];
     for (const name of names) {
-      const version = this.#held.version(name);
+      const version = this.#parts.held.version(name);
       if (version === undefined) return this.#create(names);
       known.push({ name, version });
     }
@@ -231,21 +229,21 @@ export class Tags {
   }
 
   async #create(names: readonly string[]): Promise<readonly TagVersion[]> {
-    const epochs = names.map((name) => this.#coherence.epoch(name));
-    const version = this.#newVersion();
-    const versions = await this.#store.createTags(names, version);
+    const epochs = names.map((name) => this.#parts.coherence.epoch(name));
+    const version = this.#parts.newNonce();
+    const versions = await this.#parts.store.createTags(names, version);
     this.#hold(names, versions, epochs);
     return names.map((name, i) => ({ name, version: versions[i] ?? version }));
   }
 
   /** Gives tags a new version. The held versions are forgotten even if it rejects. */
   async invalidate(names: readonly string[]): Promise<void> {
-    this.#held.forget(names);
+    this.#parts.held.forget(names);
     try {
-      await this.#store.writeTags(names, this.#newVersion());
+      await this.#parts.store.writeTags(names, this.#parts.newNonce());
     } finally {
       // Again: a read sent before the write may have brought the old version meanwhile.
-      this.#held.forget(names);
+      this.#parts.held.forget(names);
     }
   }
 
@@ -254,11 +252,11 @@ export class Tags {
     versions: readonly (string | null)[],
     epochs: readonly number[],
   ): void {
-    if (!this.#coherence.mayKeep()) return;
+    if (!this.#parts.coherence.mayKeep()) return;
     names.forEach((name, i) => {
       const version = versions[i];
-      if (typeof version !== "string" || epochs[i] !== this.#coherence.epoch(name)) return;
-      this.#held.hold(name, version);
+      if (typeof version !== "string" || epochs[i] !== this.#parts.coherence.epoch(name)) return;
+      this.#parts.held.hold(name, version);
     });
   }
 }

@@ -88,7 +88,7 @@ export class Writer {
   }
 
   async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
-    const { store, tags, pending, runtime } = this.#parts;
+    const { store, tags, pending, runtime, keeps } = this.#parts;
     const untagged = this.#loads.entryOf(value, options, 0);
     if (isTooLarge(untagged)) {
       throw new RangeError(
@@ -100,8 +100,8 @@ export class Writer {
       // Without the tags' versions the value cannot be stored, but the old value must still be removed.
       const names = taggedNames(value, options);
       const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
-      const lives = untagged.staleUntilMs > runtime.clock.now();
-      if (versions && lives) await store.set(key, { ...untagged, tags: versions });
+      const isKept = untagged.staleUntilMs > runtime.clock.now() && keeps(names);
+      if (versions && isKept) await store.set(key, { ...untagged, tags: versions });
       else await store.invalidate([key]);
       if (store.source === "redis") this.drop([key]);
       return "applied";

@@ -28,8 +28,8 @@ export const MUTATIONS: Readonly<Record<"lease" | "relay" | "feed", Mutation>> =
   },
   feed: {
     file: "cache/engine.ts",
-    from: "changed: (redisKey) => this.#changed(redisKey),",
-    to: "changed: () => {},",
+    from: "if (!this.fallback) this.#changed(redisKey);",
+    to: "void redisKey;",
   },
 };
 

@@ -30,10 +30,8 @@ class Recorder {
     });
     const { runtime, coherence } = this;
     let versions = 0;
-    this.pending = new PendingInvalidations(store, coherence, {
-      runtime,
-      newVersion: () => `v${versions++}`,
-    });
+    const newNonce = () => `v${versions++}`;
+    this.pending = new PendingInvalidations(store, { runtime, coherence, newNonce });
   }
 }
 

@@ -17,7 +17,7 @@ function open(overrides: Partial<Store> = {}) {
   let versions = 0;
   const store: Store = Object.assign(server.connect("a"), overrides);
   const held = new HeldTags(coherence);
-  const tags = new Tags(store, held, { coherence, newVersion: () => `v${versions++}` });
+  const tags = new Tags({ store, held, coherence, newNonce: () => `v${versions++}` });
   const reads = () =>
     (server.commands.get("readTag") ?? 0) + (server.commands.get("createTag") ?? 0);
   return { clock, coherence, server, held, tags, reads };
