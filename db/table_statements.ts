@@ -158,7 +158,7 @@ export class Statements {
     const kept = key.map(({ name }) => `${quoteIdentifier(name)} = t.${quoteIdentifier(name)}`);
     const sources = given.size === 0 ? [] : [this.#record(json, [...given])];
     const before = this.#filters.length === 0 ? [] : [
-      `(SELECT ${[...key.map(({ name }) => name), ...this.#filters].map(quoteIdentifier).join(", ")}
+      `(SELECT ${this.#filters.map(quoteIdentifier).join(", ")}
         FROM ${from} AS t WHERE ${this.#isKey()} FOR UPDATE) AS o`,
     ];
     const all = [...sources, ...before];

@@ -59,6 +59,8 @@ export async function parseBody<T extends object>(
   if (isDeeper(json, DEPTH_MAX)) {
     return invalid([{ path: "", message: `Expected at most ${DEPTH_MAX} levels` }]);
   }
+  // A column may be called `constructor`, which every object with a prototype seems to have.
+  if (json instanceof Object) Object.setPrototypeOf(json, null);
   const { data, error } = schema.safeParse(json);
   if (error !== undefined) return invalid(issuesOf(error));
   return text === "unreadable" ? data : withDigits(data, json, text.read);

@@ -57,7 +57,9 @@ export class QueryReader {
 
   /** The given texts, as input for the schema. */
   valuesOf(texts: ReadonlyMap<string, string>): Record<string, unknown> {
-    return Object.fromEntries([...texts].map(([name, text]) => [name, this.#valueOf(name, text)]));
+    const values = [...texts].map(([name, text]) => [name, this.#valueOf(name, text)] as const);
+    // A filter may be called `constructor`, which every object with a prototype seems to have.
+    return Object.setPrototypeOf(Object.fromEntries(values), null);
   }
 
   /** Makes the query from the schema's output. */

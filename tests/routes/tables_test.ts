@@ -30,6 +30,13 @@ const SCHEMA = `
   CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
   CREATE TABLE codes (code CHAR(4), word TEXT COLLATE caseless, uses INTEGER, PRIMARY KEY (code, word));
   CREATE TABLE texts (id SERIAL PRIMARY KEY, doc JSONB, query TSQUERY, long TEXT UNIQUE, of REGCLASS);
+  CREATE TABLE races (id SERIAL PRIMARY KEY, constructor TEXT DEFAULT 'Lotus', "toString" TEXT);
+  CREATE TABLE ruled (id SERIAL PRIMARY KEY, word TEXT);
+  CREATE FUNCTION rule() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'DELETE' OR NEW.word = 'dropped' THEN RETURN NULL; END IF;
+    IF NEW.word = 'raised' THEN RAISE 'no' USING ERRCODE = 'ABC12'; END IF;
+    RETURN NEW; END $$;
+  CREATE TRIGGER rule BEFORE INSERT OR UPDATE OR DELETE ON ruled FOR EACH ROW EXECUTE FUNCTION rule();
   INSERT INTO codes VALUES ('ab', 'Word', 1);
   INSERT INTO customers VALUES (1, 'a'), (9007199254740993, 'big');
   INSERT INTO orders (customer_id, code, cents) SELECT 1 + 9007199254740992 * (i % 2), 'c' || i, i FROM generate_series(1, 6) i;
@@ -77,6 +84,16 @@ const declared: readonly Resource[] = [
   resource("memberships", {
     row: z.object({ user_id: z.int(), team: z.string(), role: z.string() }),
     write: z.object({ user_id: z.int(), team: z.string(), role: z.string() }),
+    filters: ["user_id"],
+  }),
+  resource("races", {
+    row: z.object({ id: z.int(), constructor: anything, toString: anything }),
+    write: z.object({ constructor: anything, toString: anything }).partial(),
+    filters: ["constructor"],
+  }),
+  resource("ruled", {
+    row: z.object({ id: z.int(), word: z.string() }),
+    write: z.object({ word: z.string() }),
   }),
   resource("odd", {
     row: z.object({
@@ -333,6 +350,23 @@ describe("declared tables", () => {
     const joined = await send("/memberships", { method: "POST", json: member });
     assertEquals(joined.headers.get("location"), "/memberships/9,x%2Cy");
     assertEquals((await send("/memberships/9,x%2Cy", { method: "DELETE" })).status, 204);
+  });
+
+  it("writes a row by whose key lists can be filtered", async () => {
+    const role = async (method: string, json: object) =>
+      (await send("/memberships/8,red", { method, json })).data?.role as unknown;
+    assertEquals(await role("PATCH", { role: "member" }), "member");
+    assertEquals(await role("PUT", { user_id: 8, team: "red", role: "guest" }), "guest");
+  });
+
+  it("reads and writes columns with the names of what every object has", async () => {
+    const made = await send("/races", { method: "POST", json: { toString: "a" } });
+    assertEquals(made.data as unknown, { id: 1, constructor: "Lotus", toString: "a" });
+    const patched = await send("/races/1", { method: "PATCH", json: { toString: "b" } });
+    assertEquals(patched.data as unknown, { id: 1, constructor: "Lotus", toString: "b" });
+    assertEquals((await send("/races")).data.length, 1);
+    assertEquals((await send("/races?constructor=Lotus")).data.length, 1);
+    assertEquals((await send("/races?constructor=Ferrari")).data.length, 0);
   });
 
   it("answers the new row at once under a key that a write has given it", async () => {
