@@ -72,6 +72,7 @@ interface Catalogued {
   }[];
   readonly indexes: readonly { readonly primary: boolean; readonly columns: readonly string[] }[];
   readonly constraints: readonly { readonly name: string; readonly columns: readonly string[] }[];
+  readonly schema: string;
   readonly watched: boolean;
   /** The role of the service, and what it lacks for writing. */
   readonly role: string;
@@ -99,6 +100,7 @@ const CATALOG = `
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
         WHERE k.at <= i.indnkeyatts))), '[]')
       FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),
+    'schema', c.relnamespace::regnamespace::text,
     'watched', EXISTS (
       SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'lookaside%'),
     'role', current_user,
@@ -142,6 +144,10 @@ function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): Tab
   const refuse = (why: string): never => {
     throw new DeclarationError(`Cannot serve ${table}: ${why}`);
   };
+  // The names of its rows begin with its schema, unless that is `public`, whichever is searched first.
+  if (!table.includes(".") && catalogued.schema !== "public") {
+    refuse(`it is in the schema ${catalogued.schema}: write ${catalogued.schema}.${table}`);
+  }
   const all = new Map(catalogued.columns.map((column) => [column.name, column]));
   const named = (name: string, where: string) =>
     all.get(name) ??

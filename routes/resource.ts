@@ -81,7 +81,11 @@ export function assertServable(resources: readonly Resource[]): void {
     const refuse = (why: string): never => {
       throw new DeclarationError(`Cannot serve ${name}: ${why}`);
     };
-    if (!/^[a-z_][\w.-]*$/i.test(name)) refuse("write a name of letters, digits and _ alone");
+    if (!/^[a-z_][\w-]*(\.[\w-]+)?$/i.test(name)) {
+      refuse(
+        "write a name of letters, digits and _ alone, after that of its schema and a dot, if any",
+      );
+    }
     if (TAKEN.has(name)) {
       refuse(`/${name} is the service's own: write public.${name}, or the schema that it is in`);
     }

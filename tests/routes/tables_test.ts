@@ -542,11 +542,25 @@ describe("declared tables", () => {
       assert(!error.message.includes("\n"));
     }
     for (
-      const [taken, says] of [["docs", "write public.docs"], ["a b", "write a name of"]] as const
+      const [taken, says] of [
+        ["docs", "write public.docs"],
+        ["a b", "write a name of"],
+        ["a.b.c", "write a name of"],
+      ] as const
     ) {
       const checking = async () => await check(resource(taken, { row }));
       await assertRejects(checking, DeclarationError, says);
     }
+    await database.query("CREATE SCHEMA app; CREATE TABLE app.words (id INTEGER PRIMARY KEY)");
+    await using inApp = connect({ url: `${testDatabase.url}?schema=app` });
+    const [unqualified] = openTables([resource("words", { row })], inApp);
+    await assertRejects(
+      async () => await unqualified?.check(),
+      DeclarationError,
+      "write app.words", // or it would not have the names that its triggers record
+    );
+    const [qualified] = openTables([resource("app.words", { row })], inApp);
+    await qualified?.check();
     const [instead] = openTables([resource("public.docs", { row })], database);
     await instead?.check(); // as the refusal of `docs` says
     const [table] = openTables([resource("orders", { row: Order, filters: ["state"] })], database);
