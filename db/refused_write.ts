@@ -39,6 +39,12 @@ const REFUSALS: readonly (readonly [states: RegExp, refusal: Refusal])[] = [
   [/^(22...|42601|42602|42622|54000|54001)$/, "value"],
 ];
 
+/** Routines of Postgres that refuse a row for a table: `RAISE` in a trigger; a policy, or the check of a view. */
+const RULES: ReadonlySet<unknown> = new Set(["exec_stmt_raise", "ExecWithCheckOptions"]);
+
+/** Something unknown has been named: by a value (`regclass`, `aclitem`) if the error has no place in a statement. */
+const UNKNOWN_NAME = /^(3F000|42704|42725|42883|42P01)$/;
+
 /** Serialization failure, deadlock, lock time-out. */
 const PASSING = /^(40001|40P01|55P03)$/;
 
@@ -50,6 +56,10 @@ interface Fields {
   readonly column?: unknown;
   readonly column_name?: unknown;
   readonly detail?: unknown;
+  readonly position?: unknown;
+  readonly where?: unknown;
+  readonly routine?: unknown;
+  readonly file?: unknown;
 }
 
 /**
@@ -72,13 +82,24 @@ export function toldOfWrite(
   }
   const refusal = state === "23503" || state === "23001"
     ? referenceRefusal(detail, columnsOf(constraint))
-    : REFUSALS.find(([states]) => states.test(state))?.[1];
+    : REFUSALS.find(([states]) => states.test(state))?.[1] ?? refusalByPlace(state, fields);
   if (refusal === undefined) return error;
   const column = fields.column ?? fields.column_name;
   const columns = typeof column === "string" && column !== ""
     ? [column]
     : columnsOf(constraint) ?? [];
   return new RefusedWriteError(refusal, columns, error);
+}
+
+/** The reason that the place of an error in Postgres tells, where its state does not. */
+function refusalByPlace(
+  state: string,
+  { routine, file, position, where }: Fields,
+): Refusal | undefined {
+  if (RULES.has(routine)) return "constraint";
+  const isOfValue = UNKNOWN_NAME.test(state) && position === undefined && where === undefined;
+  // Before Postgres 16, `hstore` calls a text that it cannot read an internal error.
+  return isOfValue || state === "XX000" && file === "hstore_io.c" ? "value" : undefined;
 }
 
 /**

@@ -6,7 +6,7 @@
 import DataLoader from "dataloader";
 import { DatabaseUnavailableError, type Queryable, type SqlValue } from "./database.ts";
 import { stringifyDigits } from "./json_digits.ts";
-import { toldOfWrite } from "./refused_write.ts";
+import { RefusedWriteError, toldOfWrite } from "./refused_write.ts";
 import { readShape, type TableColumns, type TableShape } from "./table_shape.ts";
 import {
   type Key,
@@ -109,7 +109,7 @@ export class TableRows {
     const columns = this.#writable(fields);
     const values = columns.length === 0 ? [writer] : [writer, stringifyDigits(fields)];
     const written = await this.#write(statements, statements.insert(columns), values);
-    if (written === undefined) throw new Error("Cannot insert: a rule or trigger dropped the row");
+    if (written === undefined) throw new RefusedWriteError("constraint", [], undefined);
     return written;
   }
 

@@ -171,7 +171,13 @@ async function applied(
   const ifMatch = req.header("if-match") ?? "*";
   const ifNoneMatch = req.header("if-none-match");
   if (ifNoneMatch === undefined && ifMatch.trim() === "*") {
-    return await refusalsOf(write) ?? notFound(title);
+    const written = await refusalsOf(write);
+    if (written !== undefined) return written;
+    // A trigger can drop a write without a word, and a policy can hide a row from writes alone.
+    const isThere = await rows.find(key) !== undefined;
+    return isThere
+      ? refusedWrite(new RefusedWriteError("constraint", [], undefined))
+      : notFound(title);
   }
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const found = await rows.findMarked(key);

@@ -429,7 +429,13 @@ describe("declared tables", () => {
       ["/texts", { method: "POST", json: { query: "a & & b" } }, 422, ""],
       ["/texts", { method: "POST", json: { long: incompressible } }, 422, ""],
       ["/texts", { method: "POST", json: { of: "" } }, 422, ""],
+      ["/texts", { method: "POST", json: { of: "nowhere" } }, 422, ""],
+      ["/ruled", { method: "POST", json: { word: "raised" } }, 422, ""],
+      ["/ruled", { method: "POST", json: { word: "dropped" } }, 422, ""],
+      ["/ruled/1", { method: "PATCH", json: { word: "dropped" } }, 422, ""],
+      ["/ruled/1", { method: "DELETE" }, 422, ""],
     ];
+    await send("/ruled", { method: "POST", json: { word: "kept" } });
     for (const [path, init, status, column] of refusals) {
       const answer = await send(path, init);
       assertEquals(
@@ -455,6 +461,40 @@ describe("declared tables", () => {
       message: "Required",
     }]);
     assertEquals((await nullable("/customers/1", { method: "DELETE" })).status, 409);
+    assertEquals(errors, []);
+  });
+
+  it("tells what a policy refuses, or hides from writes, as a rule of the table", async () => {
+    const role = `owner_${crypto.randomUUID().slice(0, 8)}`;
+    await database.query(`CREATE ROLE ${role} LOGIN`);
+    const url = new URL(testDatabase.url);
+    url.username = role;
+    const all = database;
+    const own = database = connect({ url: url.href, poolMax: 1 });
+    const api = open(declared);
+    database = all;
+    try {
+      await database.query(`
+        CREATE POLICY reading ON tags FOR SELECT USING (true);
+        CREATE POLICY writing ON tags USING (uses > 0) WITH CHECK (uses < 9);
+        ALTER TABLE tags ENABLE ROW LEVEL SECURITY;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON tags TO ${role};
+        INSERT INTO tags VALUES ('hidden', 0)`);
+      const hidden = "/tags/hidden";
+      const refused = { method: "POST", json: { name: "new", uses: 9 } };
+      for (
+        const [path, init] of [
+          ["/tags", refused],
+          [hidden, { method: "PATCH", json: { uses: 1 } }],
+          [hidden, { method: "DELETE" }],
+        ] as const
+      ) assertEquals((await api(path, init)).status, 422);
+      assertEquals((await api(hidden)).status, 200);
+    } finally {
+      await own.close();
+      await database.query(`
+        ALTER TABLE tags DISABLE ROW LEVEL SECURITY; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
     assertEquals(errors, []);
   });
 
