@@ -13,6 +13,7 @@ import {
   unsupportedCoding,
   unsupportedMediaType,
 } from "./_errors.ts";
+import { decoded } from "./_table_keys.ts";
 import type { ListQuery, QueryReader } from "./_table_query.ts";
 
 /** The longest body, in bytes. */
@@ -28,6 +29,10 @@ const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf
 
 /** The query of a list, or an error response. */
 export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {
+  // Hono would take what it cannot decode as it is.
+  if (decoded(context.req.url) === undefined) {
+    return invalid([{ path: "", message: "Expected a query in UTF-8, percent-encoded" }]);
+  }
   const given = context.req.queries();
   const texts = new Map<string, string>();
   const repeated: Issue[] = [];

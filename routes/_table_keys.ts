@@ -69,7 +69,7 @@ export class ValueReader {
       bigint: `Expected a whole number from ${this.#min} to ${this.#max}`,
       uuid: "Expected a UUID in lower case",
       boolean: "Expected true or false",
-      text: `Expected at most ${TEXT_LENGTH_MAX} characters, without NUL`,
+      text: `Expected at most ${TEXT_LENGTH_MAX} characters in UTF-8, without NUL`,
     }[this.plain];
   }
 
@@ -213,7 +213,9 @@ function boundsOf(schema: z.core.$ZodType | undefined): { min?: number; max?: nu
   };
 }
 
-function decoded(part: string): string | undefined {
+/** A part of a URL; `undefined`: it is not percent-encoded UTF-8. */
+export function decoded(part: string): string | undefined {
+  if (!part.includes("%")) return part;
   try {
     return decodeURIComponent(part);
   } catch (error) {

@@ -12,7 +12,7 @@ import { parseQuery } from "./_input.ts";
 import type { Latencies } from "../cache/dashboard/mod.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 import type { ListQuery } from "./_table_query.ts";
-import type { KeyReader } from "./_table_keys.ts";
+import { decoded, type KeyReader } from "./_table_keys.ts";
 import type { Inputs, Table } from "./table.ts";
 
 /** Dependencies of the read routes. */
@@ -136,9 +136,11 @@ function rangeOf({ page, limit, after }: ListQuery, keys: KeyReader): Range {
   };
 }
 
-/** The text of the key in a path. A composite key stays encoded, since its values may contain commas. */
-export function keyIn(context: Context, keys: KeyReader): string {
-  if (!keys.isComposite) return context.req.param("id") ?? "";
-  const { path } = context.req;
-  return path.slice(path.lastIndexOf("/") + 1);
+/**
+ * The text of the key in a path. A composite key stays encoded, since its values may contain commas. No key has
+ * the text of a path that cannot be decoded; Hono would take it as it is.
+ */
+export function keyIn({ req: { path } }: Context, keys: KeyReader): string {
+  const text = path.slice(path.lastIndexOf("/") + 1);
+  return keys.isComposite ? text : decoded(text) ?? "\0";
 }
