@@ -114,8 +114,9 @@ export class Registration {
        ) INSERT INTO lookaside.looks (cache, look, seen) SELECT id, 0, pg_current_snapshot() FROM added`,
       [this.#cache, keepMs],
     );
+    // Never less: entries of a process with other options, or of the previous release, may live longer.
     await this.#query(
-      `UPDATE lookaside.caches SET keep = ${keep} WHERE name = $1::TEXT AND keep <> ${keep}`,
+      `UPDATE lookaside.caches SET keep = ${keep} WHERE name = $1::TEXT AND keep < ${keep}`,
       [this.#cache, keepMs],
     );
     const [row] = await this.#query<{ cache: string; reset: boolean }>(

@@ -574,6 +574,16 @@ describe("the change feed", () => {
     assert((cache?.kept ?? 0) >= ttlMs * (1 + jitterRatio) + graceMs);
   });
 
+  it("keeps it for as long as an entry of any process lives, whichever came last", async () => {
+    for (const replayWindowMs of [60_000, 3_600_000, 60_000]) {
+      await makeFeed({ replayWindowMs }).feed.catchUp({ replay: false });
+    }
+    const rows = await database.query(
+      "SELECT date_part('epoch', keep) * 1000 AS kept FROM lookaside.caches",
+    );
+    assertEquals(rows, [{ kept: 3_600_000 }]);
+  });
+
   it("replays a reset too, within the window", async () => {
     await register("test");
     let resets = 0;
