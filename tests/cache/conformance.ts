@@ -8,6 +8,7 @@ import { assert } from "@std/assert";
 import { describe } from "@std/testing/bdd";
 import { Cache, type CacheOptions } from "../../cache/mod.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { PATIENT } from "../support/patient.ts";
 import { describeClosing, describeLoads, describeMisuse } from "./_conformance_limits.ts";
 import { describeReads, describeValues } from "./_conformance_reads.ts";
 import { describeSlots, describeTtls, describeWrites } from "./_conformance_writes.ts";
@@ -24,7 +25,7 @@ export interface Topology {
 export function describeCacheOn(topology: Topology): void {
   /** A cache that is ready for its first command. */
   async function open(options: CacheOptions = {}): Promise<Cache> {
-    const all = { ...topology.options(), memoryBytes: 4 * 1024 * 1024, ...options };
+    const all = { ...PATIENT, ...topology.options(), memoryBytes: 4 * 1024 * 1024, ...options };
     // A server that may take another's place is read once it has been caught up with.
     let mayRead = !/-(sentinel|cluster):/.test(all.url ?? "");
     const onEvent: CacheOptions["onEvent"] = (event) => {

@@ -17,7 +17,13 @@ describe("the service, as the tutorial's client sees it", () => {
     redis = stack.use(await startRedis());
     const database = stack.use(await createSeededDatabase(30));
     service = stack.use(
-      await startService({ env: { REDIS_URL: redis.serviceUrl, DATABASE_URL: database.url } }),
+      await startService({
+        env: {
+          REDIS_URL: redis.serviceUrl,
+          DATABASE_URL: database.url,
+          REDIS_COMMAND_TIMEOUT_MS: "2000",
+        },
+      }),
     );
     await cacheInUse(service, "/users/30");
   });

@@ -16,6 +16,7 @@ import { NO_CHANGES } from "../../../cache/changes.ts";
 import type { Store } from "../../../cache/store.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import type { RedisServer } from "../../../tools/servers/redis_server.ts";
+import { PATIENT } from "../../support/patient.ts";
 
 /** An instance of the service, as far as its cache goes, and what its cache has told so far. */
 export interface Node extends AsyncDisposable {
@@ -39,8 +40,7 @@ export function openNode(url: string, options: CacheOptions = {}, store?: Store)
     url,
     jitterRatio: 0,
     earlyRefreshBeta: 0,
-    commandTimeoutMs: 2_000,
-    memoryLeaseMs: 3_000,
+    ...PATIENT,
     onEvent: (event) => void events.push(event),
     ...options,
   }, store);

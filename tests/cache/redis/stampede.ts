@@ -10,14 +10,13 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startLoaderProcess } from "../../support/loader_process.ts";
+import { PATIENT } from "../../support/patient.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { coherent, freshPrefix, later, openNode, Row } from "./nodes.ts";
 import { exists, type Stage, type StartStage } from "./stage.ts";
 
 const PROCESSES = 4;
 const CALLERS = 250;
-/** Bounds on silence that a busy machine does not reach by itself, as nodes in this process have them. */
-const PATIENT = { commandTimeoutMs: 2_000, memoryLeaseMs: 3_000 };
 
 /** Registers the suite for one arrangement. */
 export function describeStampede(name: string, start: StartStage): void {
@@ -66,9 +65,9 @@ export function describeStampede(name: string, start: StartStage): void {
     it("is loaded once more, within the lease, when its loader is killed", async () => {
       const prefix = freshPrefix();
       const counter = { url: counting.url, key: prefix };
-      const leaseMs = 1_500;
+      const leaseMs = 2_000;
       const loadMs = 200;
-      const options = { ...PATIENT, url: stage.serviceUrl, prefix, leaseMs, loadTimeoutMs: 1_400 };
+      const options = { ...PATIENT, url: stage.serviceUrl, prefix, leaseMs, loadTimeoutMs: 1_900 };
       await using doomed = await startLoaderProcess(options, counter);
       await using first = await startLoaderProcess(options, counter);
       await using second = await startLoaderProcess(options, counter);
@@ -87,8 +86,8 @@ export function describeStampede(name: string, start: StartStage): void {
       }
       const tookMs = performance.now() - leasedAtMs;
       assertEquals(await counting.cli("GET", prefix), "2");
-      // The lease, the longest pause between two polls, the load, and a busy machine.
-      assertLessOrEqual(tookMs, leaseMs + 150 + loadMs + 500);
+      // The lease, the longest pause between two polls, the load, and a busy machine. The bound on the wait is 6,000.
+      assertLessOrEqual(tookMs, leaseMs + 150 + loadMs + 2_000);
     });
 
     it("wakes the waiters of another node by the feed, long before they would poll", async () => {
@@ -137,7 +136,7 @@ export function describeStampede(name: string, start: StartStage): void {
         assertEquals((await waiting)?.source, "redis");
         assertEquals(row.reads, 1);
         // The longest pause between two polls, and a busy machine. The bound on the wait is 6,000.
-        assertLessOrEqual(performance.now() - loadedAtMs, 150 + 1_000);
+        assertLessOrEqual(performance.now() - loadedAtMs, 150 + 3_000);
       } finally {
         for (const server of servers) await server.cli("ACL", "SETUSER", user, "+client|tracking");
       }
