@@ -27,7 +27,7 @@ class Instance implements AsyncDisposable {
   readonly gates = new Map<number, Promise<void>>();
 
   constructor(redisUrl: string, databaseUrl: string, options: CacheOptions = {}) {
-    this.#database = connect({ url: databaseUrl, poolMax: 4, statementTimeoutMs: 1_000 });
+    this.#database = connect({ url: databaseUrl, poolMax: 4 });
     this.cache = new Cache({
       url: redisUrl,
       memoryLeaseMs: MEMORY_LEASE_MS,
