@@ -30,8 +30,9 @@ export class Writer {
   /**
    * Stores a value and ends the lease of any running load.
    *
-   * @throws {TypeError} The value has no JSON form.
+   * @throws {TypeError} The value has no JSON form, or a derived tag cannot be used.
    * @throws {RangeError} The value is too large, or a duration is not a number.
+   * @throws The error of `tagsOf`.
    */
   set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
     return this.#track(this.#set(key, value, options));
@@ -95,10 +96,10 @@ export class Writer {
         `Cannot store ${key}: its JSON takes more than ${VALUE_BYTES_MAX} bytes`,
       );
     }
+    const names = taggedNames(value, options);
     this.drop([key]);
     try {
       // Without the tags' versions the value cannot be stored, but the old value must still be removed.
-      const names = taggedNames(value, options);
       const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
       const isKept = untagged.staleUntilMs > runtime.clock.now() && keeps(names);
       if (versions && isKept) await store.set(key, { ...untagged, tags: versions });

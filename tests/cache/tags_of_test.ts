@@ -111,6 +111,12 @@ describe("the option tagsOf", () => {
     for (const tags of [["*"], ["{"], Array.from({ length: 17 }, (_, i) => `t${i}`)]) {
       const read = () => cache.getOrLoad("a", () => Promise.resolve(1), { tagsOf: () => tags });
       await assertRejects(read, TypeError);
+      await assertRejects(() => cache.set("a", 1, { tagsOf: () => tags }), TypeError);
     }
+    const tagsOf = () => {
+      throw new Error("tagsOf");
+    };
+    await assertRejects(() => cache.set("a", 1, { tagsOf }), Error, "tagsOf");
+    assertEquals(cache.stats().pendingInvalidations, 0); // they would stop all reads meanwhile
   });
 });
