@@ -71,6 +71,9 @@ export class LoadBatch<T> {
         (context) => this.#loadMissing([...gathered.keys()], context),
         gathered,
       );
+      if (typeof values?.get !== "function") {
+        throw new TypeError("Cannot load several keys: their loader must return a Map, by key");
+      }
       for (const [key, { resolve }] of gathered) resolve(values.get(key));
     } catch (error) {
       for (const { reject } of gathered.values()) reject(error);

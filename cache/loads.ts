@@ -310,9 +310,13 @@ function answerOf(entry: Entry): Lookup {
 /**
  * `undefined` if the value has no JSON form.
  *
- * @throws {TypeError} The codec wrote no text, or half of a surrogate pair, which has no UTF-8.
+ * @throws {TypeError} The value is a promise, or the codec wrote no text, or half of a surrogate pair, which has
+ * no UTF-8.
  */
 function textOf<T>(value: T, { codec }: EntryOptions<T, unknown>): string | undefined {
+  if (typeof (value as { then?: unknown }).then === "function") {
+    throw new TypeError("Cannot store value: it is a promise, so await it first");
+  }
   if (codec === undefined) return value instanceof JsonText ? value.text : JSON.stringify(value);
   const text: unknown = codec.stringify(value);
   if (typeof text === "string" && text.isWellFormed()) return text;

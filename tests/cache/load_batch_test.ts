@@ -124,6 +124,18 @@ describe("Cache.getOrLoadMany()", () => {
     await assertRejects(() => cache.getOrLoadMany(["a", ""], load), TypeError);
   });
 
+  it("says what a loader must return that returned something else", async () => {
+    await using cache = new Cache();
+    for (const values of [["row"], { a: "row" }, undefined, null]) {
+      const load = () => Promise.resolve(JSON.parse(JSON.stringify({ values })).values);
+      const error = await assertRejects(() => cache.getOrLoadMany(["a"], load), TypeError);
+      assertEquals(
+        error.message,
+        "Cannot load several keys: their loader must return a Map, by key",
+      );
+    }
+  });
+
   it("reads 1,000 keys at a time, so that a long list does not outlast the leases of its keys", async () => {
     await using cache = new Cache();
     const keys = Array.from({ length: 2_500 }, (_, i) => `k${i}`);
