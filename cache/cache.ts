@@ -88,7 +88,7 @@ export class Cache implements AsyncDisposable {
    * Connects in the background: a Redis that is down now is used once it is up.
    *
    * @param store Used instead of the servers of `url`, by the tests of the cache itself.
-   * @throws {TypeError} The URL or the prefix cannot be used.
+   * @throws {TypeError} The URL or the prefix cannot be used, or an option is unknown.
    * @throws {RangeError} A number is out of range.
    */
   constructor(options: CacheOptions = {}, store?: Store) {
@@ -172,6 +172,7 @@ export class Cache implements AsyncDisposable {
   ): Promise<Lookup<NoInfer<V>> | undefined> {
     this.#assertOpen();
     assertKey(key);
+    assertEntryOptions(options);
     const startedAtMs = this.#startedAtMs();
     const found = await this.#engineOf(key).reader.peek(key) as Lookup<V> | undefined;
     if (found === undefined) return undefined;

@@ -1,7 +1,7 @@
 import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
 import type { Jsonify } from "./lookup.ts";
-import type { Codec, Schema } from "./reading.ts";
+import { assertForm, type Codec, type Schema } from "./reading.ts";
 import type { Runtime } from "./runtime.ts";
 
 /**
@@ -149,8 +149,57 @@ const DEFAULTS = {
 /** {@linkcode CacheOptions} with a checked value for every number. */
 export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
-/** @throws {RangeError} A number is out of range. */
+/** The types of the options of a cache that are not numbers. */
+const TYPES: Readonly<Record<Exclude<keyof CacheOptions, keyof Settings | "version">, string>> = {
+  ...{ url: "string", ca: "string", prefix: "string", enabled: "boolean" },
+  ...{ connect: "function", onEvent: "function", onLookup: "function", background: "function" },
+  ...{ changes: "object", runtime: "object" },
+};
+
+/** The options of an entry. */
+const ENTRY: Readonly<Record<keyof EntryOptions, true>> = {
+  ...{ ttlMs: true, graceMs: true, negativeTtlMs: true, codec: true, schema: true },
+  ...{ refresh: true, tags: true, tagsOf: true },
+};
+
+/**
+ * Refuses what would be ignored: a misspelt option, or `url` from a variable that is not set, which would leave each
+ * process with a cache of its own.
+ *
+ * @throws {TypeError} An option is unknown or has another type.
+ */
+function assertCacheOptions(options: CacheOptions): void {
+  assertNames(options, { ...DEFAULTS, ...TYPES, version: 1 });
+  for (const [name, type] of Object.entries(TYPES)) {
+    const value: unknown = Reflect.get(options, name);
+    if (!(name in options) || (value === undefined && name !== "url")) continue;
+    if (typeof value === type && value !== null) continue;
+    const hint = name === "url" ? ": give the address of Redis, or memory: for none" : "";
+    throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${value}${hint}`);
+  }
+  if (options.changes !== undefined && typeof options.changes.attach !== "function") {
+    throw new TypeError("Cannot use changes: it must be what postgresChanges() returns");
+  }
+}
+
+/** @throws {TypeError} The options are no object, or one of them is not among those that are known. */
+function assertNames(options: object, known: object): void {
+  if (typeof options !== "object") {
+    throw new TypeError(`Cannot use a ${typeof options} as options: they are an object`);
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(known, name)) {
+      throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+    }
+  }
+}
+
+/**
+ * @throws {TypeError} An option is unknown or has another type.
+ * @throws {RangeError} A number is out of range.
+ */
 export function settingsOf(options: CacheOptions): Settings {
+  assertCacheOptions(options);
   const { leaseMs = DEFAULTS.leaseMs, memoryLeaseMs = DEFAULTS.memoryLeaseMs } = options;
   const settings = {
     ...DEFAULTS,
@@ -193,8 +242,13 @@ export function durationMs(name: string, value: unknown): number {
   return Math.min(Math.max(value, 0), DURATION_MS_MAX);
 }
 
-/** @throws {RangeError} A duration that does not depend on the value is not a number of at least 0. */
+/**
+ * @throws {TypeError} An option is unknown, or its codec or schema is none.
+ * @throws {RangeError} A duration that does not depend on the value is not a number of at least 0.
+ */
 export function assertEntryOptions(options: EntryOptions<never, unknown>): void {
+  assertNames(options, ENTRY);
+  assertForm(options);
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
     const value = options[name];
     if (value === undefined || typeof value === "function") continue;

@@ -39,6 +39,20 @@ export function hasForm({ codec, schema }: FormOptions): boolean {
 }
 
 /**
+ * Refuses early what would make every entry unreadable.
+ *
+ * @throws {TypeError} The codec or the schema is none.
+ */
+export function assertForm({ codec, schema }: FormOptions): void {
+  if (codec !== undefined && typeof codec?.parse !== "function") {
+    throw new TypeError("Cannot use codec: it must have stringify() and parse()");
+  }
+  if (schema !== undefined && typeof schema?.["~standard"]?.validate !== "function") {
+    throw new TypeError("Cannot use schema: it does not follow the Standard Schema");
+  }
+}
+
+/**
  * Reads a text by the options of a read.
  *
  * @throws The error of the codec.

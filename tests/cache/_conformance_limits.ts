@@ -163,11 +163,24 @@ export function describeMisuse(open: Open): void {
     assertEquals(await cache.get("a"), undefined);
   });
 
+  it("refuses options that would be ignored, as a program without types may give them", async () => {
+    await using cache = await open();
+    const load = () => Promise.resolve(1);
+    for (const given of [60_000, { ttl: 60 }, { tag: "users" }, { schema: {} }, { codec: {} }]) {
+      const options = JSON.parse(JSON.stringify(given));
+      await assertRejects(() => cache.getOrLoad("a", load, options), TypeError, "Cannot use");
+      await assertRejects(() => cache.set("a", 1, options), TypeError, "Cannot use");
+      await assertRejects(() => cache.get("a", options), TypeError, "Cannot use");
+    }
+    assertEquals(await cache.get("a"), undefined);
+  });
+
   it("refuses values without a JSON form, and TTLs that are none", async () => {
     await using cache = await open();
     const nothing = () => {};
     await assertRejects(() => cache.set("a", nothing), TypeError);
     await assertRejects(() => cache.set("a", 1n), TypeError);
+    await assertRejects(() => cache.set("a", Promise.resolve(1)), TypeError, "await it first");
     await assertRejects(() => cache.getOrLoad("a", () => Promise.resolve(nothing)), TypeError);
     await assertRejects(() => cache.set("a", 1, { ttlMs: -1 }), RangeError);
     await assertRejects(() => cache.set("a", 1, { ttlMs: () => NaN }), RangeError);

@@ -65,6 +65,22 @@ describe("new Cache()", () => {
     }
   });
 
+  it("refuses what would be ignored: unknown options, and values of another type", () => {
+    const refused: Readonly<Record<string, unknown>> = {
+      "Cannot use a string as options": "redis://127.0.0.1:6379",
+      "Cannot use the option ttl:": { ttl: 60 },
+      "Cannot use url: it must be of type string, not undefined: give": { url: undefined },
+      "Cannot use enabled: it must be of type boolean": { enabled: "false" },
+      "Cannot use onEvent: it must be of type function": { onEvent: 5 },
+      "Cannot use runtime: it must be of type object": { runtime: null },
+      "Cannot use changes: it must be what postgresChanges() returns": { changes: {} },
+    };
+    for (const [message, options] of Object.entries(refused)) {
+      assertThrows(() => new Cache(options as CacheOptions), TypeError, message);
+    }
+    new Cache({ ...JSON.parse("{}"), ca: undefined, ttlMs: undefined });
+  });
+
   it("refuses URLs and prefixes that it can't use", () => {
     for (const url of ["http://127.0.0.1", "nonsense", ""]) {
       assertThrows(() => new Cache({ url }), TypeError);
