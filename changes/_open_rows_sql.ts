@@ -1,21 +1,28 @@
 /** Time for which a process counts as such a writer after its last report. */
 const WRITER_MS = 30_000;
 
-/** The rows that are not visible in `seen`, in the order of their transactions, after a given position. */
+/**
+ * The rows that are not visible in `seen`, in the order of their transactions, after the position `behind`.
+ *
+ * Each condition is one that an index scan can begin with. Of two lower bounds, it would begin with the one that it is
+ * told last, and go through all rows that are kept.
+ */
 export function openRows(
-  { seen, behind, within, limit }: {
+  { seen, behind: [xid, id], within, limit }: {
     readonly seen: string;
-    readonly behind: string;
+    readonly behind: readonly [xid: string, id: string];
     readonly within: string;
     readonly limit: string;
   },
 ): string {
-  const rows = (xid: string) =>
-    `SELECT o.* FROM lookaside.outbox o WHERE o.xid ${xid} AND (o.xid, o.id) > (${behind})
-     AND ${within} ORDER BY o.xid, o.id LIMIT ${limit}`;
+  const rows = (condition: string) =>
+    `SELECT o.* FROM lookaside.outbox o WHERE ${condition} AND ${within} ORDER BY o.xid, o.id LIMIT ${limit}`;
+  const end = `pg_snapshot_xmax(${seen})`;
+  const after = (from: string) => `CASE WHEN ${xid} < ${from} THEN 0::BIGINT ELSE ${id} END`;
   return `SELECT * FROM (
-    (${rows(`>= pg_snapshot_xmax(${seen})`)}) UNION ALL
-    (SELECT o.* FROM pg_snapshot_xip(${seen}) x CROSS JOIN LATERAL (${rows("= x")}) o)
+    (${rows(`(o.xid, o.id) > (greatest(${end}, ${xid}), ${after(end)})`)}) UNION ALL
+    (SELECT o.* FROM pg_snapshot_xip(${seen}) x
+     CROSS JOIN LATERAL (${rows(`o.xid = x AND o.id > ${after("x")}`)}) o WHERE x >= ${xid})
   ) o ORDER BY o.xid, o.id LIMIT ${limit}`;
 }
 
@@ -40,7 +47,7 @@ export const LAST_LOOK: string = `CROSS JOIN LATERAL (
 /** The open rows of cache `c` after its last look `l`. */
 export const OPEN_ROWS: string = openRows({
   seen: "l.seen",
-  behind: "l.pass_xid, l.pass_id",
+  behind: ["l.pass_xid", "l.pass_id"],
   within: "(l.pass IS NULL OR pg_visible_in_snapshot(o.xid, l.pass))",
   limit: "$2::TEXT::INTEGER",
 });

@@ -212,7 +212,7 @@ export class Outbox {
          EXISTS (${
         openRows({
           seen: "l.seen",
-          behind: "l.pass_xid, l.pass_id",
+          behind: ["l.pass_xid", "l.pass_id"],
           within: "pg_visible_in_snapshot(o.xid, $2::TEXT::PG_SNAPSHOT)",
           limit: "1",
         })
@@ -227,7 +227,7 @@ export class Outbox {
   async appliedLately(): Promise<Change[] | undefined> {
     const rows = openRows({
       seen: "l.seen",
-      behind: "'0'::XID8, 0",
+      behind: ["'0'::XID8", "0::BIGINT"],
       within: "TRUE",
       limit: `${REPLAY_ROWS_MAX + 1}`,
     });
@@ -283,7 +283,7 @@ export class Outbox {
   > {
     const open = openRows({
       seen: "$2::TEXT::PG_SNAPSHOT",
-      behind: "'0'::XID8, 0",
+      behind: ["'0'::XID8", "0::BIGINT"],
       within: "TRUE",
       limit: "$3::TEXT::INTEGER",
     });
