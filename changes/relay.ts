@@ -28,7 +28,7 @@ import { UsualRelay } from "./_usual_relay.ts";
 const BATCH_MAX = 100;
 /** Delay before the next look while much is written; a longer one takes more rows at once. */
 const BUSY_POLL_MS = 10;
-/** Number of looks without a row after which a relay rests. */
+/** Number of looks without a row after which a relay rests, however often it is notified. */
 const QUIET_LOOKS_MAX = 4;
 /** Time for which a busy relay promises to poll, longer than a look takes on a busy machine. */
 const PROMISE_MS = 200;
@@ -347,6 +347,8 @@ export class ChangeFeed implements AsyncDisposable {
     // In time to ask for notifications again.
     const pollMs = this.#notifications.isListening ? Math.min(wishedMs, ASK_MS) : wishedMs;
     if (next === "away") await this.#pause(AWAY_POLL_MS, { wakes: false });
+    // Any role may notify, as often as it likes, though no row is there.
+    if (this.#quietLooks > QUIET_LOOKS_MAX) await this.#pause(BUSY_POLL_MS, { wakes: false });
     if (next !== "soon") {
       const isFast = this.#notifications.writersAreSilent && next === "idle";
       await this.#pause(isFast ? Math.min(pollMs, SILENT_POLL_MS) : pollMs);

@@ -76,6 +76,20 @@ export function notificationsSuite(server: () => string): void {
     await eventually(() => assertEquals(applied, ["1"]));
   });
 
+  it("costs a relay little that finds no row, whoever rings, and however often", async () => {
+    const clock = new FakeClock();
+    const applied = await start({ clock });
+    const looks = () => statements.filter(({ text }) => text.includes("'openMs'")).length;
+    const before = looks();
+    for (let i = 0; i < 100; i++) await fixture.admin.notify("lookaside_changes", "");
+    assert(looks() - before < 10, `${looks() - before} looks`);
+    await update(1);
+    await eventually(async () => {
+      await clock.advance(10);
+      assertEquals(applied, ["1"]);
+    });
+  });
+
   it("is asked for again and again, however seldom that relay polls", async () => {
     const clock = new FakeClock();
     await start({ clock });
