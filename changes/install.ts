@@ -138,18 +138,12 @@ async function install(query: Query): Promise<void> {
   await query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
   await query(`SELECT pg_advisory_xact_lock(${INSTALL_LOCK})`);
   if (await versionOf(query) >= changesVersion) return;
-  const [server] = await query<{ encoding: string; refusal: string | null }>(
-    `SELECT getdatabaseencoding() AS encoding, (
-       SELECT 'it belongs to ' || nspowner::REGROLE FROM pg_namespace
-       WHERE nspname = 'lookaside' AND NOT pg_has_role(nspowner, 'USAGE')
-     ) AS refusal`,
+  const [schema] = await query<{ refusal: string }>(
+    `SELECT 'it belongs to ' || nspowner::REGROLE AS refusal FROM pg_namespace
+     WHERE nspname = 'lookaside' AND NOT pg_has_role(nspowner, 'USAGE')`,
   );
-  if (server !== undefined && server.refusal !== null) {
-    throw new Error(`Cannot install into the schema lookaside: ${server.refusal}`);
-  }
-  // Names are hashes of UTF-8, and a conversion may fail for a text that the write accepted.
-  if (server !== undefined && !/^(UTF8|SQL_ASCII)$/.test(server.encoding)) {
-    throw new Error(`Cannot watch a database in ${server.encoding}: it has to be in UTF8`);
+  if (schema !== undefined) {
+    throw new Error(`Cannot install into the schema lookaside: ${schema.refusal}`);
   }
   for (const statement of changesStatements) await query(statement);
 }

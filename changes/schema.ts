@@ -14,7 +14,7 @@ import { watchSql } from "./_watch_sql.ts";
 export const INSTALL_PATH = "SET LOCAL search_path = pg_catalog, pg_temp";
 
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 18;
+export const changesVersion = 19;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.
@@ -25,6 +25,7 @@ export const changesStatements: readonly string[] = [
   "CREATE SCHEMA IF NOT EXISTS lookaside",
   // The owner of a schema may put functions of its own there. Those of ours would call them, as another role; and
   // new ones of another role would be of no use to the owner.
+  // Names are hashes of UTF-8, and a conversion may fail for a text that the write accepted.
   `DO $$
 DECLARE
   owner CONSTANT NAME := (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'lookaside');
@@ -32,6 +33,9 @@ BEGIN
   IF owner <> current_user THEN
     RAISE EXCEPTION 'Cannot install into the schema lookaside: it belongs to %', owner
       USING ERRCODE = 'insufficient_privilege', HINT = format('If you trust it: SET ROLE %I', owner);
+  ELSIF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN
+    RAISE EXCEPTION 'Cannot watch a database in %: it has to be in UTF8', getdatabaseencoding()
+      USING ERRCODE = 'feature_not_supported';
   END IF;
 END $$`,
   "REVOKE ALL ON SCHEMA lookaside FROM PUBLIC",

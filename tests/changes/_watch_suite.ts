@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import type postgres from "postgres";
-import { changesSql, changesVersion } from "../../changes/schema.ts";
+import { changesSql, changesStatements, changesVersion } from "../../changes/schema.ts";
 import { checkWatched, installChanges } from "../../changes/install.ts";
 import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
 import { labelOf, plain, valueOf } from "../../changes/names.ts";
 import fc from "fast-check";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { createTestDatabase } from "../support/test_database.ts";
 import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
 
 let fixture: ChangesFixture;
@@ -874,6 +875,19 @@ export function watchSuite(server: () => string): void {
     writing = false;
     await Promise.all(writers);
     await installChanges(fromPostgresJs(sql), { service: fixture.serviceRole });
+  });
+
+  it("is not installed where names would not be those of programs, also not by psql", async () => {
+    await using latin = await createTestDatabase(server(), "LATIN1");
+    const latin1 = fixture.connect(latin.url, { max: 1 });
+    const byPsql = async () => {
+      for (const statement of changesStatements) await latin1.unsafe(statement);
+    };
+    for (const install of [byPsql, () => installChanges(fromPostgresJs(latin1))]) {
+      const { message } = await assertRejects(install, Error);
+      assertEquals(message, "Cannot watch a database in LATIN1: it has to be in UTF8");
+    }
+    await latin1.end();
   });
 
   it("is installed as well by psql", async () => {

@@ -10,13 +10,15 @@ export interface TestDatabase extends AsyncDisposable {
 
 /**
  * Creates an empty database on the server of `DATABASE_URL` (or of `serverUrl`), dropped on disposal
- * with whoever is still connected to it.
+ * with whoever is still connected to it. Its encoding is that of the server, or `encoding`.
  */
 export async function createTestDatabase(
   serverUrl: string = requiredEnv("DATABASE_URL"),
+  encoding?: string,
 ): Promise<TestDatabase> {
   const name = `test_${crypto.randomUUID().replaceAll("-", "")}`;
-  await execute(serverUrl, `CREATE DATABASE ${name}`);
+  const how = encoding === undefined ? "" : `TEMPLATE template0 LOCALE 'C' ENCODING '${encoding}'`;
+  await execute(serverUrl, `CREATE DATABASE ${name} ${how}`);
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return {
