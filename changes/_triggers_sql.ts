@@ -180,8 +180,10 @@ $$`,
   event TEXT, relation OID, label TEXT, key TEXT[], columns TEXT[], matter TEXT[]
 ) RETURNS TEXT LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  -- The writer says what it is: no more than a mark has.
-  writer CONSTANT TEXT := 'pg_catalog.left(NULLIF(pg_catalog.current_setting(''lookaside.writer'', TRUE), ''''), 64)';
+  -- The writer says what it is: nothing but what may be a mark. Where the encoding is SQL_ASCII, a relay could not read
+  -- other bytes, nor then any change.
+  writer CONSTANT TEXT := 'pg_catalog.substring(pg_catalog.current_setting(''lookaside.writer'', TRUE) '
+    'COLLATE pg_catalog."C", ''^[A-Za-z0-9.-]{1,64}$'')';
 BEGIN
   IF event IN ('truncate', 'move') THEN
     RETURN format('SELECT %L, NULL::pg_catalog.text[], NULL::pg_catalog.text[], %s%s', label, writer,

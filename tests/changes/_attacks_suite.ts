@@ -216,6 +216,26 @@ export function attacksSuite(server: () => string): void {
     await sql.end();
   });
 
+  it("may not stop a relay by a mark that is no text", async () => {
+    await using database = await createTestDatabase(server(), "SQL_ASCII");
+    const sql = fixture.connect(database.url, { max: 2 });
+    const changes = fromPostgresJs(sql);
+    await installChanges(changes);
+    await sql.unsafe("CREATE TABLE orders (id INT PRIMARY KEY); SELECT lookaside.watch('orders')");
+    const applied: string[] = [];
+    await using feed = new ChangeFeed(changes, {
+      cacheName: "c",
+      apply: (found) =>
+        Promise.resolve(void applied.push(...found.flatMap(({ keys = [] }) => keys))),
+      reset: () => Promise.resolve(),
+    });
+    await feed.catchUp({ replay: false });
+    await sql.unsafe("SET LOCAL lookaside.writer = E'\\xff'; INSERT INTO orders VALUES (1)");
+    await feed.catchUp({ replay: false });
+    assertEquals(applied, ["1"]);
+    await sql.end();
+  });
+
   it("may not watch, unwatch, read or write anything of the schema", async () => {
     for (
       const statement of [
