@@ -3,17 +3,19 @@ const TRIES_MAX = 40;
 
 /** Attaches tables, checks them, and detaches them. */
 export const watchSql: readonly string[] = [
-  // A table with all its partitions or inheriting tables, except temporary ones, whose rows only their session sees.
+  // A table with all its partitions or inheriting tables, except temporary ones, whose rows only their session sees. Most
+  // have none: if it promised the usual thousand rows, Postgres would read whole catalogs for each table.
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE family (relation) AS (
     SELECT root UNION SELECT c.oid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
   ) SELECT relation FROM family
 $$`,
   // A digest of the tables, their columns in the version that the last ALTER left (xmin), the expressions of generated
-  // columns, and the names and attributes of the types that they are made of: if it differs, rows may have changed
-  // unnoticed. It stays the same after a TRUNCATE, which is noticed.
+  // columns, the links of its parts (one that is being detached has no rows any more), and the names and attributes of
+  // the types that they are made of: if it differs, rows may have changed unnoticed. It stays the same after a TRUNCATE,
+  // which is noticed. It must not wait for a table that is being rewritten, as pg_get_expr() would.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH RECURSIVE parts (relation) AS (SELECT lookaside.family(root)), types (oid, made_of) AS (
@@ -25,10 +27,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   )
   SELECT md5(concat((
     SELECT string_agg(format('%s %s %s:%s', a.attrelid, a.attnum, a.xmin,
-      CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END), ',' ORDER BY a.attrelid, a.attnum)
+      CASE WHEN a.attgenerated <> '' THEN d.adbin END), ',' ORDER BY a.attrelid, a.attnum)
     FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid IN (SELECT relation FROM parts UNION SELECT made_of FROM types)
       AND a.attnum > 0 AND NOT a.attisdropped
+  ), (
+    SELECT string_agg(i.xmin::TEXT, ',' ORDER BY i.inhrelid, i.inhseqno) FROM pg_inherits i WHERE i.inhrelid IN (SELECT relation FROM parts)
   ), (
     SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumtypid, e.enumsortorder)
     FROM pg_enum e WHERE e.enumtypid IN (SELECT oid FROM types)
@@ -193,10 +197,11 @@ RETURNS BOOLEAN LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   event TEXT;
   changed BOOLEAN := FALSE;
+  stored CONSTANT TEXT[] := lookaside.stored(relation, matter);
 BEGIN
   FOREACH event IN ARRAY lookaside.events() LOOP
     changed := lookaside.define(lookaside.function_name(label, event),
-      lookaside.body_sql(event, lookaside.outbox_row_sql(event, relation, label, key, columns, lookaside.stored(relation, matter))),
+      lookaside.body_sql(event, lookaside.outbox_row_sql(event, relation, label, key, columns, stored)),
       lookaside.settings_sql(relation, key || columns)) OR changed;
   END LOOP;
   RETURN changed;
@@ -224,7 +229,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   event TEXT;
   hung OID;
-  columns CONSTANT TEXT := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(lookaside.partition_columns(relation)) name);
+  columns CONSTANT TEXT := (
+    SELECT string_agg(quote_ident(name), ', ') FROM pg_partitioned_table, unnest(lookaside.partition_columns(relation)) name
+    WHERE partrelid = relation
+  );
 BEGIN
   FOREACH event IN ARRAY lookaside.events() LOOP
     CONTINUE WHEN event = 'move' AND columns IS NULL;

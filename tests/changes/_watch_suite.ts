@@ -431,6 +431,39 @@ export function watchSuite(server: () => string): void {
     });
   });
 
+  it("counts for the table, at the next check, a partition that is being detached", async () => {
+    await run(
+      `DROP TABLE orders; CREATE TABLE orders (id INT PRIMARY KEY) PARTITION BY RANGE (id);
+      CREATE TABLE orders_1 PARTITION OF orders FOR VALUES FROM (0) TO (9); INSERT INTO orders VALUES (1);
+      SELECT lookaside.watch('orders')`,
+    );
+    const reader = session();
+    await reader.unsafe("BEGIN; SELECT count(*) FROM orders");
+    await fixture.noted();
+    const detaching = session().unsafe("ALTER TABLE orders DETACH PARTITION orders_1 CONCURRENTLY")
+      .execute();
+    await eventually(async () => assertEquals((await sql`SELECT FROM orders`).length, 0));
+    assertEquals(await checkWatched(fixture.service), []);
+    assertEquals(await fixture.noted(), [whole("orders")]);
+    await reader.unsafe("COMMIT");
+    await detaching;
+    await run("DROP TABLE orders_1");
+  });
+
+  it("is checked without waiting for a table that is being rewritten", async () => {
+    await run(
+      `ALTER TABLE orders ADD twice INT GENERATED ALWAYS AS (customer_id * 2) STORED;
+      SELECT lookaside.watch('orders')`,
+    );
+    const holder = session();
+    await holder.unsafe("BEGIN; LOCK TABLE orders");
+    await fixture.service.transaction(async (query) => {
+      await query("SET LOCAL statement_timeout = '5s'");
+      assertEquals(await query("SELECT label FROM lookaside.check()"), []);
+    });
+    await holder.unsafe("COMMIT");
+  });
+
   it("lets a write succeed and counts it for the table while a column has another name", async () => {
     await run("SELECT lookaside.watch('orders', columns => '{customer_id}')");
     const again = async (statement: string): Promise<void> => {
