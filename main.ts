@@ -70,7 +70,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   await stopped;
   logger.info("stopping");
   if (!await doneWithin(config.http.shutdownTimeoutMs, server.shutdown())) {
-    logger.warn("stopped with requests still running");
+    logger.warn("stopped after SHUTDOWN_TIMEOUT_MS with requests still running");
   }
   if (!await doneWithin(CLOSE_TIMEOUT_MS, resources.disposeAsync())) {
     logger.warn("stopped before every connection was closed");

@@ -531,7 +531,7 @@ export class Cache implements AsyncDisposable {
     this.#assertOpen();
     const { count = 100, keyPrefix = "", ...entryOptions } = options;
     if (!(count >= 0 && count <= WARM_MAX)) {
-      throw new RangeError(`Cannot warm ${count} keys: 0 to ${WARM_MAX}`);
+      throw new RangeError(`Cannot warm ${count} keys: at least 0, at most ${WARM_MAX}`);
     }
     const keys = (await this.popular(WARM_MAX))
       .filter((key) => key.startsWith(keyPrefix))
@@ -559,7 +559,7 @@ export class Cache implements AsyncDisposable {
    */
   async popular(count: number): Promise<readonly string[]> {
     if (!Number.isSafeInteger(count) || count < 0) {
-      throw new RangeError(`Cannot list ${count} keys: it must be a whole number from 0`);
+      throw new RangeError(`Cannot list ${count} keys: it must be a whole number of at least 0`);
     }
     return await mostRead(this.#engines, count);
   }

@@ -242,7 +242,9 @@ export class Engine implements CacheServer, EngineFigures {
     const server = this.name;
     // A server that has restarted or taken over may lack deletes, and there is no record of them.
     const clear = async ({ replay }: { readonly replay: boolean }): Promise<void> => {
-      if (replay && await this.clear() === "pending") throw new Error("Cannot clear the server");
+      if (replay && await this.clear() === "pending") {
+        throw new Error("Cannot clear Redis: it did not take the command");
+      }
     };
     return new CatchUp(runtime, this.#parts.coherence, {
       claim: () => this.#claim(),
@@ -313,7 +315,9 @@ export class Engine implements CacheServer, EngineFigures {
         throw new OtherSourceError(keyspace.prefix, { own: source, other: owner.name });
       }
       // Clear before marking: a process that finds the mark of its own source trusts the data there.
-      if (await this.clear() === "pending") throw new Error("Cannot clear the server");
+      if (await this.clear() === "pending") {
+        throw new Error("Cannot clear Redis: it did not take the command");
+      }
       await this.redis.provenance.claim(source, true);
     }
     this.#claiming?.cancel();

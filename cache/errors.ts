@@ -97,8 +97,8 @@ export class OtherSourceError extends Error {
   /** Names both sources. */
   constructor(prefix: string, { own, other }: { readonly own: string; readonly other: string }) {
     super(
-      `Cannot use this Redis for ${own}: under ${prefix} it has what was loaded from ${other}, by a program ` +
-        "that runs. Give each a prefix of its own, or end that one and wait a minute",
+      `Cannot use this Redis for ${own}: its keys under ${prefix} are in use for ${other}. ` +
+        "Give each its own prefix, or stop the programs that use the other, and wait a minute",
     );
   }
 }

@@ -66,7 +66,10 @@ export class Keyspace {
    */
   constructor(prefix: string, version: number) {
     if (!/^[\w.-]{1,50}$/.test(prefix)) {
-      throw new TypeError(`Cannot use ${JSON.stringify(prefix.slice(0, 60))} as a key prefix`);
+      throw new TypeError(
+        `Cannot use ${JSON.stringify(prefix.slice(0, 60))} as a key prefix: ` +
+          "1 to 50 letters, digits, dots, _ and -",
+      );
     }
     if (!Number.isSafeInteger(version)) {
       throw new RangeError(`Cannot use version ${version}: it must be a whole number`);

@@ -153,7 +153,9 @@ export class LoadLimit {
         nextMs = Math.min(nextMs, load.dueMs);
         continue;
       }
-      load.abort(new LoadTimeoutError(`Cannot load: not done after ${loadTimeoutMs} ms`));
+      load.abort(
+        new LoadTimeoutError(`Cannot load: not done after ${loadTimeoutMs} ms (loadTimeoutMs)`),
+      );
       // A loader that ignores its signal may never settle, so its place is given back.
       load.abandonTimer = this.#clock.after(loadTimeoutMs, () => {
         this.#abandoned++;
@@ -169,7 +171,7 @@ export class LoadLimit {
     const waiting = nested.length + others.length;
     if (waiting >= this.#settings.loadsWaitingMax) {
       throw new LoadRejectedError(
-        `Cannot load: ${this.#running} loads running and ${waiting} waiting`,
+        `Cannot load: ${this.#running} loads run and ${waiting} wait (loadsMax, loadsWaitingMax)`,
       );
     }
     return new Promise((resolve, reject) => {

@@ -211,7 +211,7 @@ export function settingsOf(options: CacheOptions): Settings {
     const value: unknown = options[name] === undefined ? settings[name] : options[name];
     const isDuration = /Ms(Max)?$/.test(name);
     if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
-      throw new RangeError(`Cannot use ${name} ${value}: it must be a number from 0`);
+      throw new RangeError(`Cannot use ${name} ${value}: it must be a number of at least 0`);
     }
     settings[name] = isDuration ? Math.min(value, DURATION_MS_MAX) : value;
   }
@@ -222,10 +222,14 @@ export function settingsOf(options: CacheOptions): Settings {
     throw new RangeError(`Cannot use jitterRatio ${settings.jitterRatio}: it must be at most 1`);
   }
   if (settings.loadTimeoutMs >= settings.leaseMs) {
-    throw new RangeError("Cannot use loadTimeoutMs: it must be below leaseMs");
+    throw new RangeError(
+      `Cannot use loadTimeoutMs ${settings.loadTimeoutMs}: it must be below leaseMs, ${settings.leaseMs}`,
+    );
   }
   if (settings.heartbeatMs >= settings.memoryLeaseMs) {
-    throw new RangeError("Cannot use heartbeatMs: it must be below memoryLeaseMs");
+    throw new RangeError(
+      `Cannot use heartbeatMs ${settings.heartbeatMs}: it must be below memoryLeaseMs, ${settings.memoryLeaseMs}`,
+    );
   }
   return Object.freeze(settings);
 }
@@ -253,7 +257,7 @@ export function assertEntryOptions(options: EntryOptions<never, unknown>): void 
     const value = options[name];
     if (value === undefined || typeof value === "function") continue;
     if (!(value >= 0)) {
-      throw new RangeError(`Cannot use ${name} ${value}: it must be a number from 0`);
+      throw new RangeError(`Cannot use ${name} ${value}: it must be a number of at least 0`);
     }
   }
 }

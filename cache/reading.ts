@@ -64,7 +64,7 @@ export function valueIn(text: string, { codec, schema }: FormOptions): unknown {
   if (schema === undefined) return value;
   const result = schema["~standard"].validate(value);
   if (result instanceof Promise) {
-    throw new TypeError("Cannot use a schema that validates by a promise");
+    throw new TypeError("Cannot use an asynchronous schema: it must validate without a promise");
   }
   if (result.issues === undefined) return result.value;
   throw new SchemaError(result.issues.map(({ message }) => message).join("; "));

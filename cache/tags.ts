@@ -52,7 +52,9 @@ export function assertTags(tags: readonly string[] | undefined): void {
 /** @throws {TypeError} The tag cannot be used. */
 export function assertTag(tag: string): void {
   assertKey(tag);
-  if (tag === ROOT_TAG) throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: clear() owns it`);
+  if (tag === ROOT_TAG) {
+    throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: it is reserved for clear()`);
+  }
 }
 
 /** The tags of an entry: the root tag and its own. */

@@ -102,5 +102,5 @@ function* batches(names: readonly string[]): Generator<readonly string[]> {
 
 function assertApplied(outcome: "applied" | "pending"): void {
   if (outcome === "applied") return;
-  throw new InvalidationPendingError("Cannot apply changes: Redis has not taken the invalidation");
+  throw new InvalidationPendingError("Redis does not take the invalidation. It is tried again");
 }

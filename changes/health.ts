@@ -35,19 +35,18 @@ export function problemsOf(health: Health, limits: Limits): ChangesProblem[] {
     problems.push({
       problem: `The outbox takes more than ${Math.floor(limits.bytes / 2 ** 20)} MiB`,
       remedy:
-        "Look for a cache that nobody relays to any more: SELECT name FROM lookaside.caches; and " +
-        "forget it: DELETE FROM lookaside.caches WHERE name = '…'. Or keep what was applied for less long",
+        "Find a cache that no program uses any more: SELECT name FROM lookaside.caches; and forget it: " +
+        "DELETE FROM lookaside.caches WHERE name = '…'. Or lower replayWindowMs",
     });
   }
   if (health.heldMs > limits.heldMs) {
     const { heldBy } = health;
     problems.push({
-      problem:
-        `Transaction ${heldBy} is open for long, and nothing that was written since is cleaned up`,
+      problem: `Transaction ${heldBy} has been open for long, so the outbox cannot be cleaned`,
       remedy:
         `End it: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = '${heldBy}'; ` +
-        `or, if it is prepared, ROLLBACK PREPARED what SELECT gid FROM pg_prepared_xacts WHERE ` +
-        `transaction = '${heldBy}' names`,
+        `or, if it is prepared, ROLLBACK PREPARED the gid that this answers: SELECT gid FROM ` +
+        `pg_prepared_xacts WHERE transaction = '${heldBy}'`,
     });
   }
   return problems;

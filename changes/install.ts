@@ -92,7 +92,7 @@ export async function installUnasked(database: ChangesDatabase): Promise<WatchPr
     if (found !== undefined) {
       throw new Error(
         `Cannot install the schema lookaside unasked: the publication ${found.name} is FOR ALL TABLES, and ` +
-          "subscribers that lack the schema would stop. Once they do not: npx @lookaside/changes install",
+          "subscribers that lack the schema would stop. Change it, then: npx @lookaside/changes install",
       );
     }
   }

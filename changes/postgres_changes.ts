@@ -193,7 +193,9 @@ class PostgresChanges implements Changes {
           if (registration !== undefined && follower !== undefined) {
             // To clear the cache would drop what was loaded since, at each attempt.
             follower.startOver(registration);
-            throw new InvalidationPendingError("Cannot reset the cache: Redis is away");
+            throw new InvalidationPendingError(
+              "Redis cannot be reached, so the cache is not cleared yet. It is tried again",
+            );
           }
           await resetServer(server);
           onInvalidated({ everything: true });

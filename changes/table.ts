@@ -275,7 +275,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     for (const [column] of given) {
       if (known !== undefined && !known.types.has(column)) {
         throw new TypeError(
-          `Cannot use ${this.label}.${column}: there is none, or its changes count for nothing`,
+          `Cannot use ${this.label}.${column}: there is no such column, or watch() leaves it out of matter`,
         );
       }
     }
@@ -287,7 +287,9 @@ export class Table<Row extends object = Record<string, Value | null>> {
     }
     if (watched[0] !== undefined) {
       throw new TypeError(
-        `Cannot use ${this.label}.${watched[0][0]}: equal values have several texts`,
+        `Cannot use ${this.label}.${
+          watched[0][0]
+        }: Postgres prints equal values of its type differently`,
       );
     }
     return given.map((each) => valueTag(this.label, valueOf(...each)));
@@ -309,7 +311,9 @@ export class Table<Row extends object = Record<string, Value | null>> {
     const text = textOf(value);
     const type = this.#known?.types.get(column);
     if (type === undefined || FORMS.get(type)?.test(text)) return;
-    const why = type === "other" ? "equal values have several texts" : `${type} is not written so`;
+    const why = type === "other"
+      ? "Postgres prints equal values of its type differently"
+      : `Postgres prints ${type} otherwise`;
     throw new TypeError(`Cannot use ${JSON.stringify(text)} as ${this.label}.${column}: ${why}`);
   }
 

@@ -97,7 +97,7 @@ export class WatchedTables {
     if (watch === null) throw new TypeError(`${cannot(use)}: it is not watched`);
     assertKey(use, watch.key);
     if (use.key.length === 0 && watch.matter !== null) {
-      throw new TypeError(`${cannot(use)} whole: changes of some of its columns count for nothing`);
+      throw new TypeError(`${cannot(use)} as a whole: watch() leaves columns out of matter`);
     }
     const told = watch.matter === null
       ? undefined

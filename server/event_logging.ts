@@ -25,17 +25,21 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
     const log = (level: Level, text: string) => logger[level](text, pick(event));
     switch (event.type) {
       case "fill":
-        return log("debug", "fill {key}");
+        return log("debug", "stored {key}");
       case "fill-refused":
-        return log("debug", "fill of {key} refused: it was invalidated meanwhile");
+        return log("debug", "did not store {key}: it was invalidated while it was loaded");
       case "invalidate":
-        return log("debug", "delete {keys}");
+        return log("debug", "invalidated {keys}");
       case "invalidate-tags":
-        return log("debug", "delete tags {tags}");
+        return log("debug", "invalidated the tags {tags}");
       case "clear":
-        return log("info", "clear");
+        return log("info", "cleared the cache");
       case "invalidations-lost":
-        return log("error", "{count} invalidations are lost: Redis did not accept them");
+        return log(
+          "error",
+          "{count} invalidations are lost, because Redis did not take them before the end: other " +
+            "processes apply those of watched tables, and the rest stays old until its TTL",
+        );
       case "load-error":
         return log("debug", "Cannot load {key}: {error}");
       case "refresh-error":
@@ -44,8 +48,8 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
         return warn("Cannot read the entry of {key}: {reason}", event.key, event.reason);
       case "coherent":
         return event.coherent
-          ? log("info", "memory tier in use: {reason}")
-          : log("warn", "memory tier bypassed: {reason}");
+          ? log("info", "reads come from memory: {reason}")
+          : log("warn", "reads do not come from memory: {reason}");
       default:
         return logRedis(event);
     }
@@ -87,7 +91,10 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
         const opened = event.state === "open" && isFirst(`${server} open`);
         const closed = event.state === "closed" && said.delete(`${server} open`);
         const level = opened ? "warn" : closed ? "info" : "debug";
-        return log(level, "circuit breaker of Redis: {state}");
+        const text = event.state === "closed"
+          ? "Redis answers again: the circuit breaker is {state}"
+          : "Redis fails, so most commands are not sent: the circuit breaker is {state}";
+        return log(level, text);
       }
       case "connection": {
         said.delete(`${server} ${!event.connected}`);
@@ -106,7 +113,7 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
         said.delete(`${server} is behind`);
         return event.replayed
           ? log("info", "applied the latest changes again, which this Redis may lack")
-          : log("info", "Redis has every change so far");
+          : log("info", "Redis has every change so far, and is read");
       case "catch-up-error": {
         const level = isFirst(`${server} is behind`) ? "warn" : "debug";
         return log(level, "Cannot apply missed changes, so Redis is not read: {error}");

@@ -121,7 +121,9 @@ export class Listener {
 
   #logError(error: unknown): void {
     const reason = messageOf(error);
-    this.#logger.error("Cannot accept connections: {reason}; idle ones are closed", { reason });
+    this.#logger.error("Cannot accept connections: {reason}; idle ones are closed to make room", {
+      reason,
+    });
   }
 
   /** Closes idle connections of a server, and lets it answer running requests. */

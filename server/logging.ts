@@ -84,7 +84,7 @@ export function forwardedLogger(trustedProxies: number, logger: Logger): () => v
 /** Logs the result of warming, which runs beside the first requests, so that the start does not wait for it. */
 export async function logWarming(work: Promise<number>, logger: Logger): Promise<void> {
   try {
-    logger.info("warmed {count} users", { count: await work });
+    logger.info("warmed the cache with {count} rows", { count: await work });
   } catch (error) {
     logger.warn("Cannot warm the cache: {reason}", { reason: messageOf(error) });
   }
@@ -94,7 +94,10 @@ export async function logWarming(work: Promise<number>, logger: Logger): Promise
 export function endOnDefects(logger: Logger): void {
   const end = (event: Event, error: unknown) => {
     event.preventDefault();
-    logger.fatal("ended by a defect: {reason}", { reason: messageOf(error), error });
+    logger.fatal("Cannot go on after an error that nothing caught: {reason}", {
+      reason: messageOf(error),
+      error,
+    });
     Deno.exit(1);
   };
   globalThis.addEventListener("unhandledrejection", (event) => end(event, event.reason));

@@ -113,8 +113,13 @@ export function openAudit(
     propagationMs: config.cache.memoryLeaseMs + config.changes.pollMs,
     cache,
     load: (key) => loadRow(tables, key),
-    onStale: (key) => logger.error("the cache answered an old {key}", { key }),
-    onError: (error) => logger.warn("Cannot audit: {reason}", { reason: messageOf(error) }),
+    onStale: (key) =>
+      logger.error(
+        "the cache answered an old value of {key}: compare it with Postgres, and report it",
+        { key },
+      ),
+    onError: (error) =>
+      logger.warn("Cannot compare an answer with Postgres: {reason}", { reason: messageOf(error) }),
     clock: systemRuntime.clock,
     random: systemRuntime.random,
   });

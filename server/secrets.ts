@@ -60,7 +60,7 @@ export function followSecret<T>(
     } catch (error) {
       const record = { path, reason: messageOf(error) };
       if (!failed) {
-        logger.warn("Cannot read {path} again: {reason}; the secret before is used", record);
+        logger.warn("Cannot read {path} again: {reason}; the previous secret stays in use", record);
       }
       failed = true;
     }
@@ -77,7 +77,7 @@ export async function databaseOptions(
   const { passedOver } = parsePostgresUrl(database.url);
   if (passedOver.length > 0) {
     const message =
-      "DATABASE_URL asks for {parameters}, which this program has no use for: passed over";
+      "ignored parameters of DATABASE_URL, which are for other programs: {parameters}";
     logger.warn(message, { parameters: passedOver.join(", ") });
   }
   const path = secretFiles.DATABASE_PASSWORD ?? secretFiles.DATABASE_URL;

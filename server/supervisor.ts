@@ -149,12 +149,15 @@ export class Supervisor {
     const { logger, stopTimeoutMs } = this.#options;
     this.#rollWaits = false;
     if (this.#stopping.signal.aborted) return;
-    logger.info("rolling {count} processes", { count: this.#workers.length });
+    logger.info("replacing {count} processes, one by one", { count: this.#workers.length });
     for (const place of this.#workers.keys()) {
       const next = new WorkerProcess(this.#options);
       const ready = Promise.race([next.tells("ready"), this.#stopped]);
       if (!await within(READY_TIMEOUT_MS, ready, false)) {
-        logger.error("process {pid} is not ready: the roll is given up", { pid: next.pid });
+        logger.error(
+          "process {pid} did not become ready: it is stopped, and the old processes stay",
+          { pid: next.pid },
+        );
         await next.stop(stopTimeoutMs);
         return;
       }
@@ -162,7 +165,7 @@ export class Supervisor {
       this.#workers[place] = next;
       await old?.stop(stopTimeoutMs);
     }
-    logger.info("rolled");
+    logger.info("replaced all processes");
   }
 
   /** Keeps a process running in that place until all are stopped. */

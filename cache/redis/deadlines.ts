@@ -61,7 +61,9 @@ export class Deadlines {
   /** Rejects all waiting commands as if their time were over. */
   expireAll(): void {
     this.close();
-    for (const { reject } of this.#waiting.splice(0)) reject?.(timedOut());
+    for (const { reject } of this.#waiting.splice(0)) {
+      reject?.(timedOut("Redis answers no command"));
+    }
   }
 
   /** Ends the time limits: the connection and all commands end. */
@@ -95,7 +97,7 @@ export class Deadlines {
         waiting.dueMs = nowMs + lateMs;
         return waiting.extended = true;
       }
-      waiting.reject(timedOut());
+      waiting.reject(timedOut(`no reply from Redis within ${this.#timeoutMs} ms`));
       return false;
     });
     this.#waiting.push(...left);
@@ -104,6 +106,6 @@ export class Deadlines {
   }
 }
 
-function timedOut(): CommandTimeoutError {
-  return new CommandTimeoutError("Cannot wait longer: the command timed out");
+function timedOut(why: string): CommandTimeoutError {
+  return new CommandTimeoutError(`Cannot wait longer: ${why}`);
 }

@@ -68,7 +68,9 @@ export class Feed implements Following {
 
   /** Replaces the connection. */
   restart(): void {
-    if (this.#client !== undefined) this.#lost(this.#client, "begun anew");
+    if (this.#client !== undefined) {
+      this.#lost(this.#client, "the feed is opened again, for a new primary");
+    }
   }
 
   /** Closes the feed for good. */

@@ -21,7 +21,7 @@ describe("LoadLimit, its number", () => {
       limit.run(() => (begun.push(i), ends[i]?.promise ?? Promise.resolve(i)));
     const runs = [0, 1, 2, 3].map(start);
     const error = await assertRejects(() => start(4), LoadRejectedError);
-    assertEquals(error.message, "Cannot load: 2 loads running and 2 waiting");
+    assertEquals(error.message, "Cannot load: 2 loads run and 2 wait (loadsMax, loadsWaitingMax)");
     assertEquals(begun, [0, 1]);
     ends[1]?.resolve(1);
     await settle();

@@ -20,7 +20,10 @@ describe("settingsOf()", () => {
     it(`refuses a ${name} that is no number from 0`, () => {
       for (const value of [-1, NaN, .../Ms(Max)?$/.test(name) ? [] : [Infinity]]) {
         const error = assertThrows(() => settingsOf({ [name]: value }), RangeError);
-        assertEquals(error.message, `Cannot use ${name} ${value}: it must be a number from 0`);
+        assertEquals(
+          error.message,
+          `Cannot use ${name} ${value}: it must be a number of at least 0`,
+        );
       }
     });
   }

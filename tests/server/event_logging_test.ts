@@ -158,12 +158,12 @@ describe("cacheEventLogger() in a long outage", () => {
       ["warning", "Redis cannot be reached: answering without it"],
       ["warning", 'Cannot apply missed changes, so Redis is not read: "gone"'],
       ["warning", "Cannot run get on Redis: gone"],
-      ["warning", 'circuit breaker of Redis: "open"'],
+      ["warning", 'Redis fails, so most commands are not sent: the circuit breaker is "open"'],
     ];
     const over = [
       ["info", "connected to Redis"],
       ["info", "applied the latest changes again, which this Redis may lack"],
-      ["info", 'circuit breaker of Redis: "closed"'],
+      ["info", 'Redis answers again: the circuit breaker is "closed"'],
     ];
     assertEquals(
       records.filter(({ level }) => level !== "debug").map(({ level, message }) => [

@@ -77,7 +77,7 @@ describe("a service whose secrets are in files", () => {
     await Deno.remove(path);
     await eventually(async () => {
       assertEquals(await statusWith("second"), 200);
-      assertStringIncludes(service.log, "the secret before is used");
+      assertStringIncludes(service.log, "the previous secret stays in use");
     });
   });
 

@@ -129,7 +129,7 @@ describe("deno task start with WORKERS=2", () => {
     await using load = startLoad(service, { fresh: 4, kept: 4 });
     await answered(load, 500);
     for (let roll = 0; roll < 2; roll++) {
-      const rolled = service.lineMatching(/"message":"rolled"/);
+      const rolled = service.lineMatching(/"message":"replaced all processes"/);
       service.signal("SIGHUP");
       await rolled;
     }
@@ -151,7 +151,7 @@ describe("deno task start with WORKERS=2", () => {
       ready: () => Promise.resolve(),
     });
     await service.start();
-    const rolled = service.lineMatching(/"message":"rolled"/);
+    const rolled = service.lineMatching(/"message":"replaced all processes"/);
     await eventually(async () => {
       assertEquals((await descendantsOf(service.pid)).length, 2);
     }, { everyMs: 1 });
