@@ -16,12 +16,12 @@ import { accessOf } from "./server/access.ts";
 import { breakItIn } from "./server/break_it.ts";
 import { readCa } from "./server/certificates.ts";
 import { type Config, ConfigError } from "./server/config.ts";
-import { listenErrorLogger, requestErrorLogger } from "./server/event_logging.ts";
+import { requestErrorLogger } from "./server/event_logging.ts";
 import { listen } from "./server/listener.ts";
 import { configureLogging, endOnDefects, forwardedLogger, logWarming } from "./server/logging.ts";
 import { messageOf } from "./server/message_of.ts";
-import { openAudit, openCache } from "./server/open_cache.ts";
-import { watchNamedParent } from "./server/parent.ts";
+import { openAudit, openCache, openListening } from "./server/open_cache.ts";
+import { watchNamedParent, watchSignals } from "./server/parent.ts";
 import { RateLimits } from "./server/rate_limits.ts";
 import { readiness, READINESS_TIMEOUT_MS } from "./server/readiness.ts";
 import { databaseOptions, loadConfig } from "./server/secrets.ts";
@@ -34,8 +34,6 @@ import { Worker } from "./server/worker.ts";
 const CLOSE_TIMEOUT_MS = 5_000;
 /** Time that the process has to end by itself once all is closed. */
 const END_TIMEOUT_MS = 1_000;
-/** Number of rows that `POST /cache/warm` reads. */
-const WARM_COUNT = 100;
 
 /** Runs the service until it is told to stop. */
 async function serve(config: Config, logger: Logger): Promise<void> {
@@ -43,10 +41,7 @@ async function serve(config: Config, logger: Logger): Promise<void> {
   const stopped = once(stopping.signal, "abort");
   const stop = () => stopping.abort();
   await using resources = new AsyncDisposableStack();
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    Deno.addSignalListener(signal, stop);
-    resources.defer(() => Deno.removeSignalListener(signal, stop));
-  }
+  resources.use(watchSignals(stop));
   resources.use(watchNamedParent(Deno.args, stop));
   const worker = config.workers > 1 ? resources.use(new Worker()) : undefined;
   const service = await compose(config, { resources, stopping: stopping.signal, logger });
@@ -91,28 +86,30 @@ async function compose(
   const tracing = config.tracing ? await import("./server/tracing.ts") : undefined;
   const connected = resources.use(connect(await databaseOptions(config, logger)));
   const database = tracing?.traceDatabase(connected) ?? connected;
-  const { databaseUrl } = config.changes;
-  const listening = databaseUrl === undefined ? undefined : resources.use(
-    connect({
-      ...{ url: databaseUrl, poolMax: 1, ...await readCa(config.database.caFile) },
-      onListenError: listenErrorLogger(logger, systemRuntime.clock),
-    }),
-  );
+  const listening = resources.use(await openListening(config, logger));
   const trusted = await readCa(config.cache.caFile);
-  const { cache, changes, invalidations, relayRefused, settled } = openCache({
-    ...{ config, database, listening, trusted, resources, logger },
-    CacheClass: tracing?.TracedCache ?? Cache,
-  });
+  const CacheClass = tracing?.TracedCache ?? Cache;
+  const opened = openCache({ config, database, listening, trusted, CacheClass, resources, logger });
+  const { cache, changes, invalidations, relayRefused, settled } = opened;
   const tables = openTables(declared, database);
   const audit = resources.use(openAudit(config, { cache, tables, logger }));
   const limits = resources.use(new RateLimits({ ...config.cache, ...trusted }));
   const ready = readiness(tables, { stopping, settled });
-  const warm = (count = WARM_COUNT) => warmTables(cache, tables, count);
+  const warm = (count?: number) => warmTables(cache, tables, count);
   const { listTtlMs, corsOrigins, corsWriteOrigins, trustedProxies } = config.http;
   const breakIt = breakItIn(Deno.args);
   const app = createApp({
-    ...{ listTtlMs, corsOrigins, corsWriteOrigins },
-    ...{ cache, tables, database, changes, invalidations, stopping, ready, warm },
+    listTtlMs,
+    corsOrigins,
+    corsWriteOrigins,
+    cache,
+    tables,
+    database,
+    changes,
+    invalidations,
+    stopping,
+    ready,
+    warm,
     clock: systemRuntime.clock,
     access: accessOf(config, logger),
     limits: limits.of(config.http, forwardedLogger(trustedProxies, logger)),

@@ -25,9 +25,13 @@ export async function processesPlan(
   const contenders = [];
   for (const count of PROCESSES) {
     const env = {
-      ...{ REDIS_URL: redisUrl, DATABASE_URL: database.url, LOG_LEVEL: "warning" },
-      ...{ WORKERS: String(count), CACHE_PREFIX: `${what}${count}` },
-      ...{ HOST: "127.0.0.1", PORT: String(freePort()) },
+      REDIS_URL: redisUrl,
+      DATABASE_URL: database.url,
+      LOG_LEVEL: "warning",
+      WORKERS: String(count),
+      CACHE_PREFIX: `${what}${count}`,
+      HOST: "127.0.0.1",
+      PORT: String(freePort()),
     };
     const service = starting.use(await startByCommand(env));
     const url = `http://127.0.0.1:${env.PORT}`;

@@ -221,7 +221,10 @@ export class Engine implements CacheServer, EngineFigures {
     });
     const redis = new RedisStore(connection, {
       ...settings,
-      ...{ keyspace, runtime, newNonce, onError },
+      keyspace,
+      runtime,
+      newNonce,
+      onError,
       isConfirmed: () => this.#parts.coherence.isConfirmed(),
       onSwapped: () => this.#replaced(),
       onBreaker: (state) => {

@@ -171,7 +171,8 @@ class PostgresChanges implements Changes {
       new ChangeFeed(database, {
         ...feedOptions,
         clock: cache.clock,
-        ...{ onError: this.#onError, onProblem: this.#onProblem },
+        onError: this.#onError,
+        onProblem: this.#onProblem,
         cacheName: nameIn(cache, server, cacheName),
         cacheEnds: cache.kind === "process",
         writer,
@@ -207,7 +208,9 @@ class PostgresChanges implements Changes {
         follow: (name, listener, follow) => {
           const follower = new Follower(database, listener, {
             ...follow,
-            ...{ invalidates, clock: cache.clock, onError: this.#onError },
+            invalidates,
+            clock: cache.clock,
+            onError: this.#onError,
             cacheName: nameIn(cache, { name }, cacheName),
           });
           this.#followers.set(name, follower);

@@ -156,7 +156,10 @@ export class ChangeFeed implements AsyncDisposable {
     });
     this.#chores = new Chores(this.#clock, this.#onError);
     this.#notifications = new Notifications({
-      ...{ database, outbox: this.#outbox, chores: this.#chores, onError: this.#onError },
+      database,
+      outbox: this.#outbox,
+      chores: this.#chores,
+      onError: this.#onError,
       onNotification: () => this.wake(),
     });
     this.#ownWrites = new OwnWrites({
@@ -247,8 +250,12 @@ export class ChangeFeed implements AsyncDisposable {
     const { count, lagMs, bytes } = await this.#outbox.backlog();
     const { heldMs } = this.#horizon;
     return {
-      ...{ applied: this.#applied, replayed: this.#replayed },
-      ...{ backlog: count, lagMs, heldMs, bytes },
+      applied: this.#applied,
+      replayed: this.#replayed,
+      backlog: count,
+      lagMs,
+      heldMs,
+      bytes,
     };
   }
 

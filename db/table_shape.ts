@@ -229,7 +229,11 @@ const TEXTS = new Set(["text", "varchar", "bpchar", "citext", "name"]);
 function columnOf({ name, cast, base, kind, labels }: Catalogued["columns"][number]): Column {
   const plain = plainTypeOf(base, kind);
   return {
-    ...{ name, type: cast, plain, max: WHOLE_NUMBERS[base], labels: labels ?? undefined },
+    name,
+    type: cast,
+    plain,
+    max: WHOLE_NUMBERS[base],
+    labels: labels ?? undefined,
     ...readingOf(`t.${quoteIdentifier(name)}`, base, plain),
   };
 }

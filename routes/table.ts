@@ -155,7 +155,7 @@ export function openTables(resources: readonly Resource[], database: Queryable):
 export async function warmTables(
   cache: Pick<Cache, "popular" | "getOrLoadMany">,
   tables: readonly Table[],
-  count: number,
+  count: number = WARM_COUNT,
 ): Promise<number> {
   const popular = await cache.popular(POPULAR_MAX);
   let warmed = 0;
@@ -178,6 +178,8 @@ export async function warmTables(
 }
 
 const POPULAR_MAX = 1_000;
+/** Number of rows that `POST /cache/warm` reads. */
+const WARM_COUNT = 100;
 const WARM_BATCH = 500;
 
 /** Loads the row that a cache key stands for. `undefined`: there is no such row or table. */

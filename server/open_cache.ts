@@ -4,15 +4,18 @@
  * @module
  */
 import type { Logger } from "@logtape/logtape";
+import { connect } from "@db/driver";
 import { Audit, postgresChanges } from "../changes/mod.ts";
 import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
 import { changesDatabase } from "../db/changes_database.ts";
 import type { Database } from "../db/database.ts";
 import { InvalidationLog } from "../cache/dashboard/mod.ts";
 import { loadRow, type Table } from "../routes/table.ts";
+import { readCa } from "./certificates.ts";
 import type { Config } from "./config.ts";
 import {
   cacheEventLogger,
+  listenErrorLogger,
   lookupLogger,
   problemLogger,
   relayErrorLogger,
@@ -52,6 +55,16 @@ export interface OpenCache {
   readonly relayRefused: Promise<unknown>;
   /** Resolves once changes that were committed before the start can no longer invalidate new entries. */
   readonly settled: Promise<boolean>;
+}
+
+/** Connects to the database for `LISTEN`, if it is another. */
+export async function openListening(
+  { changes: { databaseUrl: url }, database }: Config,
+  logger: Logger,
+): Promise<Database | undefined> {
+  if (url === undefined) return undefined;
+  const onListenError = listenErrorLogger(logger, systemRuntime.clock);
+  return connect({ url, poolMax: 1, ...await readCa(database.caFile), onListenError });
 }
 
 /** Makes the cache and starts to relay changes to it. */

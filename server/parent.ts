@@ -1,5 +1,5 @@
 /**
- * A process that must end with its parent, because it would keep the port.
+ * When a process must end: at a signal, and with its parent, because it would keep the port.
  *
  * @module
  */
@@ -9,6 +9,15 @@ export const WITH_PARENT = "--with-parent";
 
 /** Interval at which a process checks that its parent is there; there is no signal for a killed parent. */
 const POLL_MS = 250;
+
+/** Calls `onSignal` at each signal to stop. */
+export function watchSignals(onSignal: () => void): Disposable {
+  const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  return {
+    [Symbol.dispose]: () => signals.forEach((name) => Deno.removeSignalListener(name, onSignal)),
+  };
+}
 
 /** The argument for a child of this process: it ends with it, also if this one ends before the child looks. */
 export function withParent(): string {

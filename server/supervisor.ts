@@ -48,7 +48,9 @@ class WorkerProcess {
   constructor({ args, cwd }: SupervisorOptions) {
     // Detached, so that Ctrl-C in the terminal reaches only the supervisor.
     this.#child = spawn(Deno.execPath(), [...args], {
-      ...{ cwd, detached: true, stdio: ["ignore", "inherit", "inherit", "ipc"] },
+      cwd,
+      detached: true,
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.pid = this.#child.pid ?? 0;
     this.#child.on("message", (message: WorkerMessage) => this.#told[message].resolve(true));

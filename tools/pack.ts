@@ -44,7 +44,9 @@ const packages: Readonly<Record<string, Manifest>> = {
     description: "A cache over memory and Redis that is never stale: fenced, coherent, tagged",
     keywords: ["cache", "redis", "cache-aside", "invalidation", "stampede", "tags"],
     peerDependencies: {
-      ...{ "@opentelemetry/api": "^1.9.0", "hono": ">=4", "ioredis": ">=5.5 <7" },
+      "@opentelemetry/api": "^1.9.0",
+      "hono": ">=4",
+      "ioredis": ">=5.5 <7",
       "prom-client": "^15.0.0",
     },
     peerDependenciesMeta: {

@@ -84,8 +84,11 @@ function baseOf({ env, req }: Context): string {
 function serve({ text, type }: Asset, { req }: Context): Response {
   const etag = weakEtag([text]);
   const headers = {
-    ...{ "cache-control": "no-cache", "content-security-policy": POLICY, etag },
-    ...{ "referrer-policy": "no-referrer", "x-content-type-options": "nosniff" },
+    "cache-control": "no-cache",
+    "content-security-policy": POLICY,
+    etag,
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
   };
   const known = req.header("if-none-match");
   if (known !== undefined && matchesEtag(known, etag)) {

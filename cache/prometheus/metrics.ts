@@ -52,7 +52,10 @@ export class Metrics {
   /** Adds a counter. */
   counter(name: string, help: string, read: Read, labelNames: string[] = []): void {
     const metric: Counter = new Counter({
-      ...{ name: `${this.#prefix}${name}`, help, labelNames, registers: [this.#registry] },
+      name: `${this.#prefix}${name}`,
+      help,
+      labelNames,
+      registers: [this.#registry],
       collect: () => filled(metric, read()),
     });
   }
@@ -60,7 +63,10 @@ export class Metrics {
   /** Adds a gauge. */
   gauge(name: string, help: string, read: Read, labelNames: string[] = []): void {
     const metric: Gauge = new Gauge({
-      ...{ name: `${this.#prefix}${name}`, help, labelNames, registers: [this.#registry] },
+      name: `${this.#prefix}${name}`,
+      help,
+      labelNames,
+      registers: [this.#registry],
       collect: () => filled(metric, read()),
     });
   }

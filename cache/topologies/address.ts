@@ -63,8 +63,11 @@ export class AddressConnection extends StandaloneConnection {
     const { clock, commandTimeoutMs, onError } = this.#options;
     const other = this.#other = new Redis({
       ...this.#connect,
-      ...{ lazyConnect: true, enableOfflineQueue: false, enableReadyCheck: false },
-      ...{ retryStrategy: () => null, commandTimeout: commandTimeoutMs },
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      enableReadyCheck: false,
+      retryStrategy: () => null,
+      commandTimeout: commandTimeoutMs,
     });
     askForCredentials(other, this.#connect);
     let refused: unknown;

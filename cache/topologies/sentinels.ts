@@ -150,10 +150,17 @@ export class Sentinels {
     }
     const { connectTimeout, disconnectTimeout, disableClientInfo, tls } = this.#access;
     const sentinel = new Redis({
-      ...{ ...server, connectTimeout, disconnectTimeout, retryStrategy: reconnectDelayMs },
-      ...{ ...(tls === undefined ? {} : { tls }), disableClientInfo, ...this.#login },
+      ...server,
+      connectTimeout,
+      disconnectTimeout,
+      retryStrategy: reconnectDelayMs,
+      ...(tls === undefined ? {} : { tls }),
+      disableClientInfo,
+      ...this.#login,
       // A question waits for the connection; if the attempt fails, it rejects.
-      ...{ enableReadyCheck: false, maxRetriesPerRequest: 0, commandTimeout: ANSWER_MS },
+      enableReadyCheck: false,
+      maxRetriesPerRequest: 0,
+      commandTimeout: ANSWER_MS,
     });
     sentinel.on("error", ({ message }: Error) => this.#refused.set(sentinel, message));
     this.#asked.set(name, sentinel);
@@ -178,7 +185,8 @@ export class Sentinels {
     const same = known.get("ip") === server.host && Number(known.get("port")) === server.port;
     const reportedMs = same ? Number(known.get("role-reported-time")) : 0;
     return {
-      ...{ server, epoch },
+      server,
+      epoch,
       sinceMs: Math.max(reportedMs, this.#heardForMs(sentinel, `${addressText(server)} ${epoch}`)),
       others: listOf(others).map(fieldsOf).flatMap((other) => {
         const [host, port] = [other.get("ip") ?? "", Number(other.get("port"))];

@@ -17,7 +17,11 @@ export interface DriverOptions
 export function withDefaults(options: DatabaseOptions): DriverOptions {
   const { connectTimeoutMs = 2_000, statementTimeoutMs = 5_000 } = options;
   return {
-    ...{ poolMax: 20, queueMax: 1_000, connectTimeoutMs, statementTimeoutMs, clock: systemClock },
+    poolMax: 20,
+    queueMax: 1_000,
+    connectTimeoutMs,
+    statementTimeoutMs,
+    clock: systemClock,
     ...options,
     limitMs: connectTimeoutMs + statementTimeoutMs,
   };

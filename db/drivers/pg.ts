@@ -83,7 +83,9 @@ class PgDatabase implements Database {
 
   async listen(channel: string, onNotify: (payload: string) => void): Promise<AsyncDisposable> {
     const listening = new Listening({
-      ...{ ...this.#options, channel, onNotify },
+      ...this.#options,
+      channel,
+      onNotify,
       open: () => this.#pool.open(),
       onError: (error) => this.#options.onListenError?.(told(error, "it cannot be reached")),
     });

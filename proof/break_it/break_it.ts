@@ -88,7 +88,12 @@ export class BreakIt implements AsyncDisposable {
   #busy: string | undefined;
   #hasServer: Promise<boolean> | undefined;
   #figures: readonly Figures[] = CACHES.map((name) => ({
-    ...{ name, reads: 0, stale: 0, queries: 0, failed: 0, sinceStaleMs: null },
+    name,
+    reads: 0,
+    stale: 0,
+    queries: 0,
+    failed: 0,
+    sinceStaleMs: null,
   }));
 
   constructor(surroundings: Surroundings) {

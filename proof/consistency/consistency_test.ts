@@ -5,10 +5,20 @@ import { type AcknowledgedWrite, type AnsweredRead, Checker } from "./checker.ts
 import { AGREEMENT_MS_MAX, render, runConsistency } from "./run.ts";
 
 const write: AcknowledgedWrite = {
-  ...{ key: 1, version: 2, via: "api", instance: "0.0", startMs: 90, endMs: 100 },
+  key: 1,
+  version: 2,
+  via: "api",
+  instance: "0.0",
+  startMs: 90,
+  endMs: 100,
 };
 const read: AnsweredRead = {
-  ...{ key: 1, version: 1, path: "redis", instance: "1.0", startMs: 100, endMs: 110 },
+  key: 1,
+  version: 1,
+  path: "redis",
+  instance: "1.0",
+  startMs: 100,
+  endMs: 110,
 };
 
 function violationsOf(writes: readonly AcknowledgedWrite[], one: AnsweredRead): number {

@@ -60,7 +60,11 @@ export async function runConsistency(options: RunOptions): Promise<Report> {
   const checker = new Checker(MEMORY_LEASE_MS);
   const counts = noCounts();
   const work: Workload = {
-    ...{ cluster, checker, sql, counts, keysCount },
+    cluster,
+    checker,
+    sql,
+    counts,
+    keysCount,
     random: randomOf(seed + 1),
     signal: over.signal,
   };
@@ -80,8 +84,13 @@ export async function runConsistency(options: RunOptions): Promise<Report> {
     const lost = await lostWrites(sql, checker);
     const agreedAfterMs = await untilAgreed(cluster, sql, keysCount);
     return {
-      ...{ seed, seconds, availability: counts, staleness: checker.staleness(), faults: happened },
-      ...{ violations: checker.violations, violationsCount: checker.violationsCount },
+      seed,
+      seconds,
+      availability: counts,
+      staleness: checker.staleness(),
+      faults: happened,
+      violations: checker.violations,
+      violationsCount: checker.violationsCount,
       lost,
       agreedAfterMs,
     };

@@ -53,7 +53,9 @@ const UNFINISHED: readonly Uint8Array[] = [
 /** The rows. */
 export const CLIENT_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
   {
-    ...{ name: "an instance killed (SIGKILL)", short: true, tolerates: "first instance" },
+    name: "an instance killed (SIGKILL)",
+    short: true,
+    tolerates: "first instance",
     start: async ({ instances }) => {
       const { instance, service } = processOf(instances);
       await service.kill();
@@ -86,7 +88,8 @@ export const CLIENT_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
       }),
   },
   {
-    ...{ name: "malformed HTTP, headers of a megabyte", short: true },
+    name: "malformed HTTP, headers of a megabyte",
+    short: true,
     start: (world) => {
       let next = 0;
       return keepDoing(2, async () => {
@@ -100,7 +103,8 @@ export const CLIENT_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
     },
   },
   {
-    ...{ name: "clients that leave in mid-request", short: true },
+    name: "clients that leave in mid-request",
+    short: true,
     start: (world) => {
       let next = 0;
       return keepDoing(4, async () => {

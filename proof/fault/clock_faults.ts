@@ -29,7 +29,8 @@ async function startClockedWorld(): Promise<World<Clocked>> {
 /** The rows. */
 export const CLOCK_FAULTS: readonly Fault[] = faultsOf(startClockedWorld, [
   {
-    ...{ name: "the clock set an hour ahead, and back", short: true },
+    name: "the clock set an hour ahead, and back",
+    short: true,
     start: ({ backend: { clocks } }) => step(clocks, HOUR_MS),
   },
   {

@@ -43,7 +43,9 @@ if (faults.length === 0) misused(COMMAND, `Cannot make a table: no row has ${onl
 const durations = { steadyMs: seconds * 1_000, faultMs: seconds * 1_000 };
 const baseline = await measureBaseline(durations);
 const rows = await runTable({
-  ...{ faults, durations, baseline },
+  faults,
+  durations,
+  baseline,
   onRow: (row) => console.error(`${row.name}: ${verdictOf(row)}`),
 });
 console.log(

@@ -6,8 +6,13 @@ import type { Sample } from "./traffic.ts";
 
 function sample(given: Partial<Sample> & { readonly startMs: number }): Sample {
   return {
-    ...{ at: 0, kind: "read", endMs: given.startMs + 1, status: 200, path: "memory" },
-    ...{ retryAfter: false, ...given },
+    at: 0,
+    kind: "read",
+    endMs: given.startMs + 1,
+    status: 200,
+    path: "memory",
+    retryAfter: false,
+    ...given,
   };
 }
 
@@ -29,8 +34,14 @@ describe("figuresOf()", () => {
       sample({ startMs: 40, status: 0 }),
     ]);
     assertEquals(figures, {
-      ...{ requests: 5, serverErrors: 2, refused: 1, unanswered: 1 },
-      ...{ p50Ms: 1, p99Ms: 500, slowestMs: 500, pauseMs: 508 },
+      requests: 5,
+      serverErrors: 2,
+      refused: 1,
+      unanswered: 1,
+      p50Ms: 1,
+      p99Ms: 500,
+      slowestMs: 500,
+      pauseMs: 508,
     });
     assertEquals(figuresOf([]).p99Ms, 0);
   });
@@ -87,7 +98,10 @@ describe("hitRatio() and begunWithin()", () => {
 describe("trendOf()", () => {
   const sizes = (rssBytes: (i: number) => number) =>
     Array.from({ length: 30 }, (_, i) => ({
-      ...{ atMs: i * 60_000, rssBytes: rssBytes(i), liveHeapBytes: 1, files: 20 },
+      atMs: i * 60_000,
+      rssBytes: rssBytes(i),
+      liveHeapBytes: 1,
+      files: 20,
     }));
 
   it("takes noise and one outlier for flat, and steady growth not", () => {

@@ -24,28 +24,34 @@ const SERVER_USER = 65_534;
 /** The rows. */
 export const POSTGRES_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
   {
-    ...{ name: "Postgres killed and restarted", short: true, tolerates: "503" },
+    name: "Postgres killed and restarted",
+    short: true,
+    tolerates: "503",
     start: async ({ postgres }) => {
       await postgres.kill();
       return () => postgres.start();
     },
   },
   {
-    ...{ name: "Postgres stopped (SIGSTOP)", tolerates: "503" },
+    name: "Postgres stopped (SIGSTOP)",
+    tolerates: "503",
     start: ({ postgres }) => {
       postgres.pause();
       return () => postgres.resume();
     },
   },
   {
-    ...{ name: `Postgres slow (${SLOW_MS} ms more per statement)`, tolerates: "503" },
+    name: `Postgres slow (${SLOW_MS} ms more per statement)`,
+    tolerates: "503",
     start: ({ postgresProxy }) => {
       postgresProxy.delay(SLOW_MS / 2);
       return () => postgresProxy.delay(0);
     },
   },
   {
-    ...{ name: "Postgres out of connections", short: true, tolerates: "503" },
+    name: "Postgres out of connections",
+    short: true,
+    tolerates: "503",
     start: async ({ sql }) => {
       await sql.unsafe(`ALTER ROLE ${APP_USER} CONNECTION LIMIT 0`);
       await sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ${APP_USER}`;
@@ -53,7 +59,8 @@ export const POSTGRES_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
     },
   },
   {
-    ...{ name: "Postgres's disk full on the write", tolerates: "503" },
+    name: "Postgres's disk full on the write",
+    tolerates: "503",
     prepare: moveToSmallDisk,
     start: fillDisk,
   },

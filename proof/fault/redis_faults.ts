@@ -15,14 +15,18 @@ const LOADING_KEY_US = 1_000;
 /** The rows. */
 export const REDIS_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
   {
-    ...{ name: "Redis killed and restarted", short: true, redisGone: true },
+    name: "Redis killed and restarted",
+    short: true,
+    redisGone: true,
     start: async ({ backend: { server } }) => {
       await server.kill();
       return () => server.start();
     },
   },
   {
-    ...{ name: "Redis stopped (SIGSTOP)", redisGone: true, redisHangs: true },
+    name: "Redis stopped (SIGSTOP)",
+    redisGone: true,
+    redisHangs: true,
     start: ({ backend: { server } }) => {
       server.pause();
       return () => server.resume();
@@ -36,22 +40,26 @@ export const REDIS_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
     },
   },
   {
-    ...{ name: "Redis in a black hole (nothing arrives, nothing is closed)", short: true },
-    ...{ redisGone: true, redisHangs: true },
+    name: "Redis in a black hole (nothing arrives, nothing is closed)",
+    short: true,
+    redisGone: true,
+    redisHangs: true,
     start: ({ backend: { proxy } }) => {
       proxy.hang();
       return () => proxy.pass();
     },
   },
   {
-    ...{ name: "Redis out of memory (noeviction)", short: true },
+    name: "Redis out of memory (noeviction)",
+    short: true,
     start: async ({ backend: { server } }) => {
       await server.cli("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1");
       return async () => void await server.cli("CONFIG", "SET", "maxmemory", "0");
     },
   },
   {
-    ...{ name: "a read-only replica answers (READONLY)", short: true },
+    name: "a read-only replica answers (READONLY)",
+    short: true,
     start: async ({ backend: { server } }) => {
       await server.cli("REPLICAOF", "127.0.0.1", "1");
       return async () => void await server.cli("REPLICAOF", "NO", "ONE");
@@ -72,14 +80,18 @@ export const REDIS_FAULTS: readonly Fault[] = faultsOf(startDefaultWorld, [
     },
   },
   {
-    ...{ name: "Redis refuses the password after an ACL change", short: true, redisGone: true },
+    name: "Redis refuses the password after an ACL change",
+    short: true,
+    redisGone: true,
     start: async ({ backend }) => {
       await backend.changePassword("another");
       return () => backend.changePassword("first");
     },
   },
   {
-    ...{ name: "garbage in place of Redis's answers", short: true, redisGone: true },
+    name: "garbage in place of Redis's answers",
+    short: true,
+    redisGone: true,
     start: ({ backend: { server, proxy } }) => {
       const stranger = new GarbageServer(new TextEncoder().encode("\x00\xff\x17garbage\r\n"));
       proxy.redirect(stranger.port);

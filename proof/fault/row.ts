@@ -133,10 +133,19 @@ export function unmeasuredRow(
   reason: { readonly impossible: string } | { readonly broken: readonly string[] },
 ): Row {
   return {
-    ...{ name, steady: figuresOf([]), figures: figuresOf([]) },
-    ...{ settledP99Ms: 0, settledSlowestMs: 0 },
-    ...{ steadyQueriesPerSecond: 0, queriesPerSecond: 0, queriesRunningMax: 0 },
-    ...{ staleReads: 0, lostWrites: 0, broken: [], slow: [], ...reason },
+    name,
+    steady: figuresOf([]),
+    figures: figuresOf([]),
+    settledP99Ms: 0,
+    settledSlowestMs: 0,
+    steadyQueriesPerSecond: 0,
+    queriesPerSecond: 0,
+    queriesRunningMax: 0,
+    staleReads: 0,
+    lostWrites: 0,
+    broken: [],
+    slow: [],
+    ...reason,
   };
 }
 
@@ -172,7 +181,11 @@ async function observe(
   const recovered = () => recoveryMs(traffic.samples, healedMs, usual);
   while (recovered() === undefined && performance.now() - healedMs < GIVE_UP_MS) await delay(50);
   return {
-    ...{ steady: figuresOf(steady), startMs, healingMs, healedMs, remark },
+    steady: figuresOf(steady),
+    startMs,
+    healingMs,
+    healedMs,
+    remark,
     recoveredMs: recovered(),
     steadyQueriesPerSecond: perSecond(before - steadyQueries, startMs - steadyStartMs),
     queriesPerSecond: perSecond(during, healedMs - startMs),

@@ -120,7 +120,12 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     trendOf(name, sizes)
   );
   return {
-    ...{ seed, sizes, trends, faults: counts, ...tally, staleReads },
+    seed,
+    sizes,
+    trends,
+    faults: counts,
+    ...tally,
+    staleReads,
     lostWrites: await countLost(world, traffic),
   };
 }

@@ -18,7 +18,8 @@ const MOVED_USERS = 10;
 export const TOPOLOGY_FAULTS: readonly Fault[] = [
   ...faultsOf(startClusterWorld, [
     {
-      ...{ name: "Cluster: a primary killed, its replica takes over", endsByItself: true },
+      name: "Cluster: a primary killed, its replica takes over",
+      endsByItself: true,
       prepare: ({ backend }) => Promise.resolve(() => restart(backend)),
       start: async ({ backend }) => {
         const slot = await backend.slotOf(KEY);
@@ -28,7 +29,8 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
       },
     },
     {
-      ...{ name: `Cluster: ${MOVED_USERS} slots migrated`, endsByItself: true },
+      name: `Cluster: ${MOVED_USERS} slots migrated`,
+      endsByItself: true,
       start: async ({ backend }) => {
         for (let id = 1; id <= MOVED_USERS; id++) {
           const slot = await backend.slotOf(`la:1:{users:${id}}`);
@@ -40,7 +42,8 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
       },
     },
     {
-      ...{ name: "Cluster: two of three primaries gone", redisGone: true },
+      name: "Cluster: two of three primaries gone",
+      redisGone: true,
       start: async ({ backend }) => {
         const [first, second] = await backend.primaries();
         await Promise.all([first?.kill(), second?.kill()]);
@@ -62,7 +65,8 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
   ]),
   ...faultsOf(startSentinelWorld, [
     {
-      ...{ name: "Sentinel: the primary killed, a replica takes over", endsByItself: true },
+      name: "Sentinel: the primary killed, a replica takes over",
+      endsByItself: true,
       prepare: ({ backend }) => Promise.resolve(() => restart(backend)),
       start: async ({ backend }) => {
         const primary = await backend.primary();
@@ -71,7 +75,8 @@ export const TOPOLOGY_FAULTS: readonly Fault[] = [
       },
     },
     {
-      ...{ name: "Sentinel: a failover on request", endsByItself: true },
+      name: "Sentinel: a failover on request",
+      endsByItself: true,
       start: async ({ backend }) => {
         await backend.failover();
         return () => undefined;

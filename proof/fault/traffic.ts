@@ -65,8 +65,14 @@ export function startTraffic(world: World, seed: number): Traffic {
   const abandon = new AbortController();
   const client = Deno.createHttpClient({ poolIdleTimeout: CONNECTION_IDLE_MS_MAX });
   const work: Work = {
-    ...{ world, checker: new Checker(MEMORY_LEASE_MS), random: randomOf(seed), samples: [] },
-    ...{ client, abandon: abandon.signal, version: versionBase(), stopped: false },
+    world,
+    checker: new Checker(MEMORY_LEASE_MS),
+    random: randomOf(seed),
+    samples: [],
+    client,
+    abandon: abandon.signal,
+    version: versionBase(),
+    stopped: false,
   };
   const workers = Promise.all([
     ...Array.from({ length: READERS }, (_, i) => readOn(work, i % world.instances.length)),
@@ -82,7 +88,9 @@ export function startTraffic(world: World, seed: number): Traffic {
   let ending: Promise<void> | undefined;
   const stop = () => ending ??= end();
   return {
-    ...{ samples: work.samples, checker: work.checker, stop },
+    samples: work.samples,
+    checker: work.checker,
+    stop,
     [Symbol.asyncDispose]: stop,
   };
 }

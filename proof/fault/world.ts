@@ -117,7 +117,12 @@ export async function startWorld<B extends Backend>(options: WorldOptions<B>): P
   const instances = await Promise.all(starting.map(async (one) => stack.use(await one)));
   const owned = stack.move();
   return {
-    ...{ backend, postgres: server, postgresProxy, queries, sql, instances },
+    backend,
+    postgres: server,
+    postgresProxy,
+    queries,
+    sql,
+    instances,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -131,7 +136,8 @@ export async function startStandalone(): Promise<Standalone> {
   const proxy = stack.use(startTcpProxy(server.port));
   const owned = stack.move();
   return {
-    ...{ server, proxy },
+    server,
+    proxy,
     url: `redis://${APP_USER}:${APP_PASSWORD}@127.0.0.1:${proxy.port}`,
     async changePassword(to) {
       await server.cli("ACL", "SETUSER", APP_USER, "resetpass", `>${to}`);
@@ -161,7 +167,9 @@ async function startOne(options: ServiceOptions): Promise<Instance & AsyncDispos
   const service = await startService(options);
   const { inspectorPort } = options;
   return {
-    ...{ target: service, service, life: 0 },
+    target: service,
+    service,
+    life: 0,
     ...(inspectorPort === undefined ? {} : { inspectorPort }),
     [Symbol.asyncDispose]: () => disposeOf(service),
   };

@@ -76,7 +76,9 @@ describe("deno task races --adapter", () => {
 describe("npx @lookaside/races", () => {
   it("races a cache on Node, from the package, and says what it needs", async () => {
     const folder = await install({
-      ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "@lookaside/races": "*" },
+      "@lookaside/cache": "*",
+      "@lookaside/changes": "*",
+      "@lookaside/races": "*",
       "pg": "^8.16.0",
     });
     try {

@@ -226,9 +226,15 @@ describe("Drizzle", () => {
     it("answers values as the driver does", async () => {
       const opened = await openGlobal();
       const row = {
-        ...{ id: 1, price: "1.10", big: 2n ** 60n, ratio: NaN, at: new Date(5) },
-        ...{ seen: "2026-01-02 03:04:05.678", doc: { a: [null, 1.5, "x"] } },
-        ...{ raw: Buffer.from([0, 255]), words: ["a", ","] },
+        id: 1,
+        price: "1.10",
+        big: 2n ** 60n,
+        ratio: NaN,
+        at: new Date(5),
+        seen: "2026-01-02 03:04:05.678",
+        doc: { a: [null, 1.5, "x"] },
+        raw: Buffer.from([0, 255]),
+        words: ["a", ","],
       };
       await opened.db.insert(values).values(row);
       assertEquals(await opened.db.select().from(values), [row]);

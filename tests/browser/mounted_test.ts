@@ -130,7 +130,7 @@ describe("a dashboard that is mounted in a program of its own", () => {
     it(`passes axe's rules, ${colorScheme} and on a phone`, async () => {
       const phone = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true };
       await using shown = await openDashboard(browser, `${shop.url}/_cache`, {
-        ...{ colorScheme },
+        colorScheme,
         ...(colorScheme === "dark" ? phone : {}),
       });
       await becomesLive(shown.page);

@@ -316,7 +316,9 @@ async function relayAndFollow(
   const [relay, other] = [1, 2].map(() =>
     stack.use(
       new ChangeFeed(database, {
-        ...{ cacheName: "other", pollMs: 20, onError },
+        cacheName: "other",
+        pollMs: 20,
+        onError,
         apply: () => Promise.resolve(),
         reset: () => Promise.resolve(),
       }),

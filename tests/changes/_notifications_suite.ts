@@ -189,7 +189,10 @@ async function start(
   const service = fromPostgresJs(fixture.connect(fixture.urls.service));
   const database = noting(service, promiseMs, lost);
   const feed = new ChangeFeed(database, {
-    ...{ cacheName: "test", listen, pollMs: POLL_MS, clock },
+    cacheName: "test",
+    listen,
+    pollMs: POLL_MS,
+    clock,
     reset: () => Promise.resolve(),
     apply: (changes) =>
       Promise.resolve(void applied.push(...changes.flatMap(({ keys = [] }) => keys))),

@@ -71,7 +71,9 @@ describe("Audit", () => {
   it("counts a value that the cache should not have had any more", async () => {
     const row = { id: 1 };
     assertEquals(await auditOnce([row, row], '{"id":2}'), {
-      ...{ audited: 1, stale: 1, reported: ["user:1"] },
+      audited: 1,
+      stale: 1,
+      reported: ["user:1"],
     });
     assertEquals((await auditOnce([undefined, undefined], '{"id":2}')).stale, 1);
     assertEquals((await auditOnce([row, row], null)).stale, 1);

@@ -49,7 +49,10 @@ describe("Follower", () => {
           if (told.at(-1) !== "alive") told.push("alive");
         },
       }, {
-        ...{ cacheName, sinceMs, everyMs: 20, clock },
+        cacheName,
+        sinceMs,
+        everyMs: 20,
+        clock,
         isAway: () => true,
         onError: (error) => void told.push(String(error)),
       }),

@@ -53,7 +53,10 @@ describe(NAME, { ignore: !HAS_POSTGRES_18 }, () => {
     await admin.unsafe(`ALTER DATABASE ${database.name} OWNER TO ${maker}`);
     const connect = (role = "") =>
       postgres(database.url.replace("postgres@", `${role}@`), {
-        ...{ max: 1, prepare: false, fetch_types: false, onnotice: () => undefined },
+        max: 1,
+        prepare: false,
+        fetch_types: false,
+        onnotice: () => undefined,
       });
     const [by, relay] = [connect(maker), connect(service)];
     try {

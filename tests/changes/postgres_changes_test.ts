@@ -107,8 +107,10 @@ describe("postgresChanges()", () => {
     };
     await using cache = new Cache({
       changes: postgresChanges(database, {
-        ...{ listen: false, pollMs: 10 },
-        ...{ onError: fail("errors"), onInvalidated: fail("invalidated") },
+        listen: false,
+        pollMs: 10,
+        onError: fail("errors"),
+        onInvalidated: fail("invalidated"),
       }),
     });
     await cache.changes.caughtUp();

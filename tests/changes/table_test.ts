@@ -298,7 +298,13 @@ describe("table()", () => {
 
   it("refuses values in another text than Postgres has for them", async () => {
     const types = new Map(Object.entries({
-      ...{ n: "integer", u: "uuid", b: "boolean", d: "date", t: "text", c: "char", o: "other" },
+      n: "integer",
+      u: "uuid",
+      b: "boolean",
+      d: "date",
+      t: "text",
+      c: "char",
+      o: "other",
     }));
     const { cache } = openCache(() => Promise.resolve({ columns: [...types.keys()], types }));
     const things = table(cache, "things", { key: ["n"], columns: [...types.keys()] });

@@ -69,8 +69,16 @@ describe("WatchedTables", () => {
       .table;
     assertEquals(table.columns, ["customer_id"]);
     assertEquals(Object.fromEntries(table.types), {
-      ...{ id: "integer", customer_id: "integer", status: "text", price: "other", code: "text" },
-      ...{ ref: "uuid", paid: "boolean", Länge: "date", name: "other", seen_at: "other" },
+      id: "integer",
+      customer_id: "integer",
+      status: "text",
+      price: "other",
+      code: "text",
+      ref: "uuid",
+      paid: "boolean",
+      Länge: "date",
+      name: "other",
+      seen_at: "other",
     });
   });
 
@@ -104,7 +112,8 @@ describe("WatchedTables", () => {
       { length: 4 },
       () =>
         postgres(strict.url, {
-          ...{ max: 1, onnotice: () => undefined },
+          max: 1,
+          onnotice: () => undefined,
           connection: { default_transaction_isolation: "serializable" },
         }),
     );

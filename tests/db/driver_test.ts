@@ -55,9 +55,16 @@ describe("@db/driver", () => {
         '{9007199254740993}'::int8[] AS bigints, ARRAY['a"b', NULL, 'c,d'] AS texts`,
     );
     const expected = {
-      ...{ int: 1, double: 1.5, bigint: "9007199254740993", bool: true },
-      ...{ text: "x", none: null, json: { a: [1] }, ints: [1, 2] },
-      ...{ bigints: ["9007199254740993"], texts: ['a"b', null, "c,d"] },
+      int: 1,
+      double: 1.5,
+      bigint: "9007199254740993",
+      bool: true,
+      text: "x",
+      none: null,
+      json: { a: [1] },
+      ints: [1, 2],
+      bigints: ["9007199254740993"],
+      texts: ['a"b', null, "c,d"],
     };
     assertEquals(row, expected);
   });

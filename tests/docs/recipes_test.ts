@@ -34,7 +34,9 @@ async function runPage(page: string, { dependencies, prepare = () => Promise.res
   readonly prepare?: (folder: string, node: string) => Promise<unknown>;
 }): Promise<string> {
   const folder = await install({
-    ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "pg": "^8.16.0" },
+    "@lookaside/cache": "*",
+    "@lookaside/changes": "*",
+    "pg": "^8.16.0",
     ...dependencies,
   });
   try {
@@ -76,8 +78,10 @@ describe("docs/how-to/prisma.md", () => {
   it("answers rows from the cache until they or what they include change", async () => {
     const printed = await runPage("docs/how-to/prisma.md", {
       dependencies: {
-        ...{ "@prisma/adapter-pg": "^7.0.0", "@prisma/client": "^7.0.0", "prisma": "^7.0.0" },
-        ...{ "devalue": "^6.0.0" },
+        "@prisma/adapter-pg": "^7.0.0",
+        "@prisma/client": "^7.0.0",
+        "prisma": "^7.0.0",
+        "devalue": "^6.0.0",
       },
       // The generator needs none of the engines that it would fetch.
       prepare: (folder, node) =>

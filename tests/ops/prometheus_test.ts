@@ -140,7 +140,9 @@ describe("the alerts, under the faults that they are for,", () => {
       await using database = await createSeededDatabase(100);
       await using service = await startService({
         env: {
-          ...{ REDIS_URL: redis.serviceUrl, DATABASE_URL: database.url, ADMIN_RATE_LIMIT: "0" },
+          REDIS_URL: redis.serviceUrl,
+          DATABASE_URL: database.url,
+          ADMIN_RATE_LIMIT: "0",
           CACHE_FALLBACK: fault === "killed" ? "off" : "on",
         },
       });

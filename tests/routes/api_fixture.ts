@@ -15,7 +15,12 @@ export const CREATED_AT = "2026-01-02T03:04:05.678Z";
 type User = Row & { readonly id: number };
 
 const text = (name: string, plain?: PlainType): Column => ({
-  ...{ name, type: "text", plain, max: undefined, labels: undefined, expression: name },
+  name,
+  type: "text",
+  plain,
+  max: undefined,
+  labels: undefined,
+  expression: name,
 });
 
 const columns: readonly Column[] = [
@@ -37,8 +42,11 @@ export class FakeUsers implements Rows {
 
   shape(): Promise<TableShape> {
     return Promise.resolve({
-      ...{ from: "users", key: columns.slice(0, 1), advice: [] },
-      ...{ types: new Map(), constraints: new Map() },
+      from: "users",
+      key: columns.slice(0, 1),
+      advice: [],
+      types: new Map(),
+      constraints: new Map(),
       columns: new Map(columns.map((column) => [column.name, column])),
     });
   }

@@ -12,7 +12,9 @@ async function counted(
   let client: string | undefined;
   let unreadable = 0;
   const clients = {
-    ...{ name: "client", limit: 9, windowMs: 60_000 },
+    name: "client",
+    limit: 9,
+    windowMs: 60_000,
     take: (each: string) => {
       client = each;
       return Promise.resolve({ allowed: true, remaining: 1, resetMs: 1 });

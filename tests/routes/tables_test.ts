@@ -77,7 +77,11 @@ const declared: readonly Resource[] = [
   resource("texts", {
     row: z.object({ id: z.int(), doc: anything, query: anything, long: anything, of: anything }),
     write: z.object({
-      ...{ id: z.int(), doc: anything, query: anything, long: anything, of: anything },
+      id: z.int(),
+      doc: anything,
+      query: anything,
+      long: anything,
+      of: anything,
     }).partial(),
   }),
   resource("tokens", { row: z.object({ id: z.uuid(), made: z.iso.datetime() }) }),
@@ -97,11 +101,22 @@ const declared: readonly Resource[] = [
   }),
   resource("odd", {
     row: z.object({
-      ...{ id: z.int(), amount: anything, doc: anything, big: anything, list: anything },
-      ...{ at: anything, day: anything, real8: anything, flag: anything },
+      id: z.int(),
+      amount: anything,
+      doc: anything,
+      big: anything,
+      list: anything,
+      at: anything,
+      day: anything,
+      real8: anything,
+      flag: anything,
     }),
     write: z.object({
-      ...{ id: z.int(), amount: z.number(), doc: anything, big: z.number(), real8: z.number() },
+      id: z.int(),
+      amount: z.number(),
+      doc: anything,
+      big: z.number(),
+      real8: z.number(),
       list: z.array(z.number()).transform((list) => [0, ...list]),
     }).partial({ doc: true, list: true }),
   }),
@@ -123,7 +138,10 @@ interface Answer {
 /** The service over a real Postgres and a cache in memory. */
 function open(resources: readonly Resource[]): typeof send {
   const app = createApp({
-    ...{ cache, database, clock: systemRuntime.clock, listTtlMs: 60_000 },
+    cache,
+    database,
+    clock: systemRuntime.clock,
+    listTtlMs: 60_000,
     tables: openTables(resources, database),
     access: { adminTokens: [], open: "on" },
     changes: cache.changes,
@@ -247,8 +265,15 @@ describe("declared tables", () => {
     assertEquals(hit.text.slice(hit.text.indexOf('"data"')), text.slice(text.indexOf('"data"')));
     const { data } = await send("/odd/2");
     assertEquals(data as unknown, {
-      ...{ id: 2, amount: "NaN", doc: null, big: 5, list: null, at: "infinity", day: "-infinity" },
-      ...{ real8: "Infinity", flag: null },
+      id: 2,
+      amount: "NaN",
+      doc: null,
+      big: 5,
+      list: null,
+      at: "infinity",
+      day: "-infinity",
+      real8: "Infinity",
+      flag: null,
     });
   });
 

@@ -52,7 +52,9 @@ describe("cacheEventLogger()", () => {
 describe("cacheEventLogger() on a Redis that refuses commands", () => {
   it("says each refusal once a minute, whatever failed before", async () => {
     const failure = (name: string, text: string): CacheEvent => ({
-      ...{ type: "redis-error", server: "localhost:6379/0", command: "fill" },
+      type: "redis-error",
+      server: "localhost:6379/0",
+      command: "fill",
       error: Object.assign(new Error(text), { name }),
     });
     let nowMs = 0;
@@ -76,7 +78,9 @@ describe("cacheEventLogger() on a Redis that cannot be reached", () => {
   it("says each reason once a minute, and nothing of commands that had no connection", async () => {
     const server = "localhost:6379/0";
     const failure = (command: string, text: string, name = "Error"): CacheEvent => ({
-      ...{ type: "redis-error", server, command },
+      type: "redis-error",
+      server,
+      command,
       error: Object.assign(new Error(text), { name }),
     });
     let nowMs = 0;

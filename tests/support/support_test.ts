@@ -170,7 +170,8 @@ describe("QueryCounter", () => {
     const counter = new QueryCounter();
     await using proxy = startTcpProxy(server.port, { observe: counter.observe });
     const sql = postgres(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`, {
-      ...{ max: 3, fetch_types: false },
+      max: 3,
+      fetch_types: false,
     });
     await sql.unsafe("SELECT 1");
     await sql.unsafe("SELECT $1::int", [1], { prepare: true });

@@ -69,19 +69,31 @@ cache.getOrLoad("a", () => Promise.resolve(1)).then(async (found) => {
 `;
 
 const COMPILER_OPTIONS = {
-  ...{ strict: true, module: "nodenext", target: "es2024", types: ["node"] },
-  ...{ lib: ["es2024", "esnext.disposable", "dom"], skipLibCheck: false },
-  ...{ exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+  strict: true,
+  module: "nodenext",
+  target: "es2024",
+  types: ["node"],
+  lib: ["es2024", "esnext.disposable", "dom"],
+  skipLibCheck: false,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
 };
 
 describe("the packages", () => {
   let folder = "";
   beforeAll(async () => {
     folder = await install({
-      ...{ "@lookaside/cache": "*", "@lookaside/changes": "*", "@lookaside/drizzle": "*" },
-      ...{ "drizzle-orm": "^0.45.0", "hono": "^4.13.0", "pg": "^8.16.0" },
-      ...{ "@opentelemetry/api": "^1.9.0", "prom-client": "^15.1.0" },
-      ...{ "typescript": "^7.0.2", "@types/node": "^22.0.0", "@types/pg": "^8.16.0" },
+      "@lookaside/cache": "*",
+      "@lookaside/changes": "*",
+      "@lookaside/drizzle": "*",
+      "drizzle-orm": "^0.45.0",
+      "hono": "^4.13.0",
+      "pg": "^8.16.0",
+      "@opentelemetry/api": "^1.9.0",
+      "prom-client": "^15.1.0",
+      "typescript": "^7.0.2",
+      "@types/node": "^22.0.0",
+      "@types/pg": "^8.16.0",
     });
     await Deno.writeTextFile(join(folder, "program.mts"), PROGRAM);
     await Deno.writeTextFile(join(folder, "program.cjs"), REQUIRED);
@@ -99,7 +111,9 @@ describe("the packages", () => {
     const manifest = JSON.parse(await Deno.readTextFile(join(out, "package/package.json")));
     await Deno.remove(temporary, { recursive: true });
     assertEquals(manifest.repository, {
-      ...{ type: "git", url: `git+${repository}`, directory: "changes" },
+      type: "git",
+      url: `git+${repository}`,
+      directory: "changes",
     });
     assertEquals([manifest.license, manifest.engines], ["MIT", { node: ">=22.15" }]);
     assert(manifest.description.length > 20 && manifest.keywords.length > 3);

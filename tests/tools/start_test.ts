@@ -123,8 +123,10 @@ describe("deno task start", () => {
       const url = new URL(database.url);
       url.username = role;
       const text = await endOf({
-        ...{ PORT: String(freePort()), REDIS_URL: requiredEnv("REDIS_URL") },
-        ...{ CACHE_PREFIX: `t${freePort()}`, DATABASE_URL: url.href },
+        PORT: String(freePort()),
+        REDIS_URL: requiredEnv("REDIS_URL"),
+        CACHE_PREFIX: `t${freePort()}`,
+        DATABASE_URL: url.href,
       });
       assertMatch(
         text,
@@ -162,8 +164,11 @@ describe("deno task start", () => {
       const url = new URL(database.url);
       url.username = role;
       const env = {
-        ...{ PORT: String(freePort()), REDIS_URL: requiredEnv("REDIS_URL"), ADMIN_OPEN: "on" },
-        ...{ CACHE_PREFIX: `t${freePort()}`, DATABASE_URL: url.href },
+        PORT: String(freePort()),
+        REDIS_URL: requiredEnv("REDIS_URL"),
+        ADMIN_OPEN: "on",
+        CACHE_PREFIX: `t${freePort()}`,
+        DATABASE_URL: url.href,
       };
       await using service = await startByCommand(env);
       const ask = async (path: string, init?: RequestInit) => {

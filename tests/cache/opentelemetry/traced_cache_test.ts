@@ -48,7 +48,9 @@ describe("TracedCache", () => {
     await spanned("request", { attributes: {} }, () => cache.getOrLoad("a", load));
     assertEquals(ended(), ["query < load", "load < look-up", "look-up < request", "request"]);
     assertEquals(attributes("look-up"), {
-      ...{ "lookaside.key": "a", "lookaside.source": "load", "lookaside.stale": false },
+      "lookaside.key": "a",
+      "lookaside.source": "load",
+      "lookaside.stale": false,
     });
     exporter.reset();
     await cache.getOrLoad("a", load);

@@ -130,8 +130,11 @@ describe("SentinelConnection", () => {
   async function open(): Promise<Process> {
     const seeds = sentinels.map(({ address }) => address);
     const connection = new SentinelConnection({ servers: seeds, master: "main" }, PATIENCE, {
-      ...{ commandTimeoutMs: 1_000, boundsCommands: true, clock },
-      ...{ onRefused: () => undefined, onChange: () => undefined },
+      commandTimeoutMs: 1_000,
+      boundsCommands: true,
+      clock,
+      onRefused: () => undefined,
+      onChange: () => undefined,
       onError: (error) => void process.errors.push(error),
       onConnection: (connected) => void (process.connected = connected),
       onConfirmed: (untilMs) => void (process.untilMs = untilMs),
@@ -139,7 +142,9 @@ describe("SentinelConnection", () => {
     const process: Process = {
       proved: () => eventually(() => connection.proved()),
       refused: () => eventually(() => assertRejects(() => connection.proved(), Error, "yet")),
-      ...{ untilMs: -Infinity, connected: false, errors: [] },
+      untilMs: -Infinity,
+      connected: false,
+      errors: [],
       [Symbol.asyncDispose]: () => connection.close(),
     };
     await eventually(() => assertEquals(process.connected, true));
