@@ -71,9 +71,10 @@ BEGIN
     FROM others o JOIN lookaside.watched w ON w.relation = o.parent LIMIT 1;
   IF shared IS NOT NULL THEN RETURN shared; END IF;
   -- Only that of the extension: a role that may create schemas could have its own code run as the owner of this one.
-  IF EXISTS (SELECT 1 FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid WHERE e.extname = 'timescaledb'
+  IF EXISTS (SELECT 1 FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid JOIN pg_class c ON c.oid = d.objid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE e.extname = 'timescaledb'
     AND d.refclassid = 'pg_extension'::REGCLASS AND d.deptype = 'e' AND d.classid = 'pg_class'::REGCLASS
-    AND d.objid = to_regclass('_timescaledb_catalog.hypertable'))
+    AND (n.nspname, c.relname) = ('_timescaledb_catalog', 'hypertable'))
   THEN
     EXECUTE 'SELECT EXISTS (SELECT 1 FROM _timescaledb_catalog.hypertable h JOIN pg_namespace n ON n.nspname = h.schema_name
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = h.table_name WHERE c.oid = $1)' INTO hypertable USING watched::OID;
@@ -381,7 +382,7 @@ BEGIN
   IF relations = '{}' THEN RETURN; END IF;
   PERFORM lookaside.detach(held, relations, 2);
   INSERT INTO lookaside.outbox (label) VALUES (held);
-EXCEPTION WHEN lock_not_available THEN
+EXCEPTION WHEN lock_not_available OR insufficient_privilege THEN
   NULL; -- until the next check
 END $$`,
   // Detaches a label, even if its table is gone.
@@ -402,6 +403,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('SELECT lookaside.watch(%L, columns => %L, key => %L%s)', format('%I.%I', w.table_schema, w.table_name), w.columns, w.key,
     CASE WHEN w.matter IS NULL THEN '' ELSE format(', matter => %L', w.matter) END)
 $$`,
+  // The table of a watch; NULL if there is none. By the catalogs, since to_regclass() fails for a schema that the role may
+  // not use.
+  `CREATE OR REPLACE FUNCTION lookaside.table_of(w lookaside.watched) RETURNS OID
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.oid FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+  WHERE n.nspname = w.table_schema
+$$`,
   // Repairs watched tables. Answers the problems that it cannot repair, with their remedies.
   `CREATE OR REPLACE FUNCTION lookaside.check() RETURNS TABLE (label TEXT, problem TEXT, remedy TEXT)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -411,7 +419,7 @@ DECLARE
 BEGIN
   -- Last those that have to be locked: their writers wait until all is done.
   FOR w IN SELECT * FROM lookaside.watched a ORDER BY EXISTS (
-    SELECT lookaside.unattached(to_regclass(format('%I.%I', a.table_schema, a.table_name)),
+    SELECT lookaside.unattached(lookaside.table_of(a),
       ARRAY(SELECT lookaside.function_name(a.label, event) FROM unnest(lookaside.events()) event))
   ), a.label LOOP
     -- It is being watched or checked at this moment, maybe by a long transaction, which may wait for us in turn.
@@ -422,7 +430,7 @@ BEGIN
     label := w.label;
     problem := NULL;
     remedy := lookaside.watch_statement(w);
-    relation := to_regclass(format('%I.%I', w.table_schema, w.table_name));
+    relation := lookaside.table_of(w);
     IF relation IS NULL THEN
       problem := format('There is no table %I.%I', w.table_schema, w.table_name);
       remedy := format('SELECT lookaside.forget(%L)', w.label);

@@ -616,6 +616,41 @@ export function watchSuite(server: () => string): void {
     await fixture.admin.unsafe(`DROP OWNED BY ${other.name}`);
   });
 
+  it("is watched and checked although somebody has a schema by the name of an extension's", async () => {
+    await fixture.admin.unsafe("CREATE SCHEMA _timescaledb_catalog");
+    await run("SELECT lookaside.watch('orders')");
+    assertEquals(await checkWatched(fixture.service), []);
+    await fixture.admin.unsafe("DROP SCHEMA _timescaledb_catalog");
+  });
+
+  it("is checked although another one is in a schema that the owner may not use any more", async () => {
+    const other = await fixture.makeRole();
+    await run(
+      `SELECT lookaside.watch('orders'); CREATE SCHEMA hidden; CREATE TABLE hidden.t (id INT PRIMARY KEY);
+      SELECT lookaside.watch('hidden.t')`,
+    );
+    await fixture.admin.unsafe(
+      `ALTER SCHEMA hidden OWNER TO ${other.name}; ALTER TABLE hidden.t OWNER TO ${other.name}`,
+    );
+    const isRepaired = async (problem: RegExp): Promise<void> => {
+      await run("ALTER TABLE orders DISABLE TRIGGER lookaside_delete");
+      const said = await checkWatched(fixture.service);
+      assertEquals(said.map(({ label }) => label), ["hidden.t"]);
+      assertMatch(said[0]?.problem ?? "", problem);
+      await notedOf("INSERT INTO orders (id) VALUES (99)");
+      assertEquals(await notedOf("DELETE FROM orders WHERE id = 99"), one("orders", ["99"]));
+    };
+    await isRepaired(/hidden.t belongs to another role/);
+    await fixture.admin.unsafe(
+      `CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;
+      CREATE FOREIGN TABLE far () INHERITS (hidden.t) SERVER far`,
+    );
+    await isRepaired(/far is a foreign table|hidden.t belongs to another role/);
+    await fixture.admin.unsafe(
+      `DROP FOREIGN DATA WRAPPER far CASCADE; DROP SCHEMA hidden CASCADE; SELECT lookaside.forget('hidden.t')`,
+    );
+  });
+
   describe("refuses", () => {
     const cases: readonly (readonly [string, RegExp])[] = [
       ["SELECT lookaside.watch('nope')", /relation "nope" does not exist/],
