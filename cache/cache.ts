@@ -685,7 +685,7 @@ export class Cache implements AsyncDisposable {
     options: EntryOptions<T, V> = {},
   ): Promise<Lookup<V>> {
     const run = (stale?: Entry) =>
-      this.#limit.run((bounds) => load(new Context(bounds, stale, options)), key);
+      this.#limit.run((bounds) => load(contextOf(bounds, stale, options)), key);
     return this.#read(key, { load: run, options });
   }
 
@@ -806,24 +806,19 @@ export class Cache implements AsyncDisposable {
 }
 
 /** A loader's context, whose parts are made on first use. */
-class Context implements LoadContext {
-  readonly #bounds: Pick<LoadContext, "signal">;
-  readonly #old: Entry | undefined;
-  readonly #form: FormOptions;
-
-  constructor(bounds: Pick<LoadContext, "signal">, old: Entry | undefined, form: FormOptions) {
-    this.#bounds = bounds;
-    this.#old = old;
-    this.#form = form;
-  }
-
-  get signal(): AbortSignal {
-    return this.#bounds.signal;
-  }
-
-  get stale(): unknown {
-    return typeof this.#old?.text === "string" ? valueIn(this.#old.text, this.#form) : undefined;
-  }
+function contextOf(
+  bounds: Pick<LoadContext, "signal">,
+  old: Entry | undefined,
+  form: FormOptions,
+): LoadContext {
+  return {
+    get signal() {
+      return bounds.signal;
+    },
+    get stale() {
+      return typeof old?.text === "string" ? valueIn(old.text, form) : undefined;
+    },
+  };
 }
 
 /** True if a read must not be answered with an entry of memory as it is. */

@@ -53,13 +53,21 @@ export class Lookup<T = unknown> {
   readonly freshUntilMs: number;
   /** True if the value was served past its fresh life, within its grace. */
   readonly stale: boolean;
+  readonly #read: (text: string) => unknown;
 
   /** Use the reads of a cache instead: they make lookups. */
-  constructor(source: Source, text: string | null, freshUntilMs: number, stale: boolean) {
+  constructor(
+    source: Source,
+    text: string | null,
+    freshUntilMs: number,
+    stale: boolean,
+    read: (text: string) => unknown = JSON.parse,
+  ) {
     this.source = source;
     this.text = text;
     this.freshUntilMs = freshUntilMs;
     this.stale = stale;
+    this.#read = read;
   }
 
   /**
@@ -76,34 +84,6 @@ export class Lookup<T = unknown> {
    * ```
    */
   value(): T | undefined {
-    return this.text === null ? undefined : JSON.parse(this.text);
-  }
-}
-
-/** The fields of a lookup. */
-type Found = Pick<Lookup, "source" | "text" | "freshUntilMs" | "stale">;
-
-/** A lookup with a codec or schema. It belongs to one caller, and its value is already parsed. */
-export class FormedLookup<T> extends Lookup<T> {
-  readonly #read: (text: string) => T;
-  #first: { readonly value: T } | undefined;
-
-  /** @param first The parsed value, which the first call of `value()` answers. */
-  constructor(
-    { source, text, freshUntilMs, stale }: Found,
-    first: T,
-    read: (text: string) => T,
-  ) {
-    super(source, text, freshUntilMs, stale);
-    this.#read = read;
-    this.#first = { value: first };
-  }
-
-  /** Parses the value, as the base class does. */
-  override value(): T | undefined {
-    if (this.text === null) return undefined;
-    const first = this.#first;
-    this.#first = undefined;
-    return first === undefined ? this.#read(this.text) : first.value;
+    return this.text === null ? undefined : this.#read(this.text) as T;
   }
 }

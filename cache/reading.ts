@@ -1,5 +1,5 @@
 import { SchemaError } from "./errors.ts";
-import { FormedLookup, type Lookup } from "./lookup.ts";
+import { Lookup } from "./lookup.ts";
 
 /** A form of cached values for types that JSON would change: a `Date`, a `Map`, a `bigint`. */
 export interface Codec<T, V = T> {
@@ -98,15 +98,21 @@ export class Reading {
   };
 
   /**
-   * Makes the lookup of one caller, with a value of its own.
+   * Makes the lookup of one caller, with a value of its own: the first call of `value()` answers the one that is
+   * parsed already.
    *
    * @throws The errors of {@linkcode valueIn}, if a caller with other options loaded the value.
    */
   lookup({ source, text, freshUntilMs, stale }: Lookup): Lookup {
-    const last = this.#last;
+    if (text !== null && text !== this.#last?.text) {
+      this.#last = { text, value: valueIn(text, this.#options) };
+    }
+    let first = this.#last;
     this.#last = undefined;
-    const read = (text: string) => valueIn(text, this.#options);
-    const first = text === null ? undefined : last?.text === text ? last.value : read(text);
-    return new FormedLookup({ source, text, freshUntilMs, stale }, first, read);
+    return new Lookup(source, text, freshUntilMs, stale, (text) => {
+      const value = first === undefined ? valueIn(text, this.#options) : first.value;
+      first = undefined;
+      return value;
+    });
   }
 }
