@@ -8,33 +8,22 @@ export interface StoreInfo {
   readonly totalKeys: number;
 }
 
-/** Joins the answers of servers, each under its name if there are several. */
-export function joinInfos(
-  answers: readonly (StoreInfo & { readonly name: string })[],
-  serversCount: number,
-): StoreInfo {
-  const titled = (of: (answer: StoreInfo) => string): string =>
-    answers.map((answer) => serversCount === 1 ? of(answer) : `# ${answer.name}\r\n${of(answer)}`)
-      .join("");
+/** One server as it describes itself. */
+export type ServerInfo = StoreInfo & { readonly name: string };
+
+/** Joins the answers of all servers, each under its name if there are several; unreachable ones are left out. */
+export async function serverInfos(
+  backends: readonly { readonly redis: { infos(): Promise<readonly ServerInfo[]> } | undefined }[],
+): Promise<StoreInfo | undefined> {
+  const asked = await Promise.allSettled(backends.map(({ redis }) => redis?.infos() ?? []));
+  const answers = asked.flatMap((answer) => answer.status === "fulfilled" ? answer.value : []);
+  if (answers.length === 0) return undefined;
+  const isOnly = backends.length === 1 && answers.length === 1;
+  const joined = (of: (answer: StoreInfo) => string): string =>
+    answers.map((answer) => isOnly ? of(answer) : `# ${answer.name}\r\n${of(answer)}`).join("");
   return {
-    info: titled(({ info }) => info),
-    keyspace: titled(({ keyspace }) => keyspace),
+    info: joined(({ info }) => info),
+    keyspace: joined(({ keyspace }) => keyspace),
     totalKeys: answers.reduce((total, { totalKeys }) => total + totalKeys, 0),
   };
-}
-
-/** Asks every server; unreachable ones are left out. `undefined`: none answered. */
-export async function serverInfos(
-  servers: readonly {
-    readonly name: string;
-    readonly redis: { info(): Promise<StoreInfo> } | undefined;
-  }[],
-): Promise<StoreInfo | undefined> {
-  const asked = await Promise.allSettled(
-    servers.map(async ({ name, redis }) => redis && { name, ...await redis.info() }),
-  );
-  const answers = asked.flatMap((answer) =>
-    answer.status === "fulfilled" && answer.value !== undefined ? [answer.value] : []
-  );
-  return answers.length === 0 ? undefined : joinInfos(answers, servers.length);
 }

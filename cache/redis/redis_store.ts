@@ -6,7 +6,7 @@ import type { Keyspace } from "../keys.ts";
 import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, leaseOf, RELEASE_LUA, SET_LUA } from "../lease.ts";
 import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
-import { joinInfos, type StoreInfo } from "../operations/server_info.ts";
+import type { ServerInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { Provenance, type ProvenanceOptions } from "./provenance.ts";
 import { isOutOfMemory, isReply, isWrongType, refuses } from "./reply_errors.ts";
@@ -276,11 +276,12 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  info(): Promise<StoreInfo> {
-    return this.#pipeline.send("info", async () => {
-      const primaries = await this.#connection.primaries();
-      return joinInfos(await Promise.all(primaries.map(infoOf)), primaries.length);
-    });
+  /** Asks every primary to describe itself. */
+  infos(): Promise<readonly ServerInfo[]> {
+    return this.#pipeline.send(
+      "info",
+      async () => await Promise.all((await this.#connection.primaries()).map(infoOf)),
+    );
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import type { StoreInfo } from "../operations/server_info.ts";
+import type { ServerInfo } from "../operations/server_info.ts";
 
 /**
  * Identifies the current life of a server: differs after a restart or failover.
@@ -28,7 +28,7 @@ function startOf(server: string): string {
 }
 
 /** Reads a server's description of itself. */
-export async function infoOf(primary: Redis): Promise<StoreInfo & { readonly name: string }> {
+export async function infoOf(primary: Redis): Promise<ServerInfo> {
   const [info, keyspace, totalKeys] = await Promise.all([
     primary.info("stats"),
     primary.info("keyspace"),
