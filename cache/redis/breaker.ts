@@ -1,17 +1,12 @@
-import type { Runtime } from "../runtime.ts";
+import type { Clock } from "../runtime.ts";
 
 /** The state of a {@linkcode Breaker}. */
 export type BreakerState = "closed" | "open" | "half-open";
 
-/** Options of a {@linkcode Breaker}. */
-export interface BreakerOptions {
-  /** Consecutive failures after which it opens. Default 5. */
-  readonly failuresMax?: number;
-  /** Time for which it stays open before it admits one probe. Default 250. */
-  readonly openMs?: number;
-  /** Called on every change of state. */
-  readonly onChange?: (state: BreakerState) => void;
-}
+/** Consecutive failures after which a breaker opens. */
+const FAILURES_MAX = 5;
+/** Time for which it stays open before it admits one probe. */
+const OPEN_MS = 250;
 
 /** Thrown instead of making a call while the breaker is open. */
 export class BreakerOpenError extends Error {
@@ -25,19 +20,16 @@ export class BreakerOpenError extends Error {
  * So a server that hangs costs one time-out, not one per request.
  */
 export class Breaker {
-  readonly #runtime: Runtime;
-  readonly #failuresMax: number;
-  readonly #openMs: number;
+  readonly #clock: Clock;
   readonly #onChange: (state: BreakerState) => void;
   #state: BreakerState = "closed";
   #failures = 0;
   #openedAtMs = 0;
 
-  constructor(runtime: Runtime, options: BreakerOptions = {}) {
-    this.#runtime = runtime;
-    this.#failuresMax = options.failuresMax ?? 5;
-    this.#openMs = options.openMs ?? 250;
-    this.#onChange = options.onChange ?? (() => {});
+  /** @param onChange Called on every change of state. */
+  constructor(clock: Clock, onChange: (state: BreakerState) => void) {
+    this.#clock = clock;
+    this.#onChange = onChange;
   }
 
   /** The current state. An open breaker stays `open` after its time until the next call probes. */
@@ -46,13 +38,12 @@ export class Breaker {
   }
 
   /**
-   * True if a call may be made now. The first caller after the open time gets `true` and is the probe; until it
-   * reports, all others get `false`.
+   * True if an open breaker admits a call now. The first caller after the open time gets `true` and is the probe;
+   * until it reports, all others get `false`.
    */
   admit(): boolean {
-    if (this.#state === "closed") return true;
-    if (this.#state === "half-open") return false;
-    if (this.#runtime.clock.monotonicNow() - this.#openedAtMs < this.#openMs) return false;
+    const openMs = this.#clock.monotonicNow() - this.#openedAtMs;
+    if (this.#state !== "open" || openMs < OPEN_MS) return false;
     this.#change("half-open");
     return true;
   }
@@ -69,8 +60,8 @@ export class Breaker {
   fail(): void {
     this.#failures++;
     if (this.#state === "open") return;
-    if (this.#state === "half-open" || this.#failures >= this.#failuresMax) {
-      this.#openedAtMs = this.#runtime.clock.monotonicNow();
+    if (this.#state === "half-open" || this.#failures >= FAILURES_MAX) {
+      this.#openedAtMs = this.#clock.monotonicNow();
       this.#change("open");
     }
   }

@@ -59,15 +59,13 @@ export class Pipeline {
     this.#connection = connection;
     this.#options = options;
     this.#deadlines = new Deadlines(options.runtime.clock, options.commandTimeoutMs);
-    this.#breaker = new Breaker(options.runtime, {
-      onChange: (state) => {
-        // Running commands would wait for the same server, and have waited long enough.
-        if (state === "open") {
-          this.#deadlines.expireAll();
-          this.#refuseAll(new BreakerOpenError("Cannot send: the circuit breaker is open"));
-        }
-        options.onBreaker(state);
-      },
+    this.#breaker = new Breaker(options.runtime.clock, (state) => {
+      // Running commands would wait for the same server, and have waited long enough.
+      if (state === "open") {
+        this.#deadlines.expireAll();
+        this.#refuseAll(new BreakerOpenError("Cannot send: the circuit breaker is open"));
+      }
+      options.onBreaker(state);
     });
     const { clock } = options.runtime;
     this.#firstConnection = clock.after(FIRST_CONNECTION_MS, () => this.release());

@@ -5,25 +5,24 @@ import { FakeRuntime } from "../../support/fake_runtime.ts";
 
 type Step = "fail" | "succeed" | "admitted" | "refused" | "wait" | "wait too little";
 
+/** Four failures in a row. */
+const FOUR: readonly (readonly [Step, BreakerState])[] = Array(4).fill(["fail", "closed"]);
+
 /** Each row: what happens, and the state afterwards. */
 const table: Readonly<Record<string, readonly (readonly [Step, BreakerState])[]>> = {
-  "opens at the third failure in a row": [
-    ["fail", "closed"],
-    ["fail", "closed"],
+  "opens at the fifth failure in a row": [
+    ...FOUR,
     ["fail", "open"],
     ["refused", "open"],
   ],
   "forgets failures at a success": [
-    ["fail", "closed"],
-    ["fail", "closed"],
+    ...FOUR,
     ["succeed", "closed"],
-    ["fail", "closed"],
-    ["fail", "closed"],
-    ["admitted", "closed"],
+    ...FOUR,
+    ["fail", "open"],
   ],
   "lets one probe through after the open time, and closes when it succeeds": [
-    ["fail", "closed"],
-    ["fail", "closed"],
+    ...FOUR,
     ["fail", "open"],
     ["wait too little", "open"],
     ["refused", "open"],
@@ -31,12 +30,11 @@ const table: Readonly<Record<string, readonly (readonly [Step, BreakerState])[]>
     ["admitted", "half-open"],
     ["refused", "half-open"],
     ["succeed", "closed"],
-    ["admitted", "closed"],
-    ["fail", "closed"],
+    ...FOUR,
+    ["fail", "open"],
   ],
   "opens again, for the whole open time, when the probe fails": [
-    ["fail", "closed"],
-    ["fail", "closed"],
+    ...FOUR,
     ["fail", "open"],
     ["wait", "open"],
     ["admitted", "half-open"],
@@ -47,8 +45,7 @@ const table: Readonly<Record<string, readonly (readonly [Step, BreakerState])[]>
     ["admitted", "half-open"],
   ],
   "stays open for a late answer to a call from before it opened": [
-    ["fail", "closed"],
-    ["fail", "closed"],
+    ...FOUR,
     ["fail", "open"],
     ["succeed", "open"],
     ["fail", "open"],
@@ -61,17 +58,13 @@ describe("Breaker", () => {
     it(name, async () => {
       const runtime = new FakeRuntime();
       const changes: BreakerState[] = [];
-      const breaker = new Breaker(runtime, {
-        failuresMax: 3,
-        openMs: 100,
-        onChange: (state) => void changes.push(state),
-      });
+      const breaker = new Breaker(runtime.clock, (state) => void changes.push(state));
       const states: BreakerState[] = ["closed"];
       for (const [step, state] of rows) {
         if (step === "fail") breaker.fail();
         else if (step === "succeed") breaker.succeed();
-        else if (step === "wait") await runtime.clock.advance(100);
-        else if (step === "wait too little") await runtime.clock.advance(99);
+        else if (step === "wait") await runtime.clock.advance(250);
+        else if (step === "wait too little") await runtime.clock.advance(249);
         else assertEquals(breaker.admit(), step === "admitted", step);
         assertEquals(breaker.state, state, step);
         if (states.at(-1) !== state) states.push(state);
