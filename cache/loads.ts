@@ -84,16 +84,31 @@ export class Loads {
 
   /** Loads under a lease, makes the load joinable, and fills after the answer. */
   underLease<T>(key: string, lease: string, job: LeasedLoad<T>): Promise<Lookup> {
-    const loading = this.#load(key, job.plan, job);
+    const { runtime, track } = this.#parts;
+    const loading = this.#load(key, job);
     const flight: LoadFlight = { lease, outcome: loading.then(answerOf) };
     this.#flights.set(key, flight);
-    this.#parts.track(this.#fillBehind(key, flight, { loading, job }));
+    const land = (): void => {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key); // otherwise another has replaced it
+    };
+    const fillBehind = async (): Promise<void> => {
+      try {
+        await this.fill(key, lease, await loading);
+      } catch (_error) {
+        land(); // later readers must not get this failure
+        const staleMs = (job.stale?.staleUntilMs ?? 0) - runtime.clock.now();
+        const ms = Math.min(job.cooldownMs, staleMs); // later readers have no value to answer
+        await this.release(key, lease, ms > 0 ? { text: lease, ms } : undefined);
+      }
+      land();
+    };
+    track(fillBehind());
     return flight.outcome;
   }
 
   /** Loads without storing: the store is unavailable, or the wait for another's load is over. */
   async unfenced<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
-    const { text } = await this.#load(key, plan, { versions: [] });
+    const { text } = await this.#load(key, { plan, versions: [] });
     return new Lookup("load", text, 0, false);
   }
 
@@ -196,32 +211,6 @@ export class Loads {
     return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags: [] };
   }
 
-  /** Stores the loaded value, or releases the lease. Never rejects. */
-  async #fillBehind(
-    key: string,
-    flight: LoadFlight,
-    { loading, job }: {
-      readonly loading: Promise<Entry>;
-      readonly job: Omit<LeasedLoad<never>, "plan">;
-    },
-  ): Promise<void> {
-    const { lease } = flight;
-    try {
-      await this.fill(key, lease, await loading);
-    } catch (_error) {
-      this.#land(key, flight); // later readers must not get this failure
-      const staleMs = (job.stale?.staleUntilMs ?? 0) - this.#parts.runtime.clock.now();
-      const ms = Math.min(job.cooldownMs, staleMs); // later readers have no value to answer
-      await this.release(key, lease, ms > 0 ? { text: lease, ms } : undefined);
-    }
-    this.#land(key, flight);
-  }
-
-  /** Ends a flight, unless another has replaced it. */
-  #land(key: string, flight: LoadFlight): void {
-    if (this.#flights.get(key) === flight) this.#flights.delete(key);
-  }
-
   async #refreshNow<T>(key: string, plan: LoadPlan<T>, old: OldEntry): Promise<void> {
     const { store, tags, newNonce, settings: { leaseMs } } = this.#parts;
     const versions = await tags.ensure(this.namesOf(key, plan.options, old.entry));
@@ -234,8 +223,7 @@ export class Loads {
 
   async #load<T>(
     key: string,
-    plan: LoadPlan<T>,
-    { versions, stale }: Pick<LeasedLoad<T>, "versions" | "stale">,
+    { plan, versions, stale }: Omit<LeasedLoad<T>, "cooldownMs">,
   ): Promise<Entry> {
     const { counters, emit, runtime } = this.#parts;
     const startedAtMs = runtime.clock.monotonicNow();
