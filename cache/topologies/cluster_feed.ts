@@ -52,7 +52,6 @@ export class ClusterFeed implements Following {
   /** Resolves when all former feeds are closed. */
   #ending: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
-  #viewTimer: Timer | undefined;
   /** Resolves when no question is running. */
   #asking: Promise<unknown> = Promise.resolve();
   /** The primaries of all slots, as the cluster last named them. */
@@ -72,7 +71,6 @@ export class ClusterFeed implements Following {
     this.#view = new ClusterView(wiring.clock, wiring.options.silenceMsMax);
     for (const event of EVENTS) client.on(event, this.#look);
     client.on("refresh", this.#refresh);
-    this.#beat();
     void this.#watch();
   }
 
@@ -85,7 +83,6 @@ export class ClusterFeed implements Following {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#viewTimer?.cancel();
     this.#view.close();
     for (const event of EVENTS) this.#client.off(event, this.#look);
     this.#client.off("refresh", this.#refresh);
@@ -96,20 +93,14 @@ export class ClusterFeed implements Following {
     ]);
   }
 
-  /** Servers may change roles without an event. */
-  #beat(): void {
-    this.#join();
-    const { clock, options } = this.#wiring;
-    this.#timer = clock.after(options.heartbeatMs, () => this.#beat());
-  }
-
   /** Asks the primaries, again and again. Never rejects. */
   async #watch(): Promise<void> {
+    this.#join(); // servers may change roles without an event
     const agrees = await this.#ask();
     if (this.#closed) return;
     const { clock, options: { heartbeatMs } } = this.#wiring;
     const delayMs = agrees ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
-    this.#viewTimer = clock.after(delayMs, () => void this.#watch());
+    this.#timer = clock.after(delayMs, () => void this.#watch());
   }
 
   /** True if the followed primaries are known to be those of the cluster. */
