@@ -36,7 +36,6 @@ const TRUSTED_PROXIES_MAX = 10;
 const CORS_ORIGINS_MAX = 100;
 const WORKERS_MAX = 64;
 const DATABASE_URL_DEFAULT = "postgres://postgres:secret@127.0.0.1:5432/testdb";
-const PASSWORD_LENGTH_MAX = 1_024;
 /** The recommended maximum of nodes of a cluster. */
 const REDIS_NODES_MAX = 1_000;
 
@@ -150,6 +149,9 @@ export const SECRETS = [
 ] as const;
 type Secret = typeof SECRETS[number];
 
+const PASSWORD = z.string().max(1_024, "must be at most 1024 characters")
+  .regex(/^\P{Cc}*$/u, "must be without control characters");
+
 const VARIABLES = {
   HOST: z.union([z.ipv4(), z.ipv6(), z.hostname()], "must be an IP address or a host name")
     .default("127.0.0.1"),
@@ -182,15 +184,13 @@ const VARIABLES = {
   DATABASE_URL: postgresUrl()
     .default(DATABASE_URL_DEFAULT),
   DATABASE_URL_FILE: filePath().optional(),
-  DATABASE_PASSWORD: z.string().max(PASSWORD_LENGTH_MAX, "must be at most 1024 characters")
-    .regex(/^\P{Cc}*$/u, "must be without control characters").optional(),
+  DATABASE_PASSWORD: PASSWORD.optional(),
   DATABASE_PASSWORD_FILE: filePath().optional(),
   DATABASE_CA_FILE: filePath().optional(),
   DATABASE_POOL_MAX: integer(1, DATABASE_POOL_LIMIT).default(20),
   REDIS_URL: redisUrl().default("redis://127.0.0.1:6379"),
   REDIS_URL_FILE: filePath().optional(),
-  REDIS_SENTINEL_PASSWORD: z.string().max(PASSWORD_LENGTH_MAX, "must be at most 1024 characters")
-    .regex(/^\P{Cc}*$/u, "must be without control characters").optional(),
+  REDIS_SENTINEL_PASSWORD: PASSWORD.optional(),
   REDIS_SENTINEL_PASSWORD_FILE: filePath().optional(),
   REDIS_NODES: addresses(REDIS_NODES_MAX).default([]),
   REDIS_CA_FILE: filePath().optional(),
@@ -362,12 +362,7 @@ function contradictionsOf(values: z.infer<typeof schema>): string[] {
  * The longest life of an entry in Redis. A Redis that restarts with old data contains nothing older, so
  * replaying the changes of this time invalidates everything outdated in it.
  */
-function entryLifeMsMax(values: {
-  readonly CACHE_TTL_MS: number;
-  readonly CACHE_LIST_TTL_MS: number;
-  readonly CACHE_JITTER_RATIO: number;
-  readonly CACHE_GRACE_MS: number;
-}): number {
+function entryLifeMsMax(values: z.infer<typeof schema>): number {
   const ttlMs = Math.max(values.CACHE_TTL_MS, values.CACHE_LIST_TTL_MS);
   return Math.ceil(ttlMs * (1 + values.CACHE_JITTER_RATIO)) + values.CACHE_GRACE_MS;
 }
