@@ -1,6 +1,6 @@
 import { earlyRefreshGapMs, type Entry, entryMark, type TagVersion } from "./entry.ts";
 import { isUnstorable, leaseOf } from "./lease.ts";
-import type { LeasedLoad, LoadPlan, Loads } from "./loads.ts";
+import type { LoadPlan, Loads } from "./loads.ts";
 import { Lookup } from "./lookup.ts";
 import type { EngineParts } from "./parts.ts";
 import { SingleFlight } from "./single_flight.ts";
@@ -207,8 +207,11 @@ export class Reader {
           if (blind && round === 0) counters.misses++;
           this.#hitShare -= this.#hitShare * HIT_SHARE_STEP;
           if (isUnstorable(acquired.holder)) return undefined;
-          const own = { lease, plan, versions, stale: found.entry };
-          return this.#loadOrJoin(key, acquired.holder, own);
+          if (acquired.holder === lease) {
+            const job = { plan, versions, cooldownMs: 0, stale: found.entry };
+            return { outcome: this.#loads.underLease(key, lease, job) };
+          }
+          return this.#join(key, acquired.holder, plan);
         }
         const judged = await this.#judge(key, acquired.stored, { epoch, read: undefined });
         found = readable(judged, plan.accepts);
@@ -221,18 +224,10 @@ export class Reader {
     return undefined;
   }
 
-  /** Loads if the lease is this reader's own; otherwise joins the load that holds it, or waits for it. */
-  #loadOrJoin<T>(
-    key: string,
-    holder: string,
-    own: Omit<LeasedLoad<T>, "cooldownMs"> & { readonly lease: string },
-  ): Answer {
-    const { lease, plan } = own;
-    if (holder === lease) {
-      return { outcome: this.#loads.underLease(key, lease, { ...own, cooldownMs: 0 }) };
-    }
+  /** Joins the load that holds the lease, or waits for it if it runs elsewhere. */
+  #join(key: string, holder: string, { options }: Pick<LoadPlan<never>, "options">): Answer {
     const flight = this.#loads.flight(key);
-    if (plan.options.refresh || flight?.lease !== holder) return WAIT;
+    if (options.refresh || flight?.lease !== holder) return WAIT;
     this.#parts.counters.joinedLoads++;
     return { outcome: flight.outcome };
   }

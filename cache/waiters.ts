@@ -12,11 +12,6 @@ export class Waiters {
     this.#clock = clock;
   }
 
-  /** Number of keys with waiting readers. */
-  get size(): number {
-    return this.#waiting.size;
-  }
-
   /** Resolves when the key is woken, or `pollMs` after its first reader began to wait. */
   wait(key: string, pollMs: number): Promise<void> {
     const waiting = this.#waiting.get(key);

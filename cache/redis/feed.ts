@@ -9,7 +9,7 @@ import {
 } from "./connection.ts";
 import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
-import { type Clock, completed, retryDelayMs, type Timer, within } from "../runtime.ts";
+import { completed, retryDelayMs, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
@@ -42,9 +42,7 @@ export interface FeedWiring extends Pick<ConnectionOptions, "clock" | "onRefused
 export class Feed implements Following {
   readonly #connect: ConnectOptions;
   readonly #options: FeedOptions;
-  readonly #listener: FeedListener;
-  readonly #clock: Clock;
-  readonly #onRefused: (error: unknown) => void;
+  readonly #wiring: FeedWiring;
   #refused = false;
   #client: Redis | undefined;
   #timer: Timer | undefined;
@@ -53,16 +51,10 @@ export class Feed implements Following {
   #attempts = 0;
   #closed = false;
 
-  constructor(
-    connect: ConnectOptions,
-    options: FeedOptions,
-    wiring: FeedWiring,
-  ) {
+  constructor(connect: ConnectOptions, options: FeedOptions, wiring: FeedWiring) {
     this.#connect = connect;
     this.#options = options;
-    this.#listener = wiring.listener;
-    this.#clock = wiring.clock;
-    this.#onRefused = wiring.onRefused;
+    this.#wiring = wiring;
     void this.#open();
   }
 
@@ -112,7 +104,7 @@ export class Feed implements Following {
       if (this.#closed || this.#client !== client) return this.#end(client);
       this.#attempts = 0;
       this.#refused = false;
-      this.#listener.opened();
+      this.#wiring.listener.opened();
       await this.#beat(client);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
@@ -122,20 +114,23 @@ export class Feed implements Following {
   }
 
   #refuse(error: unknown): void {
-    if (!this.#refused) this.#onRefused(error);
+    if (!this.#refused) this.#wiring.onRefused(error);
     this.#refused = true;
   }
 
   /** Asks for a sign of life, again and again. Rejects if there is none. */
   async #beat(client: Redis): Promise<void> {
-    const sentAtMs = this.#clock.monotonicNow();
+    const sentAtMs = this.#wiring.clock.monotonicNow();
     const [looked] = await Promise.all([this.#look(), this.#ping(client)]);
     if (this.#closed || this.#client !== client) return;
-    if (looked) this.#listener.alive(sentAtMs);
+    if (looked) this.#wiring.listener.alive(sentAtMs);
     const { heartbeatMs } = this.#options;
-    this.#timer = this.#clock.after(looked ? heartbeatMs : Math.min(LOOK_MS, heartbeatMs), () => {
-      this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
-    });
+    this.#timer = this.#wiring.clock.after(
+      looked ? heartbeatMs : Math.min(LOOK_MS, heartbeatMs),
+      () => {
+        this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
+      },
+    );
   }
 
   /** A server that cannot save refuses the question. Its reply proves the same. */
@@ -153,7 +148,7 @@ export class Feed implements Following {
     try {
       const looking = this.#options.look?.().then(() => looked = true);
       if (looking === undefined) return true;
-      await within(this.#clock, this.#options.silenceMsMax, looking);
+      await within(this.#wiring.clock, this.#options.silenceMsMax, looking);
     } catch {
       // The next heartbeat looks again; meanwhile trust runs out by itself.
     }
@@ -162,9 +157,9 @@ export class Feed implements Following {
 
   /** `null` announces that the database was flushed. */
   #receive(message: unknown): void {
-    if (message === null) return this.#listener.flushed();
+    if (message === null) return this.#wiring.listener.flushed();
     if (!Array.isArray(message)) return;
-    for (const key of message) this.#listener.changed(String(key));
+    for (const key of message) this.#wiring.listener.changed(String(key));
   }
 
   #lost(client: Redis, reason: string, retryMs?: number): void {
@@ -172,13 +167,13 @@ export class Feed implements Following {
     this.#client = undefined;
     this.#timer?.cancel();
     this.#end(client);
-    this.#listener.closed(isWithoutConnection(reason) ? "connection closed" : reason);
+    this.#wiring.listener.closed(isWithoutConnection(reason) ? "connection closed" : reason);
     if (this.#closed) return;
     const delayMs = retryMs ?? retryDelayMs(++this.#attempts, RETRY_MS_MAX);
-    this.#timer = this.#clock.after(delayMs, () => void this.#open());
+    this.#timer = this.#wiring.clock.after(delayMs, () => void this.#open());
   }
 
   #end(client: Redis): void {
-    this.#ending = completed([this.#ending, disconnect(client, this.#clock)]);
+    this.#ending = completed([this.#ending, disconnect(client, this.#wiring.clock)]);
   }
 }
