@@ -73,7 +73,8 @@ interface Catalogued {
   readonly indexes: readonly { readonly primary: boolean; readonly columns: readonly string[] }[];
   readonly constraints: readonly { readonly name: string; readonly columns: readonly string[] }[];
   readonly schema: string;
-  readonly watched: boolean;
+  /** True if triggers record its changes, in whatever way. */
+  readonly triggered: boolean;
   /** The role of the service, and what it lacks for writing. */
   readonly role: string;
   readonly withheld: readonly string[];
@@ -101,7 +102,7 @@ const CATALOG = `
         WHERE k.at <= i.indnkeyatts))), '[]')
       FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL),
     'schema', c.relnamespace::regnamespace::text,
-    'watched', EXISTS (
+    'triggered', EXISTS (
       SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'lookaside%'),
     'role', current_user,
     'withheld', (
@@ -121,6 +122,21 @@ const CATALOG = `
   )::text AS catalogued
   FROM pg_class c WHERE c.oid = to_regclass($1)`;
 
+/** The way in which a table is watched. */
+interface Watch {
+  readonly key: readonly string[];
+  /** As SQL writes an array. */
+  readonly columns: string;
+  /** The columns whose changes are recorded; `null`: all. */
+  readonly recorded: readonly string[] | null;
+}
+
+const WATCH = `
+  SELECT json_build_object('key', key, 'columns', columns::text,
+    'recorded', CASE WHEN matter IS NOT NULL THEN key || columns || matter END)::text AS watch
+  FROM lookaside.watched
+  WHERE to_regclass(format('%I.%I', table_schema, table_name)) = to_regclass($1)`;
+
 /**
  * Reads the shape of a table.
  *
@@ -136,10 +152,19 @@ export async function readShape(database: Queryable, asked: TableColumns): Promi
         "its sample table, users; another is yours to make",
     );
   }
-  return shapeOf(asked, from, JSON.parse(row.catalogued));
+  const catalogued: Catalogued = JSON.parse(row.catalogued);
+  const [watch] = catalogued.triggered
+    ? await database.query<{ watch: string }>(WATCH, [from])
+    : [];
+  return shapeOf(asked, from, catalogued, watch && JSON.parse(watch.watch));
 }
 
-function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): TableShape {
+function shapeOf(
+  asked: TableColumns,
+  from: string,
+  catalogued: Catalogued,
+  watch: Watch | undefined,
+): TableShape {
   const { table, filters, writable } = asked;
   const refuse = (why: string): never => {
     throw new DeclarationError(`Cannot serve ${table}: ${why}`);
@@ -187,26 +212,49 @@ function shapeOf(asked: TableColumns, from: string, catalogued: Catalogued): Tab
     columns,
     types: new Map(catalogued.columns.map(({ name, type }) => [name, type])),
     constraints: new Map(catalogued.constraints.map(({ name, columns }) => [name, columns])),
-    advice: adviceOf(asked, from, catalogued),
+    advice: [
+      ...watchAdvice(asked, from, keyNames, watch),
+      ...adviceOf(asked, from, catalogued),
+    ],
   };
+}
+
+/** Advice unless each change of a served column is recorded, by the names that its rows have in the cache. */
+function watchAdvice(
+  { table, columns }: TableColumns,
+  from: string,
+  key: readonly string[],
+  watch: Watch | undefined,
+): TableShape["advice"] {
+  const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
+  const isByKey = watch?.key.join() === key.join();
+  const isWhole = columns.every((name) => watch?.recorded?.includes(name) ?? true);
+  if (watch !== undefined && isByKey && isWhole) return [];
+  const how = watch === undefined
+    ? "not watched"
+    : isByKey
+    ? "watched for some of its columns"
+    : `watched by (${watch.key.join(", ")}), not by its key`;
+  const rest = (watch?.columns ?? "{}") === "{}"
+    ? ""
+    : `, columns => ${quoted(watch?.columns ?? "")}`;
+  return [{
+    fault: `${table} is ${how}, so writes by others are not seen`,
+    statement: `SELECT lookaside.watch(${quoted(from)}${rest})`,
+  }];
 }
 
 function adviceOf(
   { table, filters, writable }: TableColumns,
   from: string,
-  { watched, indexes, role, withheld, sequences }: Catalogued,
+  { indexes, role, withheld, sequences }: Catalogued,
 ): TableShape["advice"] {
-  const watch = {
-    fault: `${table} is not watched, so writes by others are not seen`,
-    statement: `SELECT lookaside.watch('${from.replaceAll("'", "''")}')`,
-  };
   const rights = [
     ...(withheld.length === 0 ? [] : [`${withheld.join(", ")} ON ${from}`]),
     ...sequences.map((sequence) => `USAGE ON SEQUENCE ${sequence}`),
   ];
   const unindexed = filters.filter((name) => !indexes.some(({ columns }) => columns?.[0] === name));
   return [
-    ...(watched ? [] : [watch]),
     ...(writable.length === 0 ? [] : rights).map((right) => ({
       fault: `writes to ${table} fail, for which the role ${role} lacks a right`,
       statement: `GRANT ${right} TO ${quoteIdentifier(role)}`,

@@ -3,6 +3,8 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { z } from "zod";
 import { Cache, systemRuntime } from "../../cache/mod.ts";
+import { installChanges } from "../../changes/mod.ts";
+import { changesDatabase } from "../../db/changes_database.ts";
 import { type Database, DatabaseUnavailableError } from "../../db/database.ts";
 import { DeclarationError } from "../../db/table_shape.ts";
 import { createApp } from "../../routes/app.ts";
@@ -638,6 +640,28 @@ describe("declared tables", () => {
       `SELECT lookaside.watch('"orders"')`,
       'CREATE INDEX ON "orders" ("state")',
     ]);
+  });
+
+  it("advises to watch a table as it is served, and keeps the columns that others watch", async () => {
+    await installChanges(changesDatabase(database));
+    const row = z.object({ user_id: z.int(), team: z.string(), role: z.string() });
+    const watched = (rest: string) => `SELECT lookaside.watch('"memberships"'${rest})`;
+    for (
+      const [rest, advised] of [
+        [", columns => '{role}', matter => '{}'", []],
+        [", matter => '{}'", [watched("")]],
+        [", key => '{team,user_id}', columns => '{role}'", [watched(", columns => '{role}'")]],
+      ] as const
+    ) {
+      await database.query(watched(rest));
+      const shapeOf = async () => {
+        const [table] = openTables([resource("memberships", { row })], database);
+        return (await table?.rows.shape())?.advice.map(({ statement }) => statement);
+      };
+      assertEquals(await shapeOf(), [...advised], rest);
+      for (const statement of advised) await database.query(statement);
+      assertEquals(await shapeOf(), []);
+    }
   });
 
   it("advises the rights that a role lacks for its writes, which then work", async () => {
