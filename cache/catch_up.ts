@@ -12,8 +12,8 @@ export interface CatchUpOptions {
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** Identifies the server's current life: differs after a restart or failover. */
   readonly identity: () => Promise<string>;
-  /** True if a server without a remembered life may lack changes; otherwise it has no data of this cache. */
-  readonly emptyIsOld: boolean;
+  /** True to replay on a server without a remembered life: it may lack changes. Otherwise it has no data of this cache. */
+  readonly replaysIfUnknown: boolean;
   /** True to read the server of the first connection before it is caught up with. */
   readonly readsAtOnce: boolean;
   /** Answers the life in which a process last caught up with the server, as stored on the server. */
@@ -60,19 +60,21 @@ export class CatchUp {
     this.#runtime = runtime;
     this.#coherence = coherence;
     this.#options = options;
-    if (!options.readsAtOnce) coherence.doubt();
+    if (!options.readsAtOnce) coherence.storeFellBehind();
   }
 
   /** The connection is lost: answers to commands that were sent before are not believed. */
   lost(): void {
     this.#attempt++;
-    this.#coherence.doubt();
+    this.#coherence.storeFellBehind();
   }
 
   /** Starts over, after a new connection. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
-    if (this.#identity !== undefined || !this.#options.readsAtOnce) this.#coherence.doubt();
+    if (this.#identity !== undefined || !this.#options.readsAtOnce) {
+      this.#coherence.storeFellBehind();
+    }
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
@@ -80,13 +82,14 @@ export class CatchUp {
         await this.#options.claim();
         const moved = this.#identity !== undefined && identity !== this.#identity;
         const known = moved ? null : this.#identity ?? await this.#options.remembered();
-        const replay = known !== identity && (moved || known !== null || this.#options.emptyIsOld);
+        const replay = known !== identity &&
+          (moved || known !== null || this.#options.replaysIfUnknown);
         await this.#options.task({ replay });
         if (known !== identity) await this.#options.remember(identity);
         if (attempt !== this.#attempt) return;
         if (moved) this.#options.onMoved();
         this.#identity = identity;
-        this.#coherence.believe();
+        this.#coherence.storeCaughtUp();
         this.#options.onDone(replay);
         return;
       } catch (error) {

@@ -43,9 +43,9 @@ export class Coherence {
   #open = false;
   #standsIn = false;
   #aliveAtMs = -Infinity;
-  #owed = false;
-  #behind = false;
-  #doubts = 0;
+  #hasPending = false;
+  #storeIsBehind = false;
+  #trustVersion = 0;
   #unproved: { readonly sinceMs: number; readonly resolve: () => void }[] = [];
 
   /** @param memoryLeaseMs `Infinity` if memory is the store, so that no other process writes. */
@@ -69,18 +69,18 @@ export class Coherence {
 
   /** True if an answer to a question sent now may be kept: memory is trusted, and no invalidation is pending. */
   mayKeep(): boolean {
-    return (this.#standsIn || !this.#owed) && this.trusted();
+    return (this.#standsIn || !this.#hasPending) && this.trusted();
   }
 
   /** A number that changes whenever the store comes into doubt; `undefined` while the store must not be read. */
   storeTrust(): number | undefined {
-    const mayBeRead = this.#standsIn ? this.trusted() : this.storeIsRight();
-    return mayBeRead ? this.#doubts : undefined;
+    const mayBeRead = this.#standsIn ? this.trusted() : this.storeIsTrusted();
+    return mayBeRead ? this.#trustVersion : undefined;
   }
 
   /** True if no invalidation is pending, and the store is caught up with and confirmed. */
-  storeIsRight(): boolean {
-    return !this.#owed && !this.#behind && this.isConfirmed();
+  storeIsTrusted(): boolean {
+    return !this.#hasPending && !this.#storeIsBehind && this.isConfirmed();
   }
 
   /** True if the feed is open. */
@@ -97,7 +97,7 @@ export class Coherence {
   standIn(standsIn: boolean): void {
     this.#standsIn = standsIn;
     this.#open = standsIn;
-    this.#doubts++;
+    this.#trustVersion++;
     this.#generation++;
     this.#trust(-Infinity);
   }
@@ -114,26 +114,26 @@ export class Coherence {
   }
 
   /** An invalidation is pending: the store's answers, also to commands sent before, are neither believed nor kept. */
-  owe(): void {
-    this.#owed = true;
-    this.#doubts++;
+  notePending(): void {
+    this.#hasPending = true;
+    this.#trustVersion++;
   }
 
   /** Nothing is pending any more. Values that are being read now are not kept. */
-  settle(): void {
-    this.#owed = false;
+  noteNonePending(): void {
+    this.#hasPending = false;
     this.#generation++;
   }
 
   /** The store may have lost invalidations: its answers, also to commands sent before, are not believed. */
-  doubt(): void {
-    this.#behind = true;
-    this.#doubts++;
+  storeFellBehind(): void {
+    this.#storeIsBehind = true;
+    this.#trustVersion++;
   }
 
   /** The store has been caught up with. */
-  believe(): void {
-    this.#behind = false;
+  storeCaughtUp(): void {
+    this.#storeIsBehind = false;
   }
 
   /** The epoch of a key or tag. If it is equal before and after a read, no change in between is known here. */

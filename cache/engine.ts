@@ -60,7 +60,7 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #fallback: Fallback | undefined;
   readonly #refusals: Refusals;
   #refusedAtMs = -Infinity;
-  #coherent = false;
+  #reportedCoherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
   #claiming: Timer | undefined;
@@ -199,15 +199,15 @@ export class Engine implements CacheServer, EngineFigures {
         // After the first connection, this may be one node of a cluster that works without it.
         if (connections === 0) this.#reachable = false;
         onError("connect", error);
-        redis.attempted();
+        redis.releaseCommands();
         this.#fallback?.check();
       },
       onConnection: (connected) => {
         this.#reachable = connected;
         emit({ type: "connection", server, connected });
-        if (connected) redis.attempted();
+        if (connected) redis.releaseCommands();
         // After a reconnect the address may be a new server while the feed still follows the old one.
-        if (connected && connections++ > 0) redis.followAnew();
+        if (connected && connections++ > 0) redis.reopenFeed();
         if (connected) this.#beginCatchUp();
         else this.#catchUp?.lost();
         this.#fallback?.check();
@@ -251,14 +251,14 @@ export class Engine implements CacheServer, EngineFigures {
     };
     return new CatchUp(runtime, this.#parts.coherence, {
       claim: () => this.#claim(),
-      emptyIsOld: catchUp !== undefined,
+      replaysIfUnknown: catchUp !== undefined,
       readsAtOnce: catchUp === undefined && backend?.failsOver === false,
       task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
       identity: async () => await this.redis?.identity() ?? "",
       remembered: () => this.redis?.provenance.remembered() ?? Promise.resolve(null),
       remember: async (identity) => await this.redis?.provenance.remember(identity),
       onError: (error) => emit({ type: "catch-up-error", server, error }),
-      onMoved: () => this.redis?.followAnew(),
+      onMoved: () => this.redis?.reopenFeed(),
       onDone: (replayed) => {
         emit({ type: "caught-up", server, replayed });
         this.#fallback?.check();
@@ -276,29 +276,29 @@ export class Engine implements CacheServer, EngineFigures {
       catchUp: () => {
         if (this.#reachable) this.#beginCatchUp(); // otherwise the next connection does
       },
-      followAnew: () => this.redis?.followAnew(),
+      reopenFeed: () => this.redis?.reopenFeed(),
       drop: (keys) => this.writer.drop(keys),
       dropAll: () => this.#dropAll(),
     });
   }
 
-  /** True if its servers answer, and have not taken for a while what must precede a read. */
+  /** True if its servers answer, but keep refusing what must precede a read. */
   get #isRefusing(): boolean {
-    return this.#refusals.last && !this.#parts.coherence.storeIsRight();
+    return this.#refusals.last && !this.#parts.coherence.storeIsTrusted();
   }
 
-  /** Its servers have refused a command. If memory can replace them, they must prove to take what reads need. */
+  /** Notes a refusal of its servers. If memory can replace them, a catch-up tries whether they take what reads need. */
   #noteRefusal(command: string, error: Error): void {
     const { coherence, runtime: { clock } } = this.#parts;
     const nowMs = clock.monotonicNow();
-    // What is refused may not be among that which is tried, so not again and again.
+    // The catch-up may not try the refused command, so it is not repeated at each refusal.
     const isNew = nowMs - this.#refusedAtMs > REFUSED_MS;
     const isNeeded = refuses(error) && NEEDED.has(command) && this.#fallback?.isPossible;
-    if (isNeeded && isNew && coherence.storeIsRight()) {
+    if (isNeeded && isNew && coherence.storeIsTrusted()) {
       this.#refusedAtMs = nowMs;
       this.#beginCatchUp();
     }
-    if (coherence.storeIsRight()) return;
+    if (coherence.storeIsTrusted()) return;
     this.#refusals.note();
     this.#fallback?.check();
   }
@@ -361,16 +361,16 @@ export class Engine implements CacheServer, EngineFigures {
         if (this.#fallback === undefined) this.#dropAll();
         else this.loads.detachAll();
         this.#fallback?.check();
-        if (!this.#coherent) return;
-        this.#coherent = false;
+        if (!this.#reportedCoherent) return;
+        this.#reportedCoherent = false;
         counters.feedDrops++;
         emit({ type: "coherent", server, coherent: false, reason });
       },
       alive: (sentAtMs) => {
         if (this.fallback) return;
         coherence.alive(sentAtMs);
-        if (this.#coherent) return;
-        this.#coherent = true;
+        if (this.#reportedCoherent) return;
+        this.#reportedCoherent = true;
         emit({ type: "coherent", server, coherent: true, reason: "the feed answers" });
       },
       changed: (redisKey) => {

@@ -23,7 +23,7 @@ export interface FallbackOptions {
   /** Catches up with the server, over its present connection, before it is read again. */
   readonly catchUp: () => void;
   /** Reopens the feed of the server with an empty memory. */
-  readonly followAnew: () => void;
+  readonly reopenFeed: () => void;
   /** Drops keys in this process, also for running reads. */
   readonly drop: (keys: readonly string[]) => void;
   /** Drops everything in this process. */
@@ -84,7 +84,7 @@ export class Fallback extends LocalStore {
     const isGone = (): boolean =>
       this.#options.isRefusing() || !coherence.isOpen && this.#options.isAway();
     if (!this.active && isGone()) this.#begin();
-    else if (this.active && !this.#options.isAway() && coherence.storeIsRight()) this.#end();
+    else if (this.active && !this.#options.isAway() && coherence.storeIsTrusted()) this.#end();
   }
 
   /** True if an entry with these tags may be kept now. */
@@ -147,7 +147,7 @@ export class Fallback extends LocalStore {
     const { coherence, emit } = this.#parts;
     this.#stop();
     coherence.standIn(false);
-    this.#options.followAnew();
+    this.#options.reopenFeed();
     emit({ type: "fallback", server: this.#options.server, active: false });
   }
 

@@ -47,12 +47,12 @@ export class PendingInvalidations {
 
   /** Adds keys. */
   addKeys(keys: readonly string[]): void {
-    this.#owe(this.#keys, keys);
+    this.#add(this.#keys, keys);
   }
 
   /** Adds tags. */
   addTags(tags: readonly string[]): void {
-    this.#owe(this.#tags, tags);
+    this.#add(this.#tags, tags);
   }
 
   /**
@@ -68,13 +68,13 @@ export class PendingInvalidations {
     return this.size;
   }
 
-  #owe(owed: Set<string>, names: readonly string[]): void {
-    for (const name of names) owed.add(name);
-    if (owed.size > KEYS_MAX) {
-      owed.clear();
+  #add(pending: Set<string>, names: readonly string[]): void {
+    for (const name of names) pending.add(name);
+    if (pending.size > KEYS_MAX) {
+      pending.clear();
       this.#tags.add(ROOT_TAG);
     }
-    this.#parts.coherence.owe();
+    this.#parts.coherence.notePending();
     this.#schedule();
   }
 
@@ -87,7 +87,7 @@ export class PendingInvalidations {
         this.#draining = undefined;
         if (this.size > 0) return this.#schedule();
         this.#attempts = 0;
-        this.#parts.coherence.settle();
+        this.#parts.coherence.noteNonePending();
       });
     });
   }

@@ -184,15 +184,15 @@ export class Reader {
       // Check trust after every reply: meanwhile the server may have restarted with old data, or an invalidation
       // may have become pending.
       for (let round = 0; coherence.storeTrust() === trust; round++) {
-        const again = round === 0 && plan.options.refresh;
-        const hit = again ? undefined : this.#usable(key, found, plan);
+        const mustLoad = round === 0 && plan.options.refresh;
+        const hit = mustLoad ? undefined : this.#usable(key, found, plan);
         if (hit !== undefined) {
           this.#hitShare += (1 - this.#hitShare) * HIT_SHARE_STEP;
           return { outcome: hit };
         }
         if (round === (blind ? 1 : 0)) counters.misses++;
-        // Asking a slow store repeatedly would take much longer than the database. A first answer that was not given
-        // up by the store was late because this process is busy.
+        // Asking a slow store repeatedly would take much longer than the database. The first answer may be late: the
+        // store itself gives up a late command, so this process was busy.
         const isLate = round > 0 && runtime.clock.monotonicNow() > untilMs;
         if (round === ROUNDS_MAX || isLate) break;
         const { stored } = found;
@@ -246,7 +246,7 @@ export class Reader {
     return this.#judge(key, stored, { epoch, read });
   }
 
-  /** True if an entry may be used: it can be read, is within its grace, and no tag has changed. */
+  /** Leaves out an entry that may not be used: unreadable, past its grace, or with a tag that has changed. */
   #judge(
     key: string,
     stored: Stored,

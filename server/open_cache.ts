@@ -27,6 +27,7 @@ import { doneWithin } from "./within.ts";
 /** Time for which the service waits for a Redis that does not answer, before it is ready without it. */
 const REDIS_START_MS = 5_000;
 
+/** Options of {@linkcode openCache}. */
 export interface OpenCacheOptions {
   /** The configuration. */
   readonly config: Config;
@@ -91,14 +92,13 @@ export function openCache(
           logRelayError(error);
         },
       }),
-      // While it closes, the end of a connection is not worth logging.
       onEvent: (event) => {
-        const refused = event.type === "redis-error" && event.command === "connect";
-        if (event.type === "caught-up" || refused) redisTried.resolve();
+        const cannotConnect = event.type === "redis-error" && event.command === "connect";
+        if (event.type === "caught-up" || cannotConnect) redisTried.resolve();
         if (event.type === "catch-up-error" && startErrorOf(event.error) !== undefined) {
           relayRefused.resolve(event.error);
         }
-        if (!resources.disposed) logEvent(event);
+        if (!resources.disposed) logEvent(event); // a closing cache loses its connections
       },
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
     }),

@@ -238,7 +238,7 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   /** Sends the commands that wait for the first connection: it is made, or the first attempt has failed. */
-  attempted(): void {
+  releaseCommands(): void {
     this.#pipeline.release();
   }
 
@@ -246,7 +246,7 @@ export class RedisStore implements Store, SharedCounts {
    * Reopens the feed after a failover. It may have reached the new primary before the commands did: reads
    * that went to the old primary meanwhile are not announced by the new one.
    */
-  followAnew(): void {
+  reopenFeed(): void {
     this.#feed?.restart();
   }
 
@@ -298,7 +298,7 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  /** `undefined`: the entry has only the root tag, which stays. */
+  /** Keeps the tags of an entry for as long as it lives. `undefined`: it has only the root tag, which stays. */
   #keep({ tags, staleUntilMs }: Entry): Promise<void> | undefined {
     if (tags.length === 1) return undefined;
     return this.#keeper.keep(tags.map(({ name }) => name), staleUntilMs);
@@ -384,7 +384,7 @@ export class RedisStore implements Store, SharedCounts {
   }
 }
 
-/** Invalidates a part of the names after the other. */
+/** Invalidates names in batches, one after the other. */
 async function inTurn(
   names: readonly string[],
   invalidate: (some: readonly string[]) => Promise<void>,
@@ -394,7 +394,7 @@ async function inTurn(
   }
 }
 
-/** Rejects if the server does not permit the command. One that has other keys or no such script does. */
+/** Rejects if the server does not permit the command. Other error replies, such as `NOSCRIPT`, show that it does. */
 async function permitted(command: Promise<unknown>): Promise<void> {
   try {
     await command;

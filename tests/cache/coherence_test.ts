@@ -75,8 +75,8 @@ describe("Coherence, trust in the store", () => {
   it("is another one after every doubt, so that no answer counts that was asked for before", () => {
     const coherence = new Coherence(new FakeClock(), 1_000);
     const doubts = [
-      [() => coherence.owe(), () => coherence.settle()],
-      [() => coherence.doubt(), () => coherence.believe()],
+      [() => coherence.notePending(), () => coherence.noteNonePending()],
+      [() => coherence.storeFellBehind(), () => coherence.storeCaughtUp()],
     ] as const;
     for (const [begin, end] of doubts) {
       const before = coherence.storeTrust();
@@ -101,7 +101,7 @@ describe("Coherence, the install guard", () => {
 
   it("changes every epoch when all may have changed, or the feed opens or closes", () => {
     const coherence = new Coherence(new FakeClock(), 1_000);
-    for (const change of ["bumpAll", "open", "close", "settle"] as const) {
+    for (const change of ["bumpAll", "open", "close", "noteNonePending"] as const) {
       const before = coherence.epoch("a");
       coherence[change]();
       assertNotEquals(coherence.epoch("a"), before, change);
