@@ -31,7 +31,7 @@ const HEADER_BYTES = 35;
 const CODEC_JSON = 0;
 const CODEC_ZSTD = 1;
 const NEGATIVE_FLAG = 0x80;
-/** The most tags an entry may carry beside the root tag. */
+/** The most tags an entry may carry besides the root tag. */
 export const TAGS_MAX = 16;
 /** The most code units of a text that is written in place, in three bytes of room for each. */
 const SHORT_LENGTH_MAX = 2_048;

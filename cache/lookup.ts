@@ -80,7 +80,7 @@ export class Lookup<T = unknown> {
    *
    * await using cache = new Cache();
    * const lookup = await cache.getOrLoad("user:1", () => Promise.resolve({ name: "Ada" }));
-   * assert.notEqual(lookup.value(), lookup.value()); // parsed anew: change it as you like
+   * assert.notEqual(lookup.value(), lookup.value()); // parsed for each caller: change it as you like
    * ```
    */
   value(): T | undefined {

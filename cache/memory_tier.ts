@@ -8,7 +8,7 @@ import type { Counters } from "./stats.ts";
 import type { Stored } from "./store.ts";
 import type { HeldTag, HeldTags } from "./tags.ts";
 
-/** Bytes per entry beside its key, text and tags: measured, see the test of the memory bound. */
+/** Bytes per entry besides its key, text and tags: measured, see the test of the memory bound. */
 const ENTRY_OVERHEAD_BYTES = 600;
 const TAG_REFERENCE_BYTES = 8;
 

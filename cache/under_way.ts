@@ -32,7 +32,7 @@ export class UnderWay<T> {
   }
 }
 
-/** Number of deletions after which the map is made anew. */
+/** Number of deletions after which the map is copied to a new one. */
 const DELETIONS_MAX = 1_000;
 
 /**

@@ -387,8 +387,8 @@ export class ChangeFeed implements AsyncDisposable {
     }
     const { rows, isPart, mustReport, pass, now, relay, others } = look;
     this.#horizon.note(now, look.nowMs);
-    this.#usual.note(relay); // before anything can fail, for then another relay is to go
-    // The next part begins behind the last row of this one, so no row of this one can be left open.
+    this.#usual.note(relay); // before anything can fail: then another relay must take over
+    // The next part begins after the last row of this one, so no row of this one can be left open.
     const { due, names, reserved } = catchesUp
       ? { due: rows, names: [], reserved: NONE }
       : this.#marks.split(rows, { reserves: !isPart });

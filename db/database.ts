@@ -80,7 +80,7 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number;
   /** Longest duration of a statement, enforced by Postgres. Default 5,000. */
   readonly statementTimeoutMs?: number;
-  /** Called when a `LISTEN` was lost and an attempt to begin it anew fails; more follow. */
+  /** Called when a `LISTEN` was lost and an attempt to repeat it fails; more follow. */
   readonly onListenError?: (error: unknown) => void;
   /** Limits the wait for a server that accepts statements but never answers. Default: the system's. */
   readonly clock?: Clock;

@@ -1,5 +1,5 @@
 /**
- * The panel that `deno task dev` serves: the usual recipe beside Lookaside, and buttons that break their servers.
+ * The panel that `deno task dev` serves: the usual recipe next to Lookaside, and buttons that break their servers.
  *
  * @module
  */

@@ -72,7 +72,7 @@ type RedisEvent = Extract<
 /**
  * Logs the state of a server. In an outage every command fails: the first is a warning with its reason; the rest,
  * which would flood the log, have level debug. The reasons of failed attempts to connect, and of a Redis that is
- * reached and refuses commands, are warnings once a minute, and anew after each connection.
+ * reached and refuses commands, are warnings once a minute, and again after each connection.
  */
 function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent) => void {
   const said = new Set<string>();
@@ -150,7 +150,7 @@ export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknow
     warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
 }
 
-/** Makes the listener for a `LISTEN` that cannot begin anew. Changes are found by polling meanwhile. */
+/** Makes the listener for a `LISTEN` that cannot be repeated. Changes are found by polling meanwhile. */
 export function listenErrorLogger(logger: Logger, clock: Ticking): (error: unknown) => void {
   const repeats = new Repeats(clock);
   const text = "Cannot listen for changes, so they are found up to CHANGES_POLL_MS late: {reason}";

@@ -81,7 +81,7 @@ export function forwardedLogger(trustedProxies: number, logger: Logger): () => v
   };
 }
 
-/** Logs the result of warming, which runs beside the first requests, so that the start does not wait for it. */
+/** Logs the result of warming, which does not hold up the first requests. */
 export async function logWarming(work: Promise<number>, logger: Logger): Promise<void> {
   try {
     logger.info("warmed the cache with {count} rows", { count: await work });

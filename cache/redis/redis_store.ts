@@ -176,7 +176,7 @@ export class RedisStore implements Store, SharedCounts {
     const keys = names.map((name) => this.#keyspace.of(name, ":tag"));
     const asked = keys.map((key) => this.#newTags.ask({ key, version }));
     if (names.includes(ROOT_TAG) && this.#connection.anySlot) {
-      // Read behind the root tag: a version of another database must not count.
+      // Read after the root tag: a version of another database must not count.
       const mark = this.#newTags.ask({ key: this.provenance.markKey, version: "" });
       asked.push(mark.then((text) => this.provenance.judge(text)));
     }

@@ -27,7 +27,7 @@ const ASK_MS = 10_000;
  * 5. A:        reads the outdated entry of the first server, until its TTL
  * ```
  *
- * So a new connection is opened now and then; if another server answers there, the client connects anew.
+ * So a new connection is opened now and then; if another server answers there, the client reconnects.
  */
 export class AddressConnection extends StandaloneConnection {
   readonly #connect: ConnectOptions;
@@ -58,7 +58,7 @@ export class AddressConnection extends StandaloneConnection {
     });
   }
 
-  /** Connects anew if the address leads to another server. Never rejects. */
+  /** Reconnects if the address leads to another server. Never rejects. */
   async #ask(): Promise<void> {
     const { clock, commandTimeoutMs, onError } = this.#options;
     const other = this.#other = new Redis({

@@ -94,8 +94,8 @@ export class Sentinels {
     const newest = answers.filter((answer) => answer.epoch === epoch);
     const names = new Set(newest.map(({ server }) => addressText(server)));
     // Sentinels that were set up again count from 0; then all of them name a lower epoch.
-    const anew = newest.length >= this.#asked.size;
-    if (epoch < this.#epoch && !anew) {
+    const isReset = newest.length >= this.#asked.size;
+    if (epoch < this.#epoch && !isReset) {
       throw new Error("Cannot find the primary: the Sentinels that answer lag behind");
     }
     const [found] = newest;

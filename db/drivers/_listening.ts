@@ -17,11 +17,11 @@ export interface ListeningOptions extends Pick<DriverOptions, "clock" | "limitMs
   readonly onNotify: (payload: string) => void;
   /** Creates a client for the current server. */
   readonly open: () => PgClient;
-  /** Called when it cannot begin anew. */
+  /** Called when it cannot be repeated. */
   readonly onError: (error: unknown) => void;
 }
 
-/** A `LISTEN` on a connection of its own, begun anew whenever that is lost. */
+/** A `LISTEN` on a connection of its own, repeated whenever that is lost. */
 export class Listening {
   /** Resolves when it stands for the first time; rejects when the first attempt fails. */
   readonly begun: Promise<void>;
