@@ -118,8 +118,13 @@ export class ClusterConnection implements Connection {
     const { client } = this;
     const { clock } = this.#options;
     await disconnect(client, clock, client.nodes());
-    // A running look-up of slot owners has its own connection and timer.
-    const looked = new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
+    // A running look-up of slot owners has its own connection and timer, and sets the timer of the next one.
+    const looked = new Promise<void>((resolve) =>
+      client.refreshSlotsCache(() => {
+        client["clearNodesRefreshInterval"]();
+        resolve();
+      })
+    );
     await within(clock, DISCONNECT_MS, looked);
   }
 
