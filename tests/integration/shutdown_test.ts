@@ -73,6 +73,6 @@ describe("the service, on a signal to stop,", () => {
     await using service = await startService({ env });
     const startedAtMs = performance.now();
     assertEquals(await service.stop(), 0, service.log);
-    assertLess(performance.now() - startedAtMs, 3_000);
+    assertLess(performance.now() - startedAtMs, 8_000);
   });
 });

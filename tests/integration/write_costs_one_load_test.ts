@@ -28,6 +28,7 @@ describe("a write through the service", () => {
         REDIS_URL: ring.serviceUrl,
         DATABASE_URL: database.url,
         CACHE_PREFIX: `t${crypto.randomUUID().slice(0, 8)}`,
+        REDIS_COMMAND_TIMEOUT_MS: "2000",
       };
       const services = await Promise.all(
         [1, 2].map(async () => stack.use(await startService({ env }))),
@@ -87,7 +88,9 @@ async function rename(service: Service, id: number, name: string): Promise<void>
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ name }),
   });
-  assertEquals([response.status, (await response.json()).data.name], [200, name]);
+  const text = await response.text();
+  assertEquals(response.status, 200, `${text}\n${service.log}`);
+  assertEquals(JSON.parse(text).data.name, name);
 }
 
 async function stats(service: Service): Promise<{ loads: number; changes: { backlog: number } }> {
