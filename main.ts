@@ -90,7 +90,7 @@ async function compose(
   const trusted = await readCa(config.cache.caFile);
   const CacheClass = tracing?.TracedCache ?? Cache;
   const opened = openCache({ config, database, listening, trusted, CacheClass, resources, logger });
-  const { cache, changes, invalidations, relayRefused, settled } = opened;
+  const { cache, invalidations, relayRefused, settled } = opened;
   const tables = openTables(declared, database);
   const audit = resources.use(openAudit(config, { cache, tables, logger }));
   const limits = resources.use(new RateLimits({ ...config.cache, ...trusted }));
@@ -105,7 +105,6 @@ async function compose(
     cache,
     tables,
     database,
-    changes,
     invalidations,
     stopping,
     ready,

@@ -4,8 +4,7 @@
  * @module
  */
 import { Registry } from "prom-client";
-import type { Cache, Changes } from "../cache/mod.ts";
-import { collect, Metrics, type Sample } from "../cache/prometheus/mod.ts";
+import { collect, type MeasuredCache, Metrics, type Sample } from "../cache/prometheus/mod.ts";
 import type { AuditStats } from "../changes/mod.ts";
 import type { Database } from "../db/database.ts";
 import type { ErrorCounts } from "./_error_counts.ts";
@@ -15,9 +14,7 @@ import type { RequestCounts } from "./_request_counts.ts";
 /** The parts of the service that metrics read. */
 export interface Sources {
   /** The cache to report. */
-  readonly cache: Pick<Cache, "stats">;
-  /** Figures of the changes. May reject while Postgres is down. */
-  readonly changes: Pick<Changes, "stats">;
+  readonly cache: MeasuredCache;
   /** Results of the audit of answers, if enabled. */
   readonly audit?: { stats(): AuditStats };
   /** The connections to Postgres. */
@@ -33,12 +30,9 @@ export interface Counted {
 
 /** A registry of all metrics. */
 export function collectorsOf(sources: Sources & Counted): Registry {
-  const { cache, changes, audit } = sources;
+  const { cache, audit } = sources;
   const registry = new Registry();
-  collect(registry, {
-    stats: () => cache.stats(),
-    changes: { stats: () => changes.stats() },
-  });
+  collect(registry, cache);
   const to = new Metrics(registry, "lookaside_");
   if (audit !== undefined) {
     to.counter("audits_total", "Answers compared with Postgres", () => audit.stats().audited);

@@ -6,7 +6,8 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { Cache, CacheStats, LatencyStats, MemoryTierStats, TierStats } from "../cache/mod.ts";
-import type { Changes, ChangesStats, StoreInfo } from "../cache/mod.ts";
+import type { ChangesStats, StoreInfo } from "../cache/mod.ts";
+import type { MeasuredCache } from "../cache/prometheus/mod.ts";
 import type { AuditStats } from "../changes/mod.ts";
 import {
   answer,
@@ -21,9 +22,7 @@ import {
 /** Dependencies of the cache routes. */
 export interface CacheDependencies {
   /** The cache to report. */
-  readonly cache: Pick<Cache, "stats" | "storeInfo">;
-  /** Figures of the changes. May reject while Postgres is down. */
-  readonly changes: Pick<Changes, "stats">;
+  readonly cache: Pick<Cache, "storeInfo"> & MeasuredCache;
   /** Results of the audit of answers, if enabled. */
   readonly audit?: { stats(): AuditStats };
   /** Reads the most requested users ahead of demand. Answers how many. */
@@ -33,14 +32,14 @@ export interface CacheDependencies {
 /** Adds the routes of the cache, all behind `guard`. */
 export function addCacheRoutes(
   app: Hono,
-  { cache, changes, audit, warm }: CacheDependencies,
+  { cache, audit, warm }: CacheDependencies,
   guard: MiddlewareHandler,
 ): void {
   app.get("/cache/stats", guard, async (context) => {
     const { info, keyspace, totalKeys } = await cache.storeInfo() ??
       { info: null, keyspace: null, totalKeys: null };
     context.header("cache-control", "no-store");
-    const feed = await changes.stats().catch(() => null); // unknown without Postgres
+    const feed = await cache.changes.stats().catch(() => null); // unknown without Postgres
     const found = audit?.stats() ?? null;
     const stats = { ...cache.stats(), changes: feed, audit: found };
     return context.json({ info, keyspace, totalKeys, ...stats });

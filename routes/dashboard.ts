@@ -30,9 +30,7 @@ import {
 
 export interface DashboardDependencies {
   /** The cache to show. */
-  readonly cache: Omit<ShownCache, "changes">;
-  /** Figures of the changes. May reject while Postgres is down. */
-  readonly changes: ShownCache["changes"];
+  readonly cache: ShownCache;
   /** The latest invalidations. */
   readonly invalidations: InvalidationLog;
   /** Times the samples. */
@@ -51,22 +49,14 @@ export function addDashboardRoutes(
   dependencies: DashboardDependencies & { readonly latencies: Latencies },
   guard: MiddlewareHandler,
 ): void {
-  const { cache, changes, latencies, invalidations, clock, stopping, breakIt } = dependencies;
-  const shown: ShownCache = {
-    stats: () => cache.stats(),
-    popular: (count) => cache.popular(count),
-    inspect: (key) => cache.inspect(key),
-    delete: (...keys) => cache.delete(...keys),
-    clear: () => cache.clear(),
-    changes: { stats: () => changes.stats() },
-  };
+  const { cache, latencies, invalidations, clock, stopping, breakIt } = dependencies;
   const plugin = async (): Promise<DashboardPlugin> => {
     const { PLUGIN } = await import("../web/assets.ts");
     return breakIt === undefined ? PLUGIN : { ...PLUGIN, head: PLUGIN.head + PANEL };
   };
   app.route(
     "/",
-    dashboard(shown, { guard, latencies, invalidations, plugin, clock, signal: stopping }),
+    dashboard(cache, { guard, latencies, invalidations, plugin, clock, signal: stopping }),
   );
   if (breakIt !== undefined) addBreakItRoutes(app, breakIt, guard);
 }

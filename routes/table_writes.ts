@@ -26,9 +26,10 @@ import { keyIn } from "./table_reads.ts";
 /** Dependencies of the write routes. */
 export interface WriteDependencies {
   /** The cache of the rows. */
-  readonly cache: Pick<Cache, "delete" | "invalidateTags">;
-  /** The source that also reports writes to the cache. */
-  readonly changes: Pick<Changes, "beginWrite">;
+  readonly cache: Pick<Cache, "delete" | "invalidateTags"> & {
+    /** The source that also reports writes to the cache. */
+    readonly changes: Pick<Changes, "beginWrite">;
+  };
   /** Notes invalidations. */
   readonly invalidations: InvalidationLog;
   /** Called if the invalidation fails after a successful write. */
@@ -141,7 +142,7 @@ async function committed(
   dependencies: WriteDependencies,
   write: (writer: string) => Promise<KeyedWrite | Response>,
 ): Promise<KeyedWrite & { readonly invalidation: Invalidation } | Response> {
-  using own = await dependencies.changes.beginWrite();
+  using own = await dependencies.cache.changes.beginWrite();
   const written = await write(own.mark);
   if (written instanceof Response) return written;
   const names = table.invalidatedBy(written.keys, written.touched);

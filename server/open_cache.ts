@@ -6,7 +6,7 @@
 import type { Logger } from "@logtape/logtape";
 import { connect } from "@db/driver";
 import { Audit, postgresChanges } from "../changes/mod.ts";
-import { type Cache, type Changes, systemRuntime } from "../cache/mod.ts";
+import { type Cache, systemRuntime } from "../cache/mod.ts";
 import { changesDatabase } from "../db/changes_database.ts";
 import type { Database } from "../db/database.ts";
 import { InvalidationLog } from "../cache/dashboard/mod.ts";
@@ -48,8 +48,6 @@ export interface OpenCacheOptions {
 /** A cache that follows the changes of the database. */
 export interface OpenCache {
   readonly cache: Cache;
-  /** The relayed changes. */
-  readonly changes: Changes;
   /** The latest invalidations. */
   readonly invalidations: InvalidationLog;
   /** Resolves with the first permanent failure of the relay, or once the relay has worked. */
@@ -103,12 +101,11 @@ export function openCache(
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),
     }),
   );
-  const { changes } = cache;
   const inUse = config.cache.enabled && config.cache.url !== "memory:";
-  const tried = inUse ? redisTried.promise : changes.caughtUp().catch(() => undefined); // `onError` gets it
+  const tried = inUse ? redisTried.promise : cache.changes.caughtUp().catch(() => undefined); // `onError` gets it
   const settled = doneWithin(REDIS_START_MS, tried);
   void settled.then(relayRefused.resolve);
-  return { cache, changes, invalidations, relayRefused: relayRefused.promise, settled };
+  return { cache, invalidations, relayRefused: relayRefused.promise, settled };
 }
 
 /** Compares a share of the answers with the database, if enabled. */

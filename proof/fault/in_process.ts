@@ -51,7 +51,7 @@ export function startInProcess(
   );
   const tables = openTables(resources, database);
   const { listTtlMs } = config.http;
-  const api = stack.use(createApi({ cache, clock, changes: cache.changes, tables, listTtlMs }));
+  const api = stack.use(createApi({ cache, clock, tables, listTtlMs }));
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => undefined },
     (request) => api.fetch(request),

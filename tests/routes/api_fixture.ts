@@ -1,4 +1,4 @@
-import { Cache, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
+import { Cache, type Changes, type Invalidation, type Jsonify, Lookup } from "../../cache/mod.ts";
 import type { WriteOptions } from "../../db/table_rows.ts";
 import type { Key, ListOptions, Row, Written } from "../../db/table_statements.ts";
 import type { Column, PlainType, TableShape } from "../../db/table_shape.ts";
@@ -124,6 +124,8 @@ function idOf([id]: Key): number {
 
 /** A real cache in memory that notes each call, with answers that a test can put in its place. */
 export class WatchedCache {
+  /** The changes that are reported to it. */
+  readonly changes: Changes;
   /** The calls, each with its keys or tags, in order. */
   readonly calls: string[] = [];
   /** What reads of one key answer instead. */
@@ -134,8 +136,9 @@ export class WatchedCache {
   info: { info: string; keyspace: string; totalKeys: number } | undefined;
   readonly #cache: Cache;
 
-  constructor(cache: Cache) {
+  constructor(cache: Cache, changes: Partial<Changes> = {}) {
     this.#cache = cache;
+    this.changes = { ...cache.changes, ...changes };
   }
 
   getOrLoad: Cache["getOrLoad"] = <T, V = Jsonify<T>>(
@@ -217,16 +220,14 @@ export interface SendInit {
 }
 
 /** What a test has instead of fakes. */
-export type ApiChanges = Omit<Partial<AppDependencies>, "changes"> & {
-  readonly changes?: Partial<AppDependencies["changes"]>;
-};
+export type ApiChanges = Partial<AppDependencies> & { readonly changes?: Partial<Changes> };
 
 /** Makes the API over fakes. */
 export function createApi({ changes, ...others }: ApiChanges = {}): Api {
   const runtime = new FakeRuntime();
   const engine = new Cache({ url: "memory:", jitterRatio: 0, ttlMs: 300_000, runtime });
   const users = new FakeUsers();
-  const cache = new WatchedCache(engine);
+  const cache = new WatchedCache(engine, changes);
   const errors: Api["errors"] = [];
   const invalidations = new InvalidationLog(runtime.clock);
   const stopping = new AbortController();
@@ -236,7 +237,6 @@ export function createApi({ changes, ...others }: ApiChanges = {}): Api {
     clock: runtime.clock,
     listTtlMs: 60_000,
     access: { adminTokens: [], open: "on" },
-    changes: { ...engine.changes, ...changes },
     warm: () => Promise.resolve(0),
     invalidations,
     stopping: stopping.signal,

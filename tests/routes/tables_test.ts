@@ -146,7 +146,6 @@ function open(resources: readonly Resource[]): typeof send {
     listTtlMs: 60_000,
     tables: openTables(resources, database),
     access: { adminTokens: [], open: "on" },
-    changes: cache.changes,
     warm: () => Promise.resolve(0),
     invalidations: new InvalidationLog(systemRuntime.clock),
     stopping: new AbortController().signal,
