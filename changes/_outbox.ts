@@ -24,6 +24,9 @@ const BACKLOG_MAX = 10_000;
 /** The server's time in whole milliseconds, rounded down. */
 const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000::FLOAT8)::BIGINT";
 
+/** True unless the queue of notifications, which any role may fill, is about to refuse more. */
+const HAS_ROOM = "pg_notification_queue_usage() < 0.5::FLOAT8";
+
 /** Makes a statement not wait for the disk. */
 const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
 
@@ -156,7 +159,7 @@ export class Outbox {
        ON CONFLICT DO NOTHING
        RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
            setval('lookaside.doorbell'::REGCLASS, ${NOW_MS} + $8::TEXT::BIGINT)
-         END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
+         END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' AND ${HAS_ROOM} THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
       [
         cache,
         look,

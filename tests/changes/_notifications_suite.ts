@@ -155,6 +155,28 @@ export function notificationsSuite(server: () => string): void {
     assertEquals(promises(), 0);
   });
 
+  it("is not passed on to other caches where the server would refuse it, and the look with it", async () => {
+    // As though somebody had filled the queue of the server.
+    await fixture.admin.unsafe(
+      `CREATE SCHEMA filled; GRANT USAGE ON SCHEMA filled TO PUBLIC;
+      CREATE FUNCTION filled.pg_notification_queue_usage() RETURNS FLOAT8 LANGUAGE sql AS 'SELECT 0.9::FLOAT8';
+      CREATE FUNCTION filled.pg_notify(TEXT, TEXT) RETURNS VOID LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'too many notifications in the NOTIFY queue'; END $$`,
+    );
+    await start({ path: "filled, pg_catalog" });
+    await fixture
+      .owner`INSERT INTO lookaside.caches (name, origin, keep) VALUES ('other', '', '1 h')`;
+    const passedOn = () =>
+      statements.filter(({ text, values }) =>
+        text.includes("INSERT INTO lookaside.looks") && values[PROMISE_AT + 1] === "yes"
+      ).length;
+    await eventually(async () => {
+      await updateAtOnce();
+      assert(passedOn() > 0);
+    });
+    await fixture.admin.unsafe("DROP SCHEMA filled CASCADE");
+  });
+
   it("is not asked for by a relay that cannot hear it", async () => {
     const applied = await start({ listen: false });
     await updateAtOnce();
@@ -178,15 +200,17 @@ async function updateAtOnce(): Promise<void> {
 
 /** Starts a feed, and resolves once it rests. Answers the keys that it will have applied. */
 async function start(
-  { listen = true, promiseMs = PROMISE_MS, clock = systemClock, lost }: {
+  { listen = true, promiseMs = PROMISE_MS, clock = systemClock, lost, path }: {
     readonly listen?: boolean;
     readonly promiseMs?: string;
     readonly clock?: Clock;
     readonly lost?: Lost;
+    readonly path?: string;
   } = {},
 ): Promise<string[]> {
   const applied: string[] = [];
-  const service = fromPostgresJs(fixture.connect(fixture.urls.service));
+  const connection = path === undefined ? {} : { search_path: path };
+  const service = fromPostgresJs(fixture.connect(fixture.urls.service, { connection }));
   const database = noting(service, promiseMs, lost);
   const feed = new ChangeFeed(database, {
     cacheName: "test",
