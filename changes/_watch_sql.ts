@@ -175,20 +175,18 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT '{insert,update,delete,truncate,move}'::TEXT[]
 $$`,
   // The columns that a statement sets if it may take rows from one partition to another: those by which a table or
-  // one of its parts is partitioned, or any if a trigger may set these. No rows of the statement are given to the
-  // triggers of a MERGE that does so, unless it deletes and inserts as well. So such tables have a further trigger.
+  // one of its parts is partitioned. None if a trigger may set these: any statement may, and while a trigger names a
+  // column, nobody can drop that or change its type. No rows of the statement are given to the triggers of a MERGE that
+  // does so, unless it deletes and inserts as well. So such tables have a further trigger.
   `CREATE OR REPLACE FUNCTION lookaside.partition_columns(root OID) RETURNS TEXT[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH parts (relation) AS (SELECT lookaside.family(root))
   SELECT ARRAY(
-    SELECT a.attname::TEXT FROM parts
+    SELECT DISTINCT a.attname::TEXT FROM parts
     JOIN pg_partitioned_table p ON p.partrelid = parts.relation
     JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::SMALLINT[])
-    UNION
-    SELECT a.attname::TEXT FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid
-    WHERE p.partrelid = root AND a.attnum > 0 AND NOT a.attisdropped
-      -- BEFORE UPDATE … FOR EACH ROW
-      AND EXISTS (SELECT 1 FROM parts JOIN pg_trigger t ON t.tgrelid = parts.relation WHERE t.tgtype & 19 = 19)
+    -- BEFORE UPDATE … FOR EACH ROW
+    WHERE NOT EXISTS (SELECT 1 FROM parts JOIN pg_trigger t ON t.tgrelid = parts.relation WHERE t.tgtype & 19 = 19)
     ORDER BY 1
   )
 $$`,
@@ -230,18 +228,19 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   event TEXT;
   hung OID;
-  columns CONSTANT TEXT := (
-    SELECT string_agg(quote_ident(name), ', ') FROM pg_partitioned_table, unnest(lookaside.partition_columns(relation)) name
-    WHERE partrelid = relation
+  move CONSTANT TEXT := (
+    SELECT 'UPDATE' || coalesce(' OF ' || string_agg(quote_ident(name), ', '), '')
+    FROM pg_partitioned_table LEFT JOIN unnest(lookaside.partition_columns(relation)) name ON TRUE
+    WHERE partrelid = relation GROUP BY partrelid
   );
 BEGIN
   FOREACH event IN ARRAY lookaside.events() LOOP
-    CONTINUE WHEN event = 'move' AND columns IS NULL;
+    CONTINUE WHEN event = 'move' AND move IS NULL;
     SELECT t.tgfoid INTO hung FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'lookaside_' || event;
     IF event = 'move' OR hung IS DISTINCT FROM to_regprocedure(format('lookaside.%I()', lookaside.function_name(label, event)))::OID THEN
       IF hung IS NOT NULL THEN EXECUTE format('DROP TRIGGER lookaside_%s ON %s', event, relation); END IF;
       EXECUTE format('CREATE TRIGGER lookaside_%s AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION lookaside.%I()',
-        event, CASE event WHEN 'move' THEN 'UPDATE OF ' || columns ELSE upper(event) END, relation, CASE event WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
+        event, CASE event WHEN 'move' THEN move ELSE upper(event) END, relation, CASE event WHEN 'insert' THEN 'REFERENCING NEW TABLE AS new_rows'
           WHEN 'update' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
           WHEN 'delete' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END, lookaside.function_name(label, event));
     END IF;

@@ -351,6 +351,15 @@ export function watchSuite(server: () => string): void {
           await notedOf("UPDATE orders SET n = 0 WHERE id = 2"),
           one("orders", ["122", "2"], ["n=0", "n=2"]),
         );
+        // Nor does a column depend on what records it.
+        await run(
+          "ALTER TABLE orders ADD more INT; ALTER TABLE orders ALTER more TYPE TEXT",
+        );
+        assertEquals(await checkWatched(fixture.service), []);
+        await run("ALTER TABLE orders ALTER more TYPE VARCHAR(9)");
+        await run("ALTER TABLE orders DROP COLUMN more");
+        assertEquals(await checkWatched(fixture.service), []);
+        await fixture.noted();
         assertEquals(await checkWatched(fixture.service), []);
         assertEquals(await fixture.noted(), []);
         await run("DROP FUNCTION move CASCADE");
