@@ -54,7 +54,8 @@ export interface Changes extends AsyncDisposable {
    * Resolves once every change that was committed before the call is applied: a read that begins afterwards sees
    * it, regardless of who wrote it.
    *
-   * @throws {Error} The source of truth is unavailable.
+   * @throws {Error} The source of truth is unavailable, or Redis is and memory does not stand in for it. Call
+   * {@linkcode Cache.clear} then, if a read must not answer what this process has.
    */
   caughtUp(): Promise<void>;
   /** Does the same for one server. The cache calls it before it trusts that server. */

@@ -175,10 +175,10 @@ export class Coherence {
 
   /**
    * Resolves once everything announced so far has been applied here: when the feed answers a question sent after
-   * this call, or when memory is no longer trusted.
+   * this call, or when memory is no longer trusted. What stands in for the servers hears of changes directly.
    */
   proved(): Promise<void> {
-    if (!this.#open) return Promise.resolve();
+    if (!this.#open || this.#standsIn) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
     return promise;

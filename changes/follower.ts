@@ -36,6 +36,8 @@ export class Follower implements AsyncDisposable {
   #closed = false;
   #woken = false;
   #wake: (() => void) | undefined;
+  /** The outcome of the next look: true if it told of everything. */
+  #next = nextLook();
   /** The snapshot of the last look; `undefined`: there is none, so everything may have changed. */
   #seen: string | undefined;
   /** The registration of the cache for which everything must have been dropped, and the one for which it was. */
@@ -62,6 +64,18 @@ export class Follower implements AsyncDisposable {
     this.#wake?.();
   }
 
+  /**
+   * Looks, and answers true once everything committed before the call has been told; false if it has ended, or
+   * nothing is kept for the cache.
+   *
+   * @throws Postgres has failed.
+   */
+  looked(): Promise<boolean> {
+    const { promise } = this.#next;
+    this.wake();
+    return promise;
+  }
+
   /** Drops everything, once for each registration: the database may be another than before. */
   startOver(registration: string): void {
     if (registration === this.#registration) return;
@@ -82,14 +96,18 @@ export class Follower implements AsyncDisposable {
     const startedAtMs = clock.monotonicNow();
     while (!this.#closed) {
       this.#woken = false;
+      const look = this.#next;
+      this.#next = nextLook();
       try {
         this.#seen ??= await this.#seenAt(startedAtMs - sinceMs);
-        await this.#look(clock.monotonicNow());
+        look.resolve(await this.#look(clock.monotonicNow()));
       } catch (error) {
         onError(error);
+        look.reject(error);
       }
       await this.#pause(everyMs);
     }
+    this.#next.resolve(false);
   }
 
   /**
@@ -119,13 +137,13 @@ export class Follower implements AsyncDisposable {
     });
   }
 
-  async #look(sentAtMs: number): Promise<void> {
+  async #look(sentAtMs: number): Promise<boolean> {
     // After a long outage of Postgres, rows that this process has not seen may have been removed.
     const isLate = sentAtMs - this.#lookedAtMs > KEPT_MS;
     const registration = this.#registration;
     const known = isLate || registration !== this.#droppedFor ? undefined : this.#seen;
     const look = await this.#outbox.since(known ?? NOTHING, known === undefined ? 0 : ROWS_MAX);
-    if (look === undefined || this.#closed) return;
+    if (look === undefined || this.#closed) return false;
     const { now, rows, isPart } = look;
     // A database that was restored to an earlier time shows less than the previous look.
     const isEarlier = known !== undefined &&
@@ -138,5 +156,12 @@ export class Follower implements AsyncDisposable {
     this.#droppedFor = registration;
     this.#lookedAtMs = sentAtMs;
     this.#listener.alive(sentAtMs);
+    return true;
   }
+}
+
+function nextLook(): PromiseWithResolvers<boolean> {
+  const look = Promise.withResolvers<boolean>();
+  look.promise.catch(() => undefined); // perhaps nobody waits for it
+  return look;
 }

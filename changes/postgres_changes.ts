@@ -232,7 +232,11 @@ class PostgresChanges implements Changes {
 
   async caughtUp(): Promise<void> {
     await this.#installed();
-    await Promise.all([...this.#feeds.values()].map((feed) => feed.catchUp({ replay: false })));
+    await Promise.all([...this.#feeds].map(async ([name, feed]) => {
+      // While memory stands in for Redis, this process reads nothing that its own looks do not reach.
+      if (await this.#followerOf({ name })?.looked()) return;
+      await feed.catchUp({ replay: false });
+    }));
     await this.#cache.followed();
   }
 
@@ -299,7 +303,7 @@ class PostgresChanges implements Changes {
   }
 
   /** Looks for changes for this process alone, while the server is away. */
-  #followerOf({ name }: CacheServer): Follower | undefined {
+  #followerOf({ name }: Pick<CacheServer, "name">): Follower | undefined {
     const found = this.#followers.get(name);
     return found?.isAway() ? found : undefined;
   }

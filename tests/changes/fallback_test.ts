@@ -134,6 +134,24 @@ describe("Memory that stands in for Redis", () => {
     }
   });
 
+  it("has caught up once it is told of everything that was committed before", async () => {
+    const [one] = instances;
+    await redis.kill();
+    await one.standsIn(true);
+    for (const name of ["Ada", "Grace", "Barbara"]) {
+      await rename(3, name);
+      await one.cache.changes.caughtUp();
+      assertEquals((await one.read(3)).value(), name);
+      assertEquals(await one.loadsOf(without(3)), 0); // it was not cleared
+    }
+    postgres.cut();
+    await assertRejects(() => one.cache.changes.caughtUp());
+    postgres.pass();
+    await redis.start();
+    await one.standsIn(false);
+    await one.cache.changes.caughtUp();
+  });
+
   it("keeps what it loads if it was started without Redis, though the cache cannot be reset", async () => {
     const url = `redis://127.0.0.1:${freePort()}`;
     const errors: unknown[] = [];
