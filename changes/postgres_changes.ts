@@ -73,9 +73,15 @@ export interface PostgresChangesOptions {
   readonly onProblem?: (problem: ChangesProblem) => void;
 }
 
+const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, true>> = {
+  ...{ cacheName: true, install: true, listen: true, pollMs: true, replayWindowMs: true },
+  ...{ invalidates: true, fallback: true, onInvalidated: true, onError: true, onProblem: true },
+};
+
 /**
  * The changes of a Postgres database, for the option `changes` of a cache.
  *
+ * @throws {TypeError} The database is no pool of a known driver, or an option is unknown.
  * @throws {RangeError} A duration is out of range.
  *
  * @example
@@ -97,6 +103,10 @@ export function postgresChanges(
   database: AnyDatabase,
   options: PostgresChangesOptions = {},
 ): ChangeSource {
+  for (const name in options) {
+    if (Object.hasOwn(OPTIONS, name)) continue;
+    throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+  }
   const { listen, ...others } = options;
   assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
   assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });

@@ -28,7 +28,9 @@ export type AnyDatabase =
 export function changesDatabase(database: AnyDatabase): ChangesDatabase {
   if (has(database, "unsafe", "begin")) return fromPostgresJs(database as PostgresJs);
   if (has(database, "exec", "transaction")) return fromPGlite(database as PGliteDatabase);
-  if (has(database, "query", "connect")) return fromPg(database as PgPool);
+  if (has(database, "query", "connect") && "totalCount" in database) {
+    return fromPg(database as PgPool);
+  }
   if (has(database, "connect") && "available" in database) {
     return fromDenoPostgres(database as DenoPostgresPool);
   }
@@ -40,5 +42,5 @@ export function changesDatabase(database: AnyDatabase): ChangesDatabase {
 }
 
 function has(database: AnyDatabase, ...functions: readonly string[]): boolean {
-  return functions.every((name) => typeof Reflect.get(database, name) === "function");
+  return functions.every((name) => typeof Reflect.get(Object(database), name) === "function");
 }

@@ -196,7 +196,10 @@ describe("changesDatabase()", () => {
       transaction: () => Promise.reject(new Error("none")),
     };
     assertStrictEquals(changesDatabase(port), port);
-    for (const none of [{}, { query() {} }, { connect() {} }]) {
+    const client = new pg.Client({ connectionString: testDatabase.url });
+    for (
+      const none of [{}, { query() {} }, { connect() {} }, client, testDatabase.url, undefined]
+    ) {
       assertThrows(() => changesDatabase(none as never), TypeError, "Cannot use this");
     }
   });

@@ -57,6 +57,12 @@ describe("postgresChanges()", () => {
       assertThrows(() => postgresChanges(ailing, options), RangeError, "it must be a number from");
     }
     postgresChanges(ailing, { pollMs: Infinity, replayWindowMs: 0 });
+    const misspelt: object = { onEror: () => undefined };
+    assertThrows(
+      () => postgresChanges(ailing, misspelt),
+      TypeError,
+      "Cannot use the option onEror",
+    );
   });
 
   /** A database where a table is not watched as it should be, and nothing else is there. */
