@@ -294,7 +294,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Wraps a function: its results are cached under `name` and its arguments.
+   * Wraps a function: its results are cached under `name` and its arguments. Functions that are wrapped under one
+   * name, in any program that shares the cache, answer each other's results.
    *
    * @throws {TypeError} The name cannot be used; later, an argument has no stable form.
    *
