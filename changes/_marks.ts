@@ -1,4 +1,5 @@
-import type { Change, Invalidated } from "./apply.ts";
+import type { InvalidatedNames } from "@lookaside/cache";
+import type { Change } from "./apply.ts";
 import { changeOf } from "./_changed_row.ts";
 import { GRACE_MS, type OutboxRow, type Settled } from "./_outbox.ts";
 
@@ -8,23 +9,23 @@ const MARKS_MAX = 5_000;
 const BATCH_MAX = 500;
 
 /** The rest of a row whose names are all invalidated. */
-const NOTHING: Invalidated = { keys: [], tags: [] };
+const NOTHING: InvalidatedNames = { keys: [], tags: [] };
 
 /** Makes the names of the entries that depend on a change. */
-export type NamesOf = (change: Change) => Invalidated;
+export type NamesOf = (change: Change) => InvalidatedNames;
 
 /** The rows that a relay has found, by the treatment of each. */
 export interface Split {
   /** Rows to apply. */
   readonly due: readonly OutboxRow[];
   /** The names left to invalidate of each row that its writer has applied in part. */
-  readonly names: readonly Invalidated[];
+  readonly names: readonly InvalidatedNames[];
   /** Transactions that are left to their writers. */
   readonly reserved: ReadonlySet<string>;
 }
 
 /** The names that the writer of several rows has invalidated: sets, since both may be many. */
-type Done = Readonly<Record<keyof Invalidated, ReadonlySet<string>>>;
+type Done = Readonly<Record<keyof InvalidatedNames, ReadonlySet<string>>>;
 
 /**
  * The marks that this process has given to its own writes, and the names that it has invalidated for them.
@@ -38,7 +39,7 @@ export class Marks {
   readonly writer: string;
   readonly #namesOf: NamesOf;
   readonly #open = new Set<string>();
-  readonly #settled = new Map<string, Invalidated>();
+  readonly #settled = new Map<string, InvalidatedNames>();
   readonly #untold: Settled[] = [];
   #count = 0;
 
@@ -78,7 +79,7 @@ export class Marks {
    */
   split(rows: readonly OutboxRow[], { reserves }: { readonly reserves: boolean }): Split {
     const due: OutboxRow[] = [];
-    const names: Invalidated[] = [];
+    const names: InvalidatedNames[] = [];
     const reserved = new Set<string>();
     const done = new Map<string | null, Done | undefined>();
     for (const row of rows) if (!done.has(row.writer)) done.set(row.writer, this.#doneOf(row));
@@ -112,9 +113,9 @@ export class Marks {
   }
 
   /** The names of a row that are not `done`; `undefined`: all of them. */
-  #restOf(row: OutboxRow, done: Done | undefined): Invalidated | undefined {
+  #restOf(row: OutboxRow, done: Done | undefined): InvalidatedNames | undefined {
     if (done === undefined) return undefined;
-    let names: Invalidated;
+    let names: InvalidatedNames;
     try {
       names = this.#namesOf(changeOf(row));
     } catch (_error) {

@@ -1,4 +1,5 @@
-import type { Change, Invalidated } from "./apply.ts";
+import type { InvalidatedNames } from "@lookaside/cache";
+import type { Change } from "./apply.ts";
 import { type ChangedRow, namesIn } from "./_changed_row.ts";
 import type { ChangesDatabase } from "./database.ts";
 import {
@@ -38,7 +39,7 @@ export interface OutboxRow extends ChangedRow {
   /** The mark of the writer. */
   readonly writer: string | null;
   /** The names that this writer has reported as invalidated; `null`: it has not reported. */
-  readonly settled: Invalidated | null;
+  readonly settled: InvalidatedNames | null;
   /** True if the writer belongs to this cache. */
   readonly isKnown: boolean;
   /** Time since it was written, in milliseconds. */
@@ -48,7 +49,7 @@ export interface OutboxRow extends ChangedRow {
 /** The end of a write with the names that its process invalidated. No names: the write or the invalidation failed. */
 export interface Settled {
   readonly mark: string;
-  readonly names: Invalidated;
+  readonly names: InvalidatedNames;
 }
 
 /** How far a cache is with applying rows. */

@@ -19,11 +19,8 @@ export interface Change {
   readonly values: readonly string[];
 }
 
-/** Cache keys and tags to invalidate. */
-export type Invalidated = InvalidatedNames;
-
 /** Names that a change invalidates, by table, for entries that `table()` has not named. */
-export type Invalidates = Readonly<Record<string, (change: Change) => Invalidated>>;
+export type Invalidates = Readonly<Record<string, (change: Change) => InvalidatedNames>>;
 
 /** A change could not be applied yet: it must stay open in the outbox. */
 export class InvalidationPendingError extends Error {
@@ -32,7 +29,7 @@ export class InvalidationPendingError extends Error {
 }
 
 /** The names that `table()` gives to entries that depend on a change. */
-export function invalidatedBy({ table, keys, values }: Change): Invalidated {
+export function invalidatedBy({ table, keys, values }: Change): InvalidatedNames {
   if (keys === undefined) return { keys: [], tags: [tableTag(table)] };
   const rows = keys.map((key) => rowName(table, key));
   return {
@@ -42,7 +39,7 @@ export function invalidatedBy({ table, keys, values }: Change): Invalidated {
 }
 
 /** The names of the entries that depend on a change: those given for its table, or those of `table()`. */
-export function namesOf(change: Change, invalidates: Invalidates = {}): Invalidated {
+export function namesOf(change: Change, invalidates: Invalidates = {}): InvalidatedNames {
   const own = Object.hasOwn(invalidates, change.table) ? invalidates[change.table] : undefined;
   return (own ?? invalidatedBy)(change);
 }
@@ -51,11 +48,11 @@ export function namesOf(change: Change, invalidates: Invalidates = {}): Invalida
 export function invalidatedNames(
   changes: readonly Change[],
   invalidates: Invalidates = {},
-): Invalidated {
+): InvalidatedNames {
   return union(changes.map((change) => namesOf(change, invalidates)));
 }
 
-function union(all: readonly Invalidated[]): Invalidated {
+function union(all: readonly InvalidatedNames[]): InvalidatedNames {
   const keys = new Set<string>();
   const tags = new Set<string>();
   for (const names of all) {
@@ -75,9 +72,9 @@ export async function applyChanges(
   changes: readonly Change[],
   { invalidates, names: more = [] }: {
     readonly invalidates?: Invalidates | undefined;
-    readonly names?: readonly Invalidated[];
+    readonly names?: readonly InvalidatedNames[];
   } = {},
-): Promise<Invalidated> {
+): Promise<InvalidatedNames> {
   const names = union([invalidatedNames(changes, invalidates), ...more]);
   for (const batch of batches(names.keys)) assertApplied(await server.delete(...batch));
   // After the keys: a list that is loaded in between carries the old version of its tag.

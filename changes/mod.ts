@@ -29,12 +29,7 @@ export {
   type PostgresJs,
   type PostgresJsConnection,
 } from "./adapters/postgres_js.ts";
-export {
-  type Change,
-  type Invalidated,
-  type Invalidates,
-  InvalidationPendingError,
-} from "./apply.ts";
+export { type Change, type Invalidates, InvalidationPendingError } from "./apply.ts";
 export { Audit, type AuditOptions, type AuditStats } from "./audit.ts";
 export type { ChangesDatabase, OnLost, Query, SqlParameter } from "./database.ts";
 export type { ChangesProblem } from "./health.ts";

@@ -6,6 +6,7 @@ import type {
   Changes,
   ChangeSource,
   ChangesStats,
+  InvalidatedNames,
   OwnWrite,
   TableUse,
   WatchedTable,
@@ -13,7 +14,6 @@ import type {
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import {
   applyChanges,
-  type Invalidated,
   type Invalidates,
   InvalidationPendingError,
   namesOf,
@@ -62,7 +62,7 @@ export interface PostgresChangesOptions {
   readonly fallback?: boolean;
   /** Called with the names that were invalidated on a server. */
   readonly onInvalidated?: (
-    names: Partial<Invalidated> & { readonly everything?: boolean },
+    names: Partial<InvalidatedNames> & { readonly everything?: boolean },
   ) => void;
   /** Called if Postgres fails, or Redis does not apply an invalidation. Both are retried. */
   readonly onError?: (error: unknown) => void;

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import type { ChangesStats, OwnWrite } from "@lookaside/cache";
-import { type Change, type Invalidated, invalidatedBy } from "./apply.ts";
+import type { ChangesStats, InvalidatedNames, OwnWrite } from "@lookaside/cache";
+import { type Change, invalidatedBy } from "./apply.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, outdated } from "./install.ts";
 import { ASK_MS, Notifications } from "./_notifications.ts";
@@ -58,7 +58,7 @@ export interface ChangeFeedOptions {
   /** True if the cache ends with this process. Then it is unregistered on close. Default false. */
   readonly cacheEnds?: boolean;
   /** Applies changes to the cache, and invalidates further names. Rejects if this must be repeated. */
-  readonly apply: (changes: readonly Change[], names: readonly Invalidated[]) => Promise<void>;
+  readonly apply: (changes: readonly Change[], names: readonly InvalidatedNames[]) => Promise<void>;
   /**
    * Looks for changes for this process alone, while memory replaces the cache's server and that cannot be reached.
    * The relay then leaves all rows open: to apply them would drop what they changed from memory at each attempt.
@@ -82,7 +82,7 @@ export interface ChangeFeedOptions {
    */
   readonly writer?: string;
   /** The names of entries that depend on a change. Default: those of `table()`. */
-  readonly namesOf?: (change: Change) => Invalidated;
+  readonly namesOf?: (change: Change) => InvalidatedNames;
   /** Called if Postgres or `apply` fails. The relay retries. */
   readonly onError?: (error: unknown) => void;
   /** Called each minute with each problem that a person must fix: of a watched table, or of relaying. */

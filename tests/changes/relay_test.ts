@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
+import type { InvalidatedNames } from "../../cache/changes.ts";
 import { settingsOf } from "../../cache/options.ts";
-import { type Change, type Invalidated, invalidatedBy } from "../../changes/apply.ts";
+import { type Change, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
 import type { Database } from "../../db/database.ts";
@@ -25,10 +26,10 @@ const feeds: ChangeFeed[] = [];
 function makeFeed(options: Partial<ChangeFeedOptions> = {}, on = fixture.service): {
   readonly feed: ChangeFeed;
   readonly applied: Change[];
-  readonly names: Invalidated[];
+  readonly names: InvalidatedNames[];
 } {
   const applied: Change[] = [];
-  const names: Invalidated[] = [];
+  const names: InvalidatedNames[] = [];
   const feed = new ChangeFeed(on, {
     cacheName: "test",
     listen: false,
