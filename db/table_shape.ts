@@ -189,7 +189,7 @@ function shapeOf(
   }
   const { columns: keyNames } = catalogued.indexes.find(({ primary }) => primary) ??
     refuse(
-      "it has no primary key: write ALTER TABLE … ADD PRIMARY KEY (…), or serve the table behind a view",
+      "it has no primary key: write ALTER TABLE … ADD PRIMARY KEY (…), or serve its table if it is a view",
     );
   const plainColumn = (name: string, role: string): Column => {
     const column = columns.get(name) ?? refuse(`${role} ${name} is not in \`row\`: add it`);

@@ -174,22 +174,26 @@ async function applied(
   if (ifNoneMatch === undefined && ifMatch.trim() === "*") {
     const written = await refusalsOf(write);
     if (written !== undefined) return written;
-    // A trigger can drop a write without a word, and a policy can hide a row from writes alone.
-    const isThere = await rows.find(key) !== undefined;
-    return isThere
-      ? refusedWrite(new RefusedWriteError("constraint", [], undefined))
-      : notFound(title);
+    return await rows.find(key) === undefined ? notFound(title) : dropped();
   }
+  let before: string | undefined;
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const found = await rows.findMarked(key);
     if (found === undefined) return notFound(title);
     const etag = weakEtag([JSON.stringify(found.row)]);
     if (!matchesEtag(ifMatch, etag)) break;
     if (ifNoneMatch !== undefined && matchesEtag(ifNoneMatch, etag)) return excluded(title);
+    if (found.mark === before) return dropped();
+    before = found.mark;
     const written = await refusalsOf(() => write(found.mark));
     if (written !== undefined) return written;
   }
   return changedMeanwhile(title);
+}
+
+/** 422: the row is as it was. A trigger can drop a write without a word, and a policy hide a row from writes. */
+function dropped(): Response {
+  return refusedWrite(new RefusedWriteError("constraint", [], undefined));
 }
 
 async function refusalsOf<T>(write: () => Promise<T>): Promise<T | Response> {

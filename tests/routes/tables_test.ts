@@ -467,6 +467,8 @@ describe("declared tables", () => {
       ["/ruled/1", { method: "DELETE" }, 422, ""],
     ];
     await send("/ruled", { method: "POST", json: { word: "kept" } });
+    const tag = { "if-match": (await send("/ruled/1")).headers.get("etag") ?? "" };
+    refusals.push(["/ruled/1", { method: "DELETE", headers: tag }, 422, ""]);
     for (const [path, init, status, column] of refusals) {
       const answer = await send(path, init);
       assertEquals(
