@@ -53,7 +53,10 @@ export interface PostgresChangesOptions {
    * grace. Default 390,000, which suits the defaults of a cache.
    */
   readonly replayWindowMs?: number;
-  /** Keys and tags that a change invalidates, by table. Default: what `table()` has stored. */
+  /**
+   * Keys and tags that a change invalidates, by table. Default: what `table()` has stored. One process invalidates
+   * for all, so processes with other functions need another `cacheName`.
+   */
   readonly invalidates?: Invalidates;
   /**
    * `true`: the memory of a process stands in while Redis is down; each process then asks Postgres what has
