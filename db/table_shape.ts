@@ -131,11 +131,14 @@ interface Watch {
   readonly recorded: readonly string[] | null;
 }
 
+/** By its names: a table of another schema that the role may not use could not be looked up. */
 const WATCH = `
   SELECT json_build_object('key', key, 'columns', columns::text,
     'recorded', CASE WHEN matter IS NOT NULL THEN key || columns || matter END)::text AS watch
   FROM lookaside.watched
-  WHERE to_regclass(format('%I.%I', table_schema, table_name)) = to_regclass($1)`;
+  WHERE (table_schema, table_name) = (
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass($1))`;
 
 /**
  * Reads the shape of a table.

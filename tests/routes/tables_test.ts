@@ -672,7 +672,9 @@ describe("declared tables", () => {
     url.username = role;
     const own = connect({ url: url.href, poolMax: 1 });
     try {
-      await database.query(`GRANT SELECT ON tags, orders TO ${role}`);
+      await database.query(`
+        GRANT SELECT ON tags, orders TO ${role};
+        SELECT lookaside.watch('app.words'), lookaside.watch('tags'), lookaside.admit('${role}')`);
       const adviceOn = async (...options: Parameters<typeof resource>) => {
         const [table] = openTables([resource(...options)], own);
         const advice = (await table?.rows.shape())?.advice ?? [];
