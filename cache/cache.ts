@@ -45,7 +45,7 @@ const WARM_BATCH = 100;
  * than a Redis command may, or than a lease lasts, and nothing would be stored.
  */
 const READ_BATCH = 1_000;
-/** The longest time that {@linkcode Cache.close} waits for background work. */
+/** The longest time that {@linkcode Cache.close} waits for each part of what is under way. */
 const CLOSE_MS_MAX = 1_000;
 
 /**
@@ -625,8 +625,8 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * Waits at most a second for background work, aborts the rest, and closes the connections. Further calls
-   * wait for the same.
+   * Waits at most a second for background work, and as long for the source of changes, aborts the rest, and closes
+   * the connections. Further calls wait for the same.
    *
    * @example
    * ```ts
@@ -659,14 +659,17 @@ export class Cache implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await within(this.#runtime.clock, CLOSE_MS_MAX, Promise.all(this.#background.all()));
+    const soon = (work: PromiseLike<unknown>) =>
+      within(this.#runtime.clock, CLOSE_MS_MAX, Promise.resolve(work));
+    const background = () => soon(Promise.all(this.#background.all()));
+    await background();
     for (const engine of this.#engines) engine.stop();
-    await this.#changes[Symbol.asyncDispose]();
+    await soon(this.#changes[Symbol.asyncDispose]()); // its database may hang
     this.#limit.close(new CacheClosedError("Cannot load: the cache is closed"));
     // An aborted load releases its lease, which needs a connection.
-    await Promise.all(this.#background.all());
+    await background();
     await Promise.all(this.#engines.map((engine) => engine.close()));
-    await Promise.all(this.#background.all());
+    await background();
   }
 
   /** Answers a fresh entry of memory that may be used as it is. The hot path. */

@@ -181,8 +181,9 @@ export class ChangeFeed implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closed = true;
     this.wake();
+    const chores = this.#chores[Symbol.asyncDispose](); // at once, for its timers: the batch may hang
     await this.#running;
-    await this.#chores[Symbol.asyncDispose]();
+    await chores;
     await this.#notifications[Symbol.asyncDispose]();
     if (this.#running === undefined) return;
     try {

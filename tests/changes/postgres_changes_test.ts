@@ -97,6 +97,24 @@ describe("postgresChanges()", () => {
     assertEquals(errors.filter((each) => each === "It has no triggers. Run this").length, 1);
   });
 
+  it("ends with its cache while Postgres hangs", async () => {
+    await using seeded = await createSeededDatabase(1);
+    await using real = connect({ url: seeded.url, poolMax: 3 });
+    const { query, transaction } = changesDatabase(real);
+    let hung = -1;
+    const ask = <T>(answer: () => Promise<T>) =>
+      hung < 0 ? answer() : (hung++, new Promise<never>(() => undefined));
+    const database: ChangesDatabase = {
+      query: (...statement) => ask(() => query(...statement)),
+      transaction: (run) => ask(() => transaction(run)),
+    };
+    const cache = new Cache({ changes: postgresChanges(database, { pollMs: 10 }) });
+    await cache.changes.caughtUp();
+    hung = 0;
+    await eventually(() => assert(hung > 0));
+    await cache.close();
+  });
+
   it("goes on applying changes when the handlers of the program throw or reject", async () => {
     await using seeded = await createSeededDatabase(1);
     await using real = connect({ url: seeded.url, poolMax: 3 });
