@@ -315,10 +315,10 @@ BEGIN
       OR old.matter IS NOT NULL AND (matter <@ (old.matter || old.columns || old.key)) IS NOT TRUE
     THEN ARRAY(SELECT lookaside.family(watched)) ELSE lacking END;
   IF hanging <> '{}' OR strays <> '{}' THEN
-    -- Those with triggers of another label, which a renamed table had, or maybe for other columns.
+    -- Those with triggers of another label, which a renamed table had, of a stranger, or maybe for other columns.
     taken := ARRAY(SELECT t.tgrelid FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-      WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%'
-        AND (p.proname <> ALL (names) OR t.tgname = 'lookaside_move'));
+      WHERE t.tgrelid = ANY (lacking) AND t.tgname LIKE 'lookaside\\_%' AND (p.proname <> ALL (names)
+        OR p.pronamespace <> 'lookaside'::REGNAMESPACE OR t.tgname = 'lookaside_move'));
     PERFORM lookaside.lock(hanging, strays || taken, tries);
     PERFORM lookaside.attach(relation, new_row.label) FROM unnest(lacking) relation;
     PERFORM lookaside.detach(new_row.label, strays, tries);

@@ -813,6 +813,31 @@ export function watchSuite(server: () => string): void {
     });
   }
 
+  it("lets writers pass while a reader keeps it from dropping a stranger's trigger of its name", async () => {
+    const [made] = await sql<{ name: string }[]>`
+      SELECT lookaside.function_name('orders', 'insert') AS name`;
+    await run(
+      `CREATE FUNCTION ${made?.name}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+      CREATE TRIGGER lookaside_insert AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION ${made?.name}()`,
+    );
+    const reader = session();
+    await reader.unsafe("BEGIN; SELECT count(*) FROM orders");
+    const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+    try {
+      await eventually(async () => {
+        const waits =
+          await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::REGCLASS`;
+        assertEquals(waits.length, 1);
+      }, { everyMs: 5 });
+      await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
+    } finally {
+      await reader.unsafe("COMMIT");
+    }
+    await watching;
+    assertEquals((await notedOf("INSERT INTO orders (id) VALUES (99)")).length, 1);
+    await run(`DROP FUNCTION ${made?.name}`);
+  });
+
   it("is checked without waiting for a transaction that watches, which may wait for the check", async () => {
     await run("CREATE TABLE a (id INT PRIMARY KEY); SELECT lookaside.watch('a')");
     await run("SELECT lookaside.watch('orders')");
