@@ -53,6 +53,9 @@ type NamedValue = readonly [column: string, value: Value | null];
 /** The methods of a cache that a {@linkcode Table} uses. */
 export type TableCache = Pick<Cache, "getOrLoad" | "delete" | "invalidateTags" | "changes">;
 
+/** The columns by which a process caches lists, by cache and table. */
+const LISTED = new WeakMap<TableCache, Map<string, Set<string>>>();
+
 /** Text forms in which equal values have the same text, by the type of their column. */
 const FORMS: ReadonlyMap<string, RegExp> = new Map([
   ["integer", /^(0|-?[1-9]\d*)$/],
@@ -97,6 +100,8 @@ export class Table<Row extends object = Record<string, Value | null>> {
   readonly #options: Omit<TableOptions, "key" | "columns">;
   #use: TableUse;
   #known: WatchedTable | undefined;
+  /** The columns by which lists are cached here. Others may be watched for other programs. */
+  readonly #listed: Set<string>;
   /** Refused uses, by their columns. */
   readonly #refused = new Map<string, TypeError>();
 
@@ -108,6 +113,8 @@ export class Table<Row extends object = Record<string, Value | null>> {
     this.label = labelOf(name);
     this.#cache = cache;
     this.#options = entryOptions;
+    this.#listed = listedIn(cache, this.label);
+    for (const column of columns) this.#listed.add(column);
     this.#use = { schema, name: table, key, columns };
     this.#checkInBackground(this.#use);
   }
@@ -187,15 +194,15 @@ export class Table<Row extends object = Record<string, Value | null>> {
 
   /**
    * Invalidates entries that depend on written rows, given as before and after the write; without rows, all of
-   * the table. For writes that should not wait until Postgres reports them.
+   * the table. For writes that should not wait until Postgres reports them. Lists by columns that this process has
+   * not used follow then.
    *
-   * @throws {TypeError} A row lacks its key, or a column by which lists are cached.
+   * @throws {TypeError} A row lacks its key, or a column by which this process caches lists.
    */
   async invalidate(...rows: readonly Filter<Row>[]): Promise<Invalidation> {
-    const columns = new Set([...this.#use.columns, ...this.#known?.columns ?? []]);
-    const values = rows.flatMap((row) =>
-      [...columns].map((each) => valueOf(each, this.#in(row, each)))
-    );
+    const known = this.#known?.columns;
+    const columns = [...this.#listed].filter((each) => known?.includes(each) ?? true);
+    const values = rows.flatMap((row) => columns.map((each) => valueOf(each, this.#in(row, each))));
     const keys = rows.map((row) => this.#keyIn(row));
     const { keys: entries, tags } = invalidatedBy({
       table: this.label,
@@ -283,6 +290,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     const [first] = watched.filter(([column]) => known?.types.get(column) !== "other");
     if (first !== undefined) {
       this.#assertForm(...first);
+      this.#listed.add(first[0]);
       return [valueTag(this.label, valueOf(...first))];
     }
     if (watched[0] !== undefined) {
@@ -292,6 +300,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
         }: Postgres prints equal values of its type differently`,
       );
     }
+    for (const [column] of given) this.#listed.add(column);
     return given.map((each) => valueTag(this.label, valueOf(...each)));
   }
 
@@ -339,4 +348,12 @@ export class Table<Row extends object = Record<string, Value | null>> {
 function namedIn<Row>(filter: Filter<Row>): NamedValue[] {
   const all: [string, Value | null | undefined][] = Object.entries(filter);
   return all.filter((each): each is [string, Value | null] => each[1] !== undefined);
+}
+
+/** The columns by which lists of a table are cached in a cache, whichever part of the program does it. */
+function listedIn(cache: TableCache, label: string): Set<string> {
+  const tables = LISTED.get(cache) ?? new Map<string, Set<string>>();
+  const columns = tables.get(label) ?? new Set();
+  LISTED.set(cache, tables.set(label, columns));
+  return columns;
 }

@@ -235,6 +235,18 @@ describe("table()", () => {
     await cache.close();
   });
 
+  it("invalidate() asks for no column that only other programs have watched", async () => {
+    const { cache } = openCache();
+    const [orders, elsewhere] = [table<Order>(cache, "orders"), table<Order>(cache, "orders")];
+    const row = () => orders.row(42, load({}));
+    await loadsOf(row);
+    assertEquals(await orders.invalidate({ id: 42 }), "applied");
+    assertEquals(await loadsOf(row), 1);
+    await elsewhere.where({ customer_id: 7 }, load([]));
+    await assertRejects(() => orders.invalidate({ id: 42 }), TypeError, "it lacks customer_id");
+    await cache.close();
+  });
+
   it("loads nothing that it could not be told of, and says why", async () => {
     const { cache } = openCache(() => Promise.reject(new TypeError("Cannot use orders: run this")));
     const orders = table<Order>(cache, "orders");
