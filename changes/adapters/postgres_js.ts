@@ -20,14 +20,15 @@ export interface PostgresJsConnection {
 
 /**
  * Postgres through `postgres`, which listens again by itself after its connection broke. Behind a pooler it must
- * be made with `prepare: false`; otherwise it prepares its own COMMIT.
+ * be made with `prepare: false`; otherwise it prepares its own COMMIT. Without `fetch_types: false`, version 3.4.9
+ * ends the process if a connection is lost while it asks for the types of arrays.
  *
  * @example
  * ```ts
  * import assert from "node:assert/strict";
  * import { fromPostgresJs, type PostgresJs } from "@lookaside/changes";
  *
- * // const sql = postgres();
+ * // const sql = postgres({ fetch_types: false });
  * const none = () => Promise.reject(new Error("none"));
  * const sql: PostgresJs = {
  *   unsafe: () => Promise.resolve([{ one: 1 }]),
