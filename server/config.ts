@@ -25,6 +25,8 @@ import { changePostgresUrl, parsePostgresUrl } from "../db/postgres_url.ts";
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 const TTL_MS_MAX = 30 * DAY_MS;
+/** Shortest time that applied changes are kept, however short entries live: other processes may not have read them. */
+const REPLAY_WINDOW_MS_MIN = 5 * MINUTE_MS;
 const TIMEOUT_MS_MAX = 10 * MINUTE_MS;
 const MEMORY_BYTES_MAX = 64 * 1024 ** 3;
 const DATABASE_POOL_LIMIT = 1_000;
@@ -210,7 +212,6 @@ const VARIABLES = {
   CACHE_AUDIT_RATIO: ratio().default(0),
   CACHE_WARM: integer(0, WARM_MAX).default(0),
   CHANGES_POLL_MS: integer(10, MINUTE_MS).default(1_000),
-  CHANGES_REPLAY_WINDOW_MS: integer(1_000, DAY_MS).default(300_000),
   CHANGES_LISTEN: oneOf(["on", "off"]).default("on"),
   CHANGES_DATABASE_URL: postgresUrl().optional(),
   CHANGES_CACHE_NAME: z.string().regex(
@@ -284,7 +285,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     }),
     changes: Object.freeze({
       pollMs: values.CHANGES_POLL_MS,
-      replayWindowMs: Math.max(values.CHANGES_REPLAY_WINDOW_MS, entryLifeMsMax(values)),
+      replayWindowMs: Math.max(REPLAY_WINDOW_MS_MIN, entryLifeMsMax(values)),
       listen: values.CHANGES_LISTEN === "on",
       fallback: values.CACHE_FALLBACK === "on",
       ...(values.CHANGES_DATABASE_URL === undefined
