@@ -75,10 +75,11 @@ export function openCache(
   const relayRefused = Promise.withResolvers<unknown>();
   const logRelayError = relayErrorLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
+  const { caFile: _read, ...options } = config.cache;
   const cache: Cache = resources.use(
     new CacheClass({
       ...trusted,
-      ...config.cache,
+      ...options,
       changes: postgresChanges(changesDatabase(database), {
         ...config.changes,
         listen: config.changes.listen && changesDatabase(listening ?? database),
