@@ -3,9 +3,12 @@ import type { Entry } from "./entry.ts";
 import { LocalStore } from "./local_store.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
 import type { CacheParts } from "./parts.ts";
-import { completed } from "./runtime.ts";
+import { completed, within } from "./runtime.ts";
 import type { Store } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
+
+/** The longest time that {@linkcode Fallback.close} waits for the source of changes. */
+const CLOSE_MS_MAX = 1_000;
 
 /** The parts of an engine that a {@linkcode Fallback} uses. */
 export type FallbackParts = MemoryParts & Pick<CacheParts, "emit" | "newNonce">;
@@ -112,11 +115,11 @@ export class Fallback extends LocalStore {
     await this.#shared.writeTags(names, version);
   }
 
-  /** Ends for good. */
+  /** Ends for good. Does not wait for ever if the source of changes hangs. */
   override async close(): Promise<void> {
     this.#closed = true;
     this.#stop();
-    await this.#closing;
+    await within(this.#parts.runtime.clock, CLOSE_MS_MAX, Promise.resolve(this.#closing));
   }
 
   #covers(tags: readonly string[]): boolean {

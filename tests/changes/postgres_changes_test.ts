@@ -9,6 +9,7 @@ import { postgresChanges, type PostgresChangesOptions } from "../../changes/post
 import { installChanges } from "../../changes/install.ts";
 import { changesVersion } from "../../changes/schema.ts";
 import { createTestDatabase } from "../support/test_database.ts";
+import { freePort } from "../../tools/servers/free_port.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
@@ -97,23 +98,25 @@ describe("postgresChanges()", () => {
     assertEquals(errors.filter((each) => each === "It has no triggers. Run this").length, 1);
   });
 
-  it("ends with its cache while Postgres hangs", async () => {
-    await using seeded = await createSeededDatabase(1);
-    await using real = connect({ url: seeded.url, poolMax: 3 });
-    const { query, transaction } = changesDatabase(real);
-    let hung = -1;
-    const ask = <T>(answer: () => Promise<T>) =>
-      hung < 0 ? answer() : (hung++, new Promise<never>(() => undefined));
-    const database: ChangesDatabase = {
-      query: (...statement) => ask(() => query(...statement)),
-      transaction: (run) => ask(() => transaction(run)),
-    };
-    const cache = new Cache({ changes: postgresChanges(database, { pollMs: 10 }) });
-    await cache.changes.caughtUp();
-    hung = 0;
-    await eventually(() => assert(hung > 0));
-    await cache.close();
-  });
+  for (const url of ["memory:", `redis://127.0.0.1:${freePort()}`]) {
+    it(`ends with its cache while Postgres hangs, also without Redis: ${url.slice(0, 6)}`, async () => {
+      await using seeded = await createSeededDatabase(1);
+      await using real = connect({ url: seeded.url, poolMax: 3 });
+      const { query, transaction } = changesDatabase(real);
+      let hung = -1;
+      const ask = <T>(answer: () => Promise<T>) =>
+        hung < 0 ? answer() : (hung++, new Promise<never>(() => undefined));
+      const database: ChangesDatabase = {
+        query: (...statement) => ask(() => query(...statement)),
+        transaction: (run) => ask(() => transaction(run)),
+      };
+      const cache = new Cache({ url, changes: postgresChanges(database, { pollMs: 10 }) });
+      await eventually(() => cache.changes.caughtUp());
+      hung = 0;
+      await eventually(() => assert(hung > 0));
+      await cache.close();
+    });
+  }
 
   it("goes on applying changes when the handlers of the program throw or reject", async () => {
     await using seeded = await createSeededDatabase(1);
