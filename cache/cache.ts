@@ -170,9 +170,7 @@ export class Cache implements AsyncDisposable {
     key: string,
     options: Pick<EntryOptions<T, V>, "codec" | "schema"> = {},
   ): Promise<Lookup<NoInfer<V>> | undefined> {
-    this.#assertOpen();
-    assertKey(key);
-    assertEntryOptions(options);
+    this.#assertUsable(key, options);
     const startedAtMs = this.#startedAtMs();
     const found = await this.#engineOf(key).reader.peek(key) as Lookup<V> | undefined;
     if (found === undefined) return undefined;
@@ -345,20 +343,18 @@ export class Cache implements AsyncDisposable {
     key: string,
     options: EntryOptions<T, V> = {},
   ): Promise<Slot<T, NoInfer<V>>> {
-    this.#assertOpen();
-    assertKey(key);
-    assertEntryOptions(options);
-    assertTags(options.tags);
+    this.#assertUsable(key, options);
     const { clock } = this.#runtime;
     const startedAtMs = clock.monotonicNow();
     const { reader, loads } = this.#engineOf(key);
     const reading = this.#readingOf(key, options);
-    const form = reading === undefined ? {} : { accepts: reading.accepts };
-    const { found, lease, versions } = await reader.begin(key, { options, ...form });
-    if (found !== undefined) this.#observe(key, found, startedAtMs);
-    if (lease === undefined || versions === undefined) {
-      return slotOf(found && reading !== undefined ? reading.lookup(found) : found, undefined);
+    const begun = await reader.begin(key, { options, accepts: reading?.accepts });
+    if (begun === undefined) return slotOf(undefined, undefined);
+    if ("found" in begun) {
+      this.#observe(key, begun.found, startedAtMs);
+      return slotOf(reading?.lookup(begun.found) ?? begun.found, undefined);
     }
+    const { lease, versions } = begun;
     return slotOf(undefined, {
       fill: async (value) => {
         const costMs = clock.monotonicNow() - startedAtMs;
@@ -394,10 +390,7 @@ export class Cache implements AsyncDisposable {
     value: T,
     options: EntryOptions<T, unknown> = {},
   ): Promise<Invalidation> {
-    this.#assertOpen();
-    assertKey(key);
-    assertEntryOptions(options);
-    assertTags(options.tags);
+    this.#assertUsable(key, options);
     return await this.#engineOf(key).writer.set(key, value, options);
   }
 
@@ -694,20 +687,13 @@ export class Cache implements AsyncDisposable {
   }
 
   async #read<T, V>(key: string, asked: LoadPlan<T>): Promise<Lookup<V>> {
+    this.#assertUsable(key, asked.options);
     const reading = this.#readingOf(key, asked.options);
-    const plan = reading === undefined ? asked : { ...asked, accepts: reading.accepts };
-    this.#assertOpen();
-    assertKey(key);
-    assertEntryOptions(plan.options);
-    assertTags(plan.options.tags);
+    const plan = { ...asked, accepts: reading?.accepts };
     const startedAtMs = this.#startedAtMs();
-    const { popularity, loads, reader, memory } = this.#engineOf(key);
+    const { popularity, loads, reader } = this.#engineOf(key);
     popularity.note(key);
-    const held = reading === undefined || plan.options.refresh ? undefined : memory.hit(key);
-    const found = held !== undefined && reading?.accepts(held.lookup.text)
-      ? held.lookup
-      : undefined;
-    const lookup = found ??
+    const lookup =
       await (this.#limit.isWithin(key)
         ? this.#readWithin(key, plan)
         : this.#limit.whileAway(() =>
@@ -800,6 +786,13 @@ export class Cache implements AsyncDisposable {
     const place = this.#background.add(work);
     void work.then(() => this.#background.delete(place));
     if (this.#options.background !== undefined) this.#call(this.#options.background, work);
+  }
+
+  #assertUsable(key: string, options: EntryOptions<never, unknown>): void {
+    this.#assertOpen();
+    assertKey(key);
+    assertEntryOptions(options);
+    assertTags(options.tags);
   }
 
   #assertOpen(): void {

@@ -28,7 +28,7 @@ export interface LoadPlan<T> {
   /** Options of the read. */
   readonly options: EntryOptions<T, unknown>;
   /** True if the text of an entry can be read; absent: any JSON can. */
-  readonly accepts?: (text: string | null) => boolean;
+  readonly accepts?: ((text: string | null) => boolean) | undefined;
 }
 
 /** A load with the right to fill. */

@@ -20,13 +20,10 @@ interface Answer {
   readonly outcome: Promise<Lookup> | Lookup | undefined;
 }
 
-/** The outcome of a read that does not load: a value, or the lease, or neither. */
-export interface Begun {
-  readonly found?: Lookup;
-  readonly lease?: string;
-  /** The tag versions under which the lease was taken. */
-  readonly versions?: readonly TagVersion[];
-}
+/** The outcome of a read that does not load: a value, or a lease and the tag versions under which it was taken. */
+export type Begun =
+  | { readonly found: Lookup }
+  | { readonly lease: string; readonly versions: readonly TagVersion[] };
 
 /** A usable entry from the store, or the reason to load. */
 interface Found {
@@ -92,12 +89,12 @@ export class Reader {
   async begin(
     key: string,
     { options, accepts }: Pick<LoadPlan<never>, "options" | "accepts">,
-  ): Promise<Begun> {
+  ): Promise<Begun | undefined> {
     const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
     const held = options.refresh ? undefined : memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
     const trust = this.#trust(options);
-    if (trust === undefined) return {};
+    if (trust === undefined) return undefined;
     let lease = "";
     try {
       const names = this.#loads.namesOf(key, options);
@@ -115,12 +112,14 @@ export class Reader {
     } catch (_error) {
       if (lease !== "") this.#parts.track(this.#loads.release(key, lease));
     }
-    return {};
+    return undefined;
   }
 
   /** Reads or loads. Rejects only with the error of the load. */
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { memory, runtime, settings, waiters } = this.#parts;
+    const hit = plan.options.refresh || plan.accepts === undefined ? undefined : memory.hit(key);
+    if (hit !== undefined && accepted(hit.entry, plan.accepts)) return hit.lookup;
     const held = plan.options.refresh ? undefined : memory.fresh(key);
     if (held !== undefined && accepted(held.entry, plan.accepts)) {
       // Past its early-refresh point: refresh once in the background; later hits do not start another.
