@@ -19,7 +19,7 @@ const LOADS_MORE_MAX = 20;
 const IDS = Array.from({ length: USERS }, (_, at) => at + 1);
 
 describe("a write through the service", () => {
-  for (const nodes of [2, 3]) {
+  for (const nodes of [1, 3]) {
     it(`costs one load, and leaves nothing stale, on a ring of ${nodes}`, async () => {
       await using stack = new AsyncDisposableStack();
       const ring = stack.use(await startRedisRing(nodes));
