@@ -151,15 +151,28 @@ export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULT
 
 /** The types of the options of a cache that are not numbers. */
 const TYPES: Readonly<Record<Exclude<keyof CacheOptions, keyof Settings | "version">, string>> = {
-  ...{ url: "string", ca: "string", prefix: "string", enabled: "boolean" },
-  ...{ connect: "function", onEvent: "function", onLookup: "function", background: "function" },
-  ...{ changes: "object", runtime: "object" },
+  url: "string",
+  ca: "string",
+  prefix: "string",
+  enabled: "boolean",
+  connect: "function",
+  onEvent: "function",
+  onLookup: "function",
+  background: "function",
+  changes: "object",
+  runtime: "object",
 };
 
 /** The options of an entry. */
 const ENTRY: Readonly<Record<keyof EntryOptions, true>> = {
-  ...{ ttlMs: true, graceMs: true, negativeTtlMs: true, codec: true, schema: true },
-  ...{ refresh: true, tags: true, tagsOf: true },
+  ttlMs: true,
+  graceMs: true,
+  negativeTtlMs: true,
+  codec: true,
+  schema: true,
+  refresh: true,
+  tags: true,
+  tagsOf: true,
 };
 
 /**

@@ -77,8 +77,16 @@ export interface PostgresChangesOptions {
 }
 
 const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, true>> = {
-  ...{ cacheName: true, install: true, listen: true, pollMs: true, replayWindowMs: true },
-  ...{ invalidates: true, fallback: true, onInvalidated: true, onError: true, onProblem: true },
+  cacheName: true,
+  install: true,
+  listen: true,
+  pollMs: true,
+  replayWindowMs: true,
+  invalidates: true,
+  fallback: true,
+  onInvalidated: true,
+  onError: true,
+  onProblem: true,
 };
 
 /**

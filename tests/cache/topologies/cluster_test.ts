@@ -20,7 +20,10 @@ describe("a connection to a Cluster", () => {
       boundsCommands: false,
       clock: systemRuntime.clock,
       onConnection: () => resolve(),
-      ...{ onError: nothing, onChange: nothing, onConfirmed: nothing, onRefused: nothing },
+      onError: nothing,
+      onChange: nothing,
+      onConfirmed: nothing,
+      onRefused: nothing,
     });
     const client = connection?.client;
     assert(client instanceof Cluster);
