@@ -194,15 +194,20 @@ export class Table<Row extends object = Record<string, Value | null>> {
 
   /**
    * Invalidates entries that depend on written rows, given as before and after the write; without rows, all of
-   * the table. For writes that should not wait until Postgres reports them. Lists by columns that this process has
-   * not used follow then.
+   * the table. For writes that should not wait until Postgres reports them. Lists of other processes by columns that
+   * the rows lack follow then.
    *
    * @throws {TypeError} A row lacks its key, or a column by which this process caches lists.
    */
   async invalidate(...rows: readonly Filter<Row>[]): Promise<Invalidation> {
-    const known = this.#known?.columns;
-    const columns = [...this.#listed].filter((each) => known?.includes(each) ?? true);
-    const values = rows.flatMap((row) => columns.map((each) => valueOf(each, this.#in(row, each))));
+    const watched = this.#known?.columns ?? [...this.#listed];
+    // No list is cached by the others, whose values need not be plain.
+    const columns = watched.filter((each) => this.#known?.types.get(each) !== "other");
+    const values = rows.flatMap((row) =>
+      columns
+        .filter((each) => this.#listed.has(each) || Reflect.get(row, each) !== undefined)
+        .map((each) => valueOf(each, this.#in(row, each)))
+    );
     const keys = rows.map((row) => this.#keyIn(row));
     const { keys: entries, tags } = invalidatedBy({
       table: this.label,

@@ -242,6 +242,11 @@ describe("table()", () => {
     await loadsOf(row);
     assertEquals(await orders.invalidate({ id: 42 }), "applied");
     assertEquals(await loadsOf(row), 1);
+    const theirs = () => cache.getOrLoad("theirs", load([]), { tags: ["orders:customer_id=7"] });
+    await loadsOf(theirs);
+    const written = { id: 42, customer_id: 7, price: new Date() };
+    await orders.invalidate(written);
+    assertEquals(await loadsOf(theirs), 1, "a list by a column that is given");
     await elsewhere.where({ customer_id: 7 }, load([]));
     await assertRejects(() => orders.invalidate({ id: 42 }), TypeError, "it lacks customer_id");
     await cache.close();
