@@ -102,8 +102,10 @@ export class Loads {
       }
       land();
     };
-    track(fillBehind());
-    return flight.outcome;
+    const filled = fillBehind();
+    track(filled);
+    // Who has a value renewed must not get the one before with the next read.
+    return job.plan.options.refresh ? filled.then(() => flight.outcome) : flight.outcome;
   }
 
   /** Loads without storing: the store is unavailable, or the wait for another's load is over. */
@@ -243,7 +245,7 @@ export class Loads {
 
   /** Stores a loaded value, if the lease still stands. Answers true if it was stored. Never rejects. */
   async fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    const { store, runtime, counters, emit, keeps } = this.#parts;
+    const { store, memory, runtime, counters, emit, keeps } = this.#parts;
     const ttlMs = entry.staleUntilMs - runtime.clock.now();
     // Only now: the tags of `tagsOf` are known once the value is loaded.
     const isKept = keeps(entry.tags.map(({ name }) => name));
@@ -255,6 +257,7 @@ export class Loads {
     try {
       const stored = await store.fill(key, lease, entry);
       if (stored) {
+        if (store.source === "redis") memory.drop([key]); // the feed tells of it later
         emit({ type: "fill", key, ttlMs, costMs: entry.costMs });
       } else {
         counters.refusedFills++;

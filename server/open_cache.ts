@@ -76,12 +76,13 @@ export function openCache(
   const logRelayError = relayErrorLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
   const { caFile: _read, ...options } = config.cache;
+  const { databaseUrl: _listened, ...following } = config.changes;
   const cache: Cache = resources.use(
     new CacheClass({
       ...trusted,
       ...options,
       changes: postgresChanges(changesDatabase(database), {
-        ...config.changes,
+        ...following,
         listen: config.changes.listen && changesDatabase(listening ?? database),
         install: false, // `deno task seed` does it, with the necessary rights
         onInvalidated: (names) => invalidations.note("change feed", names),
