@@ -171,8 +171,7 @@ class PostgresChanges implements Changes {
     options: Omit<PostgresChangesOptions, "listen">,
     cache: ChangedCache,
   ) {
-    const { cacheName, install = true, fallback = true, ...others } = options;
-    const { invalidates, ...feedOptions } = others;
+    const { cacheName, install = true, fallback = true, invalidates, ...feedOptions } = options;
     this.#cache = cache;
     this.#database = database;
     this.#tables = new WatchedTables(database);
@@ -211,7 +210,7 @@ class PostgresChanges implements Changes {
         },
         follower: () => this.#followerOf(server),
         reset: async (registration) => {
-          const follower = registration === undefined ? undefined : this.#followerOf(server);
+          const follower = this.#followerOf(server);
           if (registration !== undefined && follower !== undefined) {
             // To clear the cache would drop what was loaded since, at each attempt.
             follower.startOver(registration);
