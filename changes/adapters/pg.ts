@@ -56,11 +56,15 @@ export function fromPg(pool: PgPool): ChangesDatabase {
       // The statement rejects as well; an error event without a listener would end the process.
       const onError = (): void => undefined;
       client.on("error", onError);
+      let ended = true;
       try {
-        return await inTransaction(over(client), run);
+        const result = await inTransaction(over(client), run);
+        ended = false;
+        return result;
       } finally {
         client.removeListener("error", onError);
-        client.release();
+        // After a `query_timeout` the driver may drop the ROLLBACK, and the next to write would never commit.
+        client.release(ended);
       }
     },
     // A pool with one connection needs it for statements.

@@ -170,6 +170,23 @@ describe("changesDatabase()", () => {
     assertEquals(changesDatabase(pool).listen, undefined);
   });
 
+  it("over a pool of pg gives no connection back in a transaction that it could not end in time", async () => {
+    const { url: connectionString } = testDatabase;
+    const pool = new pg.Pool({ connectionString, max: 1, query_timeout: 200 });
+    const other = new pg.Pool({ connectionString });
+    await using ends = new AsyncDisposableStack();
+    for (const each of [pool, other]) ends.defer(() => each.end());
+    const database = changesDatabase(pool);
+    await database.query("CREATE TABLE written (n INT)");
+    const late = database.transaction((query) => query("SELECT pg_sleep(1)"));
+    await assertRejects(() => late, Error, "timeout");
+    const running =
+      "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(1)' AND state = 'active'";
+    await eventually(async () => assertEquals((await other.query(running)).rows, []));
+    await database.query("INSERT INTO written VALUES (1)");
+    assertEquals((await other.query("SELECT n FROM written")).rows, [{ n: 1 }]);
+  });
+
   it("over @db/postgres gives each connection back", async () => {
     const statements: string[] = [];
     let free = 1;

@@ -11,7 +11,13 @@ declare const pg: {
     connect(): Promise<void>;
     end(): Promise<void>;
   };
-  readonly Pool: new (options: { readonly connectionString: string; readonly max?: number }) =>
+  readonly Pool: new (
+    options: {
+      readonly connectionString: string;
+      readonly max?: number;
+      readonly query_timeout?: number;
+    },
+  ) =>
     & PgPool
     & { end(): Promise<void>; on(event: "error", listener: (error: Error) => void): unknown };
 };
