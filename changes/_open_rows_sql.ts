@@ -39,6 +39,20 @@ export function untilFull(rows: string): string {
   ) o WHERE coalesce(o.names_before, 0::BIGINT) < ${NAMES_MAX}::BIGINT`;
 }
 
+/**
+ * The server, its timeline and the database: another one may lack changes that this one has shown, also a dump that
+ * was restored on the same server, and took its name.
+ */
+export const ORIGIN: string = `(SELECT system_identifier FROM pg_control_system())::TEXT
+  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+  || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
+
+/**
+ * True if cache `c` is registered for this server. A pooler, or an address that moves, may lead to another one without
+ * any error.
+ */
+export const IS_HERE: string = `c.origin = ${ORIGIN}`;
+
 /** The last look of cache `c`. */
 export const LAST_LOOK: string = `CROSS JOIN LATERAL (
   SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1

@@ -3,6 +3,7 @@ import type { Change } from "./apply.ts";
 import { type ChangedRow, namesIn } from "./_changed_row.ts";
 import type { ChangesDatabase } from "./database.ts";
 import {
+  IS_HERE,
   IS_KNOWN,
   LAST_LOOK,
   NAMES_MAX,
@@ -119,7 +120,7 @@ export class Outbox {
     this.#cache = cache;
   }
 
-  /** Answers the progress of the cache and its first open rows; `undefined`: it is not registered, or not reset yet. */
+  /** Answers the progress of the cache and its first open rows; `undefined`: it is not registered here, or not reset yet. */
   async look(rowsMax: number): Promise<Look | undefined> {
     // The rows are one text, because drivers are slow with many columns.
     const [found] = await this.#query<
@@ -135,7 +136,7 @@ export class Outbox {
              'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000::FLOAT8
            ) ORDER BY o.xid, o.id)::TEXT FROM (${untilFull(OPEN_ROWS)}) o
          ) AS rows
-       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
+       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL AND ${IS_HERE}`,
       [this.#cache, rowsMax],
     );
     if (found === undefined) return undefined;
@@ -156,7 +157,7 @@ export class Outbox {
        SELECT c.id, $2::TEXT::BIGINT + 1, $3::TEXT::PG_SNAPSHOT, $4::TEXT::PG_SNAPSHOT,
          $5::TEXT::XID8, $6::TEXT::BIGINT, coalesce($7::TEXT, l.feed), $7::TEXT IS NOT NULL
        FROM lookaside.caches c ${LAST_LOOK}
-       WHERE c.id = $1::TEXT::BIGINT AND set_config('synchronous_commit', 'off', TRUE) = 'off'
+       WHERE c.id = $1::TEXT::BIGINT AND ${IS_HERE} AND set_config('synchronous_commit', 'off', TRUE) = 'off'
        ON CONFLICT DO NOTHING
        RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
            setval('lookaside.doorbell'::REGCLASS, ${NOW_MS} + $8::TEXT::BIGINT)
@@ -221,7 +222,7 @@ export class Outbox {
           limit: "1",
         })
       }) AS open
-       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL`,
+       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL AND ${IS_HERE}`,
       [this.#cache, snapshot],
     );
     return found;
@@ -295,7 +296,7 @@ export class Outbox {
       `SELECT pg_current_snapshot()::TEXT AS now, (
          SELECT pg_catalog.json_agg(pg_catalog.json_build_object('label', o.label, 'keys', o.keys, 'values', o.column_values))::TEXT
          FROM (${untilFull(open)}) o
-       ) AS rows FROM lookaside.caches c WHERE c.name = $1::TEXT`,
+       ) AS rows FROM lookaside.caches c WHERE c.name = $1::TEXT AND ${IS_HERE}`,
       [this.#cache, seen, rowsMax],
     );
     if (found === undefined) return undefined;

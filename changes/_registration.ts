@@ -1,12 +1,5 @@
 import type { ChangesDatabase } from "./database.ts";
-
-/**
- * The server, its timeline and the database: another one may lack changes that this one has shown, also a dump that
- * was restored on the same server, and took its name.
- */
-const ORIGIN = `(SELECT system_identifier FROM pg_control_system())::TEXT
-  || '.' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-  || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())::TEXT`;
+import { ORIGIN } from "./_open_rows_sql.ts";
 
 /** Options of a {@linkcode Registration}. */
 export interface RegistrationOptions {

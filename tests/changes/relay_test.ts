@@ -434,6 +434,26 @@ describe("the change feed", () => {
       });
     }
 
+    it("of another server, to which the same address leads all at once, is made anew, with a reset", async () => {
+      let resets = 0;
+      const errors: unknown[] = [];
+      const { feed } = makeFeed({
+        reset: () => {
+          resets++;
+          return Promise.resolve();
+        },
+        onError: (error) => void errors.push(error),
+      });
+      feed.start();
+      await feed.catchUp({ replay: false });
+      for (const times of [2, 3]) {
+        await database.query("UPDATE lookaside.caches SET origin = '1.00000001.1'");
+        if (times === 3) await feed.catchUp({ replay: false });
+        await eventually(() => assertEquals(resets, times));
+      }
+      assertEquals(errors, []);
+    });
+
     it("of a dump, which was restored on the same server, is made anew, with a reset", async () => {
       await register("test");
       await using restored = await createChangesDatabase();
