@@ -226,7 +226,6 @@ export class Engine implements CacheServer, EngineFigures {
       newNonce,
       onError,
       isConfirmed: () => this.#parts.coherence.isConfirmed(),
-      onSwapped: () => this.#replaced(),
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
@@ -377,16 +376,12 @@ export class Engine implements CacheServer, EngineFigures {
         if (!this.fallback) this.#changed(redisKey);
       },
       flushed: () => {
-        if (!this.fallback) this.#replaced();
+        if (this.fallback) return;
+        this.#dropAll();
+        this.#parts.waiters.wakeAll();
+        this.#beginCatchUp(); // a server that becomes a replica is flushed first, and then copies another's data
       },
     };
-  }
-
-  /** The data of the server is gone: it was flushed, or another database is there now. */
-  #replaced(): void {
-    this.#dropAll();
-    this.#parts.waiters.wakeAll();
-    this.#beginCatchUp(); // a server that becomes a replica is flushed first, and then copies another's data
   }
 
   #changed(redisKey: string): void {

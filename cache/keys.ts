@@ -11,7 +11,7 @@
 /**
  * The content of a Redis key: the value, its lease, or a tag's version. Under the name of the
  * root tag also: the read counts, the mark of their last decay, the server life that was caught up with, how
- * long tags are needed, the source of the values, and the mark of the database.
+ * long tags are needed, and the source of the values.
  */
 export type KeyPart =
   | ""
@@ -22,7 +22,6 @@ export type KeyPart =
   | ":caught-up"
   | ":tags"
   | ":source"
-  | ":database"
   | ":source-in-use";
 
 /** The longest logical key or tag, in UTF-16 code units. */

@@ -16,7 +16,6 @@ const ROOT_ONLY: readonly string[] = [ROOT_TAG];
 
 /**
  * KEYS: tags. ARGV: a version for each. Gives it to the tags that have none, and answers the current versions.
- * A key whose version is empty is only read.
  *
  * One script, so that two processes that create the same tag get the same version, and thus share leases. `SET
  * NX GET` needs Redis 7. `pcall`, because a foreign type under our key must count as "no version".
@@ -26,8 +25,8 @@ local replies = {}
 for i, key in ipairs(KEYS) do
   local standing = redis.pcall('GET', key)
   if type(standing) ~= 'string' then
-    standing = ARGV[i] ~= '' and ARGV[i]
-    if standing then redis.call('SET', key, standing) end
+    standing = ARGV[i]
+    redis.call('SET', key, standing)
   end
   replies[i] = standing
 end

@@ -35,10 +35,6 @@ export interface FeedOptions {
   readonly heartbeatMs: number;
   /** A connection without an answer for this long counts as lost. */
   readonly silenceMsMax: number;
-  /**
-   * Looks, with each sign of life, for changes that servers do not announce; if it fails, the sign does not count.
-   */
-  readonly look?: () => Promise<void>;
 }
 
 /** An open invalidation feed. */

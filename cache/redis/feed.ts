@@ -9,15 +9,13 @@ import {
 } from "./connection.ts";
 import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
-import { completed, retryDelayMs, type Timer, within } from "../runtime.ts";
+import { completed, retryDelayMs, type Timer } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
 
 const CHANNEL = "__redis__:invalidate";
 const RETRY_MS_MAX = 1_000;
 /** Delay after the server did not permit key tracking, which will not change soon. */
 const REFUSED_RETRY_MS = 10_000;
-/** Delay before a failed look is repeated: the command connection may be about to open. */
-const LOOK_MS = 100;
 /** Replies that do not permit tracking. `LOADING` and the like pass soon. */
 const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
 
@@ -121,16 +119,12 @@ export class Feed implements Following {
   /** Asks for a sign of life, again and again. Rejects if there is none. */
   async #beat(client: Redis): Promise<void> {
     const sentAtMs = this.#wiring.clock.monotonicNow();
-    const [looked] = await Promise.all([this.#look(), this.#ping(client)]);
+    await this.#ping(client);
     if (this.#closed || this.#client !== client) return;
-    if (looked) this.#wiring.listener.alive(sentAtMs);
-    const { heartbeatMs } = this.#options;
-    this.#timer = this.#wiring.clock.after(
-      looked ? heartbeatMs : Math.min(LOOK_MS, heartbeatMs),
-      () => {
-        this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
-      },
-    );
+    this.#wiring.listener.alive(sentAtMs);
+    this.#timer = this.#wiring.clock.after(this.#options.heartbeatMs, () => {
+      this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
+    });
   }
 
   /** A server that cannot save refuses the question. Its reply proves the same. */
@@ -140,19 +134,6 @@ export class Feed implements Following {
     } catch (error) {
       if (!cannotSave(error)) throw error;
     }
-  }
-
-  /** Answers true if the look succeeded. Never rejects. */
-  async #look(): Promise<boolean> {
-    let looked = false;
-    try {
-      const looking = this.#options.look?.().then(() => looked = true);
-      if (looking === undefined) return true;
-      await within(this.#wiring.clock, this.#options.silenceMsMax, looking);
-    } catch {
-      // The next heartbeat looks again; meanwhile trust runs out by itself.
-    }
-    return looked;
   }
 
   /** `null` announces that the database was flushed. */

@@ -44,6 +44,8 @@ export interface RedisStoreOptions
     Omit<PipelineOptions, "probeKey">,
     ProvenanceOptions,
     Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
+  /** Makes a unique text. */
+  readonly newNonce: () => string;
   /** True if the servers are known not to have been replaced. */
   readonly isConfirmed: () => boolean;
 }
@@ -163,25 +165,15 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   readTags(names: readonly string[]): Promise<(string | null)[]> {
-    const { anySlot } = this.#connection;
-    return Promise.all(
-      names.map((name) =>
-        name === ROOT_TAG && anySlot ? this.provenance.readRoot() : this.#readTag(name)
-      ),
-    );
+    return Promise.all(names.map((name) => this.#readTag(name)));
   }
 
   async createTags(names: readonly string[], version: string): Promise<string[]> {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const keys = names.map((name) => this.#keyspace.of(name, ":tag"));
-    const asked = keys.map((key) => this.#newTags.ask({ key, version }));
-    if (names.includes(ROOT_TAG) && this.#connection.anySlot) {
-      // Read after the root tag: a version of another database must not count.
-      const mark = this.#newTags.ask({ key: this.provenance.markKey, version: "" });
-      asked.push(mark.then((text) => this.provenance.judge(text)));
-    }
-    const [versions] = await Promise.all([Promise.all(asked), kept]);
-    return versions.slice(0, names.length).map(String);
+    const asked = Promise.all(keys.map((key) => this.#newTags.ask({ key, version })));
+    const [versions] = await Promise.all([asked, kept]);
+    return versions.map(String);
   }
 
   /** A missing tag counts as changed, so removing it is enough, and unused tags cost nothing. */
@@ -226,8 +218,6 @@ export class RedisStore implements Store, SharedCounts {
       prefix: this.#keyspace.followed,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
-      // A cluster has only one database.
-      ...(this.#connection.anySlot ? { look: () => this.provenance.look() } : {}),
     }, listener);
   }
 

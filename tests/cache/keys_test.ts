@@ -38,7 +38,7 @@ describe("assertKey()", () => {
 });
 
 describe("Keyspace", () => {
-  const parts: readonly KeyPart[] = ["", ":tag", ":popular", ":caught-up", ":database"];
+  const parts: readonly KeyPart[] = ["", ":tag", ":popular", ":caught-up", ":source"];
 
   it("takes apart what it made, for every usable key", () => {
     const keyspace = new Keyspace("la", 3);
