@@ -1,25 +1,41 @@
 import type { CatchUpRequest } from "./changes.ts";
 import type { Coherence } from "./coherence.ts";
-import { retryDelayMs, type Runtime } from "./runtime.ts";
+import { retryDelayMs, type Runtime, type Timer } from "./runtime.ts";
 
 const RETRY_MS_MAX = 500;
+/** Interval at which the claim of a server is repeated, so that it counts as in use. */
+const CLAIM_MS = 20_000;
+
+/** Tells one life of a server from the next. */
+export interface ServerLives {
+  /** Identifies its current life: differs after a restart or failover. Rejects if it cannot be used. */
+  identity(): Promise<string>;
+  /** Answers the life in which a process last caught up with it, as stored there. */
+  remembered(): Promise<string | null>;
+  /** Stores there that it was caught up with in this life. */
+  remember(identity: string): Promise<void>;
+}
+
+/** A server that has only one life. */
+export const ONE_LIFE: ServerLives = {
+  identity: () => Promise.resolve(""),
+  remembered: () => Promise.resolve(null),
+  remember: () => Promise.resolve(),
+};
 
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {
-  /** Makes sure that the server is not used for another source of truth. */
-  readonly claim: () => Promise<void>;
+  readonly lives: ServerLives;
+  /** Makes sure that the server is not used for another source of truth; `undefined`: there is no source. */
+  readonly claim: (() => Promise<void>) | undefined;
   /** Applies the changes. */
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
-  /** Identifies the server's current life: differs after a restart or failover. */
-  readonly identity: () => Promise<string>;
   /** True to replay on a server without a remembered life: it may lack changes. Otherwise it has no data of this cache. */
   readonly replaysIfUnknown: boolean;
   /** True to read the server of the first connection before it is caught up with. */
   readonly readsAtOnce: boolean;
-  /** Answers the life in which a process last caught up with the server, as stored on the server. */
-  readonly remembered: () => Promise<string | null>;
-  /** Stores on the server that it was caught up with in this life. */
-  readonly remember: (identity: string) => Promise<void>;
+  /** Keeps a background promise until it settles. */
+  readonly track: (work: Promise<void>) => void;
   /** Called when an attempt fails. */
   readonly onError: (error: unknown) => void;
   /** Called if the server turns out to be another one, before it may be read. */
@@ -54,6 +70,7 @@ export class CatchUp {
   readonly #options: CatchUpOptions;
   #identity: string | undefined;
   #attempt = 0;
+  #claiming: Timer | undefined;
   #closed = false;
 
   constructor(runtime: Runtime, coherence: Coherence, options: CatchUpOptions) {
@@ -72,37 +89,51 @@ export class CatchUp {
   /** Starts over, after a new connection. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
+    const { lives, task, replaysIfUnknown, onError, onMoved, onDone } = this.#options;
     if (this.#identity !== undefined || !this.#options.readsAtOnce) {
       this.#coherence.storeFellBehind();
     }
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
-        const identity = await this.#options.identity();
-        await this.#options.claim();
+        const identity = await lives.identity();
+        await this.#claim();
         const moved = this.#identity !== undefined && identity !== this.#identity;
-        const known = moved ? null : this.#identity ?? await this.#options.remembered();
-        const replay = known !== identity &&
-          (moved || known !== null || this.#options.replaysIfUnknown);
-        await this.#options.task({ replay });
-        if (known !== identity) await this.#options.remember(identity);
+        const known = moved ? null : this.#identity ?? await lives.remembered();
+        const replay = known !== identity && (moved || known !== null || replaysIfUnknown);
+        await task({ replay });
+        if (known !== identity) await lives.remember(identity);
         if (attempt !== this.#attempt) return;
-        if (moved) this.#options.onMoved();
+        if (moved) onMoved();
         this.#identity = identity;
         this.#coherence.storeCaughtUp();
-        this.#options.onDone(replay);
+        onDone(replay);
         return;
       } catch (error) {
         if (this.#closed) return;
-        this.#options.onError(error);
+        onError(error);
         const delayMs = retryDelayMs(++failures, RETRY_MS_MAX);
         await new Promise<void>((resolve) => void this.#runtime.clock.after(delayMs, resolve));
       }
     }
   }
 
-  /** Ends the attempts. */
+  /** Ends the attempts, and claims no more. */
   close(): void {
     this.#closed = true;
+    this.#claiming?.cancel();
+  }
+
+  /** Claims now, and again later. */
+  async #claim(): Promise<void> {
+    const { claim, track } = this.#options;
+    if (claim === undefined) return;
+    await claim();
+    this.#claiming?.cancel();
+    if (this.#closed) return;
+    // If a later claim fails, another attempt finds out whose server it is.
+    this.#claiming = this.#runtime.clock.after(CLAIM_MS, () => {
+      track(this.#claim().catch(() => this.begin()));
+    });
   }
 }

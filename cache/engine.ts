@@ -1,4 +1,4 @@
-import { CatchUp } from "./catch_up.ts";
+import { CatchUp, ONE_LIFE } from "./catch_up.ts";
 import type { CacheServer, CatchUpRequest, Changes, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
 import { Fallback, type FallbackParts } from "./fallback.ts";
@@ -14,9 +14,6 @@ import { Reader } from "./reader.ts";
 import { RedisStore } from "./redis/redis_store.ts";
 import { Refusals } from "./redis/refusals.ts";
 import { isReply, refuses } from "./redis/reply_errors.ts";
-import type { Timer } from "./runtime.ts";
-import { OtherSourceError } from "./errors.ts";
-import { CLAIM_MS } from "./source.ts";
 import { type CacheStats, type EngineFigures, TierCounters } from "./stats.ts";
 import type { FeedListener, Store } from "./store.ts";
 import { HeldTags, Tags } from "./tags.ts";
@@ -63,8 +60,6 @@ export class Engine implements CacheServer, EngineFigures {
   #reportedCoherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
-  #claiming: Timer | undefined;
-  #stopped = false;
 
   /**
    * @param backend The shared tier; without it, memory is the only tier.
@@ -165,8 +160,6 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** Starts no further background work. */
   stop(): void {
-    this.#stopped = true;
-    this.#claiming?.cancel();
     this.popularity.close();
     this.#catchUp?.close();
   }
@@ -183,7 +176,7 @@ export class Engine implements CacheServer, EngineFigures {
   }
 
   #open(backend: Backend): RedisStore {
-    const { settings, counters, keyspace, runtime, newNonce, emit } = this.#wiring;
+    const { settings, counters, keyspace, runtime, emit } = this.#wiring;
     const server = this.name;
     let connections = 0;
     const onError = (command: string, error: unknown): void => {
@@ -223,7 +216,6 @@ export class Engine implements CacheServer, EngineFigures {
       ...settings,
       keyspace,
       runtime,
-      newNonce,
       onError,
       isConfirmed: () => this.#parts.coherence.isConfirmed(),
       onBreaker: (state) => {
@@ -239,23 +231,28 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** `undefined` if there is nothing to catch up with: no server and no source of changes. */
   #catchUpOf(backend: Backend | undefined): CatchUp | undefined {
-    const { catchUp, runtime, emit } = this.#wiring;
+    const { catchUp, changes, runtime, track, emit } = this.#wiring;
     if (catchUp === undefined && backend === undefined) return undefined;
     const server = this.name;
-    // A server that has restarted or taken over may lack deletes, and there is no record of them.
-    const clear = async ({ replay }: { readonly replay: boolean }): Promise<void> => {
-      if (replay && await this.clear() === "pending") {
-        throw new Error("Cannot clear Redis: it did not take the command");
-      }
+    const provenance = this.redis?.provenance;
+    const clear = async (): Promise<void> => {
+      if (await this.clear() === "applied") return;
+      throw new Error("Cannot clear Redis: it did not take the command");
     };
     return new CatchUp(runtime, this.#parts.coherence, {
-      claim: () => this.#claim(),
+      lives: provenance ?? ONE_LIFE,
+      claim: catchUp && (async () => {
+        const source = await changes().source?.();
+        if (source !== undefined) await provenance?.claim(source, clear);
+      }),
       replaysIfUnknown: catchUp !== undefined,
       readsAtOnce: catchUp === undefined && backend?.failsOver === false,
-      task: ({ replay }) => (catchUp ?? clear)({ server, replay }),
-      identity: async () => await this.redis?.identity() ?? "",
-      remembered: () => this.redis?.provenance.remembered() ?? Promise.resolve(null),
-      remember: async (identity) => await this.redis?.provenance.remember(identity),
+      task: async ({ replay }) => {
+        if (catchUp !== undefined) await catchUp({ server, replay });
+        // A server that has restarted or taken over may lack deletes, and there is no record of them.
+        else if (replay) await clear();
+      },
+      track,
       onError: (error) => emit({ type: "catch-up-error", server, error }),
       onMoved: () => this.redis?.reopenFeed(),
       onDone: (replayed) => {
@@ -304,37 +301,6 @@ export class Engine implements CacheServer, EngineFigures {
 
   #beginCatchUp(): void {
     if (this.#catchUp !== undefined) this.#wiring.track(this.#catchUp.begin());
-  }
-
-  /** Claims the servers for the source of truth, and repeats this so that they count as in use. */
-  async #claim(): Promise<void> {
-    const { changes, keyspace } = this.#wiring;
-    const source = await changes().source?.();
-    if (source === undefined || this.redis === undefined) return;
-    const owner = await this.redis.provenance.claim(source, false);
-    if (owner.name !== source) {
-      if (owner.inUse) {
-        throw new OtherSourceError(keyspace.prefix, { own: source, other: owner.name });
-      }
-      // Clear before marking: a process that finds the mark of its own source trusts the data there.
-      if (await this.clear() === "pending") {
-        throw new Error("Cannot clear Redis: it did not take the command");
-      }
-      await this.redis.provenance.claim(source, true);
-    }
-    this.#claiming?.cancel();
-    if (this.#stopped) return;
-    const { clock } = this.#wiring.runtime;
-    this.#claiming = clock.after(CLAIM_MS, () => this.#wiring.track(this.#claimAgain()));
-  }
-
-  /** Never rejects: if the claim fails, catching up finds out whose servers they are. */
-  async #claimAgain(): Promise<void> {
-    try {
-      await this.#claim();
-    } catch (_error) {
-      if (!this.#stopped) await this.#catchUp?.begin();
-    }
   }
 
   /** Drops everything that this process has in memory. */

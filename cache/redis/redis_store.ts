@@ -3,13 +3,13 @@ import type { Connection, Following } from "./connection.ts";
 import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
-import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, leaseOf, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
 import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import type { ServerInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
-import { Provenance, type ProvenanceOptions } from "./provenance.ts";
-import { isOutOfMemory, isReply, isWrongType, refuses } from "./reply_errors.ts";
+import { Provenance } from "./provenance.ts";
+import { isReply, isWrongType } from "./reply_errors.ts";
 import { Script, type ScriptRunner, type ScriptValue } from "./scripts.ts";
 import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
@@ -35,17 +35,13 @@ const EXPIRE = new Script("expire", EXPIRE_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
 
-/** A hash that no script has. */
-const NO_SCRIPT = "0".repeat(40);
-
 /** Options of a {@linkcode RedisStore}. */
 export interface RedisStoreOptions
   extends
     Omit<PipelineOptions, "probeKey">,
-    ProvenanceOptions,
     Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
-  /** Makes a unique text. */
-  readonly newNonce: () => string;
+  /** The keys of this cache. */
+  readonly keyspace: Keyspace;
   /** True if the servers are known not to have been replaced. */
   readonly isConfirmed: () => boolean;
 }
@@ -89,7 +85,7 @@ export class RedisStore implements Store, SharedCounts {
     const probeKey = this.#keyspace.of(ROOT_TAG, ":tag");
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
     this.#scripts = { client, pipeline: this.#pipeline };
-    this.provenance = new Provenance(connection, this.#scripts, options);
+    this.provenance = new Provenance(connection, this.#scripts, this.#keyspace);
     this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
     const itemsMax = anySlot ? KEYS_MAX : 1;
     this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
@@ -240,32 +236,6 @@ export class RedisStore implements Store, SharedCounts {
     this.#feed?.restart();
   }
 
-  /** As {@linkcode Provenance.identity}, once the servers take what every read needs. */
-  async identity(): Promise<string> {
-    const identity = await this.provenance.identity();
-    await this.#prove();
-    return identity;
-  }
-
-  /** Runs what every read needs, as the server may refuse it. */
-  async #prove(): Promise<void> {
-    const { client, anySlot } = this.#connection;
-    const keys = this.#keysOf(ROOT_TAG);
-    const [key] = keys;
-    await this.#pipeline.send("get", async () => {
-      const primaries = await this.#connection.primaries();
-      const asked = primaries.flatMap((each) => [each.get(key), each.evalsha(NO_SCRIPT, 1, key)]);
-      await Promise.all(asked.map(permitted));
-    });
-    if (anySlot) await this.#pipeline.send("mget", () => client.mget(keys));
-    try {
-      await ACQUIRE.run(this.#scripts, keys, [1, leaseOf(this.#options.newNonce(), []), ""]);
-    } catch (error) {
-      // What is stored already can be read.
-      if (!isOutOfMemory(error)) throw error;
-    }
-  }
-
   /** Asks every primary to describe itself. */
   infos(): Promise<readonly ServerInfo[]> {
     return this.#pipeline.send(
@@ -381,15 +351,6 @@ async function inTurn(
 ): Promise<void> {
   for (let at = 0; at < names.length; at += INVALIDATED_MAX) {
     await invalidate(names.slice(at, at + INVALIDATED_MAX));
-  }
-}
-
-/** Rejects if the server does not permit the command. Other error replies, such as `NOSCRIPT`, show that it does. */
-async function permitted(command: Promise<unknown>): Promise<void> {
-  try {
-    await command;
-  } catch (error) {
-    if (!isReply(error) || refuses(error)) throw error;
   }
 }
 

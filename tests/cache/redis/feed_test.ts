@@ -39,7 +39,6 @@ class SplitStore extends RedisStore {
       onError: () => {},
       onBreaker: () => {},
       isConfirmed: () => true,
-      newNonce: () => crypto.randomUUID(),
     };
     super(connectionTo(dataUrl), options);
     this.#feed = new RedisStore(connectionTo(feedUrl), options);
