@@ -6,7 +6,7 @@
  * @module
  */
 import { join } from "node:path";
-import { ROOT, send } from "./child_process.ts";
+import { ROOT, send, succeeds } from "./child_process.ts";
 import { countTests, type TestCounts } from "./junit.ts";
 import { memoryFolder } from "./memory_folder.ts";
 import { neededBy, provide } from "./prerequisites.ts";
@@ -39,6 +39,7 @@ export async function runSuite(task: SuiteTask): Promise<number> {
       args: task.args,
     });
     if ("exitCode" in provision) return provision.exitCode;
+    await cachePackages();
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     return 1;
@@ -192,6 +193,16 @@ export class Suite implements AsyncDisposable {
   /** Stops the servers and removes the folder. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
+  }
+}
+
+/**
+ * Puts the packages of the lock file into Deno's cache, and what the registry says of them, which Deno without it asks
+ * for at every start and says so: it would be among what the programs of a test print.
+ */
+async function cachePackages(): Promise<void> {
+  for (const options of [ciLock(), ["--no-lock", "--lockfile-only"]]) {
+    await succeeds(Deno.execPath(), ["install", "--quiet", ...options]);
   }
 }
 
