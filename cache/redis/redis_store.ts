@@ -9,7 +9,7 @@ import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/pop
 import type { ServerInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { Provenance } from "./provenance.ts";
-import { isReply, isWrongType } from "./reply_errors.ts";
+import { isOfMovingSlot, isReply, isWrongType } from "./reply_errors.ts";
 import { Script, type ScriptRunner, type ScriptValue } from "./scripts.ts";
 import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
@@ -145,9 +145,10 @@ export class RedisStore implements Store, SharedCounts {
   async invalidate(keys: readonly string[]): Promise<void> {
     const keyspace = this.#keyspace;
     await this.#unlink(keys, (key) => [
-      ...this.#keysOf(key),
-      ...keyspace.ofNeighbours(key, ""),
+      keyspace.of(key, ":lease"),
       ...keyspace.ofNeighbours(key, ":lease"),
+      keyspace.of(key, ""),
+      ...keyspace.ofNeighbours(key, ""),
     ]);
     this.#assertConfirmed();
   }
@@ -323,16 +324,27 @@ export class RedisStore implements Store, SharedCounts {
 
   /** Removes the keys of names, several at once if one command may. */
   async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
-    const { client, anySlot } = this.#connection;
-    const size = anySlot ? UNLINK_MAX : 1;
+    const size = this.#connection.anySlot ? UNLINK_MAX : 1;
     await inTurn(names, async (some) => {
       const commands: Promise<unknown>[] = [];
       for (let at = 0; at < some.length; at += size) {
-        const keys = some.slice(at, at + size).flatMap(keysOf);
-        commands.push(this.#pipeline.send("invalidate", () => client.unlink(keys)));
+        commands.push(this.#remove(some.slice(at, at + size).flatMap(keysOf)));
       }
       await Promise.all(commands);
     });
+  }
+
+  /** Removes keys at once, or, if their slot is being moved, in their order: no load may fill a value removed before. */
+  async #remove(keys: readonly string[]): Promise<void> {
+    const { client } = this.#connection;
+    const remove = (...some: string[]): Promise<number> =>
+      this.#pipeline.send("invalidate", () => client.unlink(some));
+    try {
+      await remove(...keys);
+    } catch (error) {
+      if (!isOfMovingSlot(error)) throw error;
+      for (const key of keys) await remove(key);
+    }
   }
 
   #keysOfAll(items: readonly { readonly key: string }[]): string[] {

@@ -8,9 +8,17 @@ const REFUSES_ALL = /^(LOADING|BUSY|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
 /** The last one is a lack of rights that a script meets, in Redis 7.0. */
 const REFUSES = /^(NOPERM|MISCONF|NOREPLICAS|READONLY|ERR The user executing the script) /;
 
+/** The client's own message once a cluster has redirected a command, or refused it for now, again and again. */
+const REDIRECTED = /^Too many Cluster redirections/;
+
 /** True if Redis replied with an error, as opposed to not replying. */
 export function isReply(error: unknown): error is Error {
-  return error instanceof Error && error.name === "ReplyError";
+  return error instanceof Error && (error.name === "ReplyError" || isOfMovingSlot(error));
+}
+
+/** True if a command names several keys of a slot that is being moved, so that no server has them all. */
+export function isOfMovingSlot(error: unknown): boolean {
+  return error instanceof Error && REDIRECTED.test(error.message);
 }
 
 /** True if the server replies, but for now with the same error to every command. */

@@ -24,8 +24,10 @@ const SLOTS_REFRESH_MS = 1_000;
 /** The client skips servers that announce no address, as a server does that has met no other. */
 const NO_ADDRESS =
   "the cluster serves no slots, or announces no address of its servers: set cluster-announce-ip";
-/** During a migration, a slot briefly refuses commands for keys that are on both sides. */
+/** While a slot is moved, it refuses commands for keys that are not all on one side. */
 const TRY_AGAIN_MS = 20;
+/** Limit of redirections and refusals of a command. A slot may be left in this state for hours. */
+const REDIRECTIONS_MAX = 6;
 
 /**
  * A Redis Cluster.
@@ -57,6 +59,7 @@ export class ClusterConnection implements Connection {
       retryDelayOnFailover: 0,
       retryDelayOnClusterDown: 0,
       retryDelayOnTryAgain: TRY_AGAIN_MS,
+      maxRedirections: REDIRECTIONS_MAX,
       // Connect by name, since permissions and certificates list names.
       dnsLookup: (address, callback) => callback(null, address),
     });
