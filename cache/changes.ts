@@ -76,7 +76,7 @@ export interface Changes extends AsyncDisposable {
   stats(): Promise<ChangesStats>;
   /** A unique name of the source of truth. Absent: sources cannot be told apart. */
   source?(): Promise<string>;
-  /** Lets memory replace unreachable servers. Absent: reads go to the source meanwhile. */
+  /** Lets memory stand in for unreachable servers. Absent: reads go to the source meanwhile. */
   readonly follower?: ChangeFollower;
 }
 

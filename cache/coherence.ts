@@ -41,7 +41,7 @@ export class Coherence {
   #storeUntilMs = Infinity;
   #trustedUntilMs: number;
   #open = false;
-  #standsIn = false;
+  #fallback = false;
   #aliveAtMs = -Infinity;
   #hasPending = false;
   #storeIsBehind = false;
@@ -69,12 +69,12 @@ export class Coherence {
 
   /** True if an answer to a question sent now may be kept: memory is trusted, and no invalidation is pending. */
   mayKeep(): boolean {
-    return (this.#standsIn || !this.#hasPending) && this.trusted();
+    return (this.#fallback || !this.#hasPending) && this.trusted();
   }
 
   /** A number that changes whenever the store comes into doubt; `undefined` while the store must not be read. */
   storeTrust(): number | undefined {
-    const mayBeRead = this.#standsIn ? this.trusted() : this.storeIsTrusted();
+    const mayBeRead = this.#fallback ? this.trusted() : this.storeIsTrusted();
     return mayBeRead ? this.#trustVersion : undefined;
   }
 
@@ -93,13 +93,14 @@ export class Coherence {
     return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);
   }
 
-  /** Memory begins or ceases to replace the servers: answers to earlier questions are not believed. */
-  standIn(standsIn: boolean): void {
-    this.#standsIn = standsIn;
-    this.#open = standsIn;
-    this.#trustVersion++;
-    this.#generation++;
-    this.#trust(-Infinity);
+  /** Memory stands in for the servers from now on: answers to earlier questions are not believed. */
+  beginFallback(): void {
+    this.#switch(true);
+  }
+
+  /** Memory no longer stands in: answers to earlier questions are not believed. */
+  endFallback(): void {
+    this.#switch(false);
   }
 
   /** True if the store is known not to have been replaced by now. */
@@ -175,18 +176,26 @@ export class Coherence {
 
   /**
    * Resolves once everything announced so far has been applied here: when the feed answers a question sent after
-   * this call, or when memory is no longer trusted. What stands in for the servers hears of changes directly.
+   * this call, or when memory is no longer trusted. The fallback hears of changes directly.
    */
   proved(): Promise<void> {
-    if (!this.#open || this.#standsIn) return Promise.resolve();
+    if (!this.#open || this.#fallback) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
     return promise;
   }
 
+  #switch(fallback: boolean): void {
+    this.#fallback = fallback;
+    this.#open = fallback;
+    this.#trustVersion++;
+    this.#generation++;
+    this.#trust(-Infinity);
+  }
+
   #trust(untilMs: number): void {
     this.#feedUntilMs = untilMs;
-    this.#trustedUntilMs = this.#standsIn ? untilMs : Math.min(untilMs, this.#storeUntilMs);
+    this.#trustedUntilMs = this.#fallback ? untilMs : Math.min(untilMs, this.#storeUntilMs);
   }
 
   #proves(untilMs: number): void {

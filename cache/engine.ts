@@ -126,7 +126,7 @@ export class Engine implements CacheServer, EngineFigures {
     return this.#reachable;
   }
 
-  /** True while memory replaces its servers. */
+  /** True while memory stands in for its servers. */
   get fallback(): boolean {
     return this.#fallback?.active ?? false;
   }
@@ -221,7 +221,7 @@ export class Engine implements CacheServer, EngineFigures {
       onBreaker: (state) => {
         this.#breaker = state;
         emit({ type: "breaker", server, state });
-        // The connection may have lasted: nobody has applied what changed while memory replaced the servers.
+        // The connection may have lasted: nobody has applied what changed while memory stood in.
         if (state === "closed" && this.fallback) this.#beginCatchUp();
         this.#fallback?.check();
       },
@@ -265,7 +265,6 @@ export class Engine implements CacheServer, EngineFigures {
   #fallbackOf(shared: Store, parts: FallbackParts): Fallback {
     const { changes } = this.#wiring;
     return new Fallback(shared, this.memory, parts, {
-      server: this.name,
       follower: () => changes().follower,
       isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isRefusing),
       isRefusing: () => this.#isRefusing,
@@ -283,7 +282,7 @@ export class Engine implements CacheServer, EngineFigures {
     return this.#refusals.last && !this.#parts.coherence.storeIsTrusted();
   }
 
-  /** Notes a refusal of its servers. If memory can replace them, a catch-up tries whether they take what reads need. */
+  /** Notes a refusal of its servers. If memory can stand in, a catch-up tries whether they take what reads need. */
   #noteRefusal(command: string, error: Error): void {
     const { coherence, runtime: { clock } } = this.#parts;
     const nowMs = clock.monotonicNow();
@@ -309,7 +308,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.#parts.held.forgetAll();
   }
 
-  /** Applies what the feed announces to this process, unless memory replaces the server. */
+  /** Applies what the feed announces to this process, unless memory stands in for it. */
   #listener(): FeedListener {
     const { server, coherence, counters, emit } = this.#parts;
     return {
@@ -321,7 +320,7 @@ export class Engine implements CacheServer, EngineFigures {
       closed: (reason) => {
         if (this.fallback) return;
         coherence.close();
-        // Memory may have to replace the server: its entries are not trusted now, and are dropped when the feed
+        // Memory may have to stand in: its entries are not trusted now, and are dropped when the feed
         // opens.
         if (this.#fallback === undefined) this.#dropAll();
         else this.loads.detachAll();

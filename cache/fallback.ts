@@ -2,7 +2,7 @@ import type { ChangeFollower, ChangeListener } from "./changes.ts";
 import type { Entry } from "./entry.ts";
 import { LocalStore } from "./local_store.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
-import type { CacheParts } from "./parts.ts";
+import type { EngineParts } from "./parts.ts";
 import { completed, within } from "./runtime.ts";
 import type { Store } from "./store.ts";
 import { ROOT_TAG } from "./tags.ts";
@@ -11,14 +11,12 @@ import { ROOT_TAG } from "./tags.ts";
 const CLOSE_MS_MAX = 1_000;
 
 /** The parts of an engine that a {@linkcode Fallback} uses. */
-export type FallbackParts = MemoryParts & Pick<CacheParts, "emit" | "newNonce">;
+export type FallbackParts = MemoryParts & Pick<EngineParts, "server" | "emit" | "newNonce">;
 
-/** The server that a {@linkcode Fallback} replaces, and what else it needs from its engine. */
+/** The server that a {@linkcode Fallback} stands in for, and what else it needs from its engine. */
 export interface FallbackOptions {
   /** Reports changes without the servers; `undefined`: there is no such source. */
   readonly follower: () => ChangeFollower | undefined;
-  /** The name of the server that memory replaces. */
-  readonly server: string;
   /** True if the server is unreachable or refuses commands. */
   readonly isAway: () => boolean;
   /** True if it is reachable and refuses commands. */
@@ -34,8 +32,8 @@ export interface FallbackOptions {
 }
 
 /**
- * Memory replaces a server that is unreachable or refuses commands: this process keeps its loaded values, and asks
- * the source of changes directly, four times in each memory lease, what has changed.
+ * Memory stands in for a server that is unreachable or refuses commands: this process keeps its loaded values, and
+ * asks the source of changes directly, four times in each memory lease, what has changed.
  *
  * Entries that were already in memory stay. The feed announced everything applied to the server up to its last
  * sign of life, and the source reports everything committed since:
@@ -69,7 +67,7 @@ export class Fallback extends LocalStore {
     this.#options = options;
   }
 
-  /** True while memory replaces the server. */
+  /** True while memory stands in for the server. */
   get active(): boolean {
     return this.#following !== undefined;
   }
@@ -79,7 +77,7 @@ export class Fallback extends LocalStore {
     return this.#options.follower() !== undefined;
   }
 
-  /** Begins or ends the replacement, if it is time. */
+  /** Begins or ends, if it is time. */
   check(): void {
     const { coherence } = this.#parts;
     if (this.#closed) return;
@@ -128,14 +126,13 @@ export class Fallback extends LocalStore {
   }
 
   #begin(): void {
-    const { coherence, held, settings, emit } = this.#parts;
-    const { server } = this.#options;
+    const { coherence, held, settings, server, emit } = this.#parts;
     const follower = this.#options.follower();
     if (follower === undefined) return;
     this.#memory.dropUnless(({ tags }) => this.#covers(tags.map(({ name }) => name)));
     this.adopt(held.all());
     const sinceMs = coherence.silentMs();
-    coherence.standIn(true);
+    coherence.beginFallback();
     this.#following = follower.follow(server, this.#listener(), {
       sinceMs,
       everyMs: settings.heartbeatMs,
@@ -147,11 +144,11 @@ export class Fallback extends LocalStore {
   }
 
   #end(): void {
-    const { coherence, emit } = this.#parts;
+    const { coherence, server, emit } = this.#parts;
     this.#stop();
-    coherence.standIn(false);
+    coherence.endFallback();
     this.#options.reopenFeed();
-    emit({ type: "fallback", server: this.#options.server, active: false });
+    emit({ type: "fallback", server, active: false });
   }
 
   #stop(): void {

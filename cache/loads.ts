@@ -160,7 +160,7 @@ export class Loads {
   /** Loads after a stale answer, unless such a load is running. */
   refresh<T>(key: string, plan: LoadPlan<T>, old: OldEntry): void {
     const { track, emit, counters } = this.#parts;
-    if (this.#refreshing.has(key) || this.#flights.has(key)) return;
+    if (this.#refreshing.has(key) || this.#flights.get(key) !== undefined) return;
     this.#refreshing.add(key);
     counters.refreshes++;
     track(

@@ -34,7 +34,7 @@ export class PendingInvalidations {
   #closed = false;
   #underWay = 0;
 
-  /** @param store The servers, even while memory replaces them. */
+  /** @param store The servers, even while memory stands in for them. */
   constructor(store: Store, parts: PendingParts) {
     this.#store = store;
     this.#parts = parts;

@@ -72,7 +72,7 @@ export interface CacheStats {
   readonly feedDrops: number;
   /** False while a Redis server cannot be reached. */
   readonly reachable: boolean;
-  /** True while memory replaces a Redis server that is unreachable or refuses commands. */
+  /** True while memory stands in for a Redis server that is unreachable or refuses commands. */
   readonly fallback: boolean;
   /** The circuit breaker in front of Redis; also open while Redis cannot be reached. */
   readonly breaker: "closed" | "open" | "half-open";

@@ -55,11 +55,6 @@ export class UnderWayByKey<T> {
     return this.#pieces.get(key);
   }
 
-  /** True if work of a key is running. */
-  has(key: string): boolean {
-    return this.#pieces.has(key);
-  }
-
   /** Adds the work of a key, in place of what it had. */
   set(key: string, piece: T): void {
     this.#pieces.set(key, piece);

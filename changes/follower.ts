@@ -53,7 +53,7 @@ export class Follower implements AsyncDisposable {
     this.#following = this.#follow();
   }
 
-  /** True while the server that memory replaces cannot be reached. */
+  /** True while the server that memory stands in for cannot be reached. */
   isAway(): boolean {
     return this.#options.isAway();
   }

@@ -155,7 +155,7 @@ class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
   readonly #database: ChangesDatabase;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
-  /** By server, while memory replaces it. */
+  /** By server, while memory stands in for it. */
   readonly #followers = new Map<string, Follower>();
   readonly #tables: WatchedTables;
   readonly #installed: () => Promise<void>;

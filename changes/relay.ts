@@ -60,7 +60,7 @@ export interface ChangeFeedOptions {
   /** Applies changes to the cache, and invalidates further names. Rejects if this must be repeated. */
   readonly apply: (changes: readonly Change[], names: readonly InvalidatedNames[]) => Promise<void>;
   /**
-   * Looks for changes for this process alone, while memory replaces the cache's server and that cannot be reached.
+   * Looks for changes for this process alone, while memory stands in for the cache's server and that cannot be reached.
    * The relay then leaves all rows open: to apply them would drop what they changed from memory at each attempt.
    * Default: nothing does.
    */

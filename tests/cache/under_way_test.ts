@@ -17,6 +17,6 @@ describe("UnderWayByKey", () => {
     }
     for (let at = 0; at < 13; at++) assertEquals(running.get(`k${at}`), expected.get(`k${at}`));
     running.clear();
-    assertEquals([running.size, running.has("k1")], [0, false]);
+    assertEquals([running.size, running.get("k1")], [0, undefined]);
   });
 });
