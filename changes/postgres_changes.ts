@@ -270,19 +270,22 @@ class PostgresChanges implements Changes {
    * relay deletes the key on the others, which may have had it before, or in a process with another ring.
    */
   async beginWrite(): Promise<OwnWrite> {
-    const [first, ...others] = this.#feeds.values();
-    if (first === undefined) return UNMARKED;
-    const own = await first.beginWrite();
-    const all = [own, ...await Promise.all(others.map((feed) => feed.beginWrite(own.mark)))];
-    const servers = [...this.#feeds.keys()];
-    const isOn = (server: string | undefined) => (key: string) =>
-      this.#cache.serverOf(key).name === server;
+    const writes = new Map<string, OwnWrite>();
+    let mark: string | undefined;
+    for (const [server, feed] of this.#feeds) {
+      const write = await feed.beginWrite(mark);
+      mark = write.mark;
+      writes.set(server, write);
+    }
+    const isOn = (server: string) => (key: string) => this.#cache.serverOf(key).name === server;
     return {
-      mark: own.mark,
+      mark: mark ?? "",
       invalidated: ({ keys, tags }) => {
-        all.forEach((each, at) => each.invalidated({ keys: keys.filter(isOn(servers[at])), tags }));
+        writes.forEach((each, server) =>
+          each.invalidated({ keys: keys.filter(isOn(server)), tags })
+        );
       },
-      [Symbol.dispose]: () => all.forEach((each) => each[Symbol.dispose]()),
+      [Symbol.dispose]: () => writes.forEach((each) => each[Symbol.dispose]()),
     };
   }
 
@@ -356,12 +359,6 @@ class PostgresChanges implements Changes {
     }
   }
 }
-
-const UNMARKED: OwnWrite = {
-  mark: "",
-  invalidated: () => undefined,
-  [Symbol.dispose]: () => undefined,
-};
 
 /** Runs the work once; again only if it failed. */
 function once(work: () => Promise<void>): () => Promise<void> {

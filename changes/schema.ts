@@ -6,6 +6,7 @@
 import { cleaningSql, tablesSql } from "./_tables_sql.ts";
 import { triggersSql } from "./_triggers_sql.ts";
 import { watchSql } from "./_watch_sql.ts";
+import { watchableSql } from "./_watchable_sql.ts";
 
 /**
  * The path along which to install. Otherwise a function or operator of another schema that suits the types better is
@@ -41,6 +42,7 @@ END $$`,
   "REVOKE ALL ON SCHEMA lookaside FROM PUBLIC",
   ...tablesSql,
   ...triggersSql,
+  ...watchableSql,
   ...watchSql,
   ...cleaningSql,
   // The rights that a role needs to relay, and no others: SELECT lookaside.admit('my_service').
