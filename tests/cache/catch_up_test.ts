@@ -1,5 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
+import { CatchUp, ONE_LIFE } from "../../cache/catch_up.ts";
+import { Coherence } from "../../cache/coherence.ts";
 import { NO_CHANGES } from "../../cache/changes.ts";
 import { Cache, type CatchUpRequest } from "../../cache/mod.ts";
 import { FakeRuntime, settle } from "../support/fake_runtime.ts";
@@ -23,5 +25,43 @@ describe("Cache on a store, with a source of changes", () => {
     applied.resolve();
     await settle();
     assertEquals((await cache.get("a"))?.source, "redis");
+  });
+});
+
+describe("CatchUp", () => {
+  it("repeats its claim; after one that fails it starts over, and after the end it claims no more", async () => {
+    const runtime = new FakeRuntime();
+    const coherence = new Coherence(runtime.clock, 1_000);
+    const errors: unknown[] = [];
+    let claims = 0;
+    let refused = false;
+    const catchUp = new CatchUp(runtime, coherence, {
+      lives: ONE_LIFE,
+      claim: () => {
+        claims++;
+        return refused ? Promise.reject(new Error("another's")) : Promise.resolve();
+      },
+      replaysIfUnknown: false,
+      readsAtOnce: false,
+      task: () => Promise.resolve(),
+      track: () => undefined,
+      onError: (error) => errors.push(error),
+      onMoved: () => undefined,
+      onDone: () => undefined,
+    });
+    await catchUp.begin();
+    await runtime.clock.advance(59_000);
+    assertEquals([claims, errors.length, coherence.storeIsTrusted()], [3, 0, true]);
+
+    refused = true;
+    await runtime.clock.advance(1_000);
+    assertEquals([claims, errors.length, coherence.storeIsTrusted()], [5, 1, false]);
+    refused = false;
+    await runtime.clock.advance(1_000);
+    assertEquals([claims, coherence.storeIsTrusted()], [6, true]);
+
+    catchUp.close();
+    await runtime.clock.advance(60_000);
+    assertEquals([claims, runtime.clock.timers], [6, 0]);
   });
 });
