@@ -20,6 +20,16 @@ export const POLICY: string = [
 
 type Html = ReturnType<typeof html>;
 
+/** Texts of formats, in examples. */
+const FORMATS: Readonly<Record<string, string>> = {
+  "date": "2026-01-31",
+  "date-time": "2026-01-31T12:00:00Z",
+  "email": "ada@example.com",
+  "time": "12:00:00",
+  "uri": "https://example.com",
+  "uuid": "0b9e4c5e-5f3a-4c1e-9b1a-111111111111",
+};
+
 /** Makes the page. Its examples name `origin`. */
 export function docsPage(document: ApiDocument, origin: string): Html {
   const { info, tags, components } = document;
@@ -177,7 +187,26 @@ function exampleOf(schema: Schema, schemas: Schemas): unknown {
     const shown = Array.isArray(required) ? all.filter(([name]) => required.includes(name)) : all;
     return Object.fromEntries(shown.map(([name, value]) => [name, exampleOf(value, schemas)]));
   }
-  return example ?? (type === "integer" || type === "number" ? 1 : "text");
+  if (example !== undefined) return example;
+  const [either] = [schema.enum, schema.anyOf, schema.oneOf].filter(Array.isArray);
+  if (either !== undefined) {
+    return schema.enum === either ? either[0] : exampleOf(either[0], schemas);
+  }
+  return exampleOfType([type].flat()[0], schema, schemas);
+}
+
+function exampleOfType(type: unknown, schema: Schema, schemas: Schemas): unknown {
+  switch (type) {
+    case "integer":
+    case "number":
+      return Math.max(1, Number(schema.minimum ?? 1));
+    case "boolean":
+      return true;
+    case "array":
+      return schema.minItems === undefined ? [] : [exampleOf(Object(schema.items), schemas)];
+    default:
+      return FORMATS[String(schema.format)] ?? "text";
+  }
 }
 
 /** Text with its `code` set as code. */

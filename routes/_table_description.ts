@@ -59,7 +59,7 @@ const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
 /** A part of a key, in the examples of `/docs`. */
 const EXAMPLES: Readonly<Record<PlainType, string | number | boolean>> = {
   integer: 1,
-  bigint: 1,
+  bigint: "1",
   uuid: "0b9e4c5e-5f3a-4c1e-9b1a-111111111111",
   text: "text",
   boolean: true,
@@ -231,12 +231,20 @@ function bodyOf(schema: z.ZodType): NonNullable<Operation["requestBody"]> {
 
 /** A row in a response: a 64-bit column may exceed what a JSON number can represent. */
 function rowOf({ row, title }: Resource, { columns }: TableShape): z.ZodObject {
-  const wide = Object.entries(row.shape).filter(([name, schema]) =>
-    columns.get(name)?.plain === "bigint" && schema instanceof z.ZodNumber
-  );
+  const wide = Object.entries(row.shape).filter(([name]) => columns.get(name)?.plain === "bigint")
+    .map(([name, schema]) => [name, widened(schema)] as const)
+    .filter(([name, schema]) => schema !== row.shape[name]);
   if (wide.length === 0) return row;
-  const numbers = Object.fromEntries(wide.map(([name]) => [name, WholeNumber]));
+  const numbers = Object.fromEntries(wide);
   return z.object({ ...row.shape, ...numbers }).meta({ ...row.meta(), id: title });
+}
+
+/** The schema of a 64-bit column, for the values that it answers. */
+function widened(schema: z.core.$ZodType): z.core.$ZodType {
+  if (schema instanceof z.ZodNumber) return WholeNumber;
+  return schema instanceof z.ZodNullable && schema.unwrap() instanceof z.ZodNumber
+    ? WholeNumber.nullable()
+    : schema;
 }
 
 function pathOf({ keys }: Inputs, title: string): z.ZodObject {

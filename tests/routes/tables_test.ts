@@ -1,6 +1,7 @@
 import { connect } from "@db/driver";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
 import { Cache, systemRuntime } from "../../cache/mod.ts";
 import { installChanges } from "../../changes/mod.ts";
@@ -27,6 +28,10 @@ const SCHEMA = `
   CREATE TABLE odd (
     id INTEGER PRIMARY KEY, amount NUMERIC, doc JSONB, big BIGINT, list NUMERIC[], at TIMESTAMP, day DATE,
     real8 DOUBLE PRECISION, flag BOOLEAN);
+  CREATE TABLE kinds (
+    id BIGINT PRIMARY KEY, big BIGINT, small INTEGER NOT NULL, flag BOOLEAN, state state, list INTEGER[], doc JSONB,
+    uid UUID, day DATE, at TIMESTAMPTZ, word TEXT);
+  INSERT INTO kinds (id, big, small) VALUES (1, 9007199254740993, 7), (9007199254740993, NULL, 7);
   CREATE TABLE keyless (name TEXT);
   CREATE TABLE docs (id SERIAL PRIMARY KEY);
   CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -723,6 +728,46 @@ describe("declared tables", () => {
     for (const [, path = ""] of page.matchAll(/<pre>curl http:\/\/[^/]+(\/\w+\/[^<]+)<\/pre>/g)) {
       const { status } = await send(path);
       assert(status === 200 || status === 404, `${path}: ${status}`);
+    }
+  });
+
+  it("describes values of every type as they are answered, and shows examples that it accepts", async () => {
+    const write = z.object({
+      big: z.union([z.int(), z.string()]).nullable(),
+      small: z.int().min(5),
+      flag: z.boolean().nullable(),
+      state: z.enum(["open", "paid"]).nullable(),
+      list: z.array(z.int()).min(1).nullable(),
+      doc: z.json(),
+      uid: z.uuid().nullable(),
+      day: z.iso.date().nullable(),
+      at: z.iso.datetime().nullable(),
+      word: z.string(),
+    });
+    const row = write.extend({
+      id: z.int(),
+      big: z.int().nullable(),
+      list: z.array(z.int()).nullable(),
+    });
+    const ask = open([resource("kinds", { row, write })]);
+    const { paths, components } = JSON.parse((await ask("/openapi.json")).text);
+    const ajv = new Ajv2020({ strict: false, validateFormats: false });
+    const assertValid = (schema: object, value: unknown) => {
+      const validate = ajv.compile({ ...schema, components });
+      assert(validate(value), `${JSON.stringify(validate.errors)} in ${JSON.stringify(value)}`);
+    };
+    for (const id of ["1", "9007199254740993"]) {
+      const { data } = await ask(`/kinds/${id}`);
+      assertValid({ $ref: "#/components/schemas/Kind" }, { ...data, word: "" });
+    }
+    for (const { schema } of paths["/kinds/{id}"].get.parameters) {
+      if (schema.example !== undefined) assertValid(schema, schema.example);
+    }
+    const page = (await ask("/docs")).text.replaceAll("&quot;", '"').replaceAll("&#39;", "'");
+    for (const method of ["PUT", "PATCH"]) {
+      const [, body = ""] = new RegExp(`-X ${method} .*-d '(.*)' http.*/kinds/1<`).exec(page) ?? [];
+      const { status, text } = await ask("/kinds/1", { method, json: JSON.parse(body) });
+      assertEquals(status, 200, `${body}: ${text}`);
     }
   });
 });
