@@ -29,7 +29,9 @@ const WHOLE = {
 };
 
 const QUICK = {
-  tests: ["proof/model", "proof/interleavings", "proof/memory", "proof/fuzz", "proof/packages"],
+  tests: ["model", "interleavings", "memory", "fuzz", "packages", "postgres_18"].map((each) =>
+    `proof/${each}`
+  ),
   programs: [["proof/consistency/main.ts", "--seconds", "30"]],
 };
 

@@ -16,7 +16,10 @@ import { copyTree, type TreeCopy } from "../support/tree_copy.ts";
 /** The blocks of each page, and the test that runs them. A text that begins with "not run" is a reason. */
 const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by: string])[]>> = {
   "README.md": [
-    ["sh", "not run: installs published packages; tests/tools/pack_test.ts installs the tarballs"],
+    [
+      "sh",
+      "not run: installs published packages; proof/packages/pack_test.ts installs the tarballs",
+    ],
     ["sh text", "tests/tools/dev/main_test.ts"],
     ["ts", "tests/docs/guides_test.ts"],
   ],
@@ -39,14 +42,14 @@ const BLOCKS: Readonly<Record<string, readonly (readonly [languages: string, by:
   "docs/explanation/races.md": [["text text text", "not run: diagrams"]],
   "docs/how-to/cache-a-report.md": [["ts", "tests/docs/guides_test.ts"]],
   "docs/how-to/cache-your-own-table.md": [["sh ts sh sh text", "tests/docs/guides_test.ts"]],
-  "docs/how-to/kysely.md": [["js js", "tests/docs/recipes_test.ts"]],
+  "docs/how-to/kysely.md": [["js js", "proof/packages/recipes_test.ts"]],
   "docs/how-to/mount-the-dashboard.md": [
     ["ts", "tests/docs/how_to_test.ts"],
-    ["js", "tests/cache/dashboard/dashboard_test.ts"],
+    ["js", "proof/packages/node_handler_test.ts"],
     ["ts ts", "tests/docs/how_to_test.ts"],
   ],
   "docs/how-to/pgbouncer.md": [["js", "tests/docs/blocks_test.ts"]],
-  "docs/how-to/prisma.md": [["js js prisma", "tests/docs/recipes_test.ts"]],
+  "docs/how-to/prisma.md": [["js js prisma", "proof/packages/recipes_test.ts"]],
   "docs/how-to/race-your-cache.md": [["sh ts sh", "proof/packages/races_test.ts"]],
   "docs/how-to/remove-it.md": [["sh", "tests/docs/blocks_test.ts"], [
     "sh",

@@ -12,14 +12,18 @@ import { checkWatched, installChanges } from "../../changes/install.ts";
 import { plain } from "../../changes/names.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { HAS_POSTGRES_18, startPostgres18 } from "../support/postgres_18.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
-import { serviceEnv } from "../support/service_env.ts";
-import { createTestDatabase } from "../support/test_database.ts";
-import { attacksSuite } from "./_attacks_suite.ts";
-import { notificationsSuite } from "./_notifications_suite.ts";
-import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
-import { watchSuite } from "./_watch_suite.ts";
+import { HAS_POSTGRES_18, startPostgres18 } from "./postgres_18.ts";
+import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
+import { serviceEnv } from "../../tests/support/service_env.ts";
+import { createTestDatabase } from "../../tests/support/test_database.ts";
+import { attacksSuite } from "../../tests/changes/_attacks_suite.ts";
+import { notificationsSuite } from "../../tests/changes/_notifications_suite.ts";
+import {
+  type ChangesFixture,
+  createChangesDatabase,
+  type Noted,
+} from "../../tests/changes/_changes_fixture.ts";
+import { watchSuite } from "../../tests/changes/_watch_suite.ts";
 
 const NAME = HAS_POSTGRES_18
   ? "PostgreSQL 18"

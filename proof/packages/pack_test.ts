@@ -5,7 +5,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
 import { pack } from "../../tools/pack.ts";
-import { install, run, runtimeProgram, RUNTIMES } from "../support/installed.ts";
+import { install, run, runtimeProgram, RUNTIMES } from "../../tests/support/installed.ts";
 
 /** A program with types that hold, and mistakes that the types must see. */
 const PROGRAM = `

@@ -6,8 +6,8 @@ import { describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
-import { install, run, runtimeProgram } from "../support/installed.ts";
-import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
+import { install, run, runtimeProgram } from "../../tests/support/installed.ts";
+import { createTestDatabase, requiredEnv } from "../../tests/support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const TABLES = `
