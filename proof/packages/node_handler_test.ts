@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { join } from "node:path";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
-import { FILES, firstSample, visitAll } from "../../tests/cache/dashboard/_page.ts";
+import { FILES, firstSample, visitAll } from "../../tests/support/dashboard_page.ts";
 import { install, runtimeProgram, RUNTIMES } from "../../tests/support/installed.ts";
 import { projectRoot } from "../../tests/support/source_tree.ts";
 

@@ -16,14 +16,14 @@ import { HAS_POSTGRES_18, startPostgres18 } from "./postgres_18.ts";
 import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
 import { serviceEnv } from "../../tests/support/service_env.ts";
 import { createTestDatabase } from "../../tests/support/test_database.ts";
-import { attacksSuite } from "../../tests/changes/_attacks_suite.ts";
-import { notificationsSuite } from "../../tests/changes/_notifications_suite.ts";
+import { attacksSuite } from "../../tests/changes/attacks_suite.ts";
+import { notificationsSuite } from "../../tests/changes/notifications_suite.ts";
 import {
   type ChangesFixture,
   createChangesDatabase,
   type Noted,
-} from "../../tests/changes/_changes_fixture.ts";
-import { watchSuite } from "../../tests/changes/_watch_suite.ts";
+} from "../../tests/changes/changes_fixture.ts";
+import { watchSuite } from "../../tests/changes/watch_suite.ts";
 
 const NAME = HAS_POSTGRES_18
   ? "PostgreSQL 18"

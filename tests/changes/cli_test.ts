@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
 import { run } from "../../changes/cli.ts";
 import { changesSql } from "../../changes/schema.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
 let fixture: ChangesFixture;
 

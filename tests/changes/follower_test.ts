@@ -6,7 +6,7 @@ import { Follower } from "../../changes/follower.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
 /** What a follower has told: names, `flushed`, `alive`. */
 type Told = readonly string[];

@@ -5,7 +5,7 @@ import { assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import fc from "fast-check";
 import { keyOf, valueOf } from "../../changes/names.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
 /**
  * Parts with other orders of columns, foreign keys that cascade, a trigger that changes a row, one that writes to

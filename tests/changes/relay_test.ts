@@ -9,7 +9,7 @@ import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
 import type { Database } from "../../db/database.ts";
 import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 import { rowsGoneThrough } from "./_rows_gone_through.ts";
 
 /** The parts of the statement that looks for rows to relay which no other has. */

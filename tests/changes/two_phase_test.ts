@@ -8,7 +8,7 @@ import { fromPostgresJs } from "../../changes/mod.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startPostgres } from "../../tools/servers/postgres_server.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 import { rowsGoneThrough } from "./_rows_gone_through.ts";
 
 /** Rows that are applied while a transaction stays prepared. */

@@ -1,5 +1,5 @@
 import { describe } from "@std/testing/bdd";
 import { requiredEnv } from "../support/test_database.ts";
-import { watchSuite } from "./_watch_suite.ts";
+import { watchSuite } from "./watch_suite.ts";
 
 describe("lookaside.watch()", () => watchSuite(() => requiredEnv("DATABASE_URL")));

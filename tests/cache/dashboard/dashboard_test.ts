@@ -14,7 +14,7 @@ import { Cache, type CacheOptions, type Changes } from "../../../cache/mod.ts";
 import { sourceFiles } from "../../../tools/source_files.ts";
 import { FakeRuntime } from "../../support/fake_runtime.ts";
 import { projectRoot } from "../../support/source_tree.ts";
-import { FILES, firstSample, visitAll } from "./_page.ts";
+import { FILES, firstSample, visitAll } from "../../support/dashboard_page.ts";
 
 /** All but the page and its files. */
 const guarded = [

@@ -51,23 +51,20 @@ describe("deno task dev", () => {
     assertMatch(main ?? "", / run --watch .*--no-prompt .*--allow-net=127\.0\.0\.1:\d+,127/);
     assertMatch(main ?? "", / --ignore-env /);
     assert(!main?.includes("--allow-all"), main);
-    assertEquals(await service.stop(), 0, service.log);
-  });
 
-  it("leaves no process behind when it is killed, nor what its panel has started", async () => {
-    await using service = await startDev({}, ["--embedded"]);
+    // Killed, it leaves no process behind, nor what its panel has started.
     const start = `http://127.0.0.1:${service.port}/break-it/start`;
     const { text } = await (await fetch(start, { method: "POST" })).json();
     assertMatch(text, /^Both caches serve/);
     const children = await descendantsOf(service.pid);
-    const commands = (await Promise.all(children.map(commandOf))).join("\n");
-    assertMatch(commands, /redis-server/);
-    assertEquals(commands.split("embedded_postgres").length - 1, 2, commands);
+    const all = (await Promise.all(children.map(commandOf))).join("\n");
+    assertMatch(all, /redis-server/);
+    assertEquals(all.split("embedded_postgres").length - 1, 2, all);
     await service.kill();
     await assertAllEnd(children);
   });
 
-  it("--cluster serves from a cluster of three primaries and three replicas, and Ctrl-C ends it all", async () => {
+  it("--cluster serves from a cluster of three primaries and three replicas, and SIGTERM ends it all", async () => {
     await using service = await startDev({}, ["--embedded", "--cluster"]);
     await eventually(async () => {
       assertEquals(await sourcesOfTwoReads(service.port), ["cache", "cache"]);
@@ -83,7 +80,7 @@ describe("deno task dev", () => {
 
     const children = await descendantsOf(service.pid);
     assertGreater(children.length, 7);
-    service.signal("SIGINT");
+    service.signal("SIGTERM");
     assertEquals((await service.exited()).code, 0, service.log);
     await assertAllEnd(children);
   });

@@ -8,7 +8,7 @@ import { labelOf, plain, valueOf } from "../../changes/names.ts";
 import fc from "fast-check";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase } from "../support/test_database.ts";
-import { type ChangesFixture, createChangesDatabase, type Noted } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase, type Noted } from "./changes_fixture.ts";
 
 let fixture: ChangesFixture;
 let sql: postgres.Sql;

@@ -9,7 +9,7 @@ import { ChangeFeed } from "../../changes/relay.ts";
 import { type Clock, systemClock } from "../../changes/runtime.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
 /** So long that nothing is found by a poll. */
 const POLL_MS = 2 ** 31 - 1;

@@ -11,7 +11,7 @@ import { Follower } from "../../changes/follower.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase } from "../support/test_database.ts";
-import { type ChangesFixture, createChangesDatabase } from "./_changes_fixture.ts";
+import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 import { trapsSql } from "./_traps.ts";
 
 /** Would make whoever runs it a superuser, and says so where it cannot. */
