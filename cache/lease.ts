@@ -119,10 +119,3 @@ if grace <= 0 then return redis.call('DEL', KEYS[1]) end
 redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', now, now + grace))
 return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
 `;
-
-/** KEYS: value, lease. ARGV: bytes, ttlMs. Ends the lease too, so that a running load cannot overwrite the value. */
-export const SET_LUA = `
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('DEL', KEYS[2])
-return 1
-`;

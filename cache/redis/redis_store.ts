@@ -1,9 +1,9 @@
 import { Buffer } from "node:buffer";
 import type { Connection, Following } from "./connection.ts";
 import { Gather } from "./gather.ts";
-import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
+import { decodeEntry, encodeEntry, type Entry, MARK_RANGE, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
-import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, RELEASE_LUA, SET_LUA } from "../lease.ts";
+import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, leaseOf, RELEASE_LUA } from "../lease.ts";
 import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import type { ServerInfo } from "../operations/server_info.ts";
@@ -30,7 +30,6 @@ const LARGE_BYTES = 65_536;
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
 const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
-const SET = new Script("set", SET_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
@@ -39,7 +38,7 @@ const POPULAR = new Script("popular", POPULAR_LUA);
 export interface RedisStoreOptions
   extends
     Omit<PipelineOptions, "probeKey">,
-    Pick<Settings, "compressBytesMin" | "heartbeatMs" | "memoryLeaseMs"> {
+    Pick<Settings, "compressBytesMin" | "heartbeatMs" | "leaseMs" | "memoryLeaseMs"> {
   /** The keys of this cache. */
   readonly keyspace: Keyspace;
   /** True if the servers are known not to have been replaced. */
@@ -130,10 +129,31 @@ export class RedisStore implements Store, SharedCounts {
     await RELEASE.run(this.#scripts, keys, values);
   }
 
+  /**
+   * Stores under a lease, which ends that of any load. If this is given up, its last command may still arrive
+   * after a later invalidation that was applied over another connection: then the lease is gone.
+   */
   async set(key: string, entry: Entry): Promise<void> {
-    const values = [this.#encode(entry), this.#ttlMs(entry)];
+    const { client } = this.#connection;
+    const [valueKey, leaseKey] = this.#keysOf(key);
+    const lease = leaseOf(crypto.randomUUID(), entry.tags);
+    const leaseMs = Math.ceil(this.#options.leaseMs);
+    const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
+    const mark = (): Promise<Buffer> =>
+      this.#pipeline.send("getrange", () => client.getrangeBuffer(valueKey, ...MARK_RANGE));
     try {
-      await Promise.all([SET.run(this.#scripts, this.#keysOf(key), values), this.#keep(entry)]);
+      const [old] = await Promise.all([
+        mark(),
+        this.#pipeline.send("set", () => client.set(leaseKey, lease, "PX", leaseMs)),
+        this.#remove([
+          ...this.#keyspace.ofNeighbours(key, ":lease"),
+          ...this.#keyspace.ofNeighbours(key, ""),
+        ]),
+        this.#keep(entry),
+      ]);
+      const [isStored] = await this.#fill([filling]);
+      // A later write has replaced or removed the old value, unless Redis evicted the lease.
+      if (!isStored && old.equals(await mark())) await this.invalidate([key]);
     } catch (error) {
       if (!isReply(error)) throw error;
       // Redis refused it, for lack of memory or because of the value; the old one must still be removed.
