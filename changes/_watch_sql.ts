@@ -63,8 +63,9 @@ BEGIN
 END $$`,
   // The tables on which one of our triggers is missing or disabled, or is for other columns.
   `CREATE OR REPLACE FUNCTION lookaside.unattached(root OID, names TEXT[]) RETURNS SETOF OID
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT c.oid FROM lookaside.family(root) f (relation) JOIN pg_class c ON c.oid = f.relation WHERE (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT c.oid FROM lookaside.family(root) f (relation) JOIN pg_class c ON c.oid = f.relation WHERE (
     SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
     WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname LIKE 'lookaside\\_%'
       AND p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname = ANY (names)
@@ -72,8 +73,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT a.attname::TEXT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (t.tgattr::SMALLINT[])
         ORDER BY 1
       ))
-  ) <> CASE c.relkind WHEN 'p' THEN 5 ELSE 4 END
-$$`,
+  ) <> CASE c.relkind WHEN 'p' THEN 5 ELSE 4 END;
+END $$`,
   `CREATE OR REPLACE FUNCTION lookaside.function_name(label TEXT, event TEXT) RETURNS TEXT
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(label, 1, 40) || '_' || substr(md5(label), 1, 8) || '_' || event
@@ -106,12 +107,18 @@ END $$`,
   "DROP FUNCTION IF EXISTS lookaside.lock(OID[], INTEGER, TEXT)",
   // Locks tables, to hang triggers on them or to drop triggers from them, without making writers queue for long:
   // gives up after a moment, lets writers pass, and tries again. All at once: later it would hold some meanwhile.
+  // Postgres cancels an autovacuum that keeps others waiting for longer than deadlock_timeout, by default a second. Its
+  // processes alone have locks and no user; their type is shown to superusers.
   `CREATE OR REPLACE FUNCTION lookaside.lock(hanging OID[], dropping OID[], tries INTEGER) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
   relation REGCLASS;
 BEGIN
   FOR attempt IN 1..tries LOOP
+    PERFORM set_config('lock_timeout', CASE WHEN attempt = 2 AND EXISTS (
+      SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.relation = ANY (dropping || hanging)
+      AND l.granted AND a.datname = current_database() AND a.usesysid IS NULL
+    ) THEN '1500ms' ELSE '100ms' END, TRUE);
     BEGIN
       FOREACH relation IN ARRAY dropping LOOP
         EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', relation);
@@ -196,11 +203,12 @@ RETURNS BOOLEAN LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$`,
   // The triggers of a label, on any table.
   `CREATE OR REPLACE FUNCTION lookaside.hung(label TEXT) RETURNS TABLE (tgrelid OID, tgname NAME)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
   WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname IN (
-    SELECT lookaside.function_name(label, event) FROM unnest(lookaside.events()) event)
-$$`,
+    SELECT lookaside.function_name(label, event) FROM unnest(lookaside.events()) event);
+END $$`,
   // Removes the triggers of a label from tables.
   `CREATE OR REPLACE FUNCTION lookaside.detach(label TEXT, relations OID[], tries INTEGER) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

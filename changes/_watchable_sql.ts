@@ -1,21 +1,24 @@
 /** Tells of a table which parts and which shape it has, and whether and by which columns it can be watched. */
 export const watchableSql: readonly string[] = [
   // A table with all its partitions or inheriting tables, except temporary ones, whose rows only their session sees. Most
-  // have none: if it promised the usual thousand rows, Postgres would read whole catalogs for each table.
+  // have none: if it promised the usual thousand rows, Postgres would read whole catalogs for each table. Like all
+  // that check() calls and that reads catalogs, it is in PL/pgSQL: a function in SQL is planned anew for each table.
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
-LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
-  WITH RECURSIVE family (relation) AS (
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY WITH RECURSIVE family (relation) AS (
     SELECT root UNION SELECT c.oid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
-  ) SELECT relation FROM family
-$$`,
+  ) SELECT relation FROM family;
+END $$`,
   // A digest of the tables, their columns in the version that the last ALTER left (xmin), the expressions of generated
   // columns, the links of its parts (one that is being detached has no rows any more), and the names and attributes of
   // the types that they are made of: if it differs, rows may have changed unnoticed. It stays the same after a TRUNCATE,
   // which is noticed. It must not wait for a table that is being rewritten, as pg_get_expr() would.
   `CREATE OR REPLACE FUNCTION lookaside.shape(root OID) RETURNS TEXT
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  WITH RECURSIVE parts (relation) AS (SELECT lookaside.family(root)), types (oid, made_of) AS (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (WITH RECURSIVE parts (relation) AS (SELECT lookaside.family(root)), types (oid, made_of) AS (
     SELECT NULL::OID, relation FROM parts
     UNION SELECT t.oid, t.typrelid FROM types u
     CROSS JOIN LATERAL (VALUES ('pg_class'::REGCLASS, u.made_of), ('pg_type'::REGCLASS, u.oid)) x (class, of)
@@ -33,8 +36,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   ), (
     SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumtypid, e.enumsortorder)
     FROM pg_enum e WHERE e.enumtypid IN (SELECT oid FROM types)
-  )))
-$$`,
+  ))));
+END $$`,
   // The reason why a table cannot be watched; NULL if it can.
   `CREATE OR REPLACE FUNCTION lookaside.refusal(watched REGCLASS) RETURNS TEXT
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -130,8 +133,9 @@ BEGIN
 END $$`,
   // The names, with each virtual column, whose value no trigger sees, replaced by the columns that it is made of.
   `CREATE OR REPLACE FUNCTION lookaside.stored(root OID, names TEXT[]) RETURNS TEXT[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN names IS NOT NULL THEN ARRAY(
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN CASE WHEN names IS NOT NULL THEN ARRAY(
     SELECT name FROM unnest(names) name WHERE NOT lookaside.is_virtual(root, name)
     UNION
     SELECT source.attname::TEXT FROM lookaside.family(root) f (relation)
@@ -142,6 +146,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_attribute source ON source.attrelid = made.attrelid AND source.attnum = p.refobjsubid
     WHERE source.attnum > 0 AND source.attnum <> made.attnum
     ORDER BY 1
-  ) END
-$$`,
+  ) END;
+END $$`,
 ];

@@ -865,6 +865,26 @@ export function watchSuite(server: () => string): void {
     await run("SELECT lookaside.forget('a'), lookaside.forget('b'); DROP TABLE a, b");
   });
 
+  it("is checked without planning again for each table how to search the catalogs", async () => {
+    await run("CREATE TABLE a (id INT PRIMARY KEY); SELECT lookaside.watch('a')");
+    await run("SELECT lookaside.watch('orders')");
+    const planned = new Set<string>();
+    const checking = fixture.connect(fixture.urls.admin, {
+      max: 1,
+      onnotice: ({ where = "" }) => void planned.add(where.split("\n")[0] ?? ""),
+    });
+    await checking.unsafe("SELECT lookaside.check()");
+    await checking.unsafe(
+      "SET client_min_messages = log; SET log_planner_stats = on; SELECT lookaside.check()",
+    );
+    const contexts = [...planned].join();
+    assertMatch(contexts, /SQL function/); // the small ones, which are planned fast
+    for (const name of ["family", "hung", "shape", "stored", "unattached"]) {
+      assert(!contexts.includes(`SQL function "${name}"`), name);
+    }
+    await run("SELECT lookaside.forget('a'); DROP TABLE a");
+  });
+
   it("is checked by what is watched then, not when the check began", async () => {
     await run(
       `CREATE TABLE a (id INT PRIMARY KEY); CREATE TABLE b (id INT PRIMARY KEY);
