@@ -93,8 +93,9 @@ export class ClientPool {
   }
 
   async #open(): Promise<Client> {
-    const { connectTimeoutMs, clock } = this.#options;
-    const client = new Client(this.#clientOptions);
+    const { connectTimeoutMs, clock, password } = this.#options;
+    const changing = password === undefined ? {} : { password: password() };
+    const client = new Client({ ...this.#clientOptions, ...changing });
     const opened = client.connect();
     try {
       await withDeadline(opened, connectTimeoutMs, clock);

@@ -19,6 +19,9 @@ import { CLOSE_TIMEOUT_MS, type DriverOptions, withDefaults } from "./_options.t
 import { StatementBound } from "./_statement_bound.ts";
 import { READ_ONLY, toldOf, unavailable } from "./_unavailable.ts";
 
+/** `-c name=value` or `--name=value`. */
+const OPTION = /(?:-c\s*|--)([\w.]+)=((?:\\.|\S)*)/g;
+
 /** Opens a pool. Connects with the first statement, so it works even while Postgres is down. */
 export function connect(options: DatabaseOptions): Database {
   return new DenoPostgresDatabase(options);
@@ -118,8 +121,8 @@ function clientOptions({ url, ca, statementTimeoutMs }: DriverOptions): ClientOp
   const { hostname, port, username, password, pathname, searchParams } = urls[0];
   const sslMode = ca === undefined ? searchParams.get("sslmode") ?? "disable" : "verify-full";
   return {
-    applicationName: "lookaside",
-    hostname: decodeURIComponent(hostname),
+    applicationName: searchParams.get("application_name") ?? "lookaside",
+    hostname: decodeURIComponent(hostname).replace(/^\[(.*)\]$/, "$1"),
     port: port === "" ? 5432 : Number(port),
     user: decodeURIComponent(username),
     ...(password === "" ? {} : { password: decodeURIComponent(password) }),
@@ -129,12 +132,27 @@ function clientOptions({ url, ca, statementTimeoutMs }: DriverOptions): ClientOp
       enforce: !["disable", "allow", "prefer"].includes(sslMode),
       caCertificates: ca === undefined ? [] : [ca],
     },
-    options: { statement_timeout: String(statementTimeoutMs) },
+    options: parametersOf(searchParams, statementTimeoutMs),
     // As in the default driver: a bigint is not JSON, and a double is a number.
     controls: { decoders: { int8: (value) => value, float8: Number } },
     // The next statement retries anyway.
     connection: { attempts: 1 },
   };
+}
+
+/** The parameters of a URL for Postgres. The package writes them as options, and escapes spaces alone. */
+function parametersOf(url: URLSearchParams, statementTimeoutMs: number): Record<string, string> {
+  const parameters = new Map([["statement_timeout", String(statementTimeoutMs)], ...url]);
+  for (const [, name = "", value = ""] of url.get("options")?.matchAll(OPTION) ?? []) {
+    parameters.set(name, value.replace(/\\(.)/g, "$1"));
+  }
+  for (const name of ["sslmode", "ssl", "application_name", "options"]) parameters.delete(name);
+  const odd = [...parameters.keys()].find((name) => !/^\w+$/.test(name));
+  if (odd !== undefined) {
+    throw new TypeError(`Cannot set ${odd}: @db/postgres sets only plain names`);
+  }
+  const escaped = [...parameters].map(([name, value]) => [name, value.replaceAll("\\", "\\\\")]);
+  return Object.fromEntries(escaped);
 }
 
 function translate(error: unknown): unknown {

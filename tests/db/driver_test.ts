@@ -39,6 +39,49 @@ describe("@db/driver", () => {
     await database.query("TRUNCATE notes");
   });
 
+  it("connect() gives Postgres the parameters of its URL", async () => {
+    const url = new URL(testDatabase.url);
+    url.searchParams.set("schema", 'public, "it\\s own"');
+    url.searchParams.set("application_name", "shop");
+    url.searchParams.set("options", "-c lock_timeout=7s -c work_mem=1MB");
+    await using own = connect({ url: url.href });
+    const names = ["search_path", "application_name", "lock_timeout", "work_mem"];
+    const settings = names.map((name) => `current_setting('${name}') AS ${name}`);
+    assertEquals(await own.query(`SELECT ${settings.join(", ")}`), [{
+      search_path: 'public, "it\\s own"',
+      application_name: "shop",
+      lock_timeout: "7s",
+      work_mem: "1MB",
+    }]);
+    url.searchParams.set("nonsense", "1");
+    await using refused = connect({ url: url.href });
+    const error = await assertRejects(() => refused.query("SELECT 1"));
+    assertMatch(String(error), /nonsense/);
+  });
+
+  it("connect() asks for the password of each connection", async () => {
+    const asksForPassword = Uint8Array.of(0x52, 0, 0, 0, 8, 0, 0, 0, 3);
+    const told: string[] = [];
+    using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const serving = (async () => {
+      for await (using client of server) {
+        const bytes = new Uint8Array(1_024);
+        await client.read(bytes);
+        await client.write(asksForPassword);
+        const size = await client.read(bytes) ?? 0;
+        told.push(new TextDecoder().decode(bytes.subarray(5, size - 1)));
+      }
+    })();
+    let asked = 0;
+    const url = `postgres://me@127.0.0.1:${server.addr.port}/x`;
+    const own = connect({ url, password: () => `secret ${asked++}` });
+    for (const _ of [1, 2]) await assertRejects(() => own.query("SELECT 1"));
+    await own.close();
+    server.close();
+    await serving;
+    assertEquals(told, ["secret 0", "secret 1"]);
+  });
+
   it("pool() tells how many connections are in use, and what waits for one", async () => {
     const idle = { connectionsMax: 4, inUse: 0, waiting: 0 };
     assertEquals(database.pool(), idle);

@@ -679,7 +679,9 @@ describe("declared tables", () => {
     try {
       await database.query(`
         GRANT SELECT ON tags, orders TO ${role};
-        SELECT lookaside.watch('app.words'), lookaside.watch('tags'), lookaside.admit('${role}')`);
+        SELECT lookaside.watch('app.words');
+        SELECT lookaside.watch('tags');
+        SELECT lookaside.admit('${role}')`);
       const adviceOn = async (...options: Parameters<typeof resource>) => {
         const [table] = openTables([resource(...options)], own);
         const advice = (await table?.rows.shape())?.advice ?? [];
