@@ -4,6 +4,10 @@
  * @module
  */
 
+import { sqlStateOf } from "./_sqlstate.ts";
+
+const SERIALIZATION_FAILURE = "40001";
+
 /**
  * A parameter as every driver sends it. In SQL it is written `$1::text` and cast from there, because a driver
  * that knows another type would convert the value itself.
@@ -34,6 +38,33 @@ export type OnLost = (error?: unknown) => void;
  * by default, transactions may be of a level whose snapshot is older.
  */
 export const READS_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/**
+ * The database, with single statements at that level from the first one on that fails because transactions are, by
+ * default, of a stricter one: relays write the same rows, and each error would delay them.
+ */
+export function readsCommitted(database: ChangesDatabase): ChangesDatabase {
+  let isStricter = false;
+  const listen = database.listen?.bind(database);
+  return {
+    transaction: (run) => database.transaction(run),
+    ...(listen === undefined ? {} : { listen }),
+    async query(sql, parameters) {
+      if (!isStricter) {
+        try {
+          return await database.query(sql, parameters);
+        } catch (error) {
+          if (sqlStateOf(error) !== SERIALIZATION_FAILURE) throw error;
+          isStricter = true;
+        }
+      }
+      return await database.transaction(async (query) => {
+        await query(READS_COMMITTED);
+        return await query(sql, parameters);
+      });
+    },
+  };
+}
 
 /** Runs `run` between BEGIN and COMMIT on a connection; ROLLBACK if it rejects. */
 export async function inTransaction<T>(

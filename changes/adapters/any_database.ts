@@ -1,4 +1,4 @@
-import type { ChangesDatabase } from "../database.ts";
+import { type ChangesDatabase, readsCommitted } from "../database.ts";
 import { type DenoPostgresPool, fromDenoPostgres } from "./deno_postgres.ts";
 import { fromPg, type PgPool } from "./pg.ts";
 import { fromPGlite, type PGliteDatabase } from "./pglite.ts";
@@ -26,6 +26,10 @@ export type AnyDatabase =
  * ```
  */
 export function changesDatabase(database: AnyDatabase): ChangesDatabase {
+  return readsCommitted(portOf(database));
+}
+
+function portOf(database: AnyDatabase): ChangesDatabase {
   if (has(database, "unsafe", "begin")) return fromPostgresJs(database as PostgresJs);
   if (has(database, "exec", "transaction")) return fromPGlite(database as PGliteDatabase);
   if (has(database, "query", "connect") && "totalCount" in database) {

@@ -207,12 +207,12 @@ describe("changesDatabase()", () => {
     assertEquals(database.listen, undefined);
   });
 
-  it("takes the port itself, and refuses what is no database", () => {
+  it("takes the port itself, and refuses what is no database", async () => {
     const port: ChangesDatabase = {
       query: () => Promise.resolve([]),
       transaction: () => Promise.reject(new Error("none")),
     };
-    assertStrictEquals(changesDatabase(port), port);
+    assertEquals(await changesDatabase(port).query("SELECT 1"), []);
     const client = new pg.Client({ connectionString: testDatabase.url });
     for (
       const none of [{}, { query() {} }, { connect() {} }, client, testDatabase.url, undefined]

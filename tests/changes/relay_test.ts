@@ -7,6 +7,7 @@ import { type Change, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
 import { ChangeFeed, type ChangeFeedOptions } from "../../changes/relay.ts";
 import type { Database } from "../../db/database.ts";
+import { changesDatabase } from "../../changes/adapters/any_database.ts";
 import { bringUpToDate } from "../../db/bring_up_to_date.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
@@ -529,6 +530,33 @@ describe("the change feed", () => {
     });
   });
 
+  it("relays as well where transactions are of a level that does not let others write what it does", async () => {
+    const errors: unknown[] = [];
+    const strict = fixture.connect(fixture.urls.service, {
+      connection: { default_transaction_isolation: "serializable" },
+    });
+    const { feed, applied } = makeFeed(
+      { onError: (error) => errors.push(error) },
+      changesDatabase(strict),
+    );
+    const other = fixture.connect(fixture.urls.owner, { max: 1 });
+    await other.unsafe(
+      "BEGIN; INSERT INTO lookaside.caches (name, origin, keep) VALUES ('test', 'other', '1 hour')",
+    );
+    const commit = async () => {
+      await eventually(async () => {
+        const waiting = await database.query("SELECT 1 FROM pg_locks WHERE NOT granted");
+        assertEquals(waiting.length, 1);
+      });
+      await other.unsafe("COMMIT");
+    };
+    await Promise.all([feed.catchUp({ replay: false }), commit()]);
+    feed.start();
+    await update(1);
+    await eventually(() => assertEquals(keysOf(applied), ["1"]));
+    assertEquals(errors, []);
+  });
+
   it("catches up, also where another one of its cache has stopped half-way", async () => {
     await register("test");
     const gate = Promise.withResolvers<void>();
@@ -725,6 +753,22 @@ describe("the change feed", () => {
       assertEquals([await clean(), await left()], [false, 0]);
       await writer.unsafe("COMMIT");
       assertEquals([await clean(), await left()], [false, 1]); // nobody has applied that
+    });
+
+    it("keeps a row that it does not see, where its transaction has an older snapshot", async () => {
+      await register("test");
+      await writeOld(3);
+      await register("test");
+      await age("10 minutes");
+      const writer = fixture.connect(fixture.urls.owner, { max: 1 });
+      await writer.unsafe(
+        `BEGIN; INSERT INTO lookaside.outbox (label, turn) SELECT 'users', turn FROM lookaside.outbox LIMIT 1`,
+      );
+      const cleaner = fixture.connect(fixture.urls.service, { max: 1 });
+      await cleaner.unsafe("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM lookaside.outbox");
+      await writer.unsafe("COMMIT");
+      await cleaner.unsafe("SELECT lookaside.clean(); COMMIT");
+      assertEquals(await left(), 1);
     });
 
     it("removes the marks of ended writes as fast as they come", async () => {
