@@ -64,7 +64,11 @@ export class WatchedTables {
     this.#labels = new Set(rows.map(({ label }) => label));
   }
 
-  /** Checks every table again. Answers those that are not watched, with the errors. */
+  /**
+   * Checks every table again. Answers those that are not watched, or may not be, with the errors.
+   *
+   * @throws Postgres cannot be asked.
+   */
   async recheck(): Promise<{ readonly use: TableUse; readonly error: unknown }[]> {
     await this.learn();
     const lost: { use: TableUse; error: unknown }[] = [];
@@ -73,10 +77,14 @@ export class WatchedTables {
         const table = await this.#ensure(use);
         this.#known.set(name, Promise.resolve(table));
       } catch (error) {
-        if (!(error instanceof TypeError)) throw error;
-        const refused = Promise.reject(error);
-        refused.catch(() => undefined); // its callers get the error
-        this.#known.set(name, refused);
+        if (error instanceof TypeError) {
+          const refused = Promise.reject(error);
+          refused.catch(() => undefined); // its callers get the error
+          this.#known.set(name, refused);
+        } else {
+          await this.learn(); // if this fails too, nothing is known of any table
+          this.#known.delete(name);
+        }
         lost.push({ use, error });
       }
     }

@@ -338,6 +338,27 @@ describe("WatchedTables", () => {
     await tables.of(orders).table;
   });
 
+  it("recheck() goes on to the next table where one cannot be watched in time", async () => {
+    await database.query("CREATE TABLE stock (id INT PRIMARY KEY)");
+    const hasty = postgres(testDatabase.url, { connection: { statement_timeout: 200 } });
+    const writer = postgres(testDatabase.url, { max: 1 });
+    try {
+      const tables = new WatchedTables(changesDatabase(hasty));
+      await tables.of(orders).table;
+      await tables.of({ ...orders, name: "stock" }).table;
+      await database.query("SELECT lookaside.unwatch('orders')");
+      await database.query("DROP TABLE stock");
+      await writer.unsafe("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE");
+      const lost = await tables.recheck();
+      assertEquals(lost.map(({ use: { name } }) => name), ["orders", "stock"]);
+      await writer.unsafe("COMMIT");
+      await tables.of(orders).table;
+    } finally {
+      await writer.end({ timeout: 1 });
+      await hasty.end({ timeout: 1 });
+    }
+  });
+
   it("asks again where Postgres could not answer", async () => {
     let down = true;
     const flaky: ChangesDatabase = {
