@@ -309,6 +309,12 @@ BEGIN
         IF EXISTS (SELECT 1 FROM lookaside.family(relation) part JOIN pg_class c ON c.oid = part AND c.relkind = 'f') THEN
           PERFORM lookaside.release(w.label);
         END IF;
+        BEGIN
+          PERFORM lookaside.key_of(relation, w.key);
+        EXCEPTION WHEN OTHERS THEN
+          w.key := NULL; -- that is the primary key
+          remedy := lookaside.watch_statement(w);
+        END;
       END;
     END IF;
     IF problem IS NULL AND EXISTS (SELECT 1 FROM pg_subscription_rel s WHERE s.srrelid IN (SELECT lookaside.family(relation))) THEN

@@ -496,6 +496,17 @@ export function watchSuite(server: () => string): void {
     assertEquals(await notedOf("UPDATE orders SET note = 'r'"), [whole("orders")]);
   });
 
+  it("is to be watched by its new primary key, where it has another one", async () => {
+    await run("SELECT lookaside.watch('orders', columns => '{customer_id}')");
+    await run("ALTER TABLE orders DROP id, ADD number SERIAL PRIMARY KEY");
+    const [said] = await checkWatched(fixture.service);
+    assertMatch(said?.problem ?? "", /no unique index has just the columns {id}/);
+    await run(said?.remedy ?? "");
+    assertEquals(await checkWatched(fixture.service), []);
+    const changed = await notedOf("UPDATE orders SET note = 'n' WHERE number = 1");
+    assertEquals(changed.map(({ keys }) => keys), [["1"]]);
+  });
+
   it("counts a column of what matters for a change while it has another name", async () => {
     await run("SELECT lookaside.watch('orders', matter => '{note}')");
     assertEquals(await notedOf("UPDATE orders SET seen = now() WHERE id = 1"), []);
