@@ -103,11 +103,11 @@ function refusalByPlace(
 }
 
 /**
- * A foreign key of another table is not among the constraints of this one. One that refers to itself may be
- * violated on either side.
+ * A foreign key of another table is not among the constraints of this one. One that refers to itself may be violated on
+ * either side: the detail, in whatever language, names its columns or those that it refers to.
  */
-function referenceRefusal(detail: unknown, columns: readonly string[] | undefined): Refusal {
-  return columns === undefined || /still referenced/.test(String(detail))
-    ? "referred to"
-    : "refers to nothing";
+function referenceRefusal(detail: unknown, columns: readonly string[] = []): Refusal {
+  return columns.length > 0 && String(detail).includes(`(${columns.join(", ")})=(`)
+    ? "refers to nothing"
+    : "referred to";
 }

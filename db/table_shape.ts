@@ -116,7 +116,7 @@ const CATALOG = `
         AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END),
     'constraints', (
       SELECT coalesce(json_agg(json_build_object('name', o.conname, 'columns', (
-        SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a
+        SELECT coalesce(json_agg(a.attname ORDER BY array_position(o.conkey, a.attnum)), '[]') FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum = ANY(o.conkey)))), '[]')
       FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('c', 'u', 'f', 'p', 'x'))
   )::text AS catalogued
