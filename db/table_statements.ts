@@ -132,12 +132,12 @@ export class Statements {
   insert(columns: readonly string[]): string {
     const { from } = this.shape;
     if (columns.length === 0) {
-      return `INSERT INTO ${from} AS t DEFAULT VALUES ${this.#returning("$1")}`;
+      return `INSERT INTO ${from} AS t DEFAULT VALUES RETURNING ${this.#returned("$1")}`;
     }
     const names = columns.map(quoteIdentifier);
     return `INSERT INTO ${from} AS t (${names.join(", ")})
       SELECT ${names.map((name) => `v.${name}`).join(", ")} FROM ${this.#record("$2", columns)}
-      ${this.#returning("$1")}`;
+      RETURNING ${this.#returned("$1")}`;
   }
 
   /**
@@ -154,19 +154,23 @@ export class Statements {
       const column = quoteIdentifier(name);
       return `${column} = ${given.has(name) ? `v.${column}` : "DEFAULT"}`;
     });
-    // SQL wants an assignment, also where only the key can be written, and stays.
-    const kept = key.map(({ name }) => `${quoteIdentifier(name)} = t.${quoteIdentifier(name)}`);
     const sources = given.size === 0 ? [] : [this.#record(json, [...given])];
     const before = this.#filters.length === 0 ? [] : [
       `(SELECT ${this.#filters.map(quoteIdentifier).join(", ")}
         FROM ${from} AS t WHERE ${this.#isKey()} FOR UPDATE) AS o`,
     ];
     const all = [...sources, ...before];
-    return `UPDATE ${from} AS t SET ${(columns.length > 0 ? assignments : kept).join(", ")}
-      ${all.length === 0 ? "" : `FROM ${all.join(", ")}`}
-      WHERE ${this.#isKey()} ${marked ? `AND ${this.#mark} = $${key.length + 3}` : ""}
-      ${given.size === 0 ? `AND ${json}::text IS NOT NULL` : ""}
-      ${this.#returning(`$${key.length + 1}`, before.length > 0)}`;
+    const returned = this.#returned(`$${key.length + 1}`, before.length > 0);
+    const isMarked = marked ? `AND ${this.#mark} = $${key.length + 3}` : "";
+    const isBound = given.size === 0 ? `AND ${json}::text IS NOT NULL` : "";
+    const condition = `WHERE ${this.#isKey()} ${isMarked} ${isBound}`;
+    // SQL wants an assignment, and a key that Postgres alone writes takes none.
+    if (columns.length === 0) {
+      const tables = [`${from} AS t`, ...all].join(", ");
+      return `SELECT ${returned} FROM ${tables} ${condition} FOR UPDATE OF t`;
+    }
+    return `UPDATE ${from} AS t SET ${assignments.join(", ")}
+      ${all.length === 0 ? "" : `FROM ${all.join(", ")}`} ${condition} RETURNING ${returned}`;
   }
 
   /** A DELETE. Bound are the key, the writer's mark, and the mark of the content. */
@@ -174,7 +178,7 @@ export class Statements {
     const { from, key } = this.shape;
     return `DELETE FROM ${from} AS t
       WHERE ${this.#isKey()} ${marked ? `AND ${this.#mark} = $${key.length + 2}` : ""}
-      ${this.#returning(`$${key.length + 1}`)}`;
+      RETURNING ${this.#returned(`$${key.length + 1}`)}`;
   }
 
   #rowOf(selected: Row): Row {
@@ -190,7 +194,7 @@ export class Statements {
   /**
    * The written row. Also sets the writer's mark for the transaction, since triggers of statements fire afterwards.
    */
-  #returning(writer: string, before = false): string {
+  #returned(writer: string, before = false): string {
     const touched = this.#filters.flatMap((name) => {
       const column = quoteIdentifier(name);
       const of = (table: string, prefix: string) =>
@@ -200,7 +204,7 @@ export class Statements {
     const marked = `set_config('lookaside.writer', ${writer}::text, TRUE) AS ${
       quoteIdentifier(EFFECT)
     }`;
-    return `RETURNING ${[this.#columns, ...touched, marked].join(", ")}`;
+    return [this.#columns, ...touched, marked].join(", ");
   }
 
   /** The values of a body, each parsed as the type of its column. */

@@ -426,6 +426,22 @@ describe("declared tables", () => {
     assertEquals([same.status, same.data.id], [200, id]);
   });
 
+  it("answers a PUT of a row of which Postgres alone writes each column", async () => {
+    await database.query(
+      "CREATE TABLE tickets (id INT GENERATED ALWAYS AS IDENTITY PRIMARY KEY); INSERT INTO tickets DEFAULT VALUES",
+    );
+    const row = z.object({ id: z.int() });
+    const sendTo = open([resource("tickets", { row, write: z.object({}), filters: ["id"] })]);
+    const tag = { "if-match": (await sendTo("/tickets/1")).headers.get("etag") ?? "" };
+    for (const headers of [{}, tag]) {
+      const { status, data } = await sendTo("/tickets/1", { method: "PUT", json: {}, headers });
+      assertEquals([status, data], [200, { id: 1 }]);
+    }
+    const other = { method: "PUT", json: {}, headers: { "if-match": 'W/"other"' } };
+    assertEquals((await sendTo("/tickets/1", other)).status, 412);
+    assertEquals((await sendTo("/tickets/2", { method: "PUT", json: {} })).status, 404);
+  });
+
   it("knows a row by its key letter for letter, also where the column takes others for equal", async () => {
     assertEquals((await send("/codes/ab,Word")).data.uses as unknown, 1);
     for (const other of ["ab,word", "ab%20,Word"]) {
