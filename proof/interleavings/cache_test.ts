@@ -9,7 +9,11 @@ import fc from "fast-check";
 import { Cache, type CacheOptions, type Invalidation, type Lookup } from "../../cache/mod.ts";
 import { type Fault, FaultStore } from "../../tests/support/fault_store.ts";
 import { FakeRuntime, settle } from "../../tests/support/fake_runtime.ts";
-import { SimulatedServer, type SimulatedStore } from "../../tests/support/simulated_store.ts";
+import {
+  type Late,
+  SimulatedServer,
+  type SimulatedStore,
+} from "../../tests/support/simulated_store.ts";
 
 const KEY = "user:1";
 const TAG = "users";
@@ -45,6 +49,8 @@ interface Story {
   readonly loadSteps: number;
   /** Failing commands of instance 0. */
   readonly fault: Fault | undefined;
+  /** The command of instance 0 that it gives up, and that takes effect later. */
+  readonly late: Late | undefined;
 }
 
 /** The row in the database: the version counts the writes. */
@@ -118,9 +124,11 @@ class Run {
       memoryBytes: 64 * 1024,
     };
     if (this.#story.memoryOnly) return new Cache(options);
-    const store = this.#server.connect(name, { feed: this.#story.feed });
+    const isFaulty = name === "i0";
+    const { feed, late } = this.#story;
+    const store = this.#server.connect(name, isFaulty ? { feed, late } : { feed });
     this.#stores.push(store);
-    const faulty = name === "i0" ? new FaultStore(store, this.#story.fault) : store;
+    const faulty = isFaulty ? new FaultStore(store, this.#story.fault) : store;
     return new Cache(options, faulty);
   }
 
@@ -235,7 +243,8 @@ class Run {
     for (let steps = 0;; steps++) {
       assert(steps < STEPS_MAX, "it never grows quiet");
       if (await this.#step()) continue;
-      if (this.#caches.every((cache) => cache.stats().pendingInvalidations === 0)) return;
+      const isPending = this.#caches.some((cache) => cache.stats().pendingInvalidations > 0);
+      if (!isPending && !this.#stores.some((store) => store.owes)) return;
       await this.#runtime.clock.advanceToNext();
     }
   }
@@ -328,6 +337,10 @@ function stories(fixed: Partial<Story>): fc.Arbitrary<Story> {
       count: fc.integer({ min: 1, max: 4 }),
       kind: fc.constantFrom("before" as const, "after" as const),
     }),
+    late: fixed.late === undefined ? fc.constant(undefined) : fc.record({
+      nth: fc.nat(12),
+      ms: fc.constantFrom(60, 10_000),
+    }),
   });
 }
 
@@ -360,5 +373,9 @@ describe("Cache, over interleavings of two readers and a writer", () => {
 
   it("never answers on the same instance what was replaced while Redis failed commands", async () => {
     await holds({ instances: 2, fault: { nth: 0, kind: "before" } }, 1_000);
+  });
+
+  it("holds nothing old once a command arrives that had been given up", async () => {
+    await holds({ instances: 2, late: { nth: 0, ms: 0 } }, 1_000);
   });
 });

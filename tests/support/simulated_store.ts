@@ -1,7 +1,8 @@
 import { Buffer } from "node:buffer";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../../cache/entry.ts";
 import { Keyspace } from "../../cache/keys.ts";
-import type { Clock } from "../../cache/runtime.ts";
+import { leaseOf } from "../../cache/lease.ts";
+import type { Clock, Timer } from "../../cache/runtime.ts";
 import type {
   Acquired,
   AcquireOptions,
@@ -12,6 +13,9 @@ import type {
 } from "../../cache/store.ts";
 import { ROOT_TAG } from "../../cache/tags.ts";
 import { type Gate, SimulatedFeed } from "./simulated_feed.ts";
+
+/** Longest duration of the lease of `set`. */
+const LEASE_MS = 5_000;
 
 /** Options of a {@linkcode SimulatedServer}. */
 export interface SimulatedServerOptions {
@@ -27,6 +31,14 @@ export interface ConnectOptions {
   readonly heartbeatMs?: number;
   /** `false`: the feed never opens, so the memory tier is never trusted. */
   readonly feed?: boolean;
+  /** A command that is given up at once, and takes effect when that time has passed. Default: none. */
+  readonly late?: Late | undefined;
+}
+
+/** The command from 0 that is late, and how late it is. */
+export interface Late {
+  readonly nth: number;
+  readonly ms: number;
 }
 
 /**
@@ -149,6 +161,8 @@ export class SimulatedStore implements Store {
   readonly #wiring: Wiring;
   /** What the server announces to this cache. */
   readonly #feed: SimulatedFeed;
+  #calls = 0;
+  #owed: Timer | undefined;
   #closed = false;
 
   /** Use {@linkcode SimulatedServer.connect}. */
@@ -161,6 +175,11 @@ export class SimulatedStore implements Store {
       gate: (step) => server.gate(step),
       heartbeatMs: options.heartbeatMs,
     });
+  }
+
+  /** True while a command that was given up has not taken effect yet. */
+  get owes(): boolean {
+    return this.#owed !== undefined;
   }
 
   /** Announces a change of a key, if the feed is open. */
@@ -214,11 +233,22 @@ export class SimulatedStore implements Store {
     });
   }
 
-  set(key: string, entry: Entry): Promise<void> {
-    return this.#call("set", key, (server, keys) => {
-      server.write(keys.of(key, ""), this.#datumOf(entry));
-      server.remove(keys.of(key, ":lease"));
+  /** As on Redis, under a lease. */
+  async set(key: string, entry: Entry): Promise<void> {
+    const { clock } = this.#wiring;
+    const text = leaseOf(crypto.randomUUID(), entry.tags);
+    const old = await this.#call("set", key, (server, keys) => {
+      server.write(keys.of(key, ":lease"), { text, expiresAtMs: clock.monotonicNow() + LEASE_MS });
+      return server.read(keys.of(key, ""))?.bytes;
     });
+    const isStored = await this.fill(key, text, entry);
+    if (isStored) return;
+    const now = await this.#call(
+      "refused",
+      key,
+      (server, keys) => server.read(keys.of(key, ""))?.bytes,
+    );
+    if (now === old) await this.invalidate([key]);
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
@@ -289,6 +319,7 @@ export class SimulatedStore implements Store {
 
   close(): Promise<void> {
     this.#closed = true;
+    this.#owed?.cancel();
     this.#feed.close();
     this.#wiring.server.disconnect(this);
     return Promise.resolve();
@@ -316,12 +347,22 @@ export class SimulatedStore implements Store {
   }
 
   async #call<T>(command: string, key: string, effect: Effect<T>): Promise<T> {
-    const { name, server, keyspace } = this.#wiring;
+    const { name, server, keyspace, clock, options: { late } } = this.#wiring;
     const step = `${name} ${command} ${key}`;
+    const take = (): T => {
+      server.commands.set(command, (server.commands.get(command) ?? 0) + 1);
+      return effect(server, keyspace);
+    };
+    if (this.#calls++ === late?.nth) {
+      this.#owed = clock.after(late.ms, () => {
+        this.#owed = undefined;
+        take();
+      });
+      throw new Error(`Cannot ${command}: it was given up`);
+    }
     await server.gate(step);
     if (this.#closed) throw new Error(`Cannot ${command}: the connection is closed`);
-    server.commands.set(command, (server.commands.get(command) ?? 0) + 1);
-    const reply = effect(server, keyspace);
+    const reply = take();
     await server.gate(`${step}: reply`);
     if (this.#closed) throw new Error(`Cannot ${command}: the connection is closed`);
     return reply;
