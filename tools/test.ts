@@ -24,7 +24,6 @@ const LONGEST = [
   "tests/server/supervisor_test.ts",
   "tests/browser/appearance_test.ts",
   "tests/browser/dashboard_test.ts",
-  "tests/cache/node_test.ts",
   "tests/cache/redis/outage_test.ts",
   "tests/server/rate_limits_test.ts",
   "tests/browser/break_it_test.ts",

@@ -2,18 +2,14 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { build, type Plugin, stop } from "esbuild";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { countTests } from "../../tools/junit.ts";
-import { NODE_MIN, nodeProgram } from "../support/node_program.ts";
 import { pack } from "../../tools/pack.ts";
-import { requiredEnv } from "../support/test_database.ts";
+import { install, run, runtimeProgram } from "../../tests/support/installed.ts";
+import { projectRoot } from "../../tests/support/source_tree.ts";
+import { requiredEnv } from "../../tests/support/test_database.ts";
 
-const { version } = JSON.parse(
-  await Deno.readTextFile(new URL("../../cache/deno.json", import.meta.url)),
-);
-const root = fileURLToPath(new URL("../../", import.meta.url));
-/** A program that takes longer than this hangs. */
-const PROGRAM_MS_MAX = 120_000;
+/** The oldest Node that the packages promise to run on. */
+const NODE_MIN = 22;
 
 /** A program of a user with types that hold, and a mistake that the types must see. */
 const CONSUMER = `
@@ -40,20 +36,18 @@ describe("the package for Node", () => {
   let oldest = "";
 
   beforeAll(async () => {
-    folder = await Deno.makeTempDir({ prefix: "lookaside_node_" });
-    oldest = join(folder, "oldest");
-    await Deno.mkdir(oldest);
-    node = await nodeProgram(folder);
-    const tarball = await pack("cache", folder);
-    await install(folder, tarball);
-    await install(oldest, tarball, { ioredis: IOREDIS_MIN });
+    folder = await install({ "@lookaside/cache": "*" });
+    oldest = await install({ "@lookaside/cache": "*", ioredis: IOREDIS_MIN });
+    ({ command: node } = await runtimeProgram(`node@${NODE_MIN}`, folder));
   });
 
-  afterAll(() => Deno.remove(folder, { recursive: true }));
+  afterAll(async () => {
+    for (const each of [folder, oldest]) await Deno.remove(each, { recursive: true });
+  });
 
   it("holds the compiled cache with its types, README and licence, and nothing else", async () => {
-    const tarball = `lookaside-cache-${version}.tgz`;
-    const files = (await run("tar", ["-tzf", tarball], folder)).trim().split("\n")
+    const tarball = await pack("cache", folder);
+    const files = (await run("tar", ["-tzf", tarball], { cwd: folder })).trim().split("\n")
       .filter((file) => !file.endsWith("/"));
     assertEquals(files.filter((file) => STRAY.test(file)), []);
     for (const name of ["mod.js", "mod.d.ts", "README.md", "LICENSE"]) {
@@ -62,7 +56,7 @@ describe("the package for Node", () => {
   });
 
   it("asks for the packages that the suite runs on, and for the program's own ioredis", async () => {
-    const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
+    const { imports } = JSON.parse(await Deno.readTextFile(join(projectRoot, "deno.json")));
     const installed = join(folder, "node_modules/@lookaside/cache/package.json");
     const { dependencies, peerDependencies } = JSON.parse(await Deno.readTextFile(installed));
     assertEquals(dependencies, { "lru-cache": imports["lru-cache"].replace(/^.*@/, "^") });
@@ -71,13 +65,13 @@ describe("the package for Node", () => {
 
   it("exports what cache/mod.ts does", async () => {
     const script = 'import("@lookaside/cache").then((all) => console.log(Object.keys(all).join()))';
-    const exported = (await run(node, ["--eval", script], folder)).trim();
+    const exported = (await run(node, ["--eval", script], { cwd: folder })).trim();
     assertEquals(exported, Object.keys(await import("../../cache/mod.ts")).join());
   });
 
   it("has types that a program is checked against", async () => {
     await Deno.writeTextFile(join(folder, "consumer.ts"), CONSUMER);
-    await run(Deno.execPath(), ["check", "--no-lock", "consumer.ts"], folder);
+    await run(Deno.execPath(), ["check", "--no-lock", "consumer.ts"], { cwd: folder });
   });
 
   it("keeps every promise of the cache, against Redis and without, with either ioredis", async () => {
@@ -87,7 +81,7 @@ describe("the package for Node", () => {
       const report = await run(
         node,
         ["--test", "--test-reporter=junit", "--test-timeout=100000", "suite.mjs"],
-        place,
+        { cwd: place, env: { REDIS_URL: requiredEnv("REDIS_URL") } },
       );
       const { passed, failed, skipped } = countTests(report);
       assertEquals({ failed, skipped }, { failed: 0, skipped: 0 }, report);
@@ -95,26 +89,6 @@ describe("the package for Node", () => {
     }));
   });
 });
-
-/** Installs the package as npm would, from what Deno holds of npm's packages. */
-async function install(
-  folder: string,
-  tarball: string,
-  versions: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const { imports } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
-  const dependencies = Object.fromEntries(
-    ["ioredis", "lru-cache"].map((
-      name,
-    ) => [name, versions[name] ?? imports[name].replace(/^.*@/, "")]),
-  );
-  await Deno.writeTextFile(join(folder, "package.json"), JSON.stringify({ dependencies }));
-  await Deno.writeTextFile(join(folder, "deno.json"), '{ "nodeModulesDir": "manual" }');
-  await run(Deno.execPath(), ["install", "--quiet", "--node-modules-linker=hoisted"], folder);
-  const target = join(folder, "node_modules/@lookaside/cache");
-  await Deno.mkdir(target, { recursive: true });
-  await run("tar", ["-xzf", tarball, "--strip-components=1"], target);
-}
 
 /** One file that the oldest Node can run: everything but the package, in the JavaScript of that time. */
 async function bundleSuite(outfile: string): Promise<void> {
@@ -129,14 +103,14 @@ async function bundleSuite(outfile: string): Promise<void> {
   };
   try {
     await build({
-      entryPoints: [join(root, "tests/cache/_node_suite.ts")],
+      entryPoints: [join(projectRoot, "proof/packages/_node_suite.ts")],
       outfile,
       bundle: true,
       format: "esm",
       platform: "node",
       target: `node${NODE_MIN}`,
       alias: {
-        "@std/assert": join(root, "tests/std/assert.ts"),
+        "@std/assert": join(projectRoot, "tests/std/assert.ts"),
         "@std/testing/bdd": "node:test",
       },
       plugins: [onePackage],
@@ -145,18 +119,4 @@ async function bundleSuite(outfile: string): Promise<void> {
   } finally {
     await stop();
   }
-}
-
-/** Runs a program that must succeed, and answers what it wrote. */
-async function run(command: string, args: readonly string[], cwd: string): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, {
-    args: [...args],
-    cwd,
-    env: { REDIS_URL: requiredEnv("REDIS_URL"), NO_COLOR: "1" },
-    stdin: "null",
-    signal: AbortSignal.timeout(PROGRAM_MS_MAX),
-  }).output();
-  const output = new TextDecoder().decode(stdout);
-  assert(success, `${command} ${args.join(" ")}\n${output}${new TextDecoder().decode(stderr)}`);
-  return output;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import process from "node:process";
-import { describeCacheOn } from "./conformance.ts";
+import { describeCacheOn } from "../../tests/cache/conformance.ts";
 
 describeCacheOn({ name: "memory:", options: () => ({ url: "memory:" }) });
 describeCacheOn({
