@@ -14,7 +14,7 @@ const COMMAND = {
 Runs the model, the fuzzer, the consistency checker, the topologies and the table of faults, on servers that
 it starts, in about 15 minutes. See proof/README.md.
 
-  --quick  only what does not depend on timing, in about six minutes: what CI runs`,
+  --quick  only what does not depend on timing, in about three minutes: what CI runs`,
   options: { quick: { type: "boolean" } },
 } as const;
 
