@@ -12,7 +12,7 @@ import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts
 import { rowsGoneThrough } from "./_rows_gone_through.ts";
 
 /** Rows that are applied while a transaction stays prepared. */
-const ROWS = 200_000;
+const ROWS = 20_000;
 /** A look takes a batch, and some rows of the tables around it, in each of a few steps. */
 const ROWS_GONE_THROUGH_MAX = 50;
 
