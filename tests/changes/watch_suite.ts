@@ -27,6 +27,29 @@ async function notedOf(statement: string): Promise<Noted[]> {
 /** One connection, which may begin a transaction. */
 const session = (): postgres.Sql => fixture.connect(fixture.urls.owner, { max: 1 });
 
+/** Waits until a transaction waits for a lock on a table. */
+async function lockAwaited(name: string): Promise<void> {
+  await eventually(async () => {
+    const waits =
+      await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = ${name}::REGCLASS`;
+    assertEquals(waits.length, 1);
+  }, { everyMs: 5 });
+}
+
+/** Watches the table while a reader of `name` keeps a trigger from being dropped, and a writer passes. */
+async function watchBesideReader(name: string): Promise<void> {
+  const reader = session();
+  await reader.unsafe(`BEGIN; SELECT count(*) FROM ${name}`);
+  const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+  try {
+    await lockAwaited(name);
+    await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
+  } finally {
+    await reader.unsafe("COMMIT");
+  }
+  await watching;
+}
+
 const whole = (label: string): Noted => ({ label, keys: null, values: null });
 const one = (label: string, keys: string[], values: string[] | null = null): Noted[] => [
   { label, keys, values },
@@ -756,11 +779,7 @@ export function watchSuite(server: () => string): void {
     const holder = session();
     await holder.unsafe("BEGIN; UPDATE orders SET note = 'held' WHERE id = 1");
     const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
-    await eventually(async () => {
-      const waits =
-        await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::REGCLASS`;
-      assertEquals(waits.length, 1);
-    }, { everyMs: 5 });
+    await lockAwaited("orders");
     const startedAtMs = performance.now();
     await run("UPDATE orders SET note = 'passes' WHERE id = 2");
     assert(performance.now() - startedAtMs < 2_000);
@@ -780,11 +799,7 @@ export function watchSuite(server: () => string): void {
         const writer = session();
         await writer.unsafe("BEGIN; UPDATE orders SET note = 'n' WHERE id = 1");
         const watching = sql.unsafe(`SELECT lookaside.watch('orders', ${more})`).execute();
-        await eventually(async () => {
-          const waits =
-            await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::REGCLASS`;
-          assertEquals(waits.length, 1);
-        }, { everyMs: 5 });
+        await lockAwaited("orders");
         await writer.unsafe("COMMIT");
         await watching;
         // Less needs no lock.
@@ -804,20 +819,7 @@ export function watchSuite(server: () => string): void {
         SELECT lookaside.watch('orders'), lookaside.watch('orders_new')`,
       );
       await run("ALTER TABLE orders RENAME TO orders_old; ALTER TABLE orders_new RENAME TO orders");
-      const reader = session();
-      await reader.unsafe(`BEGIN; SELECT count(*) FROM ${read}`);
-      const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
-      try {
-        await eventually(async () => {
-          const waits =
-            await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = ${read}::REGCLASS`;
-          assertEquals(waits.length, 1);
-        }, { everyMs: 5 });
-        await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
-      } finally {
-        await reader.unsafe("COMMIT");
-      }
-      await watching;
+      await watchBesideReader(read);
       await notedOf("INSERT INTO orders (id) VALUES (1)");
       assertEquals(await notedOf("DELETE FROM orders"), one("orders", ["1"]));
       await run("DROP TABLE orders_old CASCADE");
@@ -831,20 +833,7 @@ export function watchSuite(server: () => string): void {
       `CREATE FUNCTION ${made?.name}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
       CREATE TRIGGER lookaside_insert AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION ${made?.name}()`,
     );
-    const reader = session();
-    await reader.unsafe("BEGIN; SELECT count(*) FROM orders");
-    const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
-    try {
-      await eventually(async () => {
-        const waits =
-          await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::REGCLASS`;
-        assertEquals(waits.length, 1);
-      }, { everyMs: 5 });
-      await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
-    } finally {
-      await reader.unsafe("COMMIT");
-    }
-    await watching;
+    await watchBesideReader("orders");
     assertEquals((await notedOf("INSERT INTO orders (id) VALUES (99)")).length, 1);
     await run(`DROP FUNCTION ${made?.name}`);
   });
@@ -905,11 +894,7 @@ export function watchSuite(server: () => string): void {
     const holder = session();
     await holder.unsafe("BEGIN; LOCK TABLE a IN ROW EXCLUSIVE MODE");
     const checking = checkWatched(fixture.service);
-    await eventually(async () => {
-      const waits =
-        await sql`SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'a'::REGCLASS`;
-      assertEquals(waits.length, 1);
-    }, { everyMs: 5 });
+    await lockAwaited("a");
     await run("SELECT lookaside.unwatch('b'); SELECT lookaside.watch('orders', '{note}')");
     await holder.unsafe("COMMIT");
     await checking;
