@@ -48,6 +48,9 @@ const LONGEST = [
 /** Most of the others take a second: as many of them share a process. */
 const FILES_PER_PART = 8;
 
+/** The file that imports those of a part. */
+const TOGETHER = "tests/together.ts";
+
 /** The modules whose examples are run. */
 const EXAMPLES = ["adapters", "cache", "changes"];
 
@@ -90,11 +93,16 @@ async function main(args: readonly string[]): Promise<number> {
     const types = args.includes("--no-check") ? [] : ["--no-check"];
     const map = importMap === undefined ? [] : ["--import-map", importMap];
     const flags = [...lock, ...types];
-    const parts = (await inParts()).map((files) => [...flags, ...args, ...files]);
+    const parts = (await inParts()).map((files) => [...flags, ...args, ...together(files)]);
     const examples = [...flags, ...map, "--doc", "--permit-no-files", ...EXAMPLES];
     return await suite.testParts([examples, ...parts], env);
   };
   return await runSuite({ name: "test", args, paths, minutesMax: 40, run });
+}
+
+/** The arguments for some test files, of which one alone is named in what `deno test` prints. */
+function together(files: readonly string[]): readonly string[] {
+  return files.length === 1 ? files : [TOGETHER, "--", ...files];
 }
 
 /** The test files, in the order in which they begin: the longest one by one, the others several in a process. */
