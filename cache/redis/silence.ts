@@ -25,8 +25,8 @@ export function endSilence(
   client.on("connect", () => {
     const { stream } = client;
     let timer: Timer | undefined;
-    let answeredBytes = 0;
-    let sinceMs = 0;
+    let answeredBytes = 0; // the client has written its first questions already
+    let sinceMs = clock.monotonicNow();
     let wasLate = false;
     const heard = () => {
       answeredBytes = stream.bytesWritten;
@@ -50,7 +50,6 @@ export function endSilence(
         stream.destroy(new Error(`Cannot wait longer: Redis was silent for ${silenceMsMax} ms`));
       });
     };
-    heard();
     lookIn(everyMs);
     stream.on("data", heard);
     stream.once("close", () => timer?.cancel());

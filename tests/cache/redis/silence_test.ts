@@ -43,6 +43,19 @@ describe("a connection that is silent", () => {
     });
   }
 
+  it("is given up also if it never answered", async () => {
+    await using redis = await startRedis();
+    await using proxy = startTcpProxy(redis.port);
+    proxy.hang();
+    const { cache, events } = openCache(proxy.port);
+    await using _ = cache;
+    await eventually(() => {
+      assert(events.some((each) => each.type === "redis-error" && /silent/.test(`${each.error}`)));
+    });
+    proxy.pass();
+    await eventually(async () => assertEquals(await cache.set("a", 1), "applied"));
+  });
+
   it("is kept where this process was busy, however long", async () => {
     await using redis = await startRedis();
     const { cache, lost, events } = openCache(redis.port);
