@@ -26,6 +26,8 @@ const NEEDED: ReadonlySet<string> = new Set(["get", "mget", "acquire", "create t
 
 /** Shortest time between two catch-ups that find out whether servers refuse what is needed. */
 const REFUSED_MS = 10_000;
+/** Time for which catching up must fail before memory stands in for a cluster of which some servers answer. */
+const FAILING_MS = 1_000;
 
 /** The parts of a cache that its engines are made of. */
 export interface CacheWiring extends CacheParts {
@@ -57,6 +59,8 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #fallback: Fallback | undefined;
   readonly #refusals: Refusals;
   #refusedAtMs = -Infinity;
+  /** Time of the first failure to catch up since the last success. */
+  #failingSinceMs = Infinity;
   #reportedCoherent = false;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
@@ -253,10 +257,15 @@ export class Engine implements CacheServer, EngineFigures {
         else if (replay) await clear();
       },
       track,
-      onError: (error) => emit({ type: "catch-up-error", server, error }),
+      onError: (error) => {
+        emit({ type: "catch-up-error", server, error });
+        this.#failingSinceMs = Math.min(this.#failingSinceMs, runtime.clock.monotonicNow());
+        this.#fallback?.check();
+      },
       onMoved: () => this.redis?.reopenFeed(),
       onDone: (replayed) => {
         emit({ type: "caught-up", server, replayed });
+        this.#failingSinceMs = Infinity;
         this.#fallback?.check();
       },
     });
@@ -266,7 +275,7 @@ export class Engine implements CacheServer, EngineFigures {
     const { changes } = this.#wiring;
     return new Fallback(shared, this.memory, parts, {
       follower: () => changes().follower,
-      isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isRefusing),
+      isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isUnusable),
       isRefusing: () => this.#isRefusing,
       catchUp: () => {
         if (this.#reachable) this.#beginCatchUp(); // otherwise the next connection does
@@ -280,6 +289,13 @@ export class Engine implements CacheServer, EngineFigures {
   /** True if its servers answer, but keep refusing what must precede a read. */
   get #isRefusing(): boolean {
     return this.#refusals.last && !this.#parts.coherence.storeIsTrusted();
+  }
+
+  /** True if some of its servers may answer, but none may be read. */
+  get #isUnusable(): boolean {
+    const { coherence, runtime: { clock } } = this.#parts;
+    const failingMs = clock.monotonicNow() - this.#failingSinceMs;
+    return this.#isRefusing || failingMs >= FAILING_MS && !coherence.storeIsTrusted();
   }
 
   /** Notes a refusal of its servers. If memory can stand in, a catch-up tries whether they take what reads need. */

@@ -242,6 +242,60 @@ describe("One server of a cluster that refuses scripts", () => {
   });
 });
 
+describe("One server of a cluster that is dead, before the others know it", () => {
+  const deaths: Readonly<Record<string, [begin: "kill" | "pause", end: "start" | "resume"]>> = {
+    "killed": ["kill", "start"],
+    "hung": ["pause", "resume"],
+  };
+  for (const [name, [begin, end]] of Object.entries(deaths)) {
+    it(`${name}: has memory stand in for the whole cluster, until it is back`, async () => {
+      const args = ["--cluster-node-timeout", "60000"];
+      await using cluster = await startRedisCluster({ replicas: 0, args });
+      await using node = openNode(cluster.serviceUrl, {
+        prefix: "la",
+        commandTimeoutMs: 250,
+        changes: QUIET,
+      });
+      const { cache } = node;
+      await coherent(node);
+      const rows = Array.from({ length: 20 }, (_, n) => [`key ${n}`, new Row("old")] as const);
+      for (const [key, { load }] of rows) await holdInMemory([node], key, load);
+      const dead = await cluster.ownerOf("la:1:{key 0}");
+      await dead[begin]();
+      await eventually(async () => {
+        for (const [key, { load }] of rows) await cache.getOrLoad(key, load);
+        const { fallback, breaker } = cache.stats();
+        assertEquals({ fallback, breaker }, { fallback: true, breaker: "closed" });
+      });
+      for (const [key, { load }] of rows) await holdInMemory([node], key, load);
+      const reads = () => rows.map((row) => row[1].reads);
+      const before = reads();
+      const tried = node.count("catch-up-error");
+      await eventually(async () => {
+        for (const [key, { load }] of rows) await cache.getOrLoad(key, load);
+        assert(node.count("catch-up-error") > tried + 2, "not tried again");
+      });
+      assertEquals(reads(), before);
+      assertEquals(node.count("fallback"), 1);
+
+      for (const [, row] of rows) row.value = "new";
+      await cache.delete(...rows.map(([key]) => key));
+      for (const [key, { load }] of rows) {
+        assertEquals((await cache.getOrLoad(key, load)).value(), "new");
+      }
+      await dead[end]();
+      await eventually(() => {
+        const { fallback, pendingInvalidations } = cache.stats();
+        assertEquals([fallback, pendingInvalidations], [false, 0]);
+      });
+      for (const [key, { load }] of rows) {
+        assertEquals((await cache.getOrLoad(key, load)).value(), "new");
+        await holdInMemory([node], key, load);
+      }
+    });
+  }
+});
+
 describe("A Redis that is out of memory", () => {
   it("is read by a process that starts or connects again, for what it holds", async () => {
     await using redis = await startRedis();
