@@ -32,13 +32,13 @@ export interface CatchUpOptions {
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
   /** True to replay on a server without a remembered life: it may lack changes. Otherwise it has no data of this cache. */
   readonly replaysIfUnknown: boolean;
-  /** True to read the server of the first connection before it is caught up with. */
+  /** True to read the server of the first connection until it cannot be caught up with. */
   readonly readsAtOnce: boolean;
   /** Keeps a background promise until it settles. */
   readonly track: (work: Promise<void>) => void;
   /** Called when an attempt fails. */
   readonly onError: (error: unknown) => void;
-  /** Called if the server turns out to be another one, before it may be read. */
+  /** Called if the server turns out to be another one, before it may be read, or must be read no more. */
   readonly onMoved: () => void;
   /** Called when the server may be read again. */
   readonly onDone: (replayed: boolean) => void;
@@ -90,9 +90,8 @@ export class CatchUp {
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
     const { lives, task, replaysIfUnknown, onError, onMoved, onDone } = this.#options;
-    if (this.#identity !== undefined || !this.#options.readsAtOnce) {
-      this.#coherence.storeFellBehind();
-    }
+    const readsAtOnce = this.#identity === undefined && this.#options.readsAtOnce;
+    if (!readsAtOnce) this.#coherence.storeFellBehind();
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
       try {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
@@ -111,6 +110,11 @@ export class CatchUp {
         return;
       } catch (error) {
         if (this.#closed) return;
+        // It may be a replica, which lags behind: nor may memory keep what was read there.
+        if (readsAtOnce && failures === 0 && attempt === this.#attempt) {
+          this.#coherence.storeFellBehind();
+          onMoved();
+        }
         onError(error);
         const delayMs = retryDelayMs(++failures, RETRY_MS_MAX);
         await new Promise<void>((resolve) => void this.#runtime.clock.after(delayMs, resolve));

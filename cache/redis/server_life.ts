@@ -12,11 +12,19 @@ export async function lifeOf(primary: Redis): Promise<string> {
     primary.info("replication"),
   ]);
   const runId = /^run_id:(\w+)/m.exec(server)?.[1] ?? startOf(server);
-  // A replica may lag behind what its primary has acknowledged.
-  if (!/^role:master/m.test(replication)) throw new Error("Cannot trust Redis: it is a replica");
+  if (!isPrimary(replication)) throw new Error("Cannot trust Redis: it is a replica");
   // A primary that was a replica for a while has the data of another server, and a new `master_replid`.
   const history = /^master_replid:(\w+)/m.exec(replication)?.[1] ?? "";
   return `${runId}/${history}`;
+}
+
+/** True if a server is a replica, which may lag behind what its primary has acknowledged. */
+export async function isReplica(server: Redis): Promise<boolean> {
+  return !isPrimary(await server.info("replication"));
+}
+
+function isPrimary(replication: string): boolean {
+  return /^role:master/m.test(replication);
 }
 
 /** Identifies the life of a server without a `run_id` (Dragonfly) by the second of its start. */

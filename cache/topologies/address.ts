@@ -5,7 +5,7 @@ import {
   type ConnectOptions,
   disconnect,
 } from "../redis/connection.ts";
-import { lifeOf } from "../redis/server_life.ts";
+import { isReplica, lifeOf } from "../redis/server_life.ts";
 import type { Timer } from "../runtime.ts";
 import { StandaloneConnection } from "./standalone.ts";
 
@@ -27,7 +27,8 @@ const ASK_MS = 10_000;
  * 5. A:        reads the outdated entry of the first server, until its TTL
  * ```
  *
- * So a new connection is opened now and then; if another server answers there, the client reconnects.
+ * So a new connection is opened now and then; if another server answers there, the client reconnects. So it does if
+ * its own server follows another one by now: memory, which heard of changes from it, is dropped.
  */
 export class AddressConnection extends StandaloneConnection {
   readonly #connect: ConnectOptions;
@@ -58,7 +59,7 @@ export class AddressConnection extends StandaloneConnection {
     });
   }
 
-  /** Reconnects if the address leads to another server. Never rejects. */
+  /** Reconnects if the address leads to another server, or ours has become a replica. Never rejects. */
   async #ask(): Promise<void> {
     const { clock, commandTimeoutMs, onError } = this.#options;
     const other = this.#other = new Redis({
@@ -73,14 +74,16 @@ export class AddressConnection extends StandaloneConnection {
     let refused: unknown;
     other.on("error", (error) => refused = error);
     try {
-      await other.connect();
-      // Twice: the life of a server without a `run_id` is known to the second, so one answer may be rounded up.
-      const isAnother = await this.#differs(other) && await this.#differs(other);
-      if (!isAnother || this.#closed) return;
-      onError(new Error("the address leads to another server than before"));
+      if (!await isReplica(this.client)) {
+        await other.connect();
+        // Twice: the life of a server without a `run_id` is known to the second, so one answer may be rounded up.
+        if (!(await this.#differs(other) && await this.#differs(other))) return;
+      }
+      if (this.#closed) return;
+      onError(new Error("the address leads to another primary than before"));
       this.client.disconnect(true);
     } catch {
-      // Either cannot be asked, or is a replica. Ask again later. What refuses a new connection, such as a changed
+      // Either cannot be asked, or the other is a replica. Ask again later. What refuses a new connection, such as a changed
       // password, is told while the present one lasts.
       if (refused !== undefined && this.client.status === "ready") onError(refused);
     } finally {

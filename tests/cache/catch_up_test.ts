@@ -29,6 +29,36 @@ describe("Cache on a store, with a source of changes", () => {
 });
 
 describe("CatchUp", () => {
+  it("has a server read at once until it fails, and what memory holds of it dropped", async () => {
+    const runtime = new FakeRuntime();
+    const coherence = new Coherence(runtime.clock, 1_000);
+    let isReplica = true;
+    const told: string[] = [];
+    const identity = () =>
+      isReplica ? Promise.reject(new Error("a replica")) : Promise.resolve("a");
+    const catchUp = new CatchUp(runtime, coherence, {
+      lives: { ...ONE_LIFE, identity },
+      claim: undefined,
+      replaysIfUnknown: false,
+      readsAtOnce: true,
+      task: () => Promise.resolve(),
+      track: () => undefined,
+      onError: () => told.push("error"),
+      onMoved: () => told.push("moved"),
+      onDone: () => told.push("done"),
+    });
+    const caughtUp = catchUp.begin();
+    assertEquals(coherence.storeIsTrusted(), true);
+    await settle();
+    assertEquals([coherence.storeIsTrusted(), ...told], [false, "moved", "error"]);
+    await runtime.clock.advance(60);
+    isReplica = false;
+    await runtime.clock.advance(1_000);
+    await caughtUp;
+    assertEquals([coherence.storeIsTrusted(), told.at(-1)], [true, "done"]);
+    assertEquals(told.filter((each) => each === "moved").length, 1);
+  });
+
   it("repeats its claim; after one that fails it starts over, and after the end it claims no more", async () => {
     const runtime = new FakeRuntime();
     const coherence = new Coherence(runtime.clock, 1_000);

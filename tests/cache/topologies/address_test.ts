@@ -58,6 +58,49 @@ describe("An address that leads to another server", () => {
     });
   });
 
+  it("is a replica: it is not read, without a source of changes either", async () => {
+    await using primary = await startRedis({ args: ["--repl-diskless-sync-delay", "0"] });
+    await using link = startTcpProxy(primary.port);
+    await using replica = await startRedis({ args: ["--replicaof", "127.0.0.1", `${link.port}`] });
+    await eventually(async () => assertMatch(await replica.cli("ROLE"), /connected/));
+    const prefix = freshPrefix();
+    await using writer = openNode(primary.serviceUrl, { prefix });
+    await coherent(writer);
+    const row = new Row("old");
+    await holdInMemory([writer], "k", row.load);
+    await eventually(async () => assertEquals(await replica.cli("EXISTS", `${prefix}:1:{k}`), "1"));
+    link.hang();
+    row.value = "new";
+    assertEquals(await writer.cache.delete("k"), "applied");
+    assertEquals(await replica.cli("EXISTS", `${prefix}:1:{k}`), "1");
+
+    await using reader = openNode(replica.serviceUrl, { prefix });
+    await eventually(() => assertGreater(reader.count("catch-up-error"), 1));
+    assertEquals((await reader.cache.getOrLoad("k", row.load)).value(), "new");
+  });
+
+  it("has become a replica: what memory holds from before is dropped", async () => {
+    await using server = await startRedis();
+    const prefix = freshPrefix();
+    // One read in 64 is counted, and what counts it would notice a replica.
+    await using node = openNode(server.url, {
+      prefix,
+      runtime: { ...hurried, random: () => 0.99 },
+    });
+    await coherent(node);
+    const row = new Row("old");
+    await holdInMemory([node], "k", row.load);
+    await eventually(async () => {
+      assertEquals(await server.cli("EXISTS", `${prefix}:1:{*}:popular`), "1");
+    });
+    await server.cli("REPLICAOF", "127.0.0.1", "1"); // its new primary cannot be reached
+    row.value = "new"; // whoever changes it knows the new primary
+    await eventually(() => assertGreater(node.count("coherent", { coherent: false }), 0));
+    assertEquals((await node.cache.getOrLoad("k", row.load)).value(), "new");
+    await server.cli("REPLICAOF", "NO", "ONE");
+    await holdInMemory([node], "k", row.load);
+  });
+
   it("is not taken for another while the same server answers", async () => {
     await using server = await startRedis();
     let opened = 0;
