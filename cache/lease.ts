@@ -104,18 +104,23 @@ if ARGV[3] ~= '0' then return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return redis.call('DEL', KEYS[1])
 `;
 
+/** Time by which the clock of a reader may be behind that of a process that calls `expire()`. */
+const SKEW_MS_MAX = 60_000;
+
 /**
- * KEYS: value, lease. ARGV: now. Ends the fresh life of a value, which stays stale for its grace. A running load
- * may have begun with older data, so its lease ends too.
+ * KEYS: value, lease. ARGV: now. Ends the fresh life of a value, on every clock, and leaves it stale for its grace.
+ * A running load may have begun with older data, so its lease ends too.
  */
-export const EXPIRE_LUA = `
+export const EXPIRE_LUA: string = `
 redis.call('DEL', KEYS[2])
 local head = redis.pcall('GETRANGE', KEYS[1], 10, 25)
 if type(head) ~= 'string' or #head < 16 then return 0 end
 local fresh, stale = struct.unpack('<dd', head)
 local now, grace = tonumber(ARGV[1]), stale - fresh
-if fresh <= now then return 1 end
+local over, ends = now - ${SKEW_MS_MAX}, math.min(stale, now + grace)
+if fresh <= over then return 1 end
 if grace <= 0 then return redis.call('DEL', KEYS[1]) end
-redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', now, now + grace))
+redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', over, ends))
+if ends == stale then return 1 end
 return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
 `;
