@@ -10,6 +10,12 @@ export interface PostgresJs extends PostgresJsConnection {
     onNotify: (payload: string) => void,
     onListen: () => void,
   ): Promise<{ unlisten(): Promise<unknown> }>;
+  /** The options that it was made with. */
+  readonly options?: {
+    readonly transform?: {
+      readonly column?: { readonly from?: ((name: string) => string) | undefined };
+    };
+  };
 }
 
 /** A connection of a {@linkcode PostgresJs}. */
@@ -22,6 +28,8 @@ export interface PostgresJsConnection {
  * Postgres through `postgres`, which listens again by itself after its connection broke. Behind a pooler it must
  * be made with `prepare: false`; otherwise it prepares its own COMMIT. Without `fetch_types: false`, version 3.4.9
  * ends the process if a connection is lost while it asks for the types of arrays.
+ *
+ * @throws {TypeError} Its `transform` renames columns that are in camel case, as `postgres.pascal` does.
  *
  * @example
  * ```ts
@@ -39,6 +47,12 @@ export interface PostgresJsConnection {
  * ```
  */
 export function fromPostgresJs(sql: PostgresJs): ChangesDatabase {
+  const renamed = sql.options?.transform?.column?.from?.("nowMs") ?? "nowMs";
+  if (renamed !== "nowMs") {
+    throw new TypeError(
+      `Cannot use a client of postgres whose \`transform\` makes ${renamed} of the column nowMs: make one without`,
+    );
+  }
   const over =
     (on: PostgresJsConnection): Query =>
     async <Row>(text: string, parameters: readonly SqlParameter[] = []) => {

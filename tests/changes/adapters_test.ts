@@ -207,6 +207,16 @@ describe("changesDatabase()", () => {
     assertEquals(database.listen, undefined);
   });
 
+  it("refuses a client of postgres that names the columns of answers otherwise", () => {
+    changesDatabase(postgres(testDatabase.url, { transform: postgres.camel }));
+    const { pascal } = postgres;
+    assertThrows(
+      () => changesDatabase(postgres(testDatabase.url, { transform: pascal })),
+      TypeError,
+      "Cannot use a client of postgres whose `transform` makes NowMs of the column nowMs",
+    );
+  });
+
   it("takes the port itself, and refuses what is no database", async () => {
     const port: ChangesDatabase = {
       query: () => Promise.resolve([]),
