@@ -158,7 +158,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     load: Loader<T>,
     { as = "", ...options }: ListOptions<T, V> = {},
   ): Promise<Lookup<NoInfer<V>>> {
-    const named = namedIn(filter);
+    const named = namedIn(this.#given(filter));
     const tags = this.#tagsOf(named);
     const values = named.map(([column, value]) => valueOf(column, value));
     const check = () => void this.#tagsOf(named);
@@ -182,7 +182,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
    * @throws {TypeError} The table is known not to be watched with these columns.
    */
   tags(...filters: readonly Filter<Row>[]): string[] {
-    const named = filters.map(namedIn);
+    const named = filters.map((filter) => namedIn(this.#given(filter)));
     const use = this.#useFor(named.flat());
     const refused = this.#refused.get(use.columns.join());
     if (refused !== undefined) throw refused;
@@ -203,7 +203,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
     const watched = this.#known?.columns ?? [...this.#listed];
     // No list is cached by the others, whose values need not be plain.
     const columns = watched.filter((each) => this.#known?.types.get(each) !== "other");
-    const values = rows.flatMap((row) =>
+    const values = rows.map((row) => this.#given(row)).flatMap((row) =>
       columns
         .filter((each) => this.#listed.has(each) || Reflect.get(row, each) !== undefined)
         .map((each) => valueOf(each, this.#in(row, each)))
@@ -329,6 +329,16 @@ export class Table<Row extends object = Record<string, Value | null>> {
       ? "Postgres prints equal values of its type differently"
       : `Postgres prints ${type} otherwise`;
     throw new TypeError(`Cannot use ${JSON.stringify(text)} as ${this.label}.${column}: ${why}`);
+  }
+
+  #given(row: Filter<Row>): Filter<Row> {
+    if (typeof row === "object" && row !== null && !Array.isArray(row)) return row;
+    const kind = row === null ? "null" : Array.isArray(row) ? "an array" : typeof row;
+    throw new TypeError(
+      `Cannot use ${kind} as a row of ${this.label}: pass its columns, such as { ${
+        this.#use.key[0]
+      }: … }`,
+    );
   }
 
   #keyIn(row: Filter<Row>): string {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheServer, type TableUse, type WatchedTable } from "../../cache/mod.ts";
 import { NO_CHANGES } from "../../cache/changes.ts";
@@ -148,6 +148,21 @@ describe("table()", () => {
       "prints date otherwise",
     );
     await cache.close();
+  });
+
+  it("refuses rows that are none", async () => {
+    await using opened = openCache().cache;
+    const orders = table<Order>(opened, "orders");
+    for (const none of [undefined, null, NaN, 42, "42", [42], [{ id: 42 }], () => ({ id: 42 })]) {
+      const row = none as never;
+      const refused = /^Cannot use .+ as a row of orders: pass its columns, such as \{ id: … \}$/;
+      assertMatch((await assertRejects(() => orders.invalidate(row), TypeError)).message, refused);
+      assertMatch(
+        (await assertRejects(() => orders.where(row, load([])), TypeError)).message,
+        refused,
+      );
+      assertMatch(assertThrows(() => orders.tags(row), TypeError).message, refused);
+    }
   });
 
   it("where() is told by the first column that is watched, whichever others there are", async () => {
