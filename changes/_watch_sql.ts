@@ -188,7 +188,7 @@ BEGIN
     changed := TRUE;
   END IF;
   new_row.shape := lookaside.shape(watched);
-  IF NOT changed AND EXISTS (SELECT 1 FROM lookaside.watched w WHERE w.* IS NOT DISTINCT FROM new_row) THEN RETURN FALSE; END IF;
+  IF NOT changed AND old IS NOT DISTINCT FROM new_row THEN RETURN FALSE; END IF;
   DELETE FROM lookaside.watched w WHERE w.label = new_row.label OR (w.table_schema, w.table_name) = (new_row.table_schema, new_row.table_name);
   INSERT INTO lookaside.watched SELECT new_row.*;
   -- Nobody knows what was written before.
@@ -201,13 +201,16 @@ END $$`,
 RETURNS BOOLEAN LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT lookaside.watch_table(watched, coalesce(columns, '{}'), key, matter, ${TRIES_MAX})
 $$`,
-  // The triggers of a label, on any table.
+  // The triggers of a label, on any table. By what depends on their functions: pg_trigger has no index by function.
   `CREATE OR REPLACE FUNCTION lookaside.hung(label TEXT) RETURNS TABLE (tgrelid OID, tgname NAME)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN QUERY SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-  WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname IN (
-    SELECT lookaside.function_name(label, event) FROM unnest(lookaside.events()) event);
+  RETURN QUERY SELECT t.tgrelid, t.tgname FROM (
+    SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = 'pg_proc'::REGCLASS AND d.refobjid = ANY (ARRAY(
+      SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'lookaside'::REGNAMESPACE AND p.proname = ANY (ARRAY(
+        SELECT lookaside.function_name(label, event) FROM unnest(lookaside.events()) event))
+    )) OFFSET 0
+  ) d JOIN pg_trigger t ON d.classid = 'pg_trigger'::REGCLASS AND t.oid = d.objid;
 END $$`,
   // Removes the triggers of a label from tables.
   `CREATE OR REPLACE FUNCTION lookaside.detach(label TEXT, relations OID[], tries INTEGER) RETURNS VOID

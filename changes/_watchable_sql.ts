@@ -6,6 +6,7 @@ export const watchableSql: readonly string[] = [
   `CREATE OR REPLACE FUNCTION lookaside.family(root OID) RETURNS SETOF OID
 LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = root) THEN RETURN QUERY SELECT root; RETURN; END IF;
   RETURN QUERY WITH RECURSIVE family (relation) AS (
     SELECT root UNION SELECT c.oid FROM pg_inherits i JOIN family f ON i.inhparent = f.relation
     JOIN pg_class c ON c.oid = i.inhrelid AND c.relpersistence <> 't'

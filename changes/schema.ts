@@ -15,7 +15,7 @@ import { watchableSql } from "./_watchable_sql.ts";
 export const INSTALL_PATH = "SET LOCAL search_path = pg_catalog, pg_temp";
 
 /** The version of {@linkcode changesSql}; increment it with each change. */
-export const changesVersion = 22;
+export const changesVersion = 23;
 
 /**
  * Its statements. Each may run again on a schema of an earlier version.

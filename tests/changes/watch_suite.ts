@@ -885,6 +885,19 @@ export function watchSuite(server: () => string): void {
     await run("SELECT lookaside.forget('a'); DROP TABLE a");
   });
 
+  it("is checked without reading of all others", async () => {
+    await run(
+      "CREATE TABLE a (id INT PRIMARY KEY); SELECT lookaside.watch('a'), lookaside.watch('orders')",
+    );
+    const scans = await fixture.admin.begin(async (on) => {
+      await on.unsafe("SET LOCAL enable_seqscan = off; SELECT lookaside.check()");
+      return await on<{ relname: string }[]>`
+        SELECT relname FROM pg_stat_xact_all_tables WHERE seq_scan > 1 AND relname IN ('pg_trigger', 'watched')`;
+    });
+    assertEquals([...scans], []);
+    await run("SELECT lookaside.forget('a'); DROP TABLE a");
+  });
+
   it("is checked by what is watched then, not when the check began", async () => {
     await run(
       `CREATE TABLE a (id INT PRIMARY KEY); CREATE TABLE b (id INT PRIMARY KEY);
