@@ -34,7 +34,10 @@ describe("TracedCache", () => {
     context.setGlobalContextManager(manager.enable());
     trace.setGlobalTracerProvider(provider);
   });
-  afterEach(() => exporter.reset());
+  afterEach(async () => {
+    await provider.forceFlush(); // an export ends by a timer
+    exporter.reset();
+  });
   afterAll(async () => {
     await provider.shutdown();
     trace.disable();
