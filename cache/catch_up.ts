@@ -10,7 +10,7 @@ const CLAIM_MS = 20_000;
 export interface ServerLives {
   /** Identifies its current life: differs after a restart or failover. Rejects if it cannot be used. */
   identity(): Promise<string>;
-  /** Answers the life in which a process last caught up with it, as stored there. */
+  /** Answers the life in which a process last caught up with it, as stored there; empty: in one that is not known. */
   remembered(): Promise<string | null>;
   /** Stores there that it was caught up with in this life. */
   remember(identity: string): Promise<void>;

@@ -3,7 +3,7 @@ import type { KeyPart, Keyspace } from "../keys.ts";
 import type { ServerLives } from "../catch_up.ts";
 import { OtherSourceError } from "../errors.ts";
 import { ACQUIRE_LUA, leaseOf } from "../lease.ts";
-import { isOutOfMemory, isReply, isWrongType, refuses } from "./reply_errors.ts";
+import { isOutOfMemory, isReply, refuses } from "./reply_errors.ts";
 import { Script, type ScriptRunner } from "./scripts.ts";
 import { lifeOf } from "./server_life.ts";
 import { ROOT_TAG } from "../tags.ts";
@@ -44,6 +44,7 @@ export class Provenance implements ServerLives {
   readonly #connection: Connection;
   readonly #scripts: ScriptRunner;
   readonly #keyspace: Keyspace;
+  #ownRootTag: string | undefined;
 
   constructor(connection: Connection, scripts: ScriptRunner, keyspace: Keyspace) {
     this.#connection = connection;
@@ -64,15 +65,20 @@ export class Provenance implements ServerLives {
     return identity;
   }
 
-  /** Reads the life in which the servers were last caught up with; `null` also if the key has another type. */
+  /**
+   * Reads the life in which the servers were last caught up with. Redis may have evicted that, but no entry is valid
+   * without a root tag that stood there before this process came.
+   */
   async remembered(): Promise<string | null> {
     const { client, pipeline } = this.#scripts;
-    try {
-      return await pipeline.send("get", () => client.get(this.#keyOf(":caught-up")));
-    } catch (error) {
-      if (isWrongType(error)) return null;
-      throw error;
-    }
+    const keys = [this.#keyOf(":caught-up"), this.#keyOf(":tag")];
+    const [identity, rootTag] = await pipeline.send("mget", () => client.mget(...keys));
+    return identity ?? (rootTag && rootTag !== this.#ownRootTag ? "" : null);
+  }
+
+  /** Notes that there was no root tag before this process created it with that version. */
+  noteRootTag(version: string): void {
+    this.#ownRootTag = version;
   }
 
   /** Notes that the servers were caught up with in this life. */

@@ -189,8 +189,10 @@ export class RedisStore implements Store, SharedCounts {
     const kept = this.#keeper.keep(names, this.#options.runtime.clock.now());
     const keys = names.map((name) => this.#keyspace.of(name, ":tag"));
     const asked = Promise.all(keys.map((key) => this.#newTags.ask({ key, version })));
-    const [versions] = await Promise.all([asked, kept]);
-    return versions.map(String);
+    const [replies] = await Promise.all([asked, kept]);
+    const versions = replies.map(String);
+    if (names[0] === ROOT_TAG && versions[0] === version) this.provenance.noteRootTag(version);
+    return versions;
   }
 
   /** A missing tag counts as changed, so removing it is enough, and unused tags cost nothing. */

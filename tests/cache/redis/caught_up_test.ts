@@ -51,6 +51,35 @@ describe("Cache that catches up with a Redis", () => {
     assertEquals(third.replays, [false]);
   });
 
+  it("clears a server that restarted from an old file and has evicted what told of its life", async () => {
+    await using redis = await startRedis();
+    const open = () => openNode(redis.serviceUrl, { memoryBytes: 0 });
+    const read = ({ cache }: Node, value: string) =>
+      cache.getOrLoad("key", () => Promise.resolve(value));
+    await using node = open();
+    await eventually(() => assertEquals(node.count("caught-up", { replayed: false }), 1));
+    await eventually(async () => assertEquals((await read(node, "old")).source, "redis"));
+    assertEquals(await redis.cli("DEL", "la:1:{*}:caught-up"), "1");
+    await redis.cli("SAVE");
+    assertEquals(await node.cache.delete("key"), "applied");
+    await node.cache.close();
+
+    await redis.kill();
+    await redis.start();
+    assertEquals(await redis.cli("EXISTS", "la:1:{key}"), "1");
+    await using other = open();
+    await eventually(() => assertEquals(other.count("caught-up", { replayed: true }), 1));
+    assertEquals((await read(other, "new")).value(), "new");
+  });
+
+  it("does not clear what a process has stored before it caught up for the first time", async () => {
+    await using redis = await startRedis();
+    await using node = openNode(redis.serviceUrl, { memoryBytes: 0 });
+    await node.cache.getOrLoad("key", () => Promise.resolve("value"));
+    await eventually(() => assertEquals(node.count("caught-up"), 1));
+    assertEquals(node.count("caught-up", { replayed: true }), 0);
+  });
+
   it("clears a server that restarted from an old file, without a record of changes", async () => {
     await using redis = await startRedis();
     const open = () => openNode(redis.serviceUrl, { memoryBytes: 0 });
