@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
+import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "@db/driver";
 import { Cache, type CacheOptions, type Lookup } from "../../cache/mod.ts";
 import { InvalidationPendingError } from "../../changes/mod.ts";
@@ -70,9 +71,12 @@ class Instance implements AsyncDisposable {
     });
   }
 
-  /** Reads all users at once, again and again. */
+  /** Reads all users at once, again and again, and leaves the other processes some time. */
   async readUntil(isOver: () => boolean): Promise<void> {
-    while (!isOver()) await Promise.all(USERS.map((id) => this.read(id)));
+    while (!isOver()) {
+      await Promise.all(USERS.map((id) => this.read(id)));
+      await delay(2);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
