@@ -26,7 +26,7 @@ export interface ConnectionLoad extends AsyncDisposable {
  * Rest of a client after each answer: so the processes under test have the processor, and a connection that is kept
  * is also closed while nothing is under way on it.
  */
-const REST_MS = 2;
+const REST_MS = 5;
 
 /** Options of {@linkcode startConnectionLoad}. */
 export interface ConnectionLoadOptions {
