@@ -13,7 +13,7 @@ import { cacheInUse, type Service, startService } from "../../tools/servers/serv
 import { createSeededDatabase } from "../support/seeded_database.ts";
 
 const USERS = 50;
-const ROUNDS = 20;
+const ROUNDS = 6;
 /** Far fewer than where relays invalidate again what was loaded. */
 const LOADS_MORE_MAX = 20;
 const IDS = Array.from({ length: USERS }, (_, at) => at + 1);
