@@ -87,7 +87,8 @@ describe("deno task start", () => {
     assertMatch(text, /"level":"FATAL".*Cannot listen at 127\.0\.0\.1:\d+: the port is in use/);
   });
 
-  for (const workers of ["1", "2"]) {
+  // Several processes say what one says.
+  for (const [workers, count] of [["1", 3], ["2", 1]] as const) {
     it(`ends and says what to do when Postgres refuses for good (WORKERS=${workers})`, async () => {
       const nobody = new URL(database.url);
       nobody.username = "nobody_of_that_name";
@@ -101,17 +102,19 @@ describe("deno task start", () => {
         [empty, /Cannot serve.*users.* does not exist.*`deno task seed` makes the database/],
       ] as const;
       // At the same time, because each tries again for seconds before it gives up.
-      await Promise.all(cases.map(async ([url, message]) => {
-        const text = await endOf({
-          WORKERS: workers,
-          PORT: String(freePort()),
-          REDIS_URL: requiredEnv("REDIS_URL"),
-          CACHE_PREFIX: `t${freePort()}`,
-          DATABASE_URL: url.href,
-        });
-        assertMatch(text, message);
-        assert(!text.includes(" at "), text);
-      }));
+      await Promise.all(
+        cases.slice(0, count).map(async ([url, message]) => {
+          const text = await endOf({
+            WORKERS: workers,
+            PORT: String(freePort()),
+            REDIS_URL: requiredEnv("REDIS_URL"),
+            CACHE_PREFIX: `t${freePort()}`,
+            DATABASE_URL: url.href,
+          });
+          assertMatch(text, message);
+          assert(!text.includes(" at "), text);
+        }),
+      );
     });
   }
 
