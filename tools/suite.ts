@@ -65,7 +65,7 @@ export async function runSuite(task: SuiteTask): Promise<number> {
 }
 
 type SuiteEnvironment = Readonly<
-  Record<"REDIS_URL" | "DATABASE_URL" | "TMPDIR" | "DENO_JOBS", string>
+  Record<"REDIS_URL" | "DATABASE_URL" | "TMPDIR" | "DENO_JOBS" | "DENO_V8_FLAGS", string>
 >;
 
 /** Options of a run of Deno. */
@@ -108,6 +108,8 @@ export class Suite implements AsyncDisposable {
       // One file more than processors, because tests wait half of their time; with many more, tests that measure
       // durations would disturb each other.
       DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(1 + navigator.hardwareConcurrency),
+      // Postgres in WebAssembly runs for a few seconds only: compiling it well takes more than it saves.
+      DENO_V8_FLAGS: "--liftoff-only",
     };
     return new Suite(stack.move(), env, signal);
   }
