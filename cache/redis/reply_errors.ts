@@ -54,6 +54,11 @@ export function isOfSelect(error: unknown): boolean {
     command.name === "select";
 }
 
+/** True if a Sentinel does not know the name of a primary. */
+export function isUnknownPrimary(error: unknown): boolean {
+  return isReply(error) && error.message.startsWith("ERR No such master");
+}
+
 /** True if the server does not know the script with that hash. */
 export function isUnknownScript(error: unknown): boolean {
   return isReply(error) && error.message.startsWith("NOSCRIPT");

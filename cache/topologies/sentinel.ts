@@ -13,6 +13,7 @@ import {
   type NamedPrimary,
   Sentinels,
   type SentinelsOptions,
+  UnknownPrimaryError,
   UnreachableError,
 } from "./sentinels.ts";
 import { StandaloneConnection } from "./standalone.ts";
@@ -113,13 +114,13 @@ export class SentinelConnection extends StandaloneConnection {
     try {
       await this.#ask();
     } catch (error) {
-      // No Sentinel can name another primary, so the confirmed one remains.
       const connected = this.#connected();
-      if (error instanceof UnreachableError && connected !== undefined) {
-        if (this.#isConfirmed(connected.server)) this.#trustFrom(askedAtMs);
-        // Nobody would notice until the primary fails, too.
-        this.#options.onError(error);
-      }
+      if (connected === undefined) return;
+      const isUnreachable = error instanceof UnreachableError;
+      // No Sentinel can name another primary, so the confirmed one remains.
+      if (isUnreachable && this.#isConfirmed(connected.server)) this.#trustFrom(askedAtMs);
+      // Nobody would notice until the primary fails, too.
+      if (isUnreachable || error instanceof UnknownPrimaryError) this.#options.onError(error);
     }
   }
 

@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import { type Access, disconnect, reconnectDelayMs } from "../redis/connection.ts";
 import { isWithoutConnection } from "../redis/not_connected.ts";
-import { isReply } from "../redis/reply_errors.ts";
+import { isReply, isUnknownPrimary } from "../redis/reply_errors.ts";
 import { type Clock, completed } from "../runtime.ts";
 import { addressText, type ServerAddress } from "./url.ts";
 
@@ -35,6 +35,11 @@ export interface NamedPrimary {
 /** Thrown if no Sentinel answers. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
+}
+
+/** Thrown if Sentinels answer, and know no primary of that name. */
+export class UnknownPrimaryError extends Error {
+  override readonly name = "UnknownPrimaryError";
 }
 
 /** The answer of one Sentinel: the primary, and the other Sentinels. */
@@ -72,6 +77,7 @@ export class Sentinels {
    * answers, all that answer lag behind, or two with the same epoch contradict each other.
    *
    * @throws {UnreachableError} No Sentinel answers.
+   * @throws {UnknownPrimaryError} Those that answer know no primary of that name.
    */
   async primary(): Promise<NamedPrimary> {
     const askedAtMs = this.#clock.monotonicNow();
@@ -83,8 +89,13 @@ export class Sentinels {
       if (this.#clock.monotonicNow() - askedAtMs > ANSWER_MS + LATE_MS) {
         throw new Error("Cannot find the primary: this process was too busy to hear a Sentinel");
       }
-      const [failed] = asked;
-      const error = failed?.status === "rejected" ? failed.reason : undefined;
+      const errors = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
+      // Perhaps they know it by another name by now, and replace it.
+      if (errors.some(isUnknownPrimary)) {
+        const { master } = this.#options;
+        throw new UnknownPrimaryError(`Cannot find the primary: a Sentinel knows no ${master}`);
+      }
+      const [error] = errors;
       if (isReply(error)) this.#logIn();
       const why = this.#reasonOf(sentinels[0], error);
       throw new UnreachableError(`Cannot find the primary: no Sentinel names it (${why})`);

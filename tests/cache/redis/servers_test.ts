@@ -93,6 +93,22 @@ describe("Cache on a cluster that announces no address", () => {
   });
 });
 
+describe("Cache on Sentinels that know its primary no more", () => {
+  it("trusts nothing until they do again", async () => {
+    await using topology = await startRedisSentinel();
+    await using node = openNode(topology.serviceUrl, { prefix: freshPrefix() });
+    await answersFrom(node, "memory");
+    const { port } = await topology.primary();
+    const tell = (...command: string[]) =>
+      Promise.all(topology.sentinels.map((each) => each.cli("SENTINEL", ...command)));
+    await tell("REMOVE", "lookaside");
+    await eventually(() => assertEquals(node.cache.stats().coherent, false));
+    assert(told(node).some((text) => /knows no lookaside/.test(text)));
+    await tell("MONITOR", "lookaside", "127.0.0.1", `${port}`, "2");
+    await answersFrom(node, "memory");
+  });
+});
+
 describe("Cache on Sentinels that want a password", () => {
   it("logs in with its own, or with that of the servers", async () => {
     await using topology = await startRedisSentinel();
