@@ -117,7 +117,9 @@ export async function assertFits(page: Page): Promise<void> {
 /** What axe finds wrong, with where. */
 export async function violations(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
-  return await page.evaluate<string[]>(`axe.run().then(({ violations }) =>
+  return await page.evaluate<string[]>(
+    `axe.run({ resultTypes: ["violations"] }).then(({ violations }) =>
     violations.flatMap(({ id, nodes }) =>
-      nodes.map(({ html, failureSummary }) => id + ": " + html + " " + failureSummary)))`);
+      nodes.map(({ html, failureSummary }) => id + ": " + html + " " + failureSummary)))`,
+  );
 }
