@@ -58,6 +58,8 @@ export class Notifications implements AsyncDisposable {
     try {
       this.#subscription = await database.listen(CHANNEL, onNotification, (error) => {
         this.#subscription = undefined;
+        // Not again and again where each connection is ended at once.
+        if (chores.takeIfDue("listen again", LISTEN_RETRY_MS)) chores.makeDue("listen");
         if (error !== undefined) onError(error);
         onNotification();
       });

@@ -2,6 +2,8 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import type { InvalidatedNames } from "../../cache/changes.ts";
+// @ts-types="../support/pg.d.ts"
+import pg from "pg";
 import { settingsOf } from "../../cache/options.ts";
 import { type Change, invalidatedBy } from "../../changes/apply.ts";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
@@ -1007,5 +1009,28 @@ describe("the change feed", () => {
     const before = applied.length;
     await database.query("UPDATE users SET name = 'y' WHERE id = 2");
     await eventually(() => assert(applied.length > before), { deadlineMs: 5_000 });
+  });
+
+  it("listens again soon after its connection for notifications has ended", async () => {
+    const pool = new pg.Pool({ connectionString: fixture.urls.service });
+    pool.on("error", () => undefined);
+    const { feed } = makeFeed({ listen: true }, changesDatabase(pool));
+    const ended: number[] = [];
+    try {
+      feed.start();
+      while (ended.length < 2) {
+        await eventually(async () => {
+          const listening = await fixture.admin<{ pid: number }[]>`
+            SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`;
+          const pid = listening.map((each) => each.pid).find((each) => !ended.includes(each));
+          assert(pid !== undefined, "nobody listens");
+          await fixture.admin`SELECT pg_terminate_backend(${pid})`;
+          ended.push(pid);
+        }, { deadlineMs: 5_000 });
+      }
+    } finally {
+      await feed.close();
+      await pool.end();
+    }
   });
 });
