@@ -45,6 +45,7 @@ export class Provenance implements ServerLives {
   readonly #scripts: ScriptRunner;
   readonly #keyspace: Keyspace;
   #ownRootTag: string | undefined;
+  #isClaimed = false;
 
   constructor(connection: Connection, scripts: ScriptRunner, keyspace: Keyspace) {
     this.#connection = connection;
@@ -66,14 +67,10 @@ export class Provenance implements ServerLives {
   }
 
   /**
-   * Reads the life in which the servers were last caught up with. Redis may have evicted that, but no entry is valid
-   * without a root tag that stood there before this process came.
+   * Reads the life in which the servers were last caught up with; empty if Redis has evicted it, but no entries.
    */
-  async remembered(): Promise<string | null> {
-    const { client, pipeline } = this.#scripts;
-    const keys = [this.#keyOf(":caught-up"), this.#keyOf(":tag")];
-    const [identity, rootTag] = await pipeline.send("mget", () => client.mget(...keys));
-    return identity ?? (rootTag && rootTag !== this.#ownRootTag ? "" : null);
+  remembered(): Promise<string | null> {
+    return this.#read(":caught-up");
   }
 
   /** Notes that there was no root tag before this process created it with that version. */
@@ -93,12 +90,26 @@ export class Provenance implements ServerLives {
    * @throws {OtherSourceError} They are in use for another.
    */
   async claim(source: string, clear: () => Promise<void>): Promise<void> {
+    // Redis may have evicted whose they are.
+    if (!this.#isClaimed && await this.#read(":source") === "") await clear();
     const { owner, isInUse } = await this.#claim(source, "");
-    if (owner === source) return;
+    this.#isClaimed = owner === source;
+    if (this.#isClaimed) return;
     if (isInUse) throw new OtherSourceError(this.#keyspace.prefix, { own: source, other: owner });
     // Clear before marking: a process that finds the mark of its own source trusts the data there.
     await clear();
     await this.#claim(source, "take over");
+  }
+
+  /**
+   * Reads a mark; empty if it is missing, and the servers may have entries: none is valid without a root tag that
+   * stood there before this process came.
+   */
+  async #read(mark: KeyPart): Promise<string | null> {
+    const { client, pipeline } = this.#scripts;
+    const keys = [this.#keyOf(mark), this.#keyOf(":tag")];
+    const [text, rootTag] = await pipeline.send("mget", () => client.mget(...keys));
+    return text ?? (rootTag && rootTag !== this.#ownRootTag ? "" : null);
   }
 
   async #claim(

@@ -47,15 +47,19 @@ describe("A Redis that another source of truth uses", () => {
     await eventually(async () => assertEquals((await second.cache.get("k"))?.source, "memory"));
   });
 
-  it("is taken over, cleared, once it is not in use", async () => {
-    await shop.cache.close();
-    await redis.cli("DEL", "la:1:{*}:source-in-use"); // as after a minute
-    await using blog = openNode(redis.url, sourceOf("blog"));
-    const row = new Row("of the blog");
-    await eventually(async () => {
-      const found = await blog.cache.getOrLoad("k", row.load);
-      assertEquals([found.source, found.value()], ["memory", "of the blog"]);
+  const ends = { "is not in use": [], "is not in use, and has evicted whose it was": [":source"] };
+  for (const [name, evicted] of Object.entries(ends)) {
+    it(`is taken over, cleared, once it ${name}`, async () => {
+      await shop.cache.close();
+      const marks = [":source-in-use", ...evicted].map((part) => `la:1:{*}${part}`);
+      await redis.cli("DEL", ...marks); // as after a minute
+      await using blog = openNode(redis.url, sourceOf("blog"));
+      const row = new Row("of the blog");
+      await eventually(async () => {
+        const found = await blog.cache.getOrLoad("k", row.load);
+        assertEquals([found.source, found.value()], ["memory", "of the blog"]);
+      });
+      assertEquals(row.reads > 0, true);
     });
-    assertEquals(row.reads > 0, true);
-  });
+  }
 });
