@@ -27,7 +27,7 @@ describe("the dashboard", () => {
 
   const read = async (path: string) => await (await service.fetch(path)).json();
 
-  it("says that there is nothing to see before anything was read", async () => {
+  it("says that there is nothing to see before anything was read, and asks nobody but the service", async () => {
     await using dashboard = await openDashboard(browser, service.url);
     const { page } = dashboard;
     await becomesLive(page);
@@ -37,9 +37,11 @@ describe("the dashboard", () => {
     assertEquals(reads.note, "0 since start");
     await page.getByText("No answers since this page was opened.").waitFor();
     assertEquals((await tile(page, "Queries saved")).value, "–");
+    assertEquals([...dashboard.origins], [service.url]);
+    assertEquals(dashboard.complaints, []);
   });
 
-  it("runs the five steps, and puts the bio back", async () => {
+  it("runs the five steps, puts the bio back, and says so when the user is not there", async () => {
     await cacheInUse(service, "/users/50");
     const before = (await read("/users/7")).data;
     await using dashboard = await openDashboard(browser, service.url);
@@ -60,12 +62,7 @@ describe("the dashboard", () => {
     assertEquals([notes[3], notes[4]?.startsWith("the new bio, cached")], ["the new bio", true]);
     assertEquals((await read("/users/7")).data, before);
     assertEquals(dashboard.complaints, []);
-  });
 
-  it("says so when the user is not there", async () => {
-    await using dashboard = await openDashboard(browser, service.url);
-    const { page } = dashboard;
-    await becomesLive(page);
     await page.getByLabel("User").fill("9999");
     await page.getByRole("button", { name: "Run the five steps" }).click();
     await page.getByText("Stopped: User not found").waitFor();
@@ -204,13 +201,6 @@ describe("the dashboard", () => {
     looking.abort();
     await Promise.allSettled(answers.map(({ body }) => body?.cancel()));
     await becomesLive(page);
-  });
-
-  it("asks nobody but the service for anything", async () => {
-    await using dashboard = await openDashboard(browser, service.url);
-    await becomesLive(dashboard.page);
-    assertEquals([...dashboard.origins], [service.url]);
-    assertEquals(dashboard.complaints, []);
   });
 });
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
-import { describe, it } from "@std/testing/bdd";
+import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import { freePort } from "../../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../../support/seeded_database.ts";
-import { startService } from "../../../tools/servers/service.ts";
+import { type Service, startService } from "../../../tools/servers/service.ts";
 
 const load = fileURLToPath(new URL("../../../tools/load/main.ts", import.meta.url));
 
@@ -21,12 +21,20 @@ async function runLoad(
 }
 
 describe("deno task load", () => {
+  const stack = new AsyncDisposableStack();
+  let env: Readonly<Record<"DATABASE_URL" | "REDIS_URL", string>>;
+  let service: Service;
+
+  beforeAll(async () => {
+    const database = stack.use(await createSeededDatabase(100));
+    env = { DATABASE_URL: database.url, REDIS_URL: "memory:" };
+    service = stack.use(await startService({ env: { ...env, ADMIN_TOKEN: "t0ken" } }));
+  });
+  afterAll(() => stack.disposeAsync());
+
   it("measures the four rows with and without the cache", async () => {
-    await using database = await createSeededDatabase(100);
-    const env = { DATABASE_URL: database.url, REDIS_URL: "memory:", ADMIN_TOKEN: "t0ken" };
-    await using service = await startService({ env });
     const args = ["--url", service.url, "--seconds", "1", "--json"];
-    const { code, stdout, stderr } = await runLoad(args, env);
+    const { code, stdout, stderr } = await runLoad(args, { ...env, ADMIN_TOKEN: "t0ken" });
     assertEquals(code, 0, stderr);
     const { rows } = JSON.parse(stdout);
     assertEquals(rows.map((row: { name: string; unit: string }) => [row.name, row.unit]), [
@@ -92,9 +100,6 @@ describe("deno task load", () => {
   });
 
   it("says so when it needs a token", async () => {
-    await using database = await createSeededDatabase(100);
-    const env = { DATABASE_URL: database.url, REDIS_URL: "memory:" };
-    await using service = await startService({ env: { ...env, ADMIN_TOKEN: "t0ken" } });
     const { code, stderr } = await runLoad(["--url", service.url], env);
     assertEquals(code, 1);
     assertMatch(stderr, /answers 401\. Set ADMIN_TOKEN/);
