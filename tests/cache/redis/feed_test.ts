@@ -35,6 +35,7 @@ class SplitStore extends RedisStore {
       runtime: systemRuntime,
       compressBytesMin: 1_024,
       commandTimeoutMs: 2_000,
+      leaseMs: 5_000,
       ...LEASES,
       onError: () => {},
       onBreaker: () => {},
