@@ -41,7 +41,7 @@ import { type Wrapped, wrapped } from "./wrapped.ts";
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
 /**
- * The most keys that {@linkcode Cache.getOrLoadMany} reads at once. With many more, this process alone takes longer
+ * The most keys that {@linkcode Cache.getMany} and {@linkcode Cache.getOrLoadMany} read at once. With many more, this process alone takes longer
  * than a Redis command may, or than a lease lasts, and nothing would be stored.
  */
 const READ_BATCH = 1_000;
@@ -181,7 +181,7 @@ export class Cache implements AsyncDisposable {
   }
 
   /**
-   * As {@linkcode Cache.get} for several keys, in their order and in one round trip.
+   * As {@linkcode Cache.get} for several keys, in their order: 1,000 at a time, each in one round trip.
    *
    * @example
    * ```ts
@@ -194,11 +194,16 @@ export class Cache implements AsyncDisposable {
    * assert.deepEqual([a?.value(), b], [1, undefined]);
    * ```
    */
-  getMany<T, V = Jsonify<T>>(
+  async getMany<T, V = Jsonify<T>>(
     keys: readonly string[],
     options: Pick<EntryOptions<T, V>, "codec" | "schema"> = {},
   ): Promise<(Lookup<NoInfer<V>> | undefined)[]> {
-    return Promise.all(keys.map((key) => this.get<T, V>(key, options)));
+    const found: (Lookup<NoInfer<V>> | undefined)[] = [];
+    for (let i = 0; i < keys.length; i += READ_BATCH) {
+      const some = keys.slice(i, i + READ_BATCH);
+      found.push(...await Promise.all(some.map((key) => this.get<T, V>(key, options))));
+    }
+    return found;
   }
 
   /**

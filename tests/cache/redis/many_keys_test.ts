@@ -36,16 +36,8 @@ describe("An invalidation of many names", () => {
 
   it("waits for answers before it sends more than a thousand, so that no command runs out of time", async () => {
     await using server = await startRedis();
-    let unanswered = 0;
-    let most = 0;
-    const observe = () => ({
-      sent: (chunk: Uint8Array) => most = Math.max(most, unanswered += chunk.length),
-      received: () => unanswered = 0,
-      closed: () => undefined,
-    });
-    await using proxy = startTcpProxy(server.port, { observe });
-    const url = `redis://127.0.0.1:${proxy.port}`;
-    await using cache = new Cache({ url, commandTimeoutMs: 5_000, memoryLeaseMs: 5_000 });
+    await using link = unansweredThrough(server.port);
+    await using cache = new Cache({ url: link.url, commandTimeoutMs: 5_000, memoryLeaseMs: 5_000 });
     await eventually(() => assert(cache.stats().coherent));
     const names = Array.from({ length: 20_000 }, (_, at) => `name ${at}`);
     const ways = [
@@ -54,10 +46,53 @@ describe("An invalidation of many names", () => {
       () => cache.expire(names),
     ];
     for (const way of ways) {
-      most = 0;
+      link.forget();
       await server.cli("CLIENT", "PAUSE", "300", "ALL"); // whatever is sent at once is sent before an answer
       assertEquals(await way(), "applied");
-      assert(most < 500_000, `${most} bytes for ${way}`);
+      assert(link.bytesMax < 500_000, `${link.bytesMax} bytes for ${way}`);
     }
   });
 });
+
+describe("A read of many keys", () => {
+  it("waits for answers before it asks for more than a thousand, and finds them all", async () => {
+    await using server = await startRedis();
+    await using link = unansweredThrough(server.port);
+    await using cache = new Cache({ url: link.url, commandTimeoutMs: 5_000, memoryBytes: 0 });
+    await eventually(() => assert(cache.stats().coherent));
+    const keys = Array.from({ length: 20_000 }, (_, at) => `key ${at}`);
+    await cache.getOrLoadMany(
+      keys,
+      (missing) => Promise.resolve(new Map(missing.map((key) => [key, key]))),
+    );
+    await eventually(async () => assert(await cache.has("key 19999")));
+    link.forget();
+    await server.cli("CLIENT", "PAUSE", "300", "ALL");
+    const found = await cache.getMany(keys);
+    assertEquals(found.map((lookup) => lookup?.value()), keys);
+    assert(link.bytesMax < 200_000, `${link.bytesMax} bytes`);
+  });
+});
+
+/** A way to a server that counts the bytes that are sent before an answer comes. */
+function unansweredThrough(port: number) {
+  let unanswered = 0;
+  let bytesMax = 0;
+  const observe = () => ({
+    sent: (chunk: Uint8Array) => bytesMax = Math.max(bytesMax, unanswered += chunk.length),
+    received: () => unanswered = 0,
+    closed: () => undefined,
+  });
+  const proxy = startTcpProxy(port, { observe });
+  return {
+    url: `redis://127.0.0.1:${proxy.port}`,
+    /** The most since the last {@linkcode forget}. */
+    get bytesMax() {
+      return bytesMax;
+    },
+    forget: () => {
+      bytesMax = 0;
+    },
+    [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose](),
+  };
+}
