@@ -41,8 +41,8 @@ import { type Wrapped, wrapped } from "./wrapped.ts";
 const WARM_MAX = 1_000;
 const WARM_BATCH = 100;
 /**
- * The most keys that {@linkcode Cache.getMany} and {@linkcode Cache.getOrLoadMany} read at once. With many more, this process alone takes longer
- * than a Redis command may, or than a lease lasts, and nothing would be stored.
+ * The most keys that {@linkcode Cache.getMany} and {@linkcode Cache.getOrLoadMany} read at once. With many more, this
+ * process alone takes longer than a Redis command may, or than a lease lasts, and nothing would be stored.
  */
 const READ_BATCH = 1_000;
 /** The longest time that {@linkcode Cache.close} waits for each part of what is under way. */

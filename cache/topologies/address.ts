@@ -83,8 +83,8 @@ export class AddressConnection extends StandaloneConnection {
       onError(new Error("the address leads to another primary than before"));
       this.client.disconnect(true);
     } catch {
-      // Either cannot be asked, or the other is a replica. Ask again later. What refuses a new connection, such as a changed
-      // password, is told while the present one lasts.
+      // Either cannot be asked, or the other is a replica. Ask again later. What refuses a new connection, such as
+      // a changed password, is told while the present one lasts.
       if (refused !== undefined && this.client.status === "ready") onError(refused);
     } finally {
       await disconnect(other, clock);
