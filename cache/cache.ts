@@ -92,9 +92,9 @@ export class Cache implements AsyncDisposable {
    * @throws {RangeError} A number is out of range.
    */
   constructor(options: CacheOptions = {}, store?: Store) {
+    const settings = settingsOf(options);
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
-    const settings = settingsOf(options);
     const { url = "memory:", enabled } = options;
     const [first, ...others] = enabled === false || store !== undefined
       ? []
@@ -825,7 +825,7 @@ function contextOf(
 
 /** True if a read must not be answered with an entry of memory as it is. */
 function leavesHotPath(options: EntryOptions<never, unknown>): boolean {
-  return options.refresh === true || hasForm(options);
+  return options === null || options.refresh === true || hasForm(options);
 }
 
 function worstOf(outcomes: readonly Invalidation[]): Invalidation {

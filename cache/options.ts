@@ -197,8 +197,9 @@ function assertCacheOptions(options: CacheOptions): void {
 
 /** @throws {TypeError} The options are no object, or one of them is not among those that are known. */
 function assertNames(options: object, known: object): void {
-  if (typeof options !== "object") {
-    throw new TypeError(`Cannot use a ${typeof options} as options: they are an object`);
+  if (typeof options !== "object" || options === null) {
+    const kind = options === null ? "null" : `a ${typeof options}`;
+    throw new TypeError(`Cannot use ${kind} as options: they are an object`);
   }
   for (const name in options) {
     if (!Object.hasOwn(known, name)) {
@@ -224,7 +225,7 @@ export function settingsOf(options: CacheOptions): Settings {
     const value: unknown = options[name] === undefined ? settings[name] : options[name];
     const isDuration = /Ms(Max)?$/.test(name);
     if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
-      throw new RangeError(`Cannot use ${name} ${value}: it must be a number of at least 0`);
+      throw notFromZero(name, value);
     }
     settings[name] = isDuration ? Math.min(value, DURATION_MS_MAX) : value;
   }
@@ -267,10 +268,13 @@ export function assertEntryOptions(options: EntryOptions<never, unknown>): void 
   assertNames(options, ENTRY);
   assertForm(options);
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
-    const value = options[name];
+    const value: unknown = options[name];
     if (value === undefined || typeof value === "function") continue;
-    if (!(value >= 0)) {
-      throw new RangeError(`Cannot use ${name} ${value}: it must be a number of at least 0`);
-    }
+    if (typeof value !== "number" || !(value >= 0)) throw notFromZero(name, value);
   }
+}
+
+function notFromZero(name: string, value: unknown): RangeError {
+  const shown = typeof value === "string" ? JSON.stringify(value) : value;
+  return new RangeError(`Cannot use ${name} ${shown}: it must be a number of at least 0`);
 }

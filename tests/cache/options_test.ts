@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheOptions } from "../../cache/mod.ts";
 import { settingsOf } from "../../cache/options.ts";
@@ -48,6 +48,29 @@ describe("settingsOf()", () => {
     for (const value of ["5", null, {}]) {
       assertThrows(() => settingsOf(JSON.parse(JSON.stringify({ ttlMs: value }))), RangeError);
     }
+  });
+
+  it("refuses a duration as a text before anything is loaded, and shows that it is one", async () => {
+    const options = JSON.parse('{ "ttlMs": "5" }');
+    const message = 'Cannot use ttlMs "5": it must be a number of at least 0';
+    assertThrows(() => new Cache(options), RangeError, message);
+    await using cache = new Cache();
+    const load = () => Promise.reject(new Error("It was loaded"));
+    await assertRejects(() => cache.getOrLoad("a", load, options), RangeError, message);
+    await assertRejects(() => cache.set("a", 1, options), RangeError, message);
+  });
+
+  it("refuses null in place of options", async () => {
+    const none = JSON.parse("null");
+    const message = "Cannot use null as options: they are an object";
+    assertThrows(() => new Cache(none), TypeError, message);
+    await using cache = new Cache();
+    await assertRejects(
+      () => cache.getOrLoad("a", () => Promise.resolve(1), none),
+      TypeError,
+      message,
+    );
+    await assertRejects(() => cache.get("a", none), TypeError, message);
   });
 
   it("cuts durations that are longer than Redis takes", () => {
