@@ -128,15 +128,12 @@ export function decodeEntry(stored: Uint8Array): Entry | string {
   return { text, loadedAtMs, freshUntilMs, staleUntilMs, costMs, tags };
 }
 
-/** First and last byte of the mark of a stored entry. */
-export const MARK_RANGE = [2, 17] as const;
-
 /**
  * The mark of a stored entry: its load time and fresh-until time, as they stand in the header. {@linkcode
- * ACQUIRE_LUA} compares them in place.
+ * ACQUIRE_LUA} and {@linkcode TAKE_LUA} read them in place.
  */
 export function storedMark(stored: Uint8Array): Uint8Array {
-  return stored.subarray(MARK_RANGE[0], MARK_RANGE[1] + 1);
+  return stored.subarray(2, 18);
 }
 
 /** The mark of a decoded entry, equal to that of its stored bytes. */

@@ -124,3 +124,25 @@ redis.call('SETRANGE', KEYS[1], 10, struct.pack('<dd', over, ends))
 if ends == stale then return 1 end
 return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
 `;
+
+/**
+ * KEYS: value, lease, and four others of each key. ARGV: leaseMs, then the lease of each key. Takes the lease from
+ * whoever has it, removes the others, and answers the mark of each value, or an empty text.
+ */
+export const TAKE_LUA = `
+local replies = {}
+for i = 1, #KEYS / 6 do
+  local at = 6 * i
+  local mark = redis.pcall('GETRANGE', KEYS[at - 5], 2, 17)
+  redis.call('SET', KEYS[at - 4], ARGV[i + 1], 'PX', ARGV[1])
+  redis.call('UNLINK', KEYS[at - 3], KEYS[at - 2], KEYS[at - 1], KEYS[at])
+  replies[i] = type(mark) == 'string' and mark or ''
+end
+return replies
+`;
+
+/** KEYS: value. ARGV: mark. Removes the value if it is the one with that mark. */
+export const DROP_LUA = `
+if redis.pcall('GETRANGE', KEYS[1], 2, 17) ~= ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+`;

@@ -1,9 +1,17 @@
 import { Buffer } from "node:buffer";
 import type { Connection, Following } from "./connection.ts";
 import { Gather } from "./gather.ts";
-import { decodeEntry, encodeEntry, type Entry, MARK_RANGE, storedMark } from "../entry.ts";
+import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
-import { ACQUIRE_LUA, EXPIRE_LUA, FILL_LUA, leaseOf, RELEASE_LUA } from "../lease.ts";
+import {
+  ACQUIRE_LUA,
+  DROP_LUA,
+  EXPIRE_LUA,
+  FILL_LUA,
+  leaseOf,
+  RELEASE_LUA,
+  TAKE_LUA,
+} from "../lease.ts";
 import type { Settings } from "../options.ts";
 import { type KeyCount, POPULAR_LUA, type SharedCounts } from "../operations/popularity.ts";
 import type { ServerInfo } from "../operations/server_info.ts";
@@ -18,6 +26,8 @@ import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
 /** Limit of keys that one command reads, leases or fills. */
 const KEYS_MAX = 256;
+/** Limit of keys that one command sets: nothing else limits how many are set at once. */
+const SETS_MAX = 16;
 /** Limit of keys that one command invalidates. */
 const UNLINK_MAX = 100;
 /** Limit of keys or tags that are being invalidated at once: more would hold up Redis, and all other commands. */
@@ -30,6 +40,8 @@ const LARGE_BYTES = 65_536;
 const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
 const FILL = new Script("fill", FILL_LUA);
 const RELEASE = new Script("release", RELEASE_LUA);
+const TAKE = new Script("take", TAKE_LUA);
+const DROP = new Script("drop", DROP_LUA);
 const EXPIRE = new Script("expire", EXPIRE_LUA);
 const CREATE_TAG = new Script("create tag", CREATE_TAG_LUA);
 const POPULAR = new Script("popular", POPULAR_LUA);
@@ -72,6 +84,8 @@ export class RedisStore implements Store, SharedCounts {
   readonly #gets: Gather<string, Uint8Array | null>;
   readonly #leases: Gather<Leasing, Acquired>;
   readonly #fills: Gather<Filling, boolean>;
+  readonly #takes: Gather<Filling, Buffer>;
+  readonly #sets: Gather<Filling, boolean>;
   readonly #newTags: Gather<{ readonly key: string; readonly version: string }, unknown>;
   readonly #keeper: TagKeeper;
   #feed: Following | undefined;
@@ -94,6 +108,9 @@ export class RedisStore implements Store, SharedCounts {
       send: (items) => this.#fill(items),
       delay: { clock: options.runtime.clock, ms: FILL_DELAY_MS },
     });
+    const setsMax = Math.min(itemsMax, SETS_MAX);
+    this.#takes = new Gather({ itemsMax: setsMax, send: (items) => this.#take(items) });
+    this.#sets = new Gather({ itemsMax: setsMax, send: (items) => this.#fill(items) });
     this.#newTags = new Gather({
       itemsMax,
       send: async (items) => {
@@ -134,26 +151,14 @@ export class RedisStore implements Store, SharedCounts {
    * after a later invalidation that was applied over another connection: then the lease is gone.
    */
   async set(key: string, entry: Entry): Promise<void> {
-    const { client } = this.#connection;
-    const [valueKey, leaseKey] = this.#keysOf(key);
     const lease = leaseOf(crypto.randomUUID(), entry.tags);
-    const leaseMs = Math.ceil(this.#options.leaseMs);
     const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
-    const mark = (): Promise<Buffer> =>
-      this.#pipeline.send("getrange", () => client.getrangeBuffer(valueKey, ...MARK_RANGE));
+    const isLarge = filling.bytes.length >= LARGE_BYTES;
     try {
-      const [old] = await Promise.all([
-        mark(),
-        this.#pipeline.send("set", () => client.set(leaseKey, lease, "PX", leaseMs)),
-        this.#remove([
-          ...this.#keyspace.ofNeighbours(key, ":lease"),
-          ...this.#keyspace.ofNeighbours(key, ""),
-        ]),
-        this.#keep(entry),
-      ]);
-      const [isStored] = await this.#fill([filling]);
-      // A later write has replaced or removed the old value, unless Redis evicted the lease.
-      if (!isStored && old.equals(await mark())) await this.invalidate([key]);
+      const [old] = await Promise.all([this.#takes.ask(filling), this.#keep(entry)]);
+      const isStored = isLarge ? (await this.#fill([filling]))[0] : await this.#sets.ask(filling);
+      // Somebody has the lease, or Redis evicted it: the old value must be removed even so.
+      if (!isStored) await DROP.run(this.#scripts, [this.#keyspace.of(key, "")], [old]);
     } catch (error) {
       if (!isReply(error)) throw error;
       // Redis refused it, for lack of memory or because of the value; the old one must still be removed.
@@ -163,13 +168,10 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
-    const keyspace = this.#keyspace;
-    await this.#unlink(keys, (key) => [
-      keyspace.of(key, ":lease"),
-      ...keyspace.ofNeighbours(key, ":lease"),
-      keyspace.of(key, ""),
-      ...keyspace.ofNeighbours(key, ""),
-    ]);
+    await this.#unlink(keys, (key) => {
+      const [value, lease] = this.#keysOf(key);
+      return [lease, value, ...this.#neighboursOf(key)];
+    });
     this.#assertConfirmed();
   }
 
@@ -328,6 +330,14 @@ export class RedisStore implements Store, SharedCounts {
     });
   }
 
+  /** Takes leases from whoever has them. Answers the marks of the values. */
+  async #take(items: readonly Filling[]): Promise<readonly Buffer[]> {
+    const keys = items.flatMap(({ key }) => [...this.#keysOf(key), ...this.#neighboursOf(key)]);
+    const leases = items.map(({ lease }) => lease);
+    const replies = await this.#run(TAKE, keys, [Math.ceil(this.#options.leaseMs), ...leases]);
+    return replies.map((mark) => mark instanceof Buffer ? mark : Buffer.alloc(0));
+  }
+
   async #fill(items: readonly Filling[]): Promise<readonly boolean[]> {
     const values = items.flatMap(({ lease, bytes, ttlMs }) => [lease, bytes, ttlMs]);
     const replies = await this.#run(FILL, this.#keysOfAll(items), values);
@@ -371,6 +381,11 @@ export class RedisStore implements Store, SharedCounts {
 
   #keysOfAll(items: readonly { readonly key: string }[]): string[] {
     return items.flatMap(({ key }) => this.#keysOf(key));
+  }
+
+  /** Leases and values of the key under the previous and the next version. */
+  #neighboursOf(key: string): string[] {
+    return [...this.#keyspace.ofNeighbours(key, ":lease"), ...this.#keyspace.ofNeighbours(key, "")];
   }
 
   #keysOf(key: string): [value: string, lease: string] {

@@ -243,12 +243,9 @@ export class SimulatedStore implements Store {
     });
     const isStored = await this.fill(key, text, entry);
     if (isStored) return;
-    const now = await this.#call(
-      "refused",
-      key,
-      (server, keys) => server.read(keys.of(key, ""))?.bytes,
-    );
-    if (now === old) await this.invalidate([key]);
+    await this.#call("drop", key, (server, keys) => {
+      if (server.read(keys.of(key, ""))?.bytes === old) server.remove(keys.of(key, ""));
+    });
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
