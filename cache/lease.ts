@@ -126,15 +126,15 @@ return redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(grace)))
 `;
 
 /**
- * KEYS: value, lease, and four others of each key. ARGV: leaseMs, then the lease of each key. Takes the lease from
+ * KEYS: lease, value, and four others of each key. ARGV: leaseMs, then the lease of each key. Takes the lease from
  * whoever has it, removes the others, and answers the mark of each value, or an empty text.
  */
 export const TAKE_LUA = `
 local replies = {}
 for i = 1, #KEYS / 6 do
   local at = 6 * i
-  local mark = redis.pcall('GETRANGE', KEYS[at - 5], 2, 17)
-  redis.call('SET', KEYS[at - 4], ARGV[i + 1], 'PX', ARGV[1])
+  local mark = redis.pcall('GETRANGE', KEYS[at - 4], 2, 17)
+  redis.call('SET', KEYS[at - 5], ARGV[i + 1], 'PX', ARGV[1])
   redis.call('UNLINK', KEYS[at - 3], KEYS[at - 2], KEYS[at - 1], KEYS[at])
   replies[i] = type(mark) == 'string' and mark or ''
 end

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import type { Connection, Following } from "./connection.ts";
-import { Gather } from "./gather.ts";
+import { Gather, inTurn } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
 import type { Keyspace } from "../keys.ts";
 import {
@@ -131,12 +131,9 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    const bytes = this.#encode(entry);
-    const filling = { key, lease, bytes, ttlMs: this.#ttlMs(entry) };
+    const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
     const kept = this.#keep(entry);
-    const stored = bytes.length < LARGE_BYTES
-      ? this.#fills.ask(filling)
-      : this.#fill([filling]).then(([stored = false]) => stored);
+    const stored = this.#store(filling, this.#fills);
     return kept === undefined ? stored : Promise.all([stored, kept]).then(([stored]) => stored);
   }
 
@@ -153,11 +150,10 @@ export class RedisStore implements Store, SharedCounts {
   async set(key: string, entry: Entry): Promise<void> {
     const lease = leaseOf(crypto.randomUUID(), entry.tags);
     const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
-    const isLarge = filling.bytes.length >= LARGE_BYTES;
     try {
       const [old] = await Promise.all([this.#takes.ask(filling), this.#keep(entry)]);
-      const isStored = isLarge ? (await this.#fill([filling]))[0] : await this.#sets.ask(filling);
-      // Somebody has the lease, or Redis evicted it: the old value must be removed even so.
+      const isStored = await this.#store(filling, this.#sets);
+      // Somebody has the lease, or Redis evicted it: even so, the old value must be removed.
       if (!isStored) await DROP.run(this.#scripts, [this.#keyspace.of(key, "")], [old]);
     } catch (error) {
       if (!isReply(error)) throw error;
@@ -168,16 +164,13 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async invalidate(keys: readonly string[]): Promise<void> {
-    await this.#unlink(keys, (key) => {
-      const [value, lease] = this.#keysOf(key);
-      return [lease, value, ...this.#neighboursOf(key)];
-    });
+    await this.#unlink(keys, (key) => this.#everyKeyOf(key));
     this.#assertConfirmed();
   }
 
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
-    await inTurn(keys, async (some) => {
+    await inTurn(keys, INVALIDATED_MAX, async (some) => {
       await Promise.all(some.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
     });
     this.#assertConfirmed();
@@ -332,10 +325,16 @@ export class RedisStore implements Store, SharedCounts {
 
   /** Takes leases from whoever has them. Answers the marks of the values. */
   async #take(items: readonly Filling[]): Promise<readonly Buffer[]> {
-    const keys = items.flatMap(({ key }) => [...this.#keysOf(key), ...this.#neighboursOf(key)]);
+    const keys = items.flatMap(({ key }) => this.#everyKeyOf(key));
     const leases = items.map(({ lease }) => lease);
     const replies = await this.#run(TAKE, keys, [Math.ceil(this.#options.leaseMs), ...leases]);
     return replies.map((mark) => mark instanceof Buffer ? mark : Buffer.alloc(0));
+  }
+
+  /** Stores a value under its lease, together with others unless it is large. */
+  #store(filling: Filling, others: Gather<Filling, boolean>): Promise<boolean> {
+    if (filling.bytes.length < LARGE_BYTES) return others.ask(filling);
+    return this.#fill([filling]).then(([isStored = false]) => isStored);
   }
 
   async #fill(items: readonly Filling[]): Promise<readonly boolean[]> {
@@ -357,7 +356,7 @@ export class RedisStore implements Store, SharedCounts {
   /** Removes the keys of names, several at once if one command may. */
   async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
     const size = this.#connection.anySlot ? UNLINK_MAX : 1;
-    await inTurn(names, async (some) => {
+    await inTurn(names, INVALIDATED_MAX, async (some) => {
       const commands: Promise<unknown>[] = [];
       for (let at = 0; at < some.length; at += size) {
         commands.push(this.#remove(some.slice(at, at + size).flatMap(keysOf)));
@@ -383,23 +382,15 @@ export class RedisStore implements Store, SharedCounts {
     return items.flatMap(({ key }) => this.#keysOf(key));
   }
 
-  /** Leases and values of the key under the previous and the next version. */
-  #neighboursOf(key: string): string[] {
-    return [...this.#keyspace.ofNeighbours(key, ":lease"), ...this.#keyspace.ofNeighbours(key, "")];
+  /** The lease and the value of a key, then those under the previous and the next version. */
+  #everyKeyOf(key: string): string[] {
+    const parts = [":lease", ""] as const;
+    const own = parts.map((part) => this.#keyspace.of(key, part));
+    return [...own, ...parts.flatMap((part) => this.#keyspace.ofNeighbours(key, part))];
   }
 
   #keysOf(key: string): [value: string, lease: string] {
     return [this.#keyspace.of(key, ""), this.#keyspace.of(key, ":lease")];
-  }
-}
-
-/** Invalidates names in batches, one after the other. */
-async function inTurn(
-  names: readonly string[],
-  invalidate: (some: readonly string[]) => Promise<void>,
-): Promise<void> {
-  for (let at = 0; at < names.length; at += INVALIDATED_MAX) {
-    await invalidate(names.slice(at, at + INVALIDATED_MAX));
   }
 }
 
