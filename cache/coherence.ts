@@ -83,11 +83,6 @@ export class Coherence {
     return !this.#hasPending && !this.#storeIsBehind && this.isConfirmed();
   }
 
-  /** True if the feed is open. */
-  get isOpen(): boolean {
-    return this.#open;
-  }
-
   /** Time since the feed was last known to be complete; `Infinity`: it never was. */
   silentMs(): number {
     return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);
@@ -106,6 +101,12 @@ export class Coherence {
   /** True if the store is known not to have been replaced by now. */
   isConfirmed(): boolean {
     return this.#storeUntilMs === Infinity || this.#exact.monotonicNow() < this.#storeUntilMs;
+  }
+
+  /** Time since the store was last confirmed; 0: it is, or a new one never was. */
+  unconfirmedMs(): number {
+    if (this.#storeUntilMs === -Infinity) return 0;
+    return Math.max(0, this.#exact.monotonicNow() - this.#storeUntilMs);
   }
 
   /** The store is known not to be replaced before this time (monotonic). */

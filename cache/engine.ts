@@ -26,7 +26,7 @@ const NEEDED: ReadonlySet<string> = new Set(["get", "mget", "acquire", "create t
 
 /** Shortest time between two catch-ups that find out whether servers refuse what is needed. */
 const REFUSED_MS = 10_000;
-/** Time for which catching up must fail before memory stands in for a cluster of which some servers answer. */
+/** Time for which servers that answer must not be confirmed, or caught up with, before memory stands in for them. */
 const FAILING_MS = 1_000;
 
 /** The parts of a cache that its engines are made of. */
@@ -294,8 +294,9 @@ export class Engine implements CacheServer, EngineFigures {
   /** True if some of its servers may answer, but none may be read. */
   get #isUnusable(): boolean {
     const { coherence, runtime: { clock } } = this.#parts;
+    if (coherence.storeIsTrusted()) return false;
     const failingMs = clock.monotonicNow() - this.#failingSinceMs;
-    return this.#isRefusing || failingMs >= FAILING_MS && !coherence.storeIsTrusted();
+    return this.#refusals.last || Math.max(failingMs, coherence.unconfirmedMs()) >= FAILING_MS;
   }
 
   /** Notes a refusal of its servers. If memory can stand in, a catch-up tries whether they take what reads need. */

@@ -13,7 +13,7 @@ import {
   type NamedPrimary,
   Sentinels,
   type SentinelsOptions,
-  UnknownPrimaryError,
+  UnnamedPrimaryError,
   UnreachableError,
 } from "./sentinels.ts";
 import { StandaloneConnection } from "./standalone.ts";
@@ -117,10 +117,10 @@ export class SentinelConnection extends StandaloneConnection {
       const connected = this.#connected();
       if (connected === undefined) return;
       const isUnreachable = error instanceof UnreachableError;
-      // No Sentinel can name another primary, so the confirmed one remains.
+      // Sentinels that refuse to name the primary may replace it. If none can be reached, the confirmed one remains.
       if (isUnreachable && this.#isConfirmed(connected.server)) this.#trustFrom(askedAtMs);
       // Nobody would notice until the primary fails, too.
-      if (isUnreachable || error instanceof UnknownPrimaryError) this.#options.onError(error);
+      if (isUnreachable || error instanceof UnnamedPrimaryError) this.#options.onError(error);
     }
   }
 

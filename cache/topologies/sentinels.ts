@@ -32,14 +32,14 @@ export interface NamedPrimary {
   readonly sinceMs: number;
 }
 
-/** Thrown if no Sentinel answers. */
+/** Thrown if no Sentinel can be reached. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
-/** Thrown if Sentinels answer, and know no primary of that name. */
-export class UnknownPrimaryError extends Error {
-  override readonly name = "UnknownPrimaryError";
+/** Thrown if Sentinels can be reached, and none names a primary. */
+export class UnnamedPrimaryError extends Error {
+  override readonly name = "UnnamedPrimaryError";
 }
 
 /** The answer of one Sentinel: the primary, and the other Sentinels. */
@@ -59,7 +59,7 @@ export class Sentinels {
   readonly #clock: Clock;
   #closed = false;
   #closing: Promise<void> = Promise.resolve();
-  /** The credentials for Sentinels: their own, none, or those of the servers if they require some. */
+  /** The credentials for Sentinels: their own, or if there are none, those of the servers once they are refused. */
   #login: Pick<Access, "username" | "password">;
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;
@@ -76,8 +76,8 @@ export class Sentinels {
    * Answers the primary with the highest known configuration epoch. Rejects while it is unknown: no Sentinel
    * answers, all that answer lag behind, or two with the same epoch contradict each other.
    *
-   * @throws {UnreachableError} No Sentinel answers.
-   * @throws {UnknownPrimaryError} Those that answer know no primary of that name.
+   * @throws {UnreachableError} No Sentinel can be reached.
+   * @throws {UnnamedPrimaryError} Those that can be know no primary of that name, or refuse to say.
    */
   async primary(): Promise<NamedPrimary> {
     const askedAtMs = this.#clock.monotonicNow();
@@ -90,15 +90,17 @@ export class Sentinels {
         throw new Error("Cannot find the primary: this process was too busy to hear a Sentinel");
       }
       const errors = asked.flatMap((each) => each.status === "rejected" ? [each.reason] : []);
-      // Perhaps they know it by another name by now, and replace it.
+      const { master } = this.#options;
       if (errors.some(isUnknownPrimary)) {
-        const { master } = this.#options;
-        throw new UnknownPrimaryError(`Cannot find the primary: a Sentinel knows no ${master}`);
+        throw new UnnamedPrimaryError(`Cannot find the primary: a Sentinel knows no ${master}`);
       }
-      const [error] = errors;
-      if (isReply(error)) this.#logIn();
-      const why = this.#reasonOf(sentinels[0], error);
-      throw new UnreachableError(`Cannot find the primary: no Sentinel names it (${why})`);
+      const refusal = errors.find(isReply);
+      if (refusal !== undefined) this.#logInAnew();
+      const why = this.#reasonOf(sentinels[0], refusal ?? errors[0]);
+      const message = `Cannot find the primary: no Sentinel names it (${why})`;
+      throw refusal === undefined
+        ? new UnreachableError(message)
+        : new UnnamedPrimaryError(message);
     }
     for (const server of answers.flatMap(({ others }) => others)) this.#add(server);
     const epoch = Math.max(...answers.map((answer) => answer.epoch));
@@ -140,11 +142,17 @@ export class Sentinels {
     this.#asked.clear();
   }
 
-  /** Asks with the credentials of the servers from now on, unless it already has a password. */
-  #logIn(): void {
-    const { username, password } = this.#access;
-    if (this.#closed || this.#login.password !== undefined || password === undefined) return;
-    this.#login = { ...(username === undefined ? {} : { username }), password };
+  /** After a refusal, asks with its present credentials, or with those of the servers and with none in turn. */
+  #logInAnew(): void {
+    const { username, password, ofSentinels: own = {} } = this.#access;
+    const isOwnTurn = this.#login.password !== undefined;
+    const login = isOwnTurn
+      ? own
+      : { ...(username && { username }), ...(password && { password }) };
+    const isSame = login.username === this.#login.username &&
+      login.password === this.#login.password;
+    if (this.#closed || isSame) return;
+    this.#login = login;
     const servers = [...this.#asked.values()].map(({ options: { host = "", port = 0 } }) => (
       { host, port }
     ));

@@ -57,6 +57,25 @@ export function openNode(url: string, options: CacheOptions = {}, store?: Store)
   };
 }
 
+/** A source of changes in which nothing changes, and which says so while memory replaces the server. */
+export const QUIET: ChangeSource = {
+  attach: () => ({
+    ...NO_CHANGES,
+    follower: {
+      covers: () => true,
+      follow: (_server, listener, { everyMs }) => {
+        const timer = setInterval(() => listener.alive(performance.now()), everyMs);
+        return {
+          [Symbol.asyncDispose]() {
+            clearInterval(timer);
+            return Promise.resolve();
+          },
+        };
+      },
+    },
+  }),
+};
+
 /** A source of changes that a server is caught up with by `catchUp`, and that tells nothing by itself. */
 export function changesThat(
   catchUp: (server: CacheServer, replay: boolean) => Promise<void>,

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { beforeAll, describe, it } from "@std/testing/bdd";
-import type { CacheOptions, ChangeSource } from "../../../cache/mod.ts";
-import { setTimeout as delay } from "node:timers/promises";
+import type { CacheOptions } from "../../../cache/mod.ts";
 import { NO_CHANGES } from "../../../cache/changes.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, openNode, Row } from "./nodes.ts";
+import { coherent, freshPrefix, holdInMemory, openNode, QUIET, Row } from "./nodes.ts";
 
 /** An error that Redis answers: how it comes about and ends, and whether keys can be removed meanwhile. */
 interface Refusal {
@@ -123,25 +123,6 @@ describe("An error that Redis answers", () => {
     }
   });
 });
-
-/** A source of changes in which nothing changes, and which says so while memory replaces the server. */
-const QUIET: ChangeSource = {
-  attach: () => ({
-    ...NO_CHANGES,
-    follower: {
-      covers: () => true,
-      follow: (_server, listener, { everyMs }) => {
-        const timer = setInterval(() => listener.alive(performance.now()), everyMs);
-        return {
-          [Symbol.asyncDispose]() {
-            clearInterval(timer);
-            return Promise.resolve();
-          },
-        };
-      },
-    },
-  }),
-};
 
 function acl(...rules: string[]) {
   return (redis: RedisServer): Promise<string> =>

@@ -9,7 +9,7 @@ import { freePort, lastingPort } from "../../../tools/servers/free_port.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
-import { changesThat, freshPrefix, type Node, openNode, Row } from "./nodes.ts";
+import { changesThat, freshPrefix, type Node, openNode, QUIET, Row } from "./nodes.ts";
 
 /** The messages of the errors that a node has told. */
 function told({ events }: Node): string[] {
@@ -93,20 +93,44 @@ describe("Cache on a cluster that announces no address", () => {
   });
 });
 
-describe("Cache on Sentinels that know its primary no more", () => {
-  it("trusts nothing until they do again", async () => {
-    await using topology = await startRedisSentinel();
-    await using node = openNode(topology.serviceUrl, { prefix: freshPrefix() });
-    await answersFrom(node, "memory");
-    const { port } = await topology.primary();
-    const tell = (...command: string[]) =>
-      Promise.all(topology.sentinels.map((each) => each.cli("SENTINEL", ...command)));
-    await tell("REMOVE", "lookaside");
-    await eventually(() => assertEquals(node.cache.stats().coherent, false));
-    assert(told(node).some((text) => /knows no lookaside/.test(text)));
-    await tell("MONITOR", "lookaside", "127.0.0.1", `${port}`, "2");
-    await answersFrom(node, "memory");
-  });
+describe("Cache on Sentinels that name its primary no more", () => {
+  type Tell = (...command: string[]) => Promise<unknown>;
+  const causes: readonly (readonly [
+    string,
+    RegExp,
+    (tell: Tell) => unknown,
+    (tell: Tell, port: number) => unknown,
+  ])[] = [
+    [
+      "they do not know it",
+      /knows no lookaside/,
+      (tell) => tell("SENTINEL", "REMOVE", "lookaside"),
+      (tell, port) => tell("SENTINEL", "MONITOR", "lookaside", "127.0.0.1", `${port}`, "2"),
+    ],
+    [
+      "they do not let it ask",
+      /NOPERM/,
+      (tell) => tell("ACL", "SETUSER", "default", "-sentinel|master"),
+      (tell) => tell("ACL", "SETUSER", "default", "+sentinel|master"),
+    ],
+  ];
+  for (const [cause, message, begin, end] of causes) {
+    it(`${cause}: trusts nothing, and has memory stand in, until they do again`, async () => {
+      await using topology = await startRedisSentinel();
+      await using node = openNode(topology.serviceUrl, { prefix: freshPrefix(), changes: QUIET });
+      await answersFrom(node, "memory");
+      const { port } = await topology.primary();
+      const tell: Tell = (...command) =>
+        Promise.all(topology.sentinels.map((each) => each.cli(...command)));
+      await begin(tell);
+      await eventually(() => assertEquals(node.cache.stats().fallback, true));
+      assert(told(node).some((text) => message.test(text)));
+      await answersFrom(node, "memory");
+      await end(tell, port);
+      await eventually(() => assertEquals(node.cache.stats().fallback, false));
+      await answersFrom(node, "memory");
+    });
+  }
 });
 
 describe("Cache on Sentinels that want a password", () => {
@@ -128,10 +152,13 @@ describe("Cache on Sentinels that want a password", () => {
       await using own = openNode(topology.serviceUrl, { prefix, connect });
       await answersFrom(own, "memory");
     }
+    let sentinelPassword = "none";
     await using wrong = openNode(topology.serviceUrl, {
       prefix,
-      connect: () => ({ sentinelPassword: "none" }),
+      connect: () => ({ sentinelUsername: "other", sentinelPassword }),
     });
     await eventually(() => assert(told(wrong).some((text) => /WRONGPASS|NOAUTH/.test(text))));
+    sentinelPassword = "own";
+    await answersFrom(wrong, "memory");
   });
 });
