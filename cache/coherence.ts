@@ -83,6 +83,11 @@ export class Coherence {
     return !this.#hasPending && !this.#storeIsBehind && this.isConfirmed();
   }
 
+  /** True if memory will be trusted again by itself: the feed is open, and the store was not replaced. */
+  isFollowing(): boolean {
+    return this.#open && this.isConfirmed();
+  }
+
   /** Time since the feed was last known to be complete; `Infinity`: it never was. */
   silentMs(): number {
     return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);

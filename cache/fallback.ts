@@ -81,9 +81,9 @@ export class Fallback extends LocalStore {
   check(): void {
     const { coherence } = this.#parts;
     if (this.#closed) return;
-    // While memory may be trusted, nothing has to stand in for the moment that a breaker is open.
+    // A feed that is open keeps memory correct for the moment that a breaker is open.
     const isGone = (): boolean =>
-      this.#options.isRefusing() || !coherence.trusted() && this.#options.isAway();
+      this.#options.isRefusing() || !coherence.isFollowing() && this.#options.isAway();
     if (!this.active && isGone()) this.#begin();
     else if (this.active && !this.#options.isAway() && coherence.storeIsTrusted()) this.#end();
   }

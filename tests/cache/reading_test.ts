@@ -151,8 +151,8 @@ describe("the option codec", () => {
       assert(found !== undefined && found.source !== "load");
       assertEquals(found.value(), order(7n));
     });
-    await one.cache.set("b", "plain JSON");
     await eventually(async () => {
+      assertEquals(await one.cache.set("b", "plain JSON"), "applied");
       assertEquals((await other.cache.get<string>("b"))?.value(), "plain JSON");
     });
     const loaded = await other.cache.getOrLoad("b", load, { codec: orders });
