@@ -73,6 +73,11 @@ export function openCache(
   const redisTried = Promise.withResolvers<void>();
   const logEvent = cacheEventLogger(logger, systemRuntime.clock);
   const relayRefused = Promise.withResolvers<unknown>();
+  const noteRefusal = (error: unknown): void => {
+    if (startErrorOf(error) === undefined) return;
+    relayRefused.resolve(error);
+    redisTried.resolve(); // the start ends, so nothing waits for Redis
+  };
   const logRelayError = relayErrorLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
   const { caFile: _read, ...options } = config.cache;
@@ -88,16 +93,14 @@ export function openCache(
         onInvalidated: (names) => invalidations.note("change feed", names),
         onProblem: problemLogger(logger, systemRuntime.clock),
         onError: (error) => {
-          if (startErrorOf(error) !== undefined) relayRefused.resolve(error);
+          noteRefusal(error);
           logRelayError(error);
         },
       }),
       onEvent: (event) => {
         const cannotConnect = event.type === "redis-error" && event.command === "connect";
         if (event.type === "caught-up" || cannotConnect) redisTried.resolve();
-        if (event.type === "catch-up-error" && startErrorOf(event.error) !== undefined) {
-          relayRefused.resolve(event.error);
-        }
+        if (event.type === "catch-up-error") noteRefusal(event.error);
         if (!resources.disposed) logEvent(event); // a closing cache loses its connections
       },
       ...(logger.isEnabledFor("debug") ? { onLookup: lookupLogger(logger) } : {}),

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
@@ -129,6 +129,11 @@ describe("deno task start", () => {
         text,
         /Cannot serve: .*permission denied.*\. Grant that to the user of DATABASE_URL/,
       );
+      const [refusedMs, listeningMs] = [/permission denied/, /listening on/].map((message) => {
+        const line = text.split("\n").find((line) => message.test(line)) ?? "{}";
+        return Date.parse(JSON.parse(line)["@timestamp"]);
+      });
+      assertLess(Number(listeningMs) - Number(refusedMs), 4_500, "it waited for Redis in vain");
     } finally {
       await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`).catch(() => undefined);
       await sql.end({ timeout: 5 });
