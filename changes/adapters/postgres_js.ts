@@ -65,6 +65,13 @@ export function fromPostgresJs(sql: PostgresJs): ChangesDatabase {
     async listen(channel, onNotify) {
       // Notifications during a lost connection are lost: look once it is back.
       const listening = await sql.listen(channel, onNotify, onNotify);
+      try {
+        await sql.unsafe("SELECT 1", [], { prepare: false });
+      } catch (error) {
+        await listening.unlisten();
+        await endListener(sql, error);
+        throw error;
+      }
       return {
         async [Symbol.asyncDispose]() {
           await listening.unlisten();
@@ -101,6 +108,16 @@ async function transaction<T>(
     lost = error;
     throw error;
   }
+}
+
+/**
+ * Ends the client on which `listen()` listens if the error says that the client itself was ended: `end()` ends both,
+ * but not one that `listen()` makes later, which would keep the process alive for ever.
+ */
+async function endListener({ listen }: PostgresJs, error: unknown): Promise<void> {
+  const isEnded = error instanceof Error && Reflect.get(error, "code") === "CONNECTION_ENDED";
+  const listener = (listen as { readonly sql?: { end(): Promise<unknown> } }).sql;
+  if (isEnded) await listener?.end();
 }
 
 /** True if this error ends the connection: the driver says so, or Postgres shuts down. */

@@ -207,6 +207,20 @@ describe("changesDatabase()", () => {
     assertEquals(database.listen, undefined);
   });
 
+  it("over postgres leaves no connection that listens when the client was ended before", async () => {
+    const sql = postgres(testDatabase.url, { max: 1, fetch_types: false });
+    const other = postgres(testDatabase.url, { max: 1, fetch_types: false });
+    await using ends = new AsyncDisposableStack();
+    for (const each of [sql, other]) ends.defer(() => each.end());
+    await sql.end();
+    const listening = changesDatabase(sql).listen?.("late", () => undefined, () => undefined);
+    await assertRejects(async () => void await listening, Error, "CONNECTION_ENDED");
+    await eventually(async () => {
+      const left = await other`SELECT pid FROM pg_stat_activity WHERE query LIKE '%listen "late"'`;
+      assertEquals([...left], []);
+    });
+  });
+
   it("refuses a client of postgres that names the columns of answers otherwise", () => {
     changesDatabase(postgres(testDatabase.url, { transform: postgres.camel }));
     const { pascal } = postgres;
