@@ -38,6 +38,19 @@ export function adviceTo(error: unknown): string {
   return advice === "" ? "" : `. ${advice}`;
 }
 
+/** SQLSTATEs of a login that is refused, or of a database that does not exist. */
+const NO_LOGIN = /^28|^3D000$/;
+
+/**
+ * True if no connection could be made, for a reason that has nothing to do with the statement: a password that was
+ * changed, a database that is being replaced.
+ */
+export function isOfLogin(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  // `pg` refuses some passwords itself.
+  return NO_LOGIN.test(stateOf(error)) || error.message.startsWith("SASL");
+}
+
 /** The SQLSTATE, which drivers keep in different places. */
 function stateOf(error: Error): string {
   const { code, fields } = error as { code?: unknown; fields?: { code?: unknown } };

@@ -6,6 +6,7 @@
 import type { Context, Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../cache/mod.ts";
+import { isOfLogin } from "../db/advice.ts";
 import { DatabaseUnavailableError } from "../db/database.ts";
 import type { Refusal, RefusedWriteError } from "../db/refused_write.ts";
 
@@ -157,7 +158,7 @@ export function answerErrors(
       response.headers.set(SNIFFING, "nosniff");
       return response;
     }
-    const response = UNAVAILABLE.some((type) => error instanceof type)
+    const response = isOfLogin(error) || UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
       : failure(500, { error: "Internal Server Error" });
     requests.noteForRead(context, response.status);

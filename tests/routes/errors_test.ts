@@ -1,7 +1,9 @@
-import { assert, assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { connect } from "@db/driver";
+import { assert, assertEquals, assertFalse, assertMatch, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../../cache/mod.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
+import { requiredEnv } from "../support/test_database.ts";
 import { createApi, type SendInit } from "./api_fixture.ts";
 
 const valid = { name: "Jane", email: "jane@example.com" };
@@ -282,6 +284,20 @@ describe("createApp(), when the database or the cache fails,", () => {
         assertEquals([report?.error, others], [failure, []]);
         assertEquals(report?.context, { method, path: path.split("?")[0] ?? "", status: 503 });
       }
+    });
+  }
+
+  for (const part of ["username", "pathname"] as const) {
+    it(`answers 503 to a login that Postgres refuses: another ${part}`, async () => {
+      const url = new URL(requiredEnv("DATABASE_URL"));
+      url[part] = "none_of_that_name";
+      await using database = connect({ url: url.href });
+      const failure = await assertRejects(() => database.query("SELECT 1"), Error);
+      await using api = createApi();
+      api.users.failure = failure;
+      const answer = await api.send("/users/1");
+      assertEquals([answer.status, answer.headers.get("retry-after")], [503, "1"]);
+      assertEquals(api.errors.map(({ error }) => error), [failure]);
     });
   }
 
