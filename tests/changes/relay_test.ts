@@ -105,6 +105,20 @@ function keysOf(changes: readonly Change[]): string[] {
   return changes.flatMap(({ keys }) => keys ?? []).toSorted((a, b) => Number(a) - Number(b));
 }
 
+/** Changes user 1, and holds a relay of a cache while it applies that. Answers what releases it. */
+async function holdRelay(cacheName: string): Promise<() => void> {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  const { promise: held, resolve: hold } = Promise.withResolvers<void>();
+  const apply = () => {
+    hold();
+    return released;
+  };
+  await update(1);
+  makeFeed({ cacheName, apply }).feed.start();
+  await held;
+  return release;
+}
+
 /** A write that is committed when it is told to. */
 async function openWrite(id: number): Promise<{ commit(): Promise<void> }> {
   const written = Promise.withResolvers<void>();
@@ -176,22 +190,11 @@ describe("the change feed", () => {
 
   it("does not wait for the relay of another cache", async () => {
     await register("slow", "test");
-    const gate = Promise.withResolvers<void>();
-    const held = Promise.withResolvers<void>();
-    const slow = makeFeed({
-      cacheName: "slow",
-      apply: () => {
-        held.resolve();
-        return gate.promise;
-      },
-    });
-    await update(1);
-    slow.feed.start();
-    await held.promise;
+    const release = await holdRelay("slow");
     const { feed, applied } = makeFeed();
     await feed.catchUp({ replay: false });
     assertEquals(keysOf(applied), ["1"]);
-    gate.resolve();
+    release();
   });
 
   it("keeps a row open when applying it fails, and tries again", async () => {
@@ -561,21 +564,11 @@ describe("the change feed", () => {
 
   it("catches up, also where another one of its cache has stopped half-way", async () => {
     await register("test");
-    const gate = Promise.withResolvers<void>();
-    const claimed = Promise.withResolvers<void>();
-    const other = makeFeed({
-      apply: async () => {
-        claimed.resolve();
-        await gate.promise;
-      },
-    });
-    await update(1);
-    other.feed.start();
-    await claimed.promise;
+    const release = await holdRelay("test");
     const { feed, applied } = makeFeed();
     await feed.catchUp({ replay: false });
     assertEquals([keysOf(applied), await openKeys()], [["1"], []]);
-    gate.resolve();
+    release();
   });
 
   it("applies again what two looked for at once, and passes over nothing that came behind", async () => {
