@@ -32,8 +32,6 @@ export interface CachedOptions {
    * requests that have `Authorization` or `Cookie` are cached too; without it, they bypass the cache.
    */
   readonly vary?: readonly string[] | ((context: Context) => string);
-  /** The methods that are cached. HEAD counts as GET. Default: GET. */
-  readonly methods?: readonly string[];
   /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
@@ -44,16 +42,28 @@ const BYTES_MAX = 1024 * 1024;
 const OWN = new JsonText('{"lookaside":"not stored"}');
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const UNSTORED = /\b(?:no-store|private)\b/i;
+/** Headers that a stored response has anew, or needs no more. */
+const REPLACED: ReadonlySet<string> = new Set(
+  [
+    "age",
+    "cache-control",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+  ],
+);
 
 /**
  * Makes a middleware that answers from the cache, and runs the handler once for simultaneous requests, on any
  * number of machines.
  *
- * It stores responses with status 200 and up to 1 MiB of JSON, and 404, which is then answered by the app's
- * `notFound`. Every other response passes unchanged: streams, errors, and responses with `Set-Cookie` or
- * `Cache-Control: no-store` or `private`.
- *
- * @throws {TypeError} An option has an unknown value.
+ * It stores responses to GET and HEAD with status 200 and up to 1 MiB of JSON, and 404, which is then answered by
+ * the app's `notFound`. Every other response passes unchanged: streams, errors, responses with `Cache-Control:
+ * no-store` or `private`, and those whose handler sets headers that a stored response would lack, as `Link`,
+ * `Set-Cookie`, or a `Vary` that the option does not name. Set headers in a middleware around this one instead.
  *
  * @example
  * ```ts
@@ -76,9 +86,7 @@ export function cached(
   cache: Pick<Cache, "getOrLoad">,
   options: CachedOptions = {},
 ): MiddlewareHandler {
-  const { ttlMs, tags = [], methods = ["GET"], vary, clock = systemRuntime.clock } = options;
-  if (methods.length === 0) throw new TypeError("Cannot cache: methods is empty");
-  const accepted = new Set(methods.map((method) => method.toUpperCase()));
+  const { ttlMs, tags = [], vary, clock = systemRuntime.clock } = options;
   const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
   const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;
   const { tagsOf } = options;
@@ -93,20 +101,20 @@ export function cached(
 
   return async function answerFromCache(context, next) {
     const { raw } = context.req;
-    const isAsked = accepted.has(raw.method === "HEAD" ? "GET" : raw.method);
-    if (!isAsked || (vary === undefined && isPrivate(raw))) return await next();
+    const isRead = raw.method === "GET" || raw.method === "HEAD";
+    if (!isRead || (vary === undefined && isPrivate(raw))) return await next();
     let handled = false;
     let before: Headers | undefined;
     const load = async ({ stale }: LoadContext) => {
       // An old value can be replaced only in the background: the client already has it.
       if (stale !== undefined) {
         const response = await responseApart(context, answerFromCache);
-        return response === undefined ? OWN : await storableOf(response);
+        return response === undefined ? OWN : await storableOf(response, { vary });
       }
       handled = true;
       if (context.req.routeIndex > 0) before = new Headers(context.res.headers);
       await next();
-      return await storableOf(context.res);
+      return await storableOf(context.res, { vary, before });
     };
     const entry = fixed ?? { ...common, tags: typeof tags === "function" ? tags(context) : tags };
     const lookup = await cache.getOrLoad<JsonText>(keyOf(context, options), load, entry);
@@ -140,14 +148,32 @@ function asItIs(text: string): string {
 }
 
 /** The part of a response that is stored: its JSON, `undefined` for a 404, or {@linkcode OWN} for nothing. */
-async function storableOf(response: Response): Promise<JsonText | undefined> {
+async function storableOf(response: Response, around: Around): Promise<JsonText | undefined> {
   const { status, headers } = response;
-  const isKept = !headers.has("set-cookie") && !UNSTORED.test(headers.get("cache-control") ?? "");
+  const isKept = !UNSTORED.test(headers.get("cache-control") ?? "") &&
+    [...headers].every(([name, value]) => isDispensable(name, value, around));
   if (status === 404 && isKept) return undefined;
   const isJson = JSON_TYPE.test(headers.get("content-type") ?? "");
-  if (status !== 200 || !isKept || !isJson || headers.has("content-encoding")) return OWN;
+  if (status !== 200 || !isKept || !isJson) return OWN;
   if (Number(headers.get("content-length")) > BYTES_MAX) return OWN;
   return await textWithin(response.clone().body);
+}
+
+/** The headers that were set before a response was made, and what its key depends on. */
+interface Around {
+  readonly vary: CachedOptions["vary"] | undefined;
+  readonly before?: Headers | undefined;
+}
+
+/** True if a stored response says as much without this header. */
+function isDispensable(name: string, value: string, { vary, before }: Around): boolean {
+  if (REPLACED.has(name) || before?.get(name) === value) return true;
+  if (name !== "vary") return false;
+  const known = ["accept-encoding", before?.get("vary") ?? "", ...Array.isArray(vary) ? vary : []];
+  const names = new Set(known.join().toLowerCase().split(/[\s,]+/));
+  return value.toLowerCase().split(/[\s,]+/).every((each) =>
+    names.has(each) || typeof vary === "function" && each !== "*"
+  );
 }
 
 /** The text of a body that is short enough; the other half of the clone goes on to the client. */
@@ -172,14 +198,11 @@ async function textWithin(body: ReadableStream<Uint8Array> | null): Promise<Json
 /** The key of a response. It is hashed if the cache does not accept it, or if it could be confused with another. */
 function keyOf(context: Context, { key, vary }: CachedOptions): string {
   const { raw } = context.req;
-  const method = raw.method === "HEAD" ? "GET" : raw.method;
   const asked = key === undefined ? addressOf(raw.url) : key(context);
   const reader = typeof vary === "function"
     ? [vary(context)]
     : vary?.map((name) => raw.headers.get(name)) ?? [];
-  if (reader.length > 0 || method !== "GET") {
-    return `http:#${hashOf(JSON.stringify([method, asked, ...reader]))}`;
-  }
+  if (reader.length > 0) return `http:#${hashOf(JSON.stringify([asked, ...reader]))}`;
   const name = `http:${asked}`;
   return isKey(name) ? name : `http:#${hashOf(asked)}`;
 }
