@@ -95,7 +95,7 @@ export class Cache implements AsyncDisposable {
     const settings = settingsOf(options);
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
-    const { url = "memory:", enabled } = options;
+    const { url = "memory:", enabled, prefix = "la", version = 1 } = options;
     const [first, ...others] = enabled === false || store !== undefined
       ? []
       : backendsOf(parseTopology(url), options);
@@ -107,7 +107,7 @@ export class Cache implements AsyncDisposable {
     const wiring = {
       settings: { ...settings, memoryBytes: Math.ceil(memoryBytes) },
       runtime: this.#runtime,
-      keyspace: new Keyspace(options.prefix ?? "la", options.version ?? 1),
+      keyspace: new Keyspace(prefix, version),
       counters: this.#counters,
       limit: this.#limit,
       newNonce: () => `${instance}-${(noncesUsed++).toString(36)}`,
@@ -123,7 +123,7 @@ export class Cache implements AsyncDisposable {
     this.#ring = others.length === 0 ? undefined : new Ring(this.#engines.map(({ name }) => name));
     this.#changes = source?.attach({
       servers: this.#engines,
-      prefix: options.prefix ?? "la",
+      prefix,
       kind: kindOf(options, store),
       clock: this.#runtime.clock,
       serverOf: (key) => this.#engineOf(key),
@@ -825,7 +825,7 @@ function contextOf(
 
 /** True if a read must not be answered with an entry of memory as it is. */
 function leavesHotPath(options: EntryOptions<never, unknown>): boolean {
-  return options === null || options.refresh === true || hasForm(options);
+  return options === null || (options.refresh ?? false) !== false || hasForm(options);
 }
 
 function worstOf(outcomes: readonly Invalidation[]): Invalidation {

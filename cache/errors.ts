@@ -4,6 +4,15 @@
  * @module
  */
 
+/** A refused argument, as an error shows it. Secrets are texts too: show none that may be one. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 40));
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function" || typeof value === "symbol") return `a ${typeof value}`;
+  if (typeof value !== "object" || value === null) return String(value);
+  return Array.isArray(value) ? "a list" : "an object";
+}
+
 /**
  * Too many loads are running and waiting, and there was no stale value to serve. Retry later.
  *

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { shown } from "./errors.ts";
+
 /**
  * The content of a Redis key: the value, its lease, or a tag's version. Under the name of the
  * root tag also: the read counts, the mark of their last decay, the server life that was caught up with, how
@@ -31,17 +33,16 @@ export const KEY_LENGTH_MAX = 200;
 const FORBIDDEN = /[{}\u0000-\u001f\u007f]/;
 
 /**
- * Checks a logical key or a tag name.
+ * Checks a logical key, or a tag name.
  *
  * @throws {TypeError} It is empty, too long, or contains a brace, a control character or half of a surrogate
  * pair. Half pairs have no UTF-8, so all would become the same Redis key.
  */
-export function assertKey(key: string): void {
+export function assertKey(key: string, use: "key" | "tag" = "key"): void {
   if (typeof key === "string" && isKey(key)) return;
-  const shown = typeof key === "string" ? JSON.stringify(key.slice(0, 40)) : `the ${typeof key}`;
   throw new TypeError(
-    `Cannot use ${shown} as a key: a string of 1 to ${KEY_LENGTH_MAX} characters, ` +
-      "no braces, no control characters",
+    `Cannot use ${shown(key)} as a ${use}: a string of 1 to ${KEY_LENGTH_MAX} characters, ` +
+      "no braces, no control characters, no half of a surrogate pair",
   );
 }
 

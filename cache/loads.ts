@@ -147,7 +147,7 @@ export class Loads {
       readonly costMs: number;
     },
   ): Entry {
-    const entry = this.entryOf(value, options, costMs);
+    const entry = this.entryOf(key, value, { options, costMs });
     if (options.tagsOf === undefined) return { ...entry, tags: versions };
     const names = taggedNames(value, options);
     this.#learned.set(key, names.slice(1));
@@ -190,14 +190,13 @@ export class Loads {
    * @throws {RangeError} A duration is not a number.
    */
   entryOf<T>(
+    key: string,
     value: T | null | undefined,
-    options: EntryOptions<T, unknown>,
-    costMs: number,
+    { options, costMs }: { readonly options: EntryOptions<T, unknown>; readonly costMs: number },
   ): Entry {
     const { runtime, settings } = this.#parts;
     const exists = value !== null && value !== undefined;
-    const text = exists ? textOf(value, options) : null;
-    if (text === undefined) throw new TypeError("Cannot store value: it has no JSON form");
+    const text = exists ? textOf(key, value, options) : null;
     if (options.schema !== undefined && text !== null) valueIn(text, options);
     const { ttlMs, graceMs, negativeTtlMs } = options;
     const freshMs = exists
@@ -299,17 +298,28 @@ function answerOf(entry: Entry): Lookup {
 }
 
 /**
- * `undefined` if the value has no JSON form.
- *
- * @throws {TypeError} The value is a promise, or the codec wrote no text, or half of a surrogate pair, which has
- * no UTF-8.
+ * @throws {TypeError} The value has no JSON form or is a promise, or the codec wrote no text, or half of a surrogate
+ * pair, which has no UTF-8.
  */
-function textOf<T>(value: T, { codec }: EntryOptions<T, unknown>): string | undefined {
+function textOf<T>(key: string, value: T, { codec }: EntryOptions<T, unknown>): string {
   if (typeof (value as { then?: unknown }).then === "function") {
-    throw new TypeError("Cannot store value: it is a promise, so await it first");
+    throw new TypeError(`Cannot store ${key}: its value is a promise, so await it first`);
   }
-  if (codec === undefined) return value instanceof JsonText ? value.text : JSON.stringify(value);
+  if (codec === undefined) return value instanceof JsonText ? value.text : jsonOf(key, value);
   const text: unknown = codec.stringify(value);
   if (typeof text === "string" && text.isWellFormed()) return text;
-  throw new TypeError("Cannot store value: its codec must write a string of whole characters");
+  throw new TypeError(`Cannot store ${key}: its codec must write a string of whole characters`);
+}
+
+function jsonOf(key: string, value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // that of a getter, or of toJSON()
+    const why = `${error.message}. A codec can write what JSON cannot`;
+    throw new TypeError(`Cannot store ${key}: ${why}`, { cause: error });
+  }
+  if (text !== undefined) return text;
+  throw new TypeError(`Cannot store ${key}: its value has no JSON form`);
 }

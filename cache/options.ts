@@ -1,5 +1,6 @@
 import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
+import { shown } from "./errors.ts";
 import type { Jsonify } from "./lookup.ts";
 import { assertForm, type Codec, type Schema } from "./reading.ts";
 import type { Runtime } from "./runtime.ts";
@@ -175,6 +176,12 @@ const ENTRY: Readonly<Record<keyof EntryOptions, true>> = {
   tagsOf: true,
 };
 
+/** The types of those that nothing else checks. */
+const ENTRY_TYPES: Readonly<Record<"refresh" | "tagsOf", string>> = {
+  refresh: "boolean",
+  tagsOf: "function",
+};
+
 /**
  * Refuses what would be ignored: a misspelt option, or `url` from a variable that is not set, which would leave each
  * process with a cache of its own.
@@ -183,15 +190,31 @@ const ENTRY: Readonly<Record<keyof EntryOptions, true>> = {
  */
 function assertCacheOptions(options: CacheOptions): void {
   assertNames(options, { ...DEFAULTS, ...TYPES, version: 1 });
-  for (const [name, type] of Object.entries(TYPES)) {
-    const value: unknown = Reflect.get(options, name);
-    if (!(name in options) || (value === undefined && name !== "url")) continue;
-    if (typeof value === type && value !== null) continue;
-    const hint = name === "url" ? ": give the address of Redis, or memory: for none" : "";
-    throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${value}${hint}`);
+  if ("url" in options && options.url === undefined) {
+    throw new TypeError("Cannot use url undefined: give the address of Redis, or memory: for none");
   }
+  assertTypes(options, TYPES);
   if (options.changes !== undefined && typeof options.changes.attach !== "function") {
     throw new TypeError("Cannot use changes: it must be what postgresChanges() returns");
+  }
+  if (options.runtime !== undefined && !isRuntime(options.runtime)) {
+    throw new TypeError("Cannot use runtime: it must have random() and a clock, as systemRuntime");
+  }
+}
+
+function isRuntime({ clock, random }: Partial<Runtime>): boolean {
+  return [random, clock?.now, clock?.monotonicNow, clock?.after]
+    .every((part) => typeof part === "function");
+}
+
+/** @throws {TypeError} An option that is given has another type. */
+function assertTypes(options: object, types: Readonly<Record<string, string>>): void {
+  for (const name in types) {
+    const value: unknown = Reflect.get(options, name);
+    if (value === undefined || (typeof value === types[name] && value !== null)) continue;
+    throw new TypeError(
+      `Cannot use ${name} ${shown(value)}: it must be of type ${types[name]}`,
+    );
   }
 }
 
@@ -255,7 +278,7 @@ export function settingsOf(options: CacheOptions): Settings {
  */
 export function durationMs(name: string, value: unknown): number {
   if (typeof value !== "number" || Number.isNaN(value)) {
-    throw new RangeError(`Cannot use ${name} ${value}: it must be a number`);
+    throw new RangeError(`Cannot use ${name} ${shown(value)}: it must be a number`);
   }
   return Math.min(Math.max(value, 0), DURATION_MS_MAX);
 }
@@ -266,15 +289,16 @@ export function durationMs(name: string, value: unknown): number {
  */
 export function assertEntryOptions(options: EntryOptions<never, unknown>): void {
   assertNames(options, ENTRY);
+  assertTypes(options, ENTRY_TYPES);
   assertForm(options);
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
     const value: unknown = options[name];
-    if (value === undefined || typeof value === "function") continue;
+    if (value === undefined || (name === "ttlMs" && typeof value === "function")) continue;
     if (typeof value !== "number" || !(value >= 0)) throw notFromZero(name, value);
   }
 }
 
 function notFromZero(name: string, value: unknown): RangeError {
-  const shown = typeof value === "string" ? JSON.stringify(value) : value;
-  return new RangeError(`Cannot use ${name} ${shown}: it must be a number of at least 0`);
+  const range = value === Infinity ? "finite" : "a number of at least 0";
+  return new RangeError(`Cannot use ${name} ${shown(value)}: it must be ${range}`);
 }

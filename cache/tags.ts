@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Coherence } from "./coherence.ts";
 import { TAGS_MAX, type TagVersion } from "./entry.ts";
+import { shown } from "./errors.ts";
 import { assertKey } from "./keys.ts";
 import type { Store } from "./store.ts";
 
@@ -41,7 +42,7 @@ return replies
 export function assertTags(tags: readonly string[] | undefined): void {
   if (tags === undefined) return;
   // A text would count as a list of its letters, and invalidating the tag would do nothing.
-  if (!Array.isArray(tags)) throw new TypeError(`Cannot use a ${typeof tags} as tags: use a list`);
+  if (!Array.isArray(tags)) throw new TypeError(`Cannot use ${shown(tags)} as tags: use a list`);
   if (tags.length > TAGS_MAX) {
     throw new TypeError(`Cannot use ${tags.length} tags: at most ${TAGS_MAX}`);
   }
@@ -50,7 +51,7 @@ export function assertTags(tags: readonly string[] | undefined): void {
 
 /** @throws {TypeError} The tag cannot be used. */
 export function assertTag(tag: string): void {
-  assertKey(tag);
+  assertKey(tag, "tag");
   if (tag === ROOT_TAG) {
     throw new TypeError(`Cannot use ${ROOT_TAG} as a tag: it is reserved for clear()`);
   }

@@ -90,7 +90,7 @@ export class Writer {
 
   async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
     const { store, tags, pending, runtime, keeps } = this.#parts;
-    const untagged = this.#loads.entryOf(value, options, 0);
+    const untagged = this.#loads.entryOf(key, value, { options, costMs: 0 });
     if (isTooLarge(untagged)) {
       throw new RangeError(
         `Cannot store ${key}: its JSON takes more than ${VALUE_BYTES_MAX} bytes`,

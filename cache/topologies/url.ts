@@ -74,7 +74,12 @@ export function parseTopology(url: string): Topology {
   if (url === "memory:") return { kind: "memory" };
   const [, scheme = "", form = "standalone", user, hosts = "", path = ""] = URL_PARTS.exec(url) ??
     [];
-  if (scheme === "") refuse("its URL does not parse");
+  if (scheme === "") {
+    refuse(
+      "its URL must be memory: or like redis://user:password@host:6379/0, without ?query, " +
+        "and with / and @ in a password as %2F and %40",
+    );
+  }
   const kind = form as "standalone" | "sentinel" | "cluster" | "ring";
   const servers = hosts.split(",").map((host) =>
     addressOf(host, kind === "sentinel" ? SENTINEL_PORT : REDIS_PORT)
@@ -97,7 +102,7 @@ function addressOf(text: string, defaultPort: number): ServerAddress {
   const [, host = "", port] = /^(.*?)(?::([0-9]{1,5}))?$/.exec(text) ?? [];
   const number = port === undefined ? defaultPort : Number(port);
   if (!HOST.test(host) || number < 1 || number > 65_535) {
-    refuse("its URL names no host, or no port of one");
+    refuse("its URL names no host, or no port of one (in a password, write / as %2F)");
   }
   return { host: host.replace(/^\[|\]$/g, ""), port: number };
 }

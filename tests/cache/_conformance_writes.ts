@@ -323,6 +323,25 @@ export function describeTtls(open: Open): void {
     assertEquals(await cache.has("b"), false);
   });
 
+  it("names the key of a value that has no JSON, and says why it has none", async () => {
+    await using cache = await open();
+    const itself: { self?: unknown } = {};
+    itself.self = itself;
+    const values: Readonly<Record<string, unknown>> = {
+      "^Cannot store a: .*BigInt.* codec": { total: 2n },
+      "^Cannot store a: .*circular.* codec": itself,
+      "^Cannot store a: its value has no JSON form$": Symbol("s"),
+      "^Cannot store a: its value is a promise": { then: () => undefined },
+    };
+    for (const [message, value] of Object.entries(values)) {
+      const error = await assertRejects(() => cache.set("a", value), TypeError);
+      assertMatch(error.message, new RegExp(message, "s"));
+      if ("then" in Object(value)) continue; // of which a loader cannot return one
+      const read = () => cache.getOrLoad("a", () => Promise.resolve(value));
+      assertMatch((await assertRejects(read, TypeError)).message, new RegExp(message, "s"));
+    }
+  });
+
   it("a negative entry has its own TTL, and no grace", async () => {
     await using cache = await open({ negativeTtlMs: 100, jitterRatio: 0 });
     let loads = 0;

@@ -22,12 +22,12 @@ describe("assertKey()", () => {
     }
   });
 
-  it("names the type of a key that is none", () => {
+  it("shows a key that is none", () => {
     const numbered: { readonly key: string } = JSON.parse('{ "key": 42 }');
     assertThrows(
       () => assertKey(numbered.key),
       TypeError,
-      "Cannot use the number as a key: a string",
+      "Cannot use 42 as a key: a string",
     );
   });
 

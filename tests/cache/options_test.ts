@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache, type CacheOptions } from "../../cache/mod.ts";
+import { Cache, type CacheOptions, type EntryOptions, systemRuntime } from "../../cache/mod.ts";
 import { settingsOf } from "../../cache/options.ts";
 
 const numbers = Object.keys(settingsOf({}));
@@ -18,13 +18,16 @@ describe("settingsOf()", () => {
 
   for (const name of numbers) {
     it(`refuses a ${name} that is no number from 0`, () => {
-      for (const value of [-1, NaN, .../Ms(Max)?$/.test(name) ? [] : [Infinity]]) {
+      for (const value of [-1, NaN]) {
         const error = assertThrows(() => settingsOf({ [name]: value }), RangeError);
         assertEquals(
           error.message,
           `Cannot use ${name} ${value}: it must be a number of at least 0`,
         );
       }
+      if (/Ms(Max)?$/.test(name)) return;
+      const message = `Cannot use ${name} Infinity: it must be finite`;
+      assertThrows(() => settingsOf({ [name]: Infinity }), RangeError, message);
     });
   }
 
@@ -60,6 +63,31 @@ describe("settingsOf()", () => {
     await assertRejects(() => cache.set("a", 1, options), RangeError, message);
   });
 
+  const misused: Readonly<Record<string, unknown>> = {
+    'Cannot use refresh "yes": it must be of type boolean': { refresh: "yes" },
+    'Cannot use tagsOf "a": it must be of type function': { tagsOf: "a" },
+    "Cannot use negativeTtlMs a function: it must be a number": { negativeTtlMs: () => 1 },
+    "Cannot use graceMs 1n: it must be a number": { graceMs: 1n },
+    'Cannot use ttlMs "5": it must be a number': { ttlMs: () => "5" },
+    "Cannot use an object as tags: use a list": { tags: {} },
+    "Cannot use 5 as a tag: a string of 1 to 200": { tags: [5] },
+  };
+  for (const [message, options] of Object.entries(misused)) {
+    it(`refuses other types: ${message}`, async () => {
+      await using cache = new Cache();
+      const load = () => Promise.resolve(1);
+      const read = () => cache.getOrLoad("a", load, options as EntryOptions<number>);
+      await assertRejects(read, Error, message);
+    });
+  }
+
+  it("refuses a refresh that is none also where the value is in memory", async () => {
+    await using cache = new Cache();
+    await cache.set("a", 1);
+    const options = JSON.parse('{ "refresh": "1" }');
+    await assertRejects(() => cache.getOrLoad("a", () => Promise.resolve(2), options), TypeError);
+  });
+
   it("refuses null in place of options", async () => {
     const none = JSON.parse("null");
     const message = "Cannot use null as options: they are an object";
@@ -86,7 +114,7 @@ describe("settingsOf()", () => {
 
 describe("new Cache()", () => {
   it("refuses versions that have no neighbours", () => {
-    for (const version of [NaN, Infinity, 1.5, JSON.parse('"2"')]) {
+    for (const version of [NaN, Infinity, 1.5, ...JSON.parse('["2", null]')]) {
       assertThrows(() => new Cache({ version }), RangeError, `Cannot use version ${version}`);
     }
   });
@@ -95,10 +123,13 @@ describe("new Cache()", () => {
     const refused: Readonly<Record<string, unknown>> = {
       "Cannot use a string as options": "redis://127.0.0.1:6379",
       "Cannot use the option ttl:": { ttl: 60 },
-      "Cannot use url: it must be of type string, not undefined: give": { url: undefined },
-      "Cannot use enabled: it must be of type boolean": { enabled: "false" },
-      "Cannot use onEvent: it must be of type function": { onEvent: 5 },
-      "Cannot use runtime: it must be of type object": { runtime: null },
+      "Cannot use url undefined: give the address of Redis": { url: undefined },
+      "Cannot use url a list: it must be of type string": { url: [] },
+      'Cannot use enabled "false": it must be of type boolean': { enabled: "false" },
+      "Cannot use onEvent 5: it must be of type function": { onEvent: 5 },
+      "Cannot use runtime null: it must be of type object": { runtime: null },
+      "Cannot use runtime: it must have random() and a clock": { runtime: {} },
+      "Cannot use runtime: it must have": { runtime: { ...systemRuntime, clock: { now() {} } } },
       "Cannot use changes: it must be what postgresChanges() returns": { changes: {} },
     };
     for (const [message, options] of Object.entries(refused)) {
@@ -108,9 +139,15 @@ describe("new Cache()", () => {
   });
 
   it("refuses URLs and prefixes that it can't use", () => {
-    for (const url of ["http://127.0.0.1", "nonsense", ""]) {
-      assertThrows(() => new Cache({ url }), TypeError);
+    for (const url of ["http://h", "localhost:6379", "", "redis://h?x=1", "redis://:a@b@h"]) {
+      const message = "its URL must be memory: or like redis://user:password@host:6379/0";
+      assertThrows(() => new Cache({ url }), TypeError, message);
     }
+    assertThrows(
+      () => new Cache({ url: "redis://:a/b@h" }),
+      TypeError,
+      "in a password, write / as %2F",
+    );
     assertThrows(() => new Cache({ prefix: "a:b" }), TypeError);
   });
 });
