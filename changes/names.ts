@@ -29,9 +29,16 @@ export function labelOf(name: TableName): string {
   return schema === "public" ? part(table) : `${part(schema)}.${part(table)}`;
 }
 
-/** The schema and the name of a table. */
+/**
+ * The schema and the name of a table.
+ *
+ * @throws {TypeError} It is no name.
+ */
 export function partsOf(name: TableName): readonly [schema: string, table: string] {
-  if (typeof name !== "string") return name;
+  if (Array.isArray(name) && name.length === 2) return name as readonly [string, string];
+  if (typeof name !== "string") {
+    throw new TypeError(`Cannot use ${typeof name} as a table: pass its name, or [schema, name]`);
+  }
   const dot = name.indexOf(".");
   return dot < 0 ? ["public", name] : [name.slice(0, dot), name.slice(dot + 1)];
 }

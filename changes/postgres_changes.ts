@@ -76,23 +76,24 @@ export interface PostgresChangesOptions {
   readonly onProblem?: (problem: ChangesProblem) => void;
 }
 
-const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, true>> = {
-  cacheName: true,
-  install: true,
-  listen: true,
-  pollMs: true,
-  replayWindowMs: true,
-  invalidates: true,
-  fallback: true,
-  onInvalidated: true,
-  onError: true,
-  onProblem: true,
+/** The types of the options; `any`: something else checks it. */
+const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, string>> = {
+  cacheName: "string",
+  install: "boolean",
+  listen: "any",
+  pollMs: "any",
+  replayWindowMs: "any",
+  invalidates: "object",
+  fallback: "boolean",
+  onInvalidated: "function",
+  onError: "function",
+  onProblem: "function",
 };
 
 /**
  * The changes of a Postgres database, for the option `changes` of a cache.
  *
- * @throws {TypeError} The database is no pool of a known driver, or an option is unknown.
+ * @throws {TypeError} The database is no pool of a known driver, or an option is unknown or has another type.
  * @throws {RangeError} A duration is out of range.
  *
  * @example
@@ -114,15 +115,30 @@ export function postgresChanges(
   database: AnyDatabase,
   options: PostgresChangesOptions = {},
 ): ChangeSource {
-  for (const name in options) {
-    if (Object.hasOwn(OPTIONS, name)) continue;
-    throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
-  }
+  assertOptions(options);
   const { listen, ...others } = options;
   assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
   assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
   const port = listeningOn(changesDatabase(database), listen);
   return { attach: (cache) => new PostgresChanges(port, others, cache) };
+}
+
+/** @throws {TypeError} The options are no object, or one of them is unknown or has another type. */
+function assertOptions(options: object): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError("Cannot use these options: they must be an object");
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+    }
+    const type = OPTIONS[name as keyof PostgresChangesOptions];
+    const value: unknown = Reflect.get(options, name);
+    if (value === undefined || type === "any" || (typeof value === type && value !== null)) {
+      continue;
+    }
+    throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${typeof value}`);
+  }
 }
 
 /** A hundred years: an interval that Postgres can subtract from any time. */

@@ -107,10 +107,17 @@ export class Table<Row extends object = Record<string, Value | null>> {
 
   /** Checks the table in the background. */
   constructor(cache: TableCache, name: TableName, options: TableOptions) {
-    const { key = ["id"], columns = [], ...entryOptions } = options;
     const [schema, table] = partsOf(name);
-    if (key.length === 0) throw new TypeError("Cannot use a table without a key");
     this.label = labelOf(name);
+    if (typeof options !== "object" || options === null) {
+      throw new TypeError(`Cannot use these options of ${this.label}: they must be an object`);
+    }
+    const { key = ["id"], columns = [], ...entryOptions } = options;
+    for (const [option, names] of Object.entries({ key, columns })) {
+      if (Array.isArray(names) && names.every((each) => typeof each === "string")) continue;
+      throw new TypeError(`Cannot use ${option} of ${this.label}: it must be a list of columns`);
+    }
+    if (key.length === 0) throw new TypeError("Cannot use a table without a key");
     this.#cache = cache;
     this.#options = entryOptions;
     this.#listed = listedIn(cache, this.label);

@@ -22,6 +22,9 @@ interface Found {
 /** Refusals of Postgres: privileges, the schema, a function or the table are missing. */
 const REFUSED = /^(42|3F|0A|22|55000$|P0001$)/;
 
+/** The refusal that another role does not meet with. */
+const NO_PRIVILEGE = "42501";
+
 /** Makes sure that the tables of a program are watched, with the columns that it uses. */
 export class WatchedTables {
   readonly #database: ChangesDatabase;
@@ -171,13 +174,14 @@ export class WatchedTables {
       const [row] = await query<{ found: string }>(FOUND_SQL, [schema, name]);
       return JSON.parse(row?.found ?? '{"types":null,"watch":null,"isAttached":false}');
     } catch (error) {
-      if (!REFUSED.test(sqlStateOf(error))) throw error;
-      throw new TypeError(
-        `Cannot follow changes: ${
-          messageOf(error)
-        }. Install them: npx @lookaside/changes sql | psql`,
-        { cause: error },
-      );
+      const state = sqlStateOf(error);
+      if (!REFUSED.test(state)) throw error;
+      const remedy = state === NO_PRIVILEGE
+        ? "Admit the role of this program, as the owner: npx @lookaside/changes install --service ROLE"
+        : "Install them: npx @lookaside/changes sql | psql";
+      throw new TypeError(`Cannot follow changes: ${messageOf(error)}. ${remedy}`, {
+        cause: error,
+      });
     }
   }
 }
@@ -277,11 +281,10 @@ function cannot({ schema, name }: TableUse): string {
 
 /** The error of a statement: a TypeError if Postgres refuses it. */
 function refusal(use: TableUse, error: unknown): unknown {
-  if (!REFUSED.test(sqlStateOf(error))) return error;
-  return new TypeError(
-    `${cannot(use)}: ${messageOf(error)}. Its owner has to run: ${watchStatement(use)}`,
-    { cause: error },
-  );
+  const state = sqlStateOf(error);
+  if (!REFUSED.test(state)) return error;
+  const remedy = state === NO_PRIVILEGE ? `. Its owner has to run: ${watchStatement(use)}` : "";
+  return new TypeError(`${cannot(use)}: ${messageOf(error)}${remedy}`, { cause: error });
 }
 
 function messageOf(error: unknown): string {

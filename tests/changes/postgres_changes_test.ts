@@ -66,6 +66,19 @@ describe("postgresChanges()", () => {
     );
   });
 
+  it("refuses options of another type, such as texts from the environment", () => {
+    const refused: Readonly<Record<string, unknown>> = {
+      "Cannot use install: it must be of type boolean, not string": { install: "false" },
+      "Cannot use fallback: it must be of type boolean, not number": { fallback: 0 },
+      "Cannot use onError: it must be of type function, not object": { onError: null },
+      "Cannot use these options: they must be an object": null,
+    };
+    for (const [message, options] of Object.entries(refused)) {
+      assertThrows(() => postgresChanges(ailing, options as object), TypeError, message);
+    }
+    postgresChanges(ailing, JSON.parse("{}"));
+  });
+
   /** A database where a table is not watched as it should be, and nothing else is there. */
   const ailing: ChangesDatabase = {
     query: <Row>(sql: string) => {

@@ -150,6 +150,21 @@ describe("table()", () => {
     await cache.close();
   });
 
+  it("refuses names and options that would be taken apart letter by letter, or fail later", async () => {
+    await using opened = openCache().cache;
+    const refused: Readonly<Record<string, readonly unknown[]>> = {
+      "Cannot use undefined as a table: pass its name": [],
+      "Cannot use object as a table": [["a", "b", "c"]],
+      "Cannot use these options of orders": ["orders", null],
+      "Cannot use key of orders: it must be a list of columns": ["orders", { key: "id" }],
+      "Cannot use columns of orders": ["orders", { columns: "customer_id" }],
+      "Cannot use columns of my.orders": ["my.orders", { columns: [5] }],
+    };
+    for (const [message, [name, options]] of Object.entries(refused)) {
+      assertThrows(() => table(opened, name as never, options as never), TypeError, message);
+    }
+  });
+
   it("refuses rows that are none", async () => {
     await using opened = openCache().cache;
     const orders = table<Order>(opened, "orders");

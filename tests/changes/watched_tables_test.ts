@@ -220,6 +220,19 @@ describe("WatchedTables", () => {
     assertEquals((await tables.of(use).table).columns, ["customer_id"]);
   });
 
+  it("names no statement for the owner of what nobody may watch", async () => {
+    await database.query("CREATE VIEW seen AS SELECT id FROM orders");
+    const { message } = await assertRejects(
+      () => new WatchedTables(database).of({ ...orders, name: "seen" }).table,
+      TypeError,
+    );
+    await database.query("DROP VIEW seen");
+    assertEquals(
+      message,
+      "Cannot use the table public.seen: Cannot watch public.seen: it is no table",
+    );
+  });
+
   it("takes no notice of a temporary table that inherits, whose rows only its session sees", async () => {
     await database.query(
       "CREATE TABLE stock (id INT PRIMARY KEY); SELECT lookaside.watch('stock')",
@@ -306,13 +319,13 @@ describe("WatchedTables", () => {
     }
   });
 
-  it("says what to install, where nothing is or the role was not admitted", async () => {
+  it("says what to install where nothing is, and how to admit a role that was not", async () => {
     await using role = await asRole(() => []);
     const { message } = await assertRejects(
       () => new WatchedTables(role.database).of(orders).table,
       TypeError,
     );
-    assertStringIncludes(message, "npx @lookaside/changes sql");
+    assertStringIncludes(message, "npx @lookaside/changes install --service ROLE");
     await using empty = await createTestDatabase();
     const client = postgres(empty.url, { max: 1, onnotice: () => undefined });
     const bare = new WatchedTables(changesDatabase(client));
