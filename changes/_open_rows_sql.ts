@@ -58,6 +58,13 @@ export const LAST_LOOK: string = `CROSS JOIN LATERAL (
   SELECT * FROM lookaside.looks l WHERE l.cache = c.id ORDER BY l.look DESC LIMIT 1
 ) l`;
 
+/**
+ * True unless the last look `l` has seen transactions that are yet to come, since it was restored with the dump of
+ * another server: every row would count as applied until there are as many here.
+ */
+export const IS_OF_THE_PAST: string =
+  "pg_snapshot_xmax(l.seen) <= pg_snapshot_xmax(pg_current_snapshot())";
+
 /** The open rows of cache `c` after its last look `l`. */
 export const OPEN_ROWS: string = openRows({
   seen: "l.seen",

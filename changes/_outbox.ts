@@ -5,6 +5,7 @@ import type { ChangesDatabase } from "./database.ts";
 import {
   IS_HERE,
   IS_KNOWN,
+  IS_OF_THE_PAST,
   LAST_LOOK,
   NAMES_MAX,
   OPEN_ROWS,
@@ -136,7 +137,7 @@ export class Outbox {
              'openMs', date_part('epoch', clock_timestamp() - o.created_at) * 1000::FLOAT8
            ) ORDER BY o.xid, o.id)::TEXT FROM (${untilFull(OPEN_ROWS)}) o
          ) AS rows
-       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL AND ${IS_HERE}`,
+       FROM lookaside.caches c ${LAST_LOOK} WHERE c.name = $1::TEXT AND c.reset_at IS NOT NULL AND ${IS_HERE} AND ${IS_OF_THE_PAST}`,
       [this.#cache, rowsMax],
     );
     if (found === undefined) return undefined;
