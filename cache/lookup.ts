@@ -68,6 +68,7 @@ export class Lookup<T = unknown> {
     this.freshUntilMs = freshUntilMs;
     this.stale = stale;
     this.#read = read;
+    Object.freeze(this); // `readonly` binds nobody who writes JavaScript
   }
 
   /**

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type Jsonify } from "../../cache/mod.ts";
 
@@ -83,5 +83,16 @@ describe("Jsonify", () => {
     // @ts-expect-error A date comes back as text.
     const date: Date | undefined = value?.at;
     assertEquals(typeof date, "string");
+  });
+});
+
+describe("Lookup", () => {
+  it("cannot be changed by one of the callers that share it", async () => {
+    await using cache = new Cache();
+    await cache.getOrLoad("a", () => Promise.resolve("Ada"));
+    const read = async () => await cache.get<string>("a") as { text: string | null };
+    const lookup = await read();
+    assertThrows(() => lookup.text = '"Grace"', TypeError);
+    assertEquals((await read()).text, '"Ada"');
   });
 });
