@@ -19,6 +19,8 @@ const QUIET_MS = 250;
 const SETTLE_MS = 1_000;
 /** While answers are held: when no request arrives for this long, every client is in the middle of one. */
 const HOLD_MS = 100;
+/** Pause between two looks at whether bodies have arrived. */
+const LOOK_MS = 10;
 
 /** Answers requests. */
 export type Handler = Deno.ServeHandler<Deno.NetAddr>;
@@ -32,12 +34,14 @@ export type Handler = Deno.ServeHandler<Deno.NetAddr>;
  * server.
  *
  * Closing the port closes every connection that is not in the middle of a request, so a client that has just
- * sent one would get no answer. Therefore shutdown has three steps:
+ * sent one would get no answer. It also makes bodies unreadable that have not been read. Therefore shutdown has
+ * four steps:
  *
  * ```text
  * 1. each answer says `Connection: close`, so that clients reconnect, here or to another process
- * 2. answers are held for a moment, so that every client is in the middle of a request
- * 3. the port is closed, which spares these connections, and they are answered
+ * 2. bodies that are on their way arrive
+ * 3. answers are held for a moment, so that every client is in the middle of a request
+ * 4. the port is closed, which spares these connections, and they are answered
  * ```
  */
 export class Listener {
@@ -48,6 +52,8 @@ export class Listener {
   #server: Deno.HttpServer<Deno.NetAddr>;
   #relistening: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
+  /** Requests whose bodies may be on their way. */
+  #receiving = 0;
 
   /**
    * Listens at the configured address. With port 0 it takes any free one, and keeps it.
@@ -56,7 +62,7 @@ export class Listener {
    */
   constructor(config: Config, handler: Handler, logger: Logger) {
     this.#config = config;
-    this.#answer = handler;
+    this.#answer = (request, info) => this.#counted(request, handler(request, info));
     this.#logger = logger;
     this.#server = this.#listen(config.http.port, (address) =>
       logger.info("listening on {url}", {
@@ -69,6 +75,7 @@ export class Listener {
 
   /** Makes clients reconnect elsewhere, accepts no more, and resolves once all requests are answered. */
   async shutdown(): Promise<void> {
+    const receiveUntilMs = performance.now() + this.#config.http.shutdownTimeoutMs / 2;
     const answer = this.#answer;
     let asked = 0;
     this.#answer = (request, info) => {
@@ -76,17 +83,33 @@ export class Listener {
       return closing(answer(request, info));
     };
     await untilQuiet(QUIET_MS, () => asked);
+    await this.#received(receiveUntilMs);
     const held = Promise.withResolvers<void>();
-    this.#answer = (request, info) => {
+    this.#answer = async (request, info) => {
       asked++;
-      return held.promise.then(() => closing(answer(request, info)));
+      const [response] = await Promise.all([closing(answer(request, info)), held.promise]);
+      return response;
     };
     if (asked > 0) await untilQuiet(HOLD_MS, () => asked);
+    await this.#received(receiveUntilMs);
     this.#stopped = true;
     clearTimeout(this.#relistening);
     this.#end(this.#server);
     held.resolve();
     while (this.#ending.size > 0) await Promise.all(this.#ending);
+  }
+
+  #counted(request: Request, answering: Response | Promise<Response>) {
+    if (request.method === "GET" || answering instanceof Response) return answering;
+    this.#receiving++;
+    return answering.finally(() => {
+      this.#receiving--;
+    });
+  }
+
+  /** Resolves once no body is on its way, or at that time. */
+  async #received(endsAtMs: number): Promise<void> {
+    while (this.#receiving > 0 && performance.now() < endsAtMs) await delay(LOOK_MS);
   }
 
   #listen(

@@ -1,5 +1,6 @@
-import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
+import { setTimeout as delay } from "node:timers/promises";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startConnectionLoad } from "../support/connection_load.ts";
@@ -68,6 +69,40 @@ describe("the service, on a signal to stop,", () => {
       assertEquals(code, 0, service.log);
     });
   }
+
+  it("loses no write whose body is longer than a packet", async () => {
+    await using service = await startService({ env: { ...env, ADMIN_RATE_LIMIT: "0" } });
+    await using load = startConnectionLoad({
+      port: service.port,
+      path: (n) => `/users/${n % 100 + 1}`,
+      body: JSON.stringify({ bio: "x".repeat(50_000) }),
+      fresh: 2,
+      kept: 8,
+    });
+    await eventually(() => assertGreater(load.result.kept, 50));
+    service.signal("SIGTERM");
+    const { code } = await service.exited();
+    const { failures } = await load.stop();
+    assertEquals(failures.filter((text) => !/, connect: .*refused/i.test(text)), [], service.log);
+    assertEquals(code, 0, service.log);
+  });
+
+  it("finishes a write whose body arrives slowly", async () => {
+    await using service = await startService({ env: { ...env, SHUTDOWN_TIMEOUT_MS: "60000" } });
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: service.port });
+    const send = (text: string) => connection.write(new TextEncoder().encode(text));
+    const body = '{"bio":"slowly"}';
+    await send("PATCH /users/1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    await send(`content-length: ${body.length}\r\n\r\n`);
+    service.signal("SIGTERM");
+    for (const letter of body) {
+      await send(letter);
+      await delay(100);
+    }
+    const answer = await new Response(connection.readable).text();
+    assertMatch(answer, /^HTTP\/1\.1 200 /, service.log);
+    assertEquals((await service.exited()).code, 0, service.log);
+  });
 
   it("is quick where nobody asks", async () => {
     await using service = await startService({ env });

@@ -34,6 +34,8 @@ export interface ConnectionLoadOptions {
   readonly port: number;
   /** The path of the n-th request. */
   readonly path: (n: number) => string;
+  /** Sent by PATCH; without it, requests are GET. */
+  readonly body?: string;
   /** Clients that open a connection for each request. */
   readonly fresh: number;
   /** Clients that keep theirs. */
@@ -45,7 +47,7 @@ export interface ConnectionLoadOptions {
  * failure, on whatever connection, whatever a client of HTTP would make of it.
  */
 export function startConnectionLoad(options: ConnectionLoadOptions): ConnectionLoad {
-  const { port, path } = options;
+  const { port, path, body } = options;
   const result = { fresh: 0, kept: 0, toldToClose: 0, slowestMs: 0, failures: [] as string[] };
   let stopped = false;
   let sent = 0;
@@ -59,7 +61,7 @@ export function startConnectionLoad(options: ConnectionLoadOptions): ConnectionL
       try {
         connection ??= await Deno.connect({ hostname: "127.0.0.1", port });
         doing = uses++ === 0 ? "first request" : "later request";
-        const head = await ask(connection, path(sent++));
+        const head = await ask(connection, requestOf(path(sent++), body));
         result[kind]++;
         const told = /^connection: close\r$/im.test(head);
         if (told) result.toldToClose++;
@@ -94,9 +96,17 @@ export function startConnectionLoad(options: ConnectionLoadOptions): ConnectionL
   };
 }
 
+function requestOf(path: string, body: string | undefined): Uint8Array {
+  const lines = body === undefined ? [`GET ${path} HTTP/1.1`] : [
+    `PATCH ${path} HTTP/1.1`,
+    "content-type: application/json",
+    `content-length: ${new TextEncoder().encode(body).length}`,
+  ];
+  return new TextEncoder().encode([...lines, "host: localhost", "", body ?? ""].join("\r\n"));
+}
+
 /** Sends one request, reads the whole answer and gives its head. */
-async function ask(connection: Deno.TcpConn, path: string): Promise<string> {
-  const request = new TextEncoder().encode(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
+async function ask(connection: Deno.TcpConn, request: Uint8Array): Promise<string> {
   for (let sent = 0; sent < request.length;) sent += await connection.write(request.subarray(sent));
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(16_384);
