@@ -9,7 +9,7 @@ import { Engine } from "./engine.ts";
 import type { Entry } from "./entry.ts";
 import { CacheClosedError } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
-import { assertKey, Keyspace } from "./keys.ts";
+import { assertKey, assertKeyList, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, LoadLimit } from "./load_limit.ts";
 import type { LoadPlan } from "./loads.ts";
@@ -198,6 +198,7 @@ export class Cache implements AsyncDisposable {
     keys: readonly string[],
     options: Pick<EntryOptions<T, V>, "codec" | "schema"> = {},
   ): Promise<(Lookup<NoInfer<V>> | undefined)[]> {
+    assertKeyList(keys);
     const found: (Lookup<NoInfer<V>> | undefined)[] = [];
     for (let i = 0; i < keys.length; i += READ_BATCH) {
       const some = keys.slice(i, i + READ_BATCH);
@@ -288,6 +289,7 @@ export class Cache implements AsyncDisposable {
     loadMissing: BatchLoader<T>,
     options: EntryOptions<T, V> = {},
   ): Promise<Lookup<NoInfer<V>>[]> {
+    assertKeyList(keys);
     const unique = [...new Set(keys)];
     const lookups = new Map<string, Lookup<V>>();
     for (let i = 0; i < unique.length; i += READ_BATCH) {
@@ -529,6 +531,7 @@ export class Cache implements AsyncDisposable {
   async warm<T>(loadMissing: BatchLoader<T>, options: WarmOptions<T> = {}): Promise<number> {
     this.#assertOpen();
     const { count = 100, keyPrefix = "", ...entryOptions } = options;
+    assertEntryOptions(entryOptions);
     if (!(count >= 0 && count <= WARM_MAX)) {
       throw new RangeError(`Cannot warm ${count} keys: at least 0, at most ${WARM_MAX}`);
     }

@@ -46,6 +46,11 @@ export function assertKey(key: string, use: "key" | "tag" = "key"): void {
   );
 }
 
+/** @throws {TypeError} They are no list: a text has letters, and a set neither a length nor places. */
+export function assertKeyList(keys: readonly string[]): void {
+  if (!Array.isArray(keys)) throw new TypeError(`Cannot use ${shown(keys)} as keys: use a list`);
+}
+
 /** True if a text can be a logical key or a tag name. */
 export function isKey(key: string): boolean {
   return key.length > 0 && key.length <= KEY_LENGTH_MAX && !FORBIDDEN.test(key) &&

@@ -66,9 +66,10 @@ export class LoadBatch<T> {
     const gathered = this.#gathering;
     if (gathered.size === 0) return;
     this.#gathering = new Map();
+    const loadMissing = this.#loadMissing;
     try {
       const values = await this.#limit.run(
-        (context) => this.#loadMissing([...gathered.keys()], context),
+        (context) => loadMissing([...gathered.keys()], context),
         gathered,
       );
       if (typeof values?.get !== "function") {

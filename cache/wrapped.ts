@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Invalidation } from "./changes.ts";
 import { assertKey, KEY_LENGTH_MAX } from "./keys.ts";
 import type { Jsonify, Lookup } from "./lookup.ts";
-import type { EntryOptions } from "./options.ts";
+import { assertEntryOptions, type EntryOptions } from "./options.ts";
 
 /** A function whose results are cached; made by {@linkcode Cache.wrap}. */
 export interface Wrapped<A extends readonly unknown[], T, V = Jsonify<T>> {
@@ -34,7 +34,7 @@ const NAME_LENGTH_MAX = KEY_LENGTH_MAX - 24;
 /**
  * Makes a function whose results are cached.
  *
- * @throws {TypeError} The name cannot be used.
+ * @throws {TypeError} The name or an option cannot be used.
  */
 export function wrapped<A extends readonly unknown[], T, V>(
   cache: WrappingCache,
@@ -43,6 +43,7 @@ export function wrapped<A extends readonly unknown[], T, V>(
   options: EntryOptions<T, V>,
 ): Wrapped<A, T, V> {
   assertKey(name);
+  assertEntryOptions(options);
   if (name.length > NAME_LENGTH_MAX) {
     throw new TypeError(
       `Cannot wrap under a name of ${name.length} characters: at most ${NAME_LENGTH_MAX}`,

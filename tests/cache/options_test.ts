@@ -88,6 +88,29 @@ describe("settingsOf()", () => {
     await assertRejects(() => cache.getOrLoad("a", () => Promise.resolve(2), options), TypeError);
   });
 
+  it("refuses keys that are no list, before anything is loaded", async () => {
+    await using cache = new Cache();
+    const load = () => Promise.reject(new Error("It was loaded"));
+    for (const keys of ["abc", new Set(["a"]), undefined] as never[]) {
+      await assertRejects(() => cache.getMany(keys), TypeError, "as keys: use a list");
+      await assertRejects(() => cache.getOrLoadMany(keys, load), TypeError, "as keys: use a list");
+    }
+    const none = undefined as never;
+    await assertRejects(() => cache.getOrLoadMany(["a"], none), TypeError, "loadMissing is not");
+  });
+
+  it("refuses a misspelt option of warm() and wrap() at once, whatever is popular", async () => {
+    await using cache = new Cache();
+    const misspelt: object = { ttl: 5 };
+    const load = () => Promise.resolve(new Map<string, number>());
+    await assertRejects(() => cache.warm(load, misspelt), TypeError, "Cannot use the option ttl");
+    assertThrows(
+      () => cache.wrap("a", () => Promise.resolve(1), misspelt),
+      TypeError,
+      "Cannot use the option ttl",
+    );
+  });
+
   it("refuses null in place of options", async () => {
     const none = JSON.parse("null");
     const message = "Cannot use null as options: they are an object";
