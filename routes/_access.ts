@@ -9,7 +9,7 @@ import { HTTPException } from "hono/http-exception";
 import { timingSafeEqual } from "hono/utils/buffer";
 import type { Client } from "./_client.ts";
 import { forbidden, UNAUTHORIZED } from "./_errors.ts";
-import { counted, type RateLimiter, tell } from "./_rate_limit.ts";
+import { counted, type HeaderList, type RateLimiter, tell } from "./_rate_limit.ts";
 
 /** Rules for access. */
 export interface Access {
@@ -59,15 +59,18 @@ export function adminOnly(
 
   return async function guarded(context: Context, next: Next) {
     const refusal = await refusalOf(context);
+    let headers: HeaderList = [];
     if (limiter !== undefined) {
       const client = clientOf(context.req.raw.headers, context.env);
-      const headers = await counted(limiter, refusal === undefined ? client : `${client}/refused`);
-      if (headers instanceof Response) return headers;
-      tell(context, headers);
+      const told = await counted(limiter, refusal === undefined ? client : `${client}/refused`);
+      if (told instanceof Response) return told;
+      headers = told;
     }
     if (refusal instanceof Response) return refusal;
     if (refusal !== undefined) throw refusal;
     await next();
+    // Afterwards: a handler that answers with a response of its own would lose them.
+    tell(context, headers);
   };
 }
 

@@ -192,12 +192,12 @@ const GUARD: Readonly<Record<string, Answer>> = {
   403: failure("No token is set, and not only this machine can ask", UNSTORED),
   429: failure("The client has asked for too much", {
     "RateLimit": header(
-      "Requests left of the limit, and seconds until it begins anew",
-      z.string().regex(/^"\w+";r=\d+;t=\d+$/),
+      "Requests left of each limit, and seconds until it begins anew",
+      z.string().regex(/^"\w+";r=\d+;t=\d+(, "\w+";r=\d+;t=\d+)*$/),
     ),
     "RateLimit-Policy": header(
-      "The limit: requests, and seconds",
-      z.string().regex(/^"\w+";q=\d+;w=\d+$/),
+      "Each limit: requests, and seconds; `local` while only this process counts",
+      z.string().regex(/^"\w+";q=\d+;w=\d+(;local)?(, "\w+";q=\d+;w=\d+(;local)?)*$/),
     ),
     ...RETRY,
   }),

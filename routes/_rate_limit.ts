@@ -32,7 +32,7 @@ export interface RateLimiter {
 }
 
 /** Headers, in order. */
-type HeaderList = readonly (readonly [name: string, value: string])[];
+export type HeaderList = readonly (readonly [name: string, value: string])[];
 
 /** Paths for monitoring, which may share an address with clients. */
 const EXEMPT: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);

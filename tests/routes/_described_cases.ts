@@ -2,7 +2,7 @@ import { setImmediate } from "node:timers";
 import { CacheClosedError } from "../../cache/mod.ts";
 import { DatabaseUnavailableError } from "../../db/database.ts";
 import { RefusedWriteError } from "../../db/refused_write.ts";
-import type { AppDependencies } from "../../routes/app.ts";
+import type { AppDependencies, RateLimiter } from "../../routes/app.ts";
 import type { Api, ApiChanges, SendInit } from "./api_fixture.ts";
 
 /** A request of one kind, and what is the matter while it is made. */
@@ -25,15 +25,7 @@ export const closed: Pick<AppDependencies, "access"> = {
   access: { adminTokens: [], open: "off" },
 };
 const usedUp: Pick<AppDependencies, "limits"> = {
-  limits: {
-    trustedProxies: 0,
-    admin: {
-      name: "admin",
-      limit: 1,
-      windowMs: 60_000,
-      take: () => Promise.resolve({ allowed: false, remaining: 0, resetMs: 1_000 }),
-    },
-  },
+  limits: { trustedProxies: 0, admin: limiter("admin", false), clients: limiter("client", true) },
 };
 const down = new DatabaseUnavailableError("Cannot query: down");
 const defect = new Error("broken");
@@ -210,6 +202,12 @@ function refusedWrites(path: string, init: SendInit): Case[] {
     expect,
     prepare: (api: Api) => api.users.failure = new RefusedWriteError(refusal, columns, undefined),
   }));
+}
+
+/** A limit as this process counts it while Redis is down. */
+function limiter(name: string, allowed: boolean): RateLimiter {
+  const take = () => Promise.resolve({ allowed, remaining: 0, resetMs: 1_000, local: true });
+  return { name, limit: 1, windowMs: 60_000, take };
 }
 
 function refused(path: string, method = "GET"): Case[] {

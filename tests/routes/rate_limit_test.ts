@@ -35,6 +35,28 @@ describe("createApp() with a limit on what stands behind the guard", () => {
     assertEquals(api.users.calls, calls);
   });
 
+  it("tells what is left on every answer, whether the request succeeds or fails", async () => {
+    const admin = new Counting("admin", 9);
+    await using api = createApi({ limits: { admin, trustedProxies: 0 } });
+    const told: (readonly [status: number, left: string | null])[] = [];
+    for (
+      const [method, path, body] of [
+        ["GET", "/cache/stats"],
+        ["GET", "/cache/entries/%7B"],
+        ["PATCH", "/users/1", { bio: "new" }],
+        ["PATCH", "/users/1", { bio: 5 }],
+        ["PATCH", "/users/77", { bio: "new" }],
+        ["DELETE", "/users/x"],
+      ] as const
+    ) {
+      const response = await api.send(path, { method, ...(body === undefined ? {} : { body }) });
+      told.push([response.status, response.headers.get("ratelimit")]);
+      await response.body?.cancel();
+    }
+    const statuses = [200, 400, 200, 400, 404, 400];
+    assertEquals(told, statuses.map((status, at) => [status, `"admin";r=${8 - at};t=13`]));
+  });
+
   it("slows down those who guess a token, and does not lock out who has it behind the same proxy", async () => {
     const admin = new Counting("admin", 2);
     const access = { adminTokens: ["secret"], open: "off" } as const;
