@@ -22,16 +22,16 @@ export function addEntryRoutes(
   },
 ): void {
   app.get("/cache/entries/:key", guard, async (context) => {
-    const key = context.req.param("key");
-    if (!isKey(key)) return invalidKey();
+    const key = keyIn(context.req.path);
+    if (key === undefined) return invalidKey();
     const { memory = null, redis = null, redisReached } = await cache.inspect(key);
     context.header("cache-control", "no-store");
     return context.json({ key, memory, redis, redisReached });
   });
 
   app.delete("/cache/entries/:key", guard, async (context) => {
-    const key = context.req.param("key");
-    if (!isKey(key)) return invalidKey();
+    const key = keyIn(context.req.path);
+    if (key === undefined) return invalidKey();
     const pending = await cache.delete(key) === "pending";
     invalidations?.note("admin", { keys: [key] }, { pending });
     return context.json({ message: pending ? "Entry invalidation pending" : "Entry invalidated" });
@@ -44,8 +44,19 @@ export function addEntryRoutes(
   });
 }
 
+/** The key at the end of a path; `undefined`: it is none. Hono would take what it cannot decode as it is. */
+function keyIn(path: string): string | undefined {
+  try {
+    const key = decodeURIComponent(path.slice(path.lastIndexOf("/") + 1));
+    return isKey(key) ? key : undefined;
+  } catch (error) {
+    if (error instanceof URIError) return undefined;
+    throw error;
+  }
+}
+
 function invalidKey(): Response {
   const message = "Expected a key without braces and control characters, of at most " +
-    `${KEY_LENGTH_MAX} characters`;
+    `${KEY_LENGTH_MAX} characters, percent-encoded`;
   return failure(400, { error: "Invalid request", issues: [{ path: "key", message }] });
 }

@@ -50,8 +50,9 @@ describe("GET /cache/entries/:key", () => {
       const answer = await api.send(`/cache/entries/${encodeURIComponent(key)}`);
       assertEquals([answer.status, (await answer.json()).key], [200, key]);
     }
-    for (const key of ["{a}", "a\nb", "\u007f", "x".repeat(201)]) {
-      const answer = await api.send(`/cache/entries/${encodeURIComponent(key)}`);
+    const bad = ["{a}", "a\nb", "\u007f", "x".repeat(201)].map(encodeURIComponent);
+    for (const key of [...bad, "%ff", "%", "a%2"]) {
+      const answer = await api.send(`/cache/entries/${key}`);
       assertEquals([answer.status, (await answer.json()).issues[0].path], [400, "key"]);
     }
     assertEquals(api.errors, []);
