@@ -140,6 +140,16 @@ export class KeyReader {
     ) => ({ path: name, message: expected }));
   }
 
+  /** The problems of fields that would give a row a key which no request can write. */
+  issuesIn(fields: Row): Issue[] {
+    return this.columns.flatMap((column) => {
+      const { [column.name]: value } = fields;
+      const isWritable = column.plain !== "text" || typeof value !== "string" ||
+        column.accepts(value);
+      return isWritable ? [] : [{ path: column.name, message: column.expected }];
+    });
+  }
+
   /** A description of valid keys. */
   get expected(): string {
     return this.#only?.expected ??

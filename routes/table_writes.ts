@@ -4,6 +4,7 @@
  * @module
  */
 import type { Context, Handler, Hono, MiddlewareHandler } from "hono";
+import type { z } from "zod";
 import { matchesEtag, weakEtag } from "../cache/hono/mod.ts";
 import type { Cache, Changes, InvalidatedNames, Invalidation } from "../cache/mod.ts";
 import type { WriteOptions } from "../db/table_rows.ts";
@@ -76,7 +77,7 @@ function addWritesOf(
     const key = await keyOf(context, table);
     if (key instanceof Response) return key;
     if (schema === undefined) return notFound(table.resource.title);
-    const fields = await parseBody(context, schema);
+    const fields = await fieldsOf(context, table, schema);
     if (fields instanceof Response) return fields;
     const written = await changed(context, key, (options) => by(key, fields, options));
     if (written instanceof Response) return written;
@@ -86,7 +87,7 @@ function addWritesOf(
   app.post(`/${name}`, guard, async (context) => {
     const { keys } = await table.known();
     if (write === undefined) return notFound(table.resource.title);
-    const fields = await parseBody(context, write);
+    const fields = await fieldsOf(context, table, write);
     if (fields instanceof Response) return fields;
     const create = (writer: string) =>
       refusalsOf(async () => {
@@ -124,6 +125,18 @@ type Overwrite = (key: Key, fields: Row, options: WriteOptions) => Promise<Writt
 /** A written row and its keys, before and after. */
 interface KeyedWrite extends Written {
   readonly keys: readonly Key[];
+}
+
+/** The fields of a body, unless they would give the row a key that no request can write. */
+async function fieldsOf(
+  context: Context,
+  table: Table,
+  schema: z.ZodType<Row>,
+): Promise<Row | Response> {
+  const fields = await parseBody(context, schema);
+  if (fields instanceof Response) return fields;
+  const issues = (await table.known()).keys.issuesIn(fields);
+  return issues.length > 0 ? invalid(issues) : fields;
 }
 
 async function keyOf(context: Context, table: Table): Promise<Key | Response> {

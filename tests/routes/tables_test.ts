@@ -415,6 +415,21 @@ describe("declared tables", () => {
     await send("/tags/renamed", { method: "DELETE" });
   });
 
+  it("makes no row under a key that no request could write afterwards", async () => {
+    const [longest, longer] = ["ä".repeat(1_000), "ä".repeat(1_001)];
+    const made = await send("/tags", { method: "POST", json: { name: longest, uses: 1 } });
+    assertEquals(made.status, 201);
+    const one = made.headers.get("location") ?? "";
+    assertEquals((await send(one)).status, 200);
+    for (const [path, method] of [["/tags", "POST"], [one, "PUT"], [one, "PATCH"]] as const) {
+      const refused = await send(path, { method, json: { name: longer, uses: 2 } });
+      assertEquals(refused.status, 400, method);
+      assertMatch(refused.text, /"path":"name","message":"Expected at most 1000 char/);
+    }
+    assertEquals((await send(one)).data.uses as unknown, 1);
+    await send(one, { method: "DELETE" });
+  });
+
   it("leaves the key as it is in a PUT that does not give one, whatever its default is", async () => {
     const made = await send("/texts", { method: "POST", json: { long: "first" } });
     const { id } = made.data;
