@@ -6,10 +6,12 @@ import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_error
 import type { Runtime, Timer } from "../runtime.ts";
 
 /**
- * Limits of running commands and of the bytes of their arguments. Further commands wait here, and their time
- * does not count yet.
+ * Limits of running commands, of the keys that they name and of the bytes of their arguments. Further commands wait
+ * here, and their time does not count yet: with many more keys, this process alone would take longer to read the
+ * replies than a command may last.
  */
 const COMMANDS_MAX = 256;
+const KEYS_MAX = 2_048;
 const BYTES_MAX = 8 * 1024 * 1024;
 /** Longest wait for the first connection, however busy the process is with its start. */
 const FIRST_CONNECTION_MS = 1_000;
@@ -32,6 +34,7 @@ export interface PipelineOptions {
 
 /** A waiting command. */
 interface Waiting {
+  readonly keys: number;
   readonly bytes: number;
   write(): void;
   refuse(error: Error): void;
@@ -53,6 +56,7 @@ export class Pipeline {
   #held = true;
   #closed = false;
   #commands = 0;
+  #keys = 0;
   #bytes = 0;
 
   constructor(connection: Connection, options: PipelineOptions) {
@@ -72,7 +76,7 @@ export class Pipeline {
   }
 
   /** Runs one command. `command` names it in errors; `bytes` is the size of large arguments. */
-  send<T>(command: string, run: () => Promise<T>, bytes: number = 0): Promise<T> {
+  send<T>(command: string, run: () => Promise<T>, keys = 1, bytes = 0): Promise<T> {
     // Gathered commands may come after the end, when no timer would limit them.
     if (this.#closed) {
       return Promise.reject(new Error(`Cannot ${command}: the connection is closed`));
@@ -82,13 +86,15 @@ export class Pipeline {
       const message = `Cannot ${command}: the circuit breaker is open`;
       return Promise.reject(new BreakerOpenError(message));
     }
-    if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.#write(command, run, bytes);
+    if (this.#waiting.length === 0 && this.#hasRoom(keys, bytes)) {
+      return this.#write(command, run, keys, bytes);
+    }
     return new Promise<T>((resolve, reject) => {
       if (this.#waiting.length >= WAITING_MAX) {
         return reject(new Error(`Cannot ${command}: too many commands are waiting`));
       }
-      const write = (): void => void this.#write(command, run, bytes).then(resolve, reject);
-      this.#waiting.push({ bytes, write, refuse: reject });
+      const write = (): void => void this.#write(command, run, keys, bytes).then(resolve, reject);
+      this.#waiting.push({ keys, bytes, write, refuse: reject });
     });
   }
 
@@ -107,16 +113,17 @@ export class Pipeline {
     this.#refuseAll(new Error("Cannot send: the connection is closed"));
   }
 
-  #hasRoom(bytes: number): boolean {
+  #hasRoom(keys: number, bytes: number): boolean {
     if (this.#held || this.#commands >= COMMANDS_MAX) return false;
-    // One command that alone exceeds the limit is sent alone.
-    return this.#bytes + bytes <= BYTES_MAX || this.#bytes === 0;
+    // One command that alone exceeds a limit is sent alone.
+    return (this.#keys + keys <= KEYS_MAX || this.#keys === 0) &&
+      (this.#bytes + bytes <= BYTES_MAX || this.#bytes === 0);
   }
 
   #drain(): void {
     let written = 0;
-    for (const { bytes, write } of this.#waiting) {
-      if (!this.#hasRoom(bytes)) break;
+    for (const { keys, bytes, write } of this.#waiting) {
+      if (!this.#hasRoom(keys, bytes)) break;
       written++;
       write();
     }
@@ -127,8 +134,14 @@ export class Pipeline {
     for (const { refuse } of this.#waiting.splice(0)) refuse(error);
   }
 
-  async #write<T>(command: string, run: () => Promise<T>, bytes: number): Promise<T> {
+  async #write<T>(
+    command: string,
+    run: () => Promise<T>,
+    keys: number,
+    bytes: number,
+  ): Promise<T> {
     this.#commands++;
+    this.#keys += keys;
     this.#bytes += bytes;
     try {
       const reply = await this.#deadlines.run(run());
@@ -145,6 +158,7 @@ export class Pipeline {
       throw error;
     } finally {
       this.#commands--;
+      this.#keys -= keys;
       this.#bytes -= bytes;
       if (this.#waiting.length > 0) this.#drain();
     }
@@ -161,7 +175,7 @@ export class Pipeline {
         ...primaries.map((each) => each.ping()),
       ]);
     };
-    this.#write("ping", answers, 0).catch(() => {
+    this.#write("ping", answers, 1, 0).catch(() => {
       // The error has been reported.
     });
   }

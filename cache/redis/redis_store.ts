@@ -296,7 +296,7 @@ export class RedisStore implements Store, SharedCounts {
     const [first = ""] = keys;
     this.#fills.flush();
     if (keys.length > 1) {
-      return await this.#pipeline.send("mget", () => client.mgetBuffer([...keys]));
+      return await this.#pipeline.send("mget", () => client.mgetBuffer([...keys]), keys.length);
     }
     try {
       return [await this.#pipeline.send("get", () => client.getBuffer(first))];
@@ -369,7 +369,7 @@ export class RedisStore implements Store, SharedCounts {
   async #remove(keys: readonly string[]): Promise<void> {
     const { client } = this.#connection;
     const remove = (...some: string[]): Promise<number> =>
-      this.#pipeline.send("invalidate", () => client.unlink(some));
+      this.#pipeline.send("invalidate", () => client.unlink(some), some.length);
     try {
       await remove(...keys);
     } catch (error) {

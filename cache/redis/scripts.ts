@@ -39,11 +39,16 @@ export class Script {
     let bytes = 0;
     for (const value of values) if (value instanceof Uint8Array) bytes += value.length;
     const send = (name: string, script: string): Promise<unknown> =>
-      pipeline.send(this.#name, () => {
-        const command = new ScriptCommand(name, [script, keys.length, ...keys, ...values]);
-        client.sendCommand(command);
-        return command.promise;
-      }, bytes);
+      pipeline.send(
+        this.#name,
+        () => {
+          const command = new ScriptCommand(name, [script, keys.length, ...keys, ...values]);
+          client.sendCommand(command);
+          return command.promise;
+        },
+        keys.length,
+        bytes,
+      );
     try {
       return await send("evalsha", this.#sha);
     } catch (error) {

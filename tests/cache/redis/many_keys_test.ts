@@ -74,6 +74,27 @@ describe("A read of many keys", () => {
   });
 });
 
+describe("Many calls at once, each for one key,", () => {
+  it("wait for answers to two thousand keys, so that this process can keep up with them", async () => {
+    await using server = await startRedis();
+    await using link = unansweredThrough(server.port);
+    await using cache = new Cache({ url: link.url, commandTimeoutMs: 5_000, memoryBytes: 0 });
+    await eventually(() => assert(cache.stats().coherent));
+    const keys = Array.from({ length: 20_000 }, (_, at) => `key ${at}`);
+    const ways: readonly (readonly [(key: string) => Promise<unknown>, string])[] = [
+      [(key) => cache.set(key, key), "applied"],
+      [async (key) => (await cache.get(key))?.source, "redis"],
+    ];
+    for (const [way, outcome] of ways) {
+      link.forget();
+      await server.cli("CLIENT", "PAUSE", "300", "ALL");
+      const outcomes = await Promise.all(keys.map((key) => way(key)));
+      assertEquals([...new Set(outcomes)], [outcome], String(way));
+      assert(link.bytesMax < 400_000, `${link.bytesMax} bytes for ${way}`);
+    }
+  });
+});
+
 /** A way to a server that counts the bytes that are sent before an answer comes. */
 function unansweredThrough(port: number) {
   let unanswered = 0;
