@@ -3,6 +3,8 @@ import type { Coherence } from "./coherence.ts";
 import { retryDelayMs, type Runtime, type Timer } from "./runtime.ts";
 
 const RETRY_MS_MAX = 500;
+/** Time that a process which has just begun to store has to note whose server it is, and since when. */
+const NOTED_MS = 500;
 /** Interval at which the claim of a server is repeated, so that it counts as in use. */
 const CLAIM_MS = 20_000;
 
@@ -96,9 +98,10 @@ export class CatchUp {
       try {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
         const identity = await lives.identity();
-        await this.#claim();
         const moved = this.#identity !== undefined && identity !== this.#identity;
-        const known = moved ? null : this.#identity ?? await lives.remembered();
+        const known = moved ? null : this.#identity ?? await this.#remembered();
+        if (attempt !== this.#attempt || this.#closed) return;
+        await this.#claim();
         const replay = known !== identity && (moved || known !== null || replaysIfUnknown);
         await task({ replay });
         if (known !== identity) await lives.remember(identity);
@@ -116,8 +119,7 @@ export class CatchUp {
           onMoved();
         }
         onError(error);
-        const delayMs = retryDelayMs(++failures, RETRY_MS_MAX);
-        await new Promise<void>((resolve) => void this.#runtime.clock.after(delayMs, resolve));
+        await this.#wait(retryDelayMs(++failures, RETRY_MS_MAX));
       }
     }
   }
@@ -126,6 +128,20 @@ export class CatchUp {
   close(): void {
     this.#closed = true;
     this.#claiming?.cancel();
+  }
+
+  /** Asks again where nothing is noted: another process may have begun at the same time. Meanwhile nothing is read. */
+  async #remembered(): Promise<string | null> {
+    const { lives } = this.#options;
+    const known = await lives.remembered();
+    if (known !== "") return known;
+    this.#coherence.storeFellBehind();
+    await this.#wait(NOTED_MS);
+    return await lives.remembered();
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.#runtime.clock.after(ms, resolve));
   }
 
   /** Claims now, and again later. */

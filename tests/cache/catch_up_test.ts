@@ -59,6 +59,37 @@ describe("CatchUp", () => {
     assertEquals(told.filter((each) => each === "moved").length, 1);
   });
 
+  it("waits for another process that begins at the same time, and has noted nothing yet", async () => {
+    for (const noted of ["a", ""]) {
+      const runtime = new FakeRuntime();
+      const coherence = new Coherence(runtime.clock, 1_000);
+      const tasks: boolean[] = [];
+      let remembered = "";
+      const catchUp = new CatchUp(runtime, coherence, {
+        lives: {
+          ...ONE_LIFE,
+          identity: () => Promise.resolve("a"),
+          remembered: () => Promise.resolve(remembered),
+        },
+        claim: undefined,
+        replaysIfUnknown: false,
+        readsAtOnce: true,
+        task: ({ replay }) => Promise.resolve(void tasks.push(replay)),
+        track: () => undefined,
+        onError: () => undefined,
+        onMoved: () => undefined,
+        onDone: () => undefined,
+      });
+      const caughtUp = catchUp.begin();
+      await settle();
+      assertEquals([coherence.storeIsTrusted(), tasks], [false, []]);
+      remembered = noted;
+      await runtime.clock.advance(500);
+      await caughtUp;
+      assertEquals([coherence.storeIsTrusted(), tasks], [true, [noted === ""]]);
+    }
+  });
+
   it("repeats its claim; after one that fails it starts over, and after the end it claims no more", async () => {
     const runtime = new FakeRuntime();
     const coherence = new Coherence(runtime.clock, 1_000);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Buffer } from "node:buffer";
-import { Cache } from "../../../cache/mod.ts";
+import { Cache, type CacheEvent } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
 import { type ProxyObserver, startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
@@ -63,17 +63,24 @@ describe("set() on Redis", () => {
 
   it("leaves no moment without a value", async () => {
     await using redis = await startRedis();
-    await using reader = new Cache({ url: redis.url, memoryBytes: 0 });
-    await using cache = new Cache({ url: redis.url });
-    await Promise.all([reader, cache].map(coherent));
+    let caughtUp = 0;
+    const onEvent = ({ type }: CacheEvent) => void (type === "caught-up" && caughtUp++);
+    const patient = { url: redis.url, commandTimeoutMs: 5_000, memoryLeaseMs: 5_000, onEvent };
+    await using reader = new Cache({ ...patient, memoryBytes: 0 });
+    await using cache = new Cache(patient);
+    await eventually(() => assertEquals(caughtUp, 2));
     await cache.set("a", 0);
     let isOver = false;
+    let missing = 0;
     const reading = (async () => {
-      while (!isOver) assert(await reader.get("a") !== undefined);
+      while (!isOver && missing === 0) if (await reader.get("a") === undefined) missing++;
     })();
-    for (let round = 0; round < 100; round++) await cache.set("a", round);
+    for (let round = 0; round < 100; round++) {
+      assertEquals(await cache.set("a", round), "applied");
+    }
     isOver = true;
     await reading;
+    assertEquals(missing, 0);
   });
 
   it("takes few commands for many keys, and none for more than sixteen", async () => {
