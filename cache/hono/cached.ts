@@ -43,18 +43,10 @@ const OWN = new JsonText('{"lookaside":"not stored"}');
 const JSON_TYPE = /^application\/json\s*(?:;\s*charset=utf-8\s*)?$/i;
 const UNSTORED = /\b(?:no-store|private)\b/i;
 /** Headers that a stored response has anew, or needs no more. */
-const REPLACED: ReadonlySet<string> = new Set(
-  [
-    "age",
-    "cache-control",
-    "content-length",
-    "content-type",
-    "date",
-    "etag",
-    "expires",
-    "last-modified",
-  ],
-);
+const REPLACED: ReadonlySet<string> = new Set([
+  ...["age", "cache-control", "content-length", "content-type"],
+  ...["date", "etag", "expires", "last-modified"],
+]);
 
 /**
  * Makes a middleware that answers from the cache, and runs the handler once for simultaneous requests, on any
