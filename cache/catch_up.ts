@@ -99,7 +99,7 @@ export class CatchUp {
         // First: if the server is replaced meanwhile, the life remembered below is the earlier one.
         const identity = await lives.identity();
         const moved = this.#identity !== undefined && identity !== this.#identity;
-        const known = moved ? null : this.#identity ?? await this.#remembered();
+        const known = moved ? null : this.#identity ?? await this.#remembered(attempt);
         if (attempt !== this.#attempt || this.#closed) return;
         await this.#claim();
         const replay = known !== identity && (moved || known !== null || replaysIfUnknown);
@@ -131,10 +131,10 @@ export class CatchUp {
   }
 
   /** Asks again where nothing is noted: another process may have begun at the same time. Meanwhile nothing is read. */
-  async #remembered(): Promise<string | null> {
+  async #remembered(attempt: number): Promise<string | null> {
     const { lives } = this.#options;
     const known = await lives.remembered();
-    if (known !== "") return known;
+    if (known !== "" || attempt !== this.#attempt) return known;
     this.#coherence.storeFellBehind();
     await this.#wait(NOTED_MS);
     return await lives.remembered();

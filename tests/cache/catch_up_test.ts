@@ -90,6 +90,34 @@ describe("CatchUp", () => {
     }
   });
 
+  it("goes on reading a server that a later attempt has caught up with", async () => {
+    const runtime = new FakeRuntime();
+    const coherence = new Coherence(runtime.clock, 1_000);
+    const first = Promise.withResolvers<string>();
+    const answers = [first.promise, Promise.resolve("a")];
+    const catchUp = new CatchUp(runtime, coherence, {
+      lives: {
+        ...ONE_LIFE,
+        identity: () => Promise.resolve("a"),
+        remembered: () => answers.shift() ?? Promise.resolve("a"),
+      },
+      claim: undefined,
+      replaysIfUnknown: false,
+      readsAtOnce: true,
+      task: () => Promise.resolve(),
+      track: () => undefined,
+      onError: () => undefined,
+      onMoved: () => undefined,
+      onDone: () => undefined,
+    });
+    const superseded = catchUp.begin();
+    await settle();
+    await catchUp.begin();
+    first.resolve("");
+    await superseded;
+    assertEquals([coherence.storeIsTrusted(), runtime.clock.timers], [true, 0]);
+  });
+
   it("repeats its claim; after one that fails it starts over, and after the end it claims no more", async () => {
     const runtime = new FakeRuntime();
     const coherence = new Coherence(runtime.clock, 1_000);
