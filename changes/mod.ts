@@ -37,7 +37,8 @@ export { checkWatched, installChanges, type InstallOptions, type WatchProblem } 
 export type { Clock, Timer } from "./runtime.ts";
 export { changesSql, changesVersion } from "./schema.ts";
 export type { TableName, Value } from "./names.ts";
-export { postgresChanges, type PostgresChangesOptions } from "./postgres_changes.ts";
+export type { PostgresChangesOptions } from "./options.ts";
+export { postgresChanges } from "./postgres_changes.ts";
 export {
   type Filter,
   type Key,

@@ -40,7 +40,7 @@ describe("docs/reference/options.md", () => {
       await optionsOf("cache/options.ts", "CacheOptions"),
       await optionsOf("cache/options.ts", "EntryOptions"),
       await optionsOf("cache/options.ts", "WarmOptions"),
-      await optionsOf("changes/postgres_changes.ts", "PostgresChangesOptions"),
+      await optionsOf("changes/options.ts", "PostgresChangesOptions"),
       [
         "columns",
         ...["graceMs", "key", "negativeTtlMs", "refresh", "ttlMs"],

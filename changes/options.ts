@@ -1,0 +1,98 @@
+import type { InvalidatedNames } from "@lookaside/cache";
+import type { AnyDatabase } from "./adapters/any_database.ts";
+import type { Invalidates } from "./apply.ts";
+import type { ChangesProblem } from "./health.ts";
+
+/** A hundred years: an interval that Postgres can subtract from any time. */
+const WINDOW_MS_MAX = 3_153_600_000_000;
+
+/** Options of `postgresChanges()`. Durations are milliseconds. */
+export interface PostgresChangesOptions {
+  /**
+   * The name of the cache in the database, the same in every process that uses it. Default: the address of its
+   * Redis, and its prefix.
+   */
+  readonly cacheName?: string;
+  /** `true`: create or upgrade the schema `lookaside` if the role may. Default true. */
+  readonly install?: boolean;
+  /**
+   * A database for `LISTEN` if the first one is behind a pooler: it must connect to Postgres directly. `false`:
+   * poll for changes.
+   */
+  readonly listen?: AnyDatabase | false;
+  /** Interval at which to look for changes without a notification. Default 1,000. */
+  readonly pollMs?: number;
+  /**
+   * Time for which applied changes are kept, in case Redis loses them: as long as an entry lives, with jitter and
+   * grace. Default 390,000, which suits the defaults of a cache.
+   */
+  readonly replayWindowMs?: number;
+  /**
+   * Keys and tags that a change invalidates, by table. Default: what `table()` has stored. One process invalidates
+   * for all, so processes with other functions need another `cacheName`.
+   */
+  readonly invalidates?: Invalidates;
+  /**
+   * `true`: the memory of a process stands in while Redis is down; each process then asks Postgres what has
+   * changed, four times per `memoryLeaseMs` of the cache. `false`: all reads go to Postgres. Default true.
+   */
+  readonly fallback?: boolean;
+  /** Called with the names that were invalidated on a server. */
+  readonly onInvalidated?: (
+    names: Partial<InvalidatedNames> & { readonly everything?: boolean },
+  ) => void;
+  /** Called if Postgres fails, or Redis does not apply an invalidation. Both are retried. */
+  readonly onError?: (error: unknown) => void;
+  /**
+   * Called once a minute with each problem that a person must fix: a table that is not watched properly, a relay
+   * that lags, an outbox that grows, a transaction that never ends. Default: `onError`.
+   */
+  readonly onProblem?: (problem: ChangesProblem) => void;
+}
+
+/** The types of the options; `any`: something else checks it. */
+const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, string>> = {
+  cacheName: "string",
+  install: "boolean",
+  listen: "any",
+  pollMs: "any",
+  replayWindowMs: "any",
+  invalidates: "object",
+  fallback: "boolean",
+  onInvalidated: "function",
+  onError: "function",
+  onProblem: "function",
+};
+
+/**
+ * @throws {TypeError} The options are no object, or one of them is unknown or has another type.
+ * @throws {RangeError} A duration is out of range.
+ */
+export function assertOptions(options: PostgresChangesOptions): void {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError("Cannot use these options: they must be an object");
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+    }
+    const type = OPTIONS[name as keyof PostgresChangesOptions];
+    const value: unknown = Reflect.get(options, name);
+    if (value === undefined || type === "any" || (typeof value === type && value !== null)) {
+      continue;
+    }
+    throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${typeof value}`);
+  }
+  assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
+  assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
+}
+
+function assertDuration(
+  name: string,
+  value: unknown,
+  { min, max }: { readonly min: number; readonly max: number },
+): void {
+  if (value === undefined || (typeof value === "number" && value >= min && value <= max)) return;
+  const range = max === Infinity ? `from ${min}` : `from ${min} to ${max}`;
+  throw new RangeError(`Cannot use ${name} ${value}: it must be a number ${range}`);
+}
