@@ -992,19 +992,22 @@ export function watchSuite(server: () => string): void {
     await run("SELECT lookaside.watch('orders')");
     let writing = true;
     let writes = 0;
-    const writers = Array.from({ length: 4 }, async () => {
+    // One row a statement: random() in the condition would be another number for each row, and of several rows two
+    // writers may wait for each other.
+    const writers = Promise.all(Array.from({ length: 4 }, async (_, index) => {
       const writer = session();
       for (; writing; writes++) {
-        await writer.unsafe("UPDATE orders SET note = 'w' WHERE id = 1 + floor(random() * 9)");
+        await writer.unsafe(`UPDATE orders SET note = 'w' WHERE id = ${1 + (writes + index) % 9}`);
       }
-    });
+    }));
+    writers.catch(() => undefined); // it is awaited once all is removed
     await eventually(() => assert(writes > 100));
     await run("SELECT lookaside.forget('orders')");
     await run("DROP SCHEMA lookaside CASCADE");
     const before = writes;
     await eventually(() => assert(writes > before + 100));
     writing = false;
-    await Promise.all(writers);
+    await writers;
     await installChanges(fromPostgresJs(sql), { service: fixture.serviceRole });
   });
 
