@@ -9,6 +9,7 @@
  */
 import { availableParallelism } from "node:os";
 import process from "node:process";
+import { setImmediate } from "node:timers/promises";
 import { Cache, type CacheOptions } from "../cache/mod.ts";
 import { readOptions } from "../tools/command_line.ts";
 import { type RedisServer, startRedis } from "../tools/servers/redis_server.ts";
@@ -135,8 +136,8 @@ function hitPlan(title: string, contestants: readonly Contestant[]): Plan {
 }
 
 /**
- * Reads all keys again and again until the tier answers them. A loop that only memory answers never waits, so now
- * and then the feed's sign of life is late, and some reads go to Redis.
+ * Reads all keys again and again until the tier answers them. Pauses now and then: reads from memory and loads that
+ * resolve at once never wait, so the feed's sign of life would not be read, and Redis never be believed again.
  */
 async function filled(cache: Cache, { keys, bytes, tagged }: Fill, tier: string): Promise<void> {
   const value = "x".repeat(bytes);
@@ -149,6 +150,7 @@ async function filled(cache: Cache, { keys, bytes, tagged }: Fill, tier: string)
         const options = tagged ? { tags: [`tag${at}`] } : {};
         const lookup = await cache.getOrLoad(keyOf(at), () => Promise.resolve(value), options);
         if (lookup.source === tier) hits++;
+        if (at % 1_000 === 0) await setImmediate();
       }
     }));
   }
