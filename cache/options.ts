@@ -88,7 +88,7 @@ export interface CacheOptions {
   readonly jitterRatio?: number;
   /** Factor for refreshing entries before they expire (XFetch's beta). 0: never. Default 1. */
   readonly earlyRefreshBeta?: number;
-  /** Payloads of at least this many bytes are stored compressed. Default 1,024. */
+  /** Payloads of at least this many bytes are stored compressed. Default 4,096. */
   readonly compressBytesMin?: number;
   /** Size of the memory tier. 0: no memory tier. Default 64 MiB. */
   readonly memoryBytes?: number;
@@ -135,7 +135,7 @@ const DEFAULTS = {
   negativeTtlMs: 30_000,
   jitterRatio: 0.1,
   earlyRefreshBeta: 1,
-  compressBytesMin: 1_024,
+  compressBytesMin: 4_096,
   memoryBytes: 67_108_864,
   memoryLeaseMs: 1_000,
   heartbeatMs: 250,

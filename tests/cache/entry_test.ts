@@ -109,6 +109,13 @@ describe("encodeEntry() and decodeEntry()", () => {
     assertEquals(decodeEntry(zeroed), "payload");
   });
 
+  it("refuse a compressed payload that inflates to more than 64 MiB", () => {
+    const text = " ".repeat(64 * 1024 * 1024);
+    const read = (text: string) => decodeEntry(encodeEntry({ ...entry, text }, ALWAYS));
+    assert(typeof read(text) !== "string");
+    assertEquals(read(`${text} `), "payload");
+  });
+
   it("compress payloads from the threshold on, where it pays", () => {
     const size = entry.text?.length ?? 0;
     const plain = encodeEntry(entry, NEVER).length;
