@@ -7,7 +7,7 @@ import {
 } from "./changes.ts";
 import { Engine } from "./engine.ts";
 import type { Entry } from "./entry.ts";
-import { CacheClosedError } from "./errors.ts";
+import { CacheClosedError, shown } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
 import { assertKey, assertKeyList, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
@@ -532,8 +532,10 @@ export class Cache implements AsyncDisposable {
     this.#assertOpen();
     const { count = 100, keyPrefix = "", ...entryOptions } = options;
     assertEntryOptions(entryOptions);
-    if (!(count >= 0 && count <= WARM_MAX)) {
-      throw new RangeError(`Cannot warm ${count} keys: at least 0, at most ${WARM_MAX}`);
+    if (!Number.isInteger(count) || count < 0 || count > WARM_MAX) {
+      throw new RangeError(
+        `Cannot warm ${shown(count)} keys: it must be a whole number from 0 to ${WARM_MAX}`,
+      );
     }
     const keys = (await this.popular(WARM_MAX))
       .filter((key) => key.startsWith(keyPrefix))
@@ -561,7 +563,9 @@ export class Cache implements AsyncDisposable {
    */
   async popular(count: number): Promise<readonly string[]> {
     if (!Number.isSafeInteger(count) || count < 0) {
-      throw new RangeError(`Cannot list ${count} keys: it must be a whole number of at least 0`);
+      throw new RangeError(
+        `Cannot list ${shown(count)} keys: it must be a whole number of at least 0`,
+      );
     }
     return await mostRead(this.#engines, count);
   }

@@ -14,6 +14,19 @@ export function shown(value: unknown): string {
 }
 
 /**
+ * Refuses what holds no options, as a list, a Map or a promise. An instance of a class may hold them, and so may a
+ * module.
+ *
+ * @throws {TypeError} It is no object, or one that is built in.
+ */
+export function assertObject(options: unknown): void {
+  const kind = Object.prototype.toString.call(options).slice("[object ".length, -1).toLowerCase();
+  if (kind === "object" || kind === "module") return;
+  const given = kind === "null" ? kind : `${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind}`;
+  throw new TypeError(`Cannot use ${given} as options: they are an object`);
+}
+
+/**
  * Too many loads are running and waiting, and there was no stale value to serve. Retry later.
  *
  * @example

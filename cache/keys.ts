@@ -77,7 +77,7 @@ export class Keyspace {
       );
     }
     if (!Number.isSafeInteger(version)) {
-      throw new RangeError(`Cannot use version ${version}: it must be a whole number`);
+      throw new RangeError(`Cannot use version ${shown(version)}: it must be a whole number`);
     }
     this.prefix = `${prefix}:${version}:`;
     this.followed = `${this.prefix}{`;

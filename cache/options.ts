@@ -1,6 +1,6 @@
 import type { ChangeSource } from "./changes.ts";
 import type { CacheEvent, LookupEvent } from "./events.ts";
-import { shown } from "./errors.ts";
+import { assertObject, shown } from "./errors.ts";
 import type { Jsonify } from "./lookup.ts";
 import { assertForm, type Codec, type Schema } from "./reading.ts";
 import type { Runtime } from "./runtime.ts";
@@ -219,11 +219,8 @@ function assertTypes(options: object, types: Readonly<Record<string, string>>): 
 }
 
 /** @throws {TypeError} The options are no object, or one of them is not among those that are known. */
-function assertNames(options: object, known: object): void {
-  if (typeof options !== "object" || options === null) {
-    const kind = options === null ? "null" : `a ${typeof options}`;
-    throw new TypeError(`Cannot use ${kind} as options: they are an object`);
-  }
+export function assertNames(options: object, known: object): void {
+  assertObject(options);
   for (const name in options) {
     if (!Object.hasOwn(known, name)) {
       throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
@@ -237,15 +234,9 @@ function assertNames(options: object, known: object): void {
  */
 export function settingsOf(options: CacheOptions): Settings {
   assertCacheOptions(options);
-  const { leaseMs = DEFAULTS.leaseMs, memoryLeaseMs = DEFAULTS.memoryLeaseMs } = options;
-  const settings = {
-    ...DEFAULTS,
-    heartbeatMs: memoryLeaseMs / 4,
-    loadTimeoutMs: leaseMs * 0.8,
-    waitMsMax: leaseMs + 1_000,
-  };
+  const settings = { ...DEFAULTS };
   for (const name of Object.keys(DEFAULTS) as (keyof Settings)[]) {
-    const value: unknown = options[name] === undefined ? settings[name] : options[name];
+    const value: unknown = options[name] === undefined ? defaultOf(name, settings) : options[name];
     const isDuration = /Ms(Max)?$/.test(name);
     if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
       throw notFromZero(name, value);
@@ -269,6 +260,13 @@ export function settingsOf(options: CacheOptions): Settings {
     );
   }
   return Object.freeze(settings);
+}
+
+/** The default of an option, which may depend on those before it. */
+function defaultOf(name: keyof Settings, { leaseMs, memoryLeaseMs }: Settings): number {
+  if (name === "heartbeatMs") return memoryLeaseMs / 4;
+  if (name === "loadTimeoutMs") return leaseMs * 0.8;
+  return name === "waitMsMax" ? leaseMs + 1_000 : DEFAULTS[name];
 }
 
 /**

@@ -69,9 +69,7 @@ const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, string>> = {
  * @throws {RangeError} A duration is out of range.
  */
 export function assertOptions(options: PostgresChangesOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError("Cannot use these options: they must be an object");
-  }
+  assertObject(options, "these options");
   for (const name in options) {
     if (!Object.hasOwn(OPTIONS, name)) {
       throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
@@ -87,6 +85,13 @@ export function assertOptions(options: PostgresChangesOptions): void {
   assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
 }
 
+/** @throws {TypeError} They are no object, or one that is built in and holds no options, as a list or a promise. */
+export function assertObject(options: unknown, which: string): void {
+  const kind = Object.prototype.toString.call(options);
+  if (kind === "[object Object]" || kind === "[object Module]") return;
+  throw new TypeError(`Cannot use ${which}: they must be an object`);
+}
+
 function assertDuration(
   name: string,
   value: unknown,
@@ -94,5 +99,6 @@ function assertDuration(
 ): void {
   if (value === undefined || (typeof value === "number" && value >= min && value <= max)) return;
   const range = max === Infinity ? `from ${min}` : `from ${min} to ${max}`;
-  throw new RangeError(`Cannot use ${name} ${value}: it must be a number ${range}`);
+  const given = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new RangeError(`Cannot use ${name} ${given}: it must be a number ${range}`);
 }

@@ -24,6 +24,7 @@ import {
   valueTag,
   whereKey,
 } from "./names.ts";
+import { assertObject } from "./options.ts";
 
 /** The key of a row: its value, or its values in the order of the key's columns. */
 export type Key = Value | readonly Value[];
@@ -109,9 +110,7 @@ export class Table<Row extends object = Record<string, Value | null>> {
   constructor(cache: TableCache, name: TableName, options: TableOptions) {
     const [schema, table] = partsOf(name);
     this.label = labelOf(name);
-    if (typeof options !== "object" || options === null) {
-      throw new TypeError(`Cannot use these options of ${this.label}: they must be an object`);
-    }
+    assertObject(options, `these options of ${this.label}`);
     const { key = ["id"], columns = [], ...entryOptions } = options;
     for (const [option, names] of Object.entries({ key, columns })) {
       if (Array.isArray(names) && names.every((each) => typeof each === "string")) continue;

@@ -10,6 +10,7 @@ import { JsonText } from "../json_text.ts";
 import { isKey } from "../keys.ts";
 import type { LoadContext } from "../load_limit.ts";
 import type { Lookup } from "../lookup.ts";
+import { assertNames } from "../options.ts";
 import { type Clock, systemRuntime } from "../runtime.ts";
 import { Answers } from "./answers.ts";
 import { responseApart } from "./apart.ts";
@@ -35,6 +36,16 @@ export interface CachedOptions {
   /** The clock. Default: the system's. */
   readonly clock?: Clock;
 }
+
+/** The options of {@linkcode cached}. */
+const CACHED: Readonly<Record<keyof CachedOptions, true>> = {
+  key: true,
+  tags: true,
+  tagsOf: true,
+  ttlMs: true,
+  vary: true,
+  clock: true,
+};
 
 /** The longest response that is stored, in bytes. */
 const BYTES_MAX = 1024 * 1024;
@@ -78,6 +89,7 @@ export function cached(
   cache: Pick<Cache, "getOrLoad">,
   options: CachedOptions = {},
 ): MiddlewareHandler {
+  assertNames(options, CACHED);
   const { ttlMs, tags = [], vary, clock = systemRuntime.clock } = options;
   const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
   const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;

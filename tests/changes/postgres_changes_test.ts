@@ -72,12 +72,17 @@ describe("postgresChanges()", () => {
       "Cannot use install: it must be of type boolean, not string": { install: "false" },
       "Cannot use fallback: it must be of type boolean, not number": { fallback: 0 },
       "Cannot use onError: it must be of type function, not object": { onError: null },
-      "Cannot use these options: they must be an object": null,
     };
     for (const [message, options] of Object.entries(refused)) {
       assertThrows(() => postgresChanges(ailing, options as object), TypeError, message);
     }
-    postgresChanges(ailing, JSON.parse("{}"));
+    for (const none of [null, [], new Map(), Promise.resolve({}), () => ({})]) {
+      const message = "Cannot use these options: they must be an object";
+      assertThrows(() => postgresChanges(ailing, none as object), TypeError, message);
+    }
+    const text = JSON.parse('{ "pollMs": "5" }');
+    assertThrows(() => postgresChanges(ailing, text), RangeError, 'Cannot use pollMs "5"');
+    postgresChanges(ailing, Object.create(null));
   });
 
   /** A database where a table is not watched as it should be, and nothing else is there. */

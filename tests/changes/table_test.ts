@@ -156,6 +156,7 @@ describe("table()", () => {
       "Cannot use undefined as a table: pass its name": [],
       "Cannot use object as a table": [["a", "b", "c"]],
       "Cannot use these options of orders": ["orders", null],
+      "Cannot use these options of lists": ["lists", ["id"]],
       "Cannot use key of orders: it must be a list of columns": ["orders", { key: "id" }],
       "Cannot use columns of orders": ["orders", { columns: "customer_id" }],
       "Cannot use columns of my.orders": ["my.orders", { columns: [5] }],

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { every } from "hono/combine";
@@ -61,6 +61,13 @@ const MOUNTS: Readonly<Record<string, Mount>> = {
 };
 
 describe("cached()", () => {
+  it("refuses options that are none", async () => {
+    await using cache = new Cache();
+    for (const options of [{ ttl: 60_000 }, ["orders"], () => "key"] as CachedOptions[]) {
+      assertThrows(() => cached(cache, options), TypeError, "Cannot use");
+    }
+  });
+
   it("answers the text of the first answer, byte for byte, with Cache-Status and a weak ETag", async () => {
     const text = '{"n": 1.10,  "big": 12345678901234567890}';
     await using made = open((context) =>
