@@ -3,7 +3,7 @@ import type { CacheEvent, LookupEvent } from "./events.ts";
 import { assertObject, shown } from "./errors.ts";
 import type { Jsonify } from "./lookup.ts";
 import { assertForm, type Codec, type Schema } from "./reading.ts";
-import type { Runtime } from "./runtime.ts";
+import { type Runtime, TIMER_MS_MAX } from "./runtime.ts";
 
 /**
  * Options of one call. Each defaults to the cache's own.
@@ -126,7 +126,7 @@ export interface CacheOptions {
   readonly runtime?: Runtime;
 }
 
-/** The longest duration; a longer one is shortened to it. A hundred years, which Redis accepts too. */
+/** The longest life of an entry; a longer one is shortened to it. A hundred years, which Redis accepts too. */
 const DURATION_MS_MAX = 3_153_600_000_000;
 
 const DEFAULTS = {
@@ -241,7 +241,7 @@ export function settingsOf(options: CacheOptions): Settings {
     if (typeof value !== "number" || !(value >= 0) || (value === Infinity && !isDuration)) {
       throw notFromZero(name, value);
     }
-    settings[name] = isDuration ? Math.min(value, DURATION_MS_MAX) : value;
+    settings[name] = isDuration ? Math.min(value, longestMs(name)) : value;
   }
   for (const name of ["leaseMs", "memoryLeaseMs", "heartbeatMs", "loadsMax"] as const) {
     if (settings[name] === 0) throw new RangeError(`Cannot use ${name} 0: it must be above 0`);
@@ -260,6 +260,11 @@ export function settingsOf(options: CacheOptions): Settings {
     );
   }
   return Object.freeze(settings);
+}
+
+/** The longest duration of an option: an entry may live longer than a timer runs. */
+function longestMs(name: keyof Settings): number {
+  return /^(ttl|grace|negativeTtl)Ms$/.test(name) ? DURATION_MS_MAX : TIMER_MS_MAX;
 }
 
 /** The default of an option, which may depend on those before it. */

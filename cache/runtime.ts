@@ -47,7 +47,7 @@ export async function within(clock: Clock, ms: number, work: Promise<unknown>): 
 }
 
 /** The longest delay of a system timer. With a longer one, it would fire at once. */
-const TIMER_MS_MAX = 2_147_483_647;
+export const TIMER_MS_MAX = 2_147_483_647;
 
 /**
  * The clock and the random numbers of the system. A timer fires after 24 days at the latest.

@@ -147,11 +147,20 @@ describe("settingsOf()", () => {
     assert(ttlMs === graceMs && Number.isSafeInteger(Date.now() + ttlMs + graceMs));
   });
 
+  it("cuts others to what a timer takes, which would else run out at once", () => {
+    const { leaseMs, loadTimeoutMs, waitMsMax } = settingsOf({ leaseMs: Infinity });
+    assertEquals([leaseMs, waitMsMax], [2 ** 31 - 1, 2 ** 31 - 1]);
+    assertEquals(loadTimeoutMs, leaseMs * 0.8);
+    const { memoryLeaseMs, heartbeatMs } = settingsOf({ memoryLeaseMs: 1e300 });
+    assertEquals([memoryLeaseMs, heartbeatMs], [2 ** 31 - 1, memoryLeaseMs / 4]);
+    assertEquals(settingsOf({ commandTimeoutMs: 2 ** 31 }).commandTimeoutMs, 2 ** 31 - 1);
+  });
+
   for (const name of numbers.filter((each) => /Ms(Max)?$/.test(each))) {
     it(`takes an endless ${name}, unless another option is its limit`, async () => {
       const limit = { heartbeatMs: "memoryLeaseMs", loadTimeoutMs: "leaseMs" }[name];
       if (limit !== undefined) {
-        const message = `Cannot use ${name} 3153600000000: it must be below ${limit}`;
+        const message = `Cannot use ${name} 2147483647: it must be below ${limit}`;
         return void assertThrows(() => settingsOf({ [name]: Infinity }), RangeError, message);
       }
       await using cache = new Cache({ [name]: Infinity });
