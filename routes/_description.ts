@@ -159,8 +159,9 @@ export function away(description: string): Answer {
 export const UNAVAILABLE: Answer = away("Postgres is down or too busy, or the service stops");
 
 /** Errors of a request that has a body, by status. */
-export const BODY_ERRORS: Readonly<Record<`${400 | 413 | 415}`, Answer>> = {
+export const BODY_ERRORS: Readonly<Record<`${400 | 408 | 413 | 415}`, Answer>> = {
   400: INVALID_OR_UNAUTHORIZED,
+  408: failure("The body did not arrive before the service stopped, or not as a whole", UNSTORED),
   413: failure("The body is too long", UNSTORED),
   415: failure("The body is not JSON in UTF-8", {
     "Accept": header("The type that it must be", z.literal("application/json").optional()),

@@ -111,6 +111,11 @@ export function refusedWrite({ refusal, columns }: RefusedWriteError): Response 
   return failure(status, { error, issues: paths.map((path) => ({ path, message })) });
 }
 
+/** 408: the body did not arrive as a whole, or not before the service stopped. */
+export function bodyNotReceived(): Response {
+  return failure(408, { error: "The body did not arrive: send the request again" });
+}
+
 /** 413: the body is longer than `bytesMax`. */
 export function bodyTooLarge(bytesMax: number): Response {
   return failure(413, { error: `Body exceeds ${bytesMax} bytes` });

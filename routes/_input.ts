@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import type { Context } from "hono";
 import type { z } from "zod";
 import { parseExact, stringifyDigits } from "../db/json_digits.ts";
 import {
+  bodyNotReceived,
   bodyTooLarge,
   invalid,
   type Issue,
@@ -58,9 +60,11 @@ export async function parseBody<T extends object>(
   if (coding.toLowerCase() !== "identity") return unsupportedCoding();
   if (Number(headers.get("content-length")) > BODY_BYTES_MAX) return bodyTooLarge(BODY_BYTES_MAX);
   const text = await readText(body);
-  if (text === "too large") return bodyTooLarge(BODY_BYTES_MAX);
-  const json = text === "unreadable" ? undefined : parseJson(text.read);
-  if (json === undefined) return invalid([{ path: "", message: "Expected JSON in UTF-8" }]);
+  if (text instanceof Response) return text;
+  const json = text === undefined ? undefined : parseJson(text);
+  if (text === undefined || json === undefined) {
+    return invalid([{ path: "", message: "Expected JSON in UTF-8" }]);
+  }
   if (isDeeper(json, DEPTH_MAX)) {
     return invalid([{ path: "", message: `Expected at most ${DEPTH_MAX} levels` }]);
   }
@@ -68,7 +72,7 @@ export async function parseBody<T extends object>(
   if (json instanceof Object) Object.setPrototypeOf(json, null);
   const { data, error } = schema.safeParse(json);
   if (error !== undefined) return invalid(issuesOf(error));
-  return text === "unreadable" ? data : withDigits(data, json, text.read);
+  return withDigits(data, json, text);
 }
 
 /**
@@ -86,26 +90,29 @@ function withDigits<T extends object>(fields: T, given: unknown, text: string): 
 }
 
 /**
- * The text of a body, read up to the limit. Replaces `hono/body-limit`, which makes a new request from the text:
+ * The text of a body, or an error response; `undefined`: it is not in UTF-8. Replaces `hono/body-limit`, which makes a new request from the text:
  * that touches the request's signal, and Deno then logs a warning about the signal.
  */
 async function readText(
   body: ReadableStream<Uint8Array> | null,
-): Promise<{ readonly read: string } | "too large" | "unreadable"> {
-  // `fatal`: invalid UTF-8 must not be stored as replacement characters.
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+): Promise<string | Response | undefined> {
+  const chunks: Uint8Array[] = [];
   let size = 0;
-  let read = "";
   try {
     for await (const chunk of body ?? []) {
       size += chunk.byteLength;
-      if (size > BODY_BYTES_MAX) return "too large";
-      read += decoder.decode(chunk, { stream: true });
+      if (size > BODY_BYTES_MAX) return bodyTooLarge(BODY_BYTES_MAX);
+      chunks.push(chunk);
     }
-    return { read: read + decoder.decode() };
   } catch (_error) {
-    // Invalid UTF-8, or a client that disconnected: not a defect.
-    return "unreadable";
+    // The client sent no more, or the service stops: not a defect.
+    return bodyNotReceived();
+  }
+  try {
+    // `fatal`: invalid UTF-8 must not be stored as replacement characters.
+    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+  } catch (_error) {
+    return undefined;
   }
 }
 

@@ -104,6 +104,17 @@ describe("the service, on a signal to stop,", () => {
     assertEquals((await service.exited()).code, 0, service.log);
   });
 
+  it("asks for a write again whose body does not arrive in time", async () => {
+    await using service = await startService({ env: { ...env, SHUTDOWN_TIMEOUT_MS: "3000" } });
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: service.port });
+    const head = "PATCH /users/1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    await connection.write(new TextEncoder().encode(`${head}content-length: 99\r\n\r\n{"bio":`));
+    service.signal("SIGTERM");
+    const answer = await new Response(connection.readable).text();
+    assertMatch(answer, /^HTTP\/1\.1 408 [^]*\r\nconnection: close\r\n/i, service.log);
+    assertEquals((await service.exited()).code, 0, service.log);
+  });
+
   it("is quick where nobody asks", async () => {
     await using service = await startService({ env });
     const startedAtMs = performance.now();

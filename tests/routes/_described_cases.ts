@@ -222,10 +222,15 @@ function refused(path: string, method = "GET"): Case[] {
 function badBodies(path: string, method: string): Case[] {
   return [
     { path, method, body: { name: 5 }, expect: 400 },
+    { path, method, body: brokenOff(), expect: 408 },
     { path, method, body: "x".repeat(70_000), expect: 413 },
     { path, method, body: "x", headers: { "content-type": "text/plain" }, expect: 415 },
     { path, method, body: "x", headers: { "content-encoding": "gzip" }, expect: 415 },
   ];
+}
+
+function brokenOff(): ReadableStream {
+  return new ReadableStream({ pull: (controller) => controller.error(new Error("broken off")) });
 }
 
 function overwriting(method: string, body: object): Case[] {

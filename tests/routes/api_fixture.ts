@@ -258,7 +258,7 @@ export function createApi({ changes, ...others }: ApiChanges = {}): Api {
       return await app.request(path, {
         method,
         headers: { "content-type": "application/json", ...headers },
-        body: typeof body === "string" || body instanceof Uint8Array
+        body: [String, Uint8Array, ReadableStream].some((type) => Object(body) instanceof type)
           ? body as BodyInit
           : JSON.stringify(body),
       });

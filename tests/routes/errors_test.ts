@@ -178,7 +178,7 @@ describe("createApp() answers 413 before anything is touched", () => {
     assertEquals([api.users.calls, api.cache.calls], [[], []]);
   });
 
-  it("and 400 for a body that breaks off", async () => {
+  it("and 408 for a body that breaks off", async () => {
     await using api = createApi();
     const broken = new ReadableStream<Uint8Array>({
       pull: (controller) => controller.error(new Error("connection reset")),
@@ -189,7 +189,7 @@ describe("createApp() answers 413 before anything is touched", () => {
       body: broken,
     });
     const answer = await api.fetch(request);
-    assertEquals([answer.status, api.errors, api.users.calls], [400, [], []]);
+    assertEquals([answer.status, api.errors, api.users.calls], [408, [], []]);
   });
 
   /** A request whose body never ends, and what was read of it. */
