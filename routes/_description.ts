@@ -132,6 +132,7 @@ const RETRY: Headers = {
 };
 
 const CHALLENGE: Headers = {
+  ...UNSTORED,
   "WWW-Authenticate": header("Asks for a token", z.string().regex(/^Bearer /)),
 };
 
@@ -147,7 +148,7 @@ const INVALID = answer("The request cannot be understood", InvalidRequest, UNSTO
 export const INVALID_OR_UNAUTHORIZED: Answer = answer(
   "The request cannot be understood, or `Authorization` is no bearer token",
   z.union([InvalidRequest, Failure]),
-  {},
+  UNSTORED,
 );
 
 /** 503 of temporary failures. */

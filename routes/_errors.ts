@@ -42,8 +42,8 @@ const ISSUE_PATH_LENGTH_MAX = 100;
 /** Seconds after which to retry: about the time that a restart of Postgres or of this process takes. */
 const RETRY_AFTER_S = "1";
 
-/** An error may repeat client input, which a browser must not interpret as anything but JSON. */
-const SNIFFING = "x-content-type-options";
+/** An error passes, and may repeat client input, which a browser must not interpret as anything but JSON. */
+const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
 
 const CONFLICT = { status: 409, error: "Conflict with other rows" };
 const REFUSED = { status: 422, error: "Refused by the database" };
@@ -160,7 +160,7 @@ export function answerErrors(
     // Hono's own middleware refuses with a response.
     if (error instanceof HTTPException) {
       const response = error.getResponse();
-      response.headers.set(SNIFFING, "nosniff");
+      Object.entries(HEADERS).forEach((header) => response.headers.set(...header));
       return response;
     }
     const response = isOfLogin(error) || UNAVAILABLE.some((type) => error instanceof type)
@@ -198,11 +198,6 @@ function failure(
 ): Response {
   return new Response(JSON.stringify(body), {
     status,
-    headers: {
-      "content-type": "application/json",
-      "cache-control": "no-store",
-      [SNIFFING]: "nosniff",
-      ...headers,
-    },
+    headers: { "content-type": "application/json", ...HEADERS, ...headers },
   });
 }
