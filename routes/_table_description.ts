@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import type { PlainType, TableShape } from "../db/table_shape.ts";
+import type { Column, PlainType, TableShape } from "../db/table_shape.ts";
 import {
   answer,
   BODY_ERRORS,
@@ -55,6 +55,19 @@ const duration = z.string().regex(/^\d+\.\d+ms$/).meta({
 const WholeNumber = z.union([z.int(), z.string().regex(/^-?\d+$/)]).meta({
   description: "A number up to 2^53 - 1, a string beyond",
 });
+
+/** What no number in JSON is, and no date in ISO 8601. */
+const NoNumber = z.enum(["NaN", "Infinity", "-Infinity"]);
+const NoIsoDate = z.string().regex(/^-?infinity$|^\d{5,}-| BC$/).meta({
+  description: "An infinity, or a time outside of the years 1 to 9999, as Postgres writes it",
+});
+
+/** Types with values of which the declared schema knows nothing. */
+const WIDER: ReadonlyMap<string, z.ZodType> = new Map<string, z.ZodType>([
+  ...["real", "double precision", "numeric"].map((type) => [type, NoNumber] as const),
+  ...["date", "timestamp without time zone", "timestamp with time zone"]
+    .map((type) => [type, NoIsoDate] as const),
+]);
 
 /** A part of a key, in the examples of `/docs`. */
 const EXAMPLES: Readonly<Record<PlainType, string | number | boolean>> = {
@@ -229,22 +242,29 @@ function bodyOf(schema: z.ZodType): NonNullable<Operation["requestBody"]> {
   return { required: true, content: { "application/json": { schema } } };
 }
 
-/** A row in a response: a 64-bit column may exceed what a JSON number can represent. */
+/** A row in a response: a column may hold what a JSON number or a date in ISO 8601 cannot represent. */
 function rowOf({ row, title }: Resource, { columns }: TableShape): z.ZodObject {
-  const wide = Object.entries(row.shape).filter(([name]) => columns.get(name)?.plain === "bigint")
-    .map(([name, schema]) => [name, widened(schema)] as const)
+  const wide = Object.entries(row.shape)
+    .map(([name, schema]) => [name, widened(schema, columns.get(name))] as const)
     .filter(([name, schema]) => schema !== row.shape[name]);
   if (wide.length === 0) return row;
-  const numbers = Object.fromEntries(wide);
-  return z.object({ ...row.shape, ...numbers }).meta({ ...row.meta(), id: title });
+  return z.object({ ...row.shape, ...Object.fromEntries(wide) })
+    .meta({ ...row.meta(), id: title });
 }
 
-/** The schema of a 64-bit column, for the values that it answers. */
-function widened(schema: z.core.$ZodType): z.core.$ZodType {
-  if (schema instanceof z.ZodNumber) return WholeNumber;
-  return schema instanceof z.ZodNullable && schema.unwrap() instanceof z.ZodNumber
-    ? WholeNumber.nullable()
-    : schema;
+/** The schema of a column, for the values that it answers. */
+function widened(schema: z.core.$ZodType, column: Column | undefined): z.core.$ZodType {
+  if (schema instanceof z.ZodNullable) {
+    const inner = schema.unwrap();
+    const wide = widened(inner, column);
+    const { id: _, ...meta } = schema.meta() ?? {};
+    return wide === inner ? schema : z.nullable(wide).meta(meta);
+  }
+  const isNumber = schema instanceof z.ZodNumber;
+  if (isNumber && column?.plain === "bigint") return WholeNumber;
+  const others = WIDER.get(column?.type ?? "");
+  if (others === undefined || !(isNumber || schema instanceof z.ZodStringFormat)) return schema;
+  return z.union([schema, others]);
 }
 
 function pathOf({ keys }: Inputs, title: string): z.ZodObject {

@@ -1,5 +1,5 @@
 import { connect } from "@db/driver";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
@@ -30,7 +30,10 @@ const SCHEMA = `
     real8 DOUBLE PRECISION, flag BOOLEAN);
   CREATE TABLE kinds (
     id BIGINT PRIMARY KEY, big BIGINT, small INTEGER NOT NULL, flag BOOLEAN, state state, list INTEGER[], doc JSONB,
-    uid UUID, day DATE, at TIMESTAMPTZ, word TEXT);
+    uid UUID, day DATE, at TIMESTAMPTZ, word TEXT, amount NUMERIC, real8 DOUBLE PRECISION);
+  INSERT INTO kinds (id, small, amount, real8, day, at) VALUES
+    (2, 7, 1.50, '-Infinity', '2026-01-02', '2026-01-02'), (3, 7, 'NaN', 'NaN', 'infinity', '-infinity'),
+    (4, 7, 1e30, 'Infinity', '0044-03-15 BC', '0044-03-15 BC'), (5, 7, 0, 0.1, '12026-01-02', '12026-01-02');
   INSERT INTO kinds (id, big, small) VALUES (1, 9007199254740993, 7), (9007199254740993, NULL, 7);
   CREATE TABLE keyless (name TEXT);
   CREATE TABLE docs (id SERIAL PRIMARY KEY);
@@ -781,6 +784,8 @@ describe("declared tables", () => {
       id: z.int(),
       big: z.int().nullable(),
       list: z.array(z.int()).nullable(),
+      amount: z.number().min(0).nullable(),
+      real8: z.number().nullable(),
     });
     const ask = open([resource("kinds", { row, write })]);
     const { paths, components } = JSON.parse((await ask("/openapi.json")).text);
@@ -789,9 +794,13 @@ describe("declared tables", () => {
       const validate = ajv.compile({ ...schema, components });
       assert(validate(value), `${JSON.stringify(validate.errors)} in ${JSON.stringify(value)}`);
     };
-    for (const id of ["1", "9007199254740993"]) {
+    const kind = { $ref: "#/components/schemas/Kind" };
+    for (const id of ["1", "2", "3", "4", "5", "9007199254740993"]) {
       const { data } = await ask(`/kinds/${id}`);
-      assertValid({ $ref: "#/components/schemas/Kind" }, { ...data, word: "" });
+      assertValid(kind, { ...data, word: "" });
+      for (const wrong of [{ amount: "1.5" }, { real8: "x" }, { day: "x" }, { at: "2026-01-02" }]) {
+        assertFalse(ajv.compile({ ...kind, components })({ ...data, word: "", ...wrong }));
+      }
     }
     for (const { schema } of paths["/kinds/{id}"].get.parameters) {
       if (schema.example !== undefined) assertValid(schema, schema.example);
