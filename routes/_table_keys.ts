@@ -77,13 +77,13 @@ export class ValueReader {
   get schema(): z.ZodType {
     if (this.plain === "integer") return wholeNumber(Number(this.#min), Number(this.#max));
     const error = this.expected;
-    return z.string({ error }).refine((text) => this.accepts(text), { error }).meta(
-      this.plain === "bigint"
-        ? { pattern: WHOLE_NUMBER.source }
-        : this.plain === "uuid"
-        ? { format: "uuid" }
-        : {},
-    );
+    const described = {
+      bigint: { pattern: WHOLE_NUMBER.source },
+      uuid: { format: "uuid", pattern: UUID.source },
+      boolean: { type: "boolean" },
+      text: { maxLength: TEXT_LENGTH_MAX },
+    }[this.plain];
+    return z.string({ error }).refine((text) => this.accepts(text), { error }).meta(described);
   }
 
   /** The value before the first one, for lists that begin at the start. */

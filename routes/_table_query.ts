@@ -36,6 +36,14 @@ export interface ListQuery {
 /** The parameters that each one excludes. */
 const EXCLUDED_BY = { after: ["page"], ids: ["page", "limit", "after"] };
 
+/** In place of a list: OpenAPI has none that semicolons separate. */
+const TEXT = {
+  type: "string",
+  items: undefined,
+  minItems: undefined,
+  maxItems: undefined,
+} as const;
+
 /** The query of a list: its schema, and how to read it. */
 export class QueryReader {
   /** The parameters; numbers are parsed, lists are split. */
@@ -116,7 +124,7 @@ function schemaOf(
       }),
     ).meta({
       description: `Show these ${name}, separated by ${separator}. Unknown ones are left out`,
-      param: { explode: false },
+      ...(keys.isComposite ? TEXT : { param: { explode: false } }),
     }),
     ...Object.fromEntries(filters.map((column) => [
       column.name,

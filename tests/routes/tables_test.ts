@@ -767,6 +767,45 @@ describe("declared tables", () => {
     }
   });
 
+  it("describes parameters so that what they allow is accepted, and nothing else", async () => {
+    const uid = "0b9e4c5e-5f3a-4c1e-9b1a-111111111111";
+    const row = z.object({
+      id: z.int(),
+      small: z.int(),
+      flag: z.boolean(),
+      uid: z.uuid(),
+      word: z.string(),
+    });
+    const filters = ["small", "flag", "uid", "word"];
+    const kinds = open([resource("kinds", { row, filters })]);
+    const cases: Readonly<Record<string, readonly [good: unknown, bad: unknown]>> = {
+      "/kinds?flag": [true, "yes"],
+      "/kinds?uid": [uid, uid.toUpperCase()],
+      "/kinds?word": ["x".repeat(1_000), "x".repeat(1_001)],
+      "/kinds?small": [-5, "5.0"],
+      "/customers?ids": [["1", "9007199254740993"], ["x"]],
+      "/tokens?ids": [[uid, uid], [uid.toUpperCase()]],
+      "/memberships?ids": ["7,red;8,red", ["7,red", "8,red"]],
+      "/memberships?after": ["7,red", 7],
+    };
+    const ajv = new Ajv2020({ strict: false, validateFormats: false });
+    for (const [parameter, [good, bad]] of Object.entries(cases)) {
+      const [path = "", name = ""] = parameter.split("?");
+      const ask = path === "/kinds" ? kinds : send;
+      const { paths } = JSON.parse((await ask("/openapi.json")).text);
+      const { schema, explode } = paths[path].get.parameters.find(
+        (each: { name: string }) => each.name === name,
+      );
+      const validate = ajv.compile(schema);
+      assertEquals([validate(good), validate(bad)], [true, false], parameter);
+      assertEquals(explode, Array.isArray(good) ? false : undefined, parameter);
+      for (const [value, status] of [[good, 200], [bad, 400]] as const) {
+        const text = [value].flat().map((each) => encodeURIComponent(String(each))).join(",");
+        assertEquals((await ask(`${parameter}=${text}`)).status, status, `${parameter}=${text}`);
+      }
+    }
+  });
+
   it("describes values of every type as they are answered, and shows examples that it accepts", async () => {
     const write = z.object({
       big: z.union([z.int(), z.string()]).nullable(),
