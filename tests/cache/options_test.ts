@@ -107,9 +107,17 @@ describe("settingsOf()", () => {
     );
   });
 
-  const none = [null, [], new Map(), new Date(), Promise.resolve({}), () => ({}), "url"] as const;
-  for (const [at, options] of (none as readonly never[]).entries()) {
-    const kind = ["null", "an array", "a map", "a date", "a promise", "a function", "a string"][at];
+  const none: Readonly<Record<string, unknown>> = {
+    "null": null,
+    "an array": [],
+    "a map": new Map(),
+    "a date": new Date(),
+    "a promise": Promise.resolve({}),
+    "a function": () => ({}),
+    "a string": "redis://127.0.0.1:6379",
+  };
+  for (const [kind, given] of Object.entries(none)) {
+    const options = given as never;
     it(`refuses ${kind} in place of options`, async () => {
       const message = `Cannot use ${kind} as options: they are an object`;
       assertThrows(() => new Cache(options), TypeError, message);
