@@ -1,20 +1,20 @@
 /**
- * `deno task prove`: the programs of `proof/`, and the tests which show that each program finds what it looks for.
+ * `deno task prove`: the programs and tests of `proof/`, and the examples of doc comments.
  *
  * @module
  */
 import { readOptions } from "./command_line.ts";
 import type { TestCounts } from "./junit.ts";
-import { ciLock, runSuite, type Suite, sumOf } from "./suite.ts";
+import { ciLock, EXAMPLES, runSuite, type Suite, sumOf } from "./suite.ts";
 
 const COMMAND = {
   name: "deno task prove",
   help: `deno task prove [OPTION…]
 
-Runs the model, the fuzzer, the consistency checker, the topologies and the table of faults, on servers that
-it starts, in about 15 minutes. See proof/README.md.
+Runs the model, the fuzzer, the consistency checker, the topologies, the table of faults, the guides and
+examples, and the programs from end to end, on servers that it starts, in about 17 minutes. See proof/README.md.
 
-  --quick  only what does not depend on timing, in about three minutes: what CI runs`,
+  --quick  only what does not depend on timing, in about five minutes: what CI runs`,
   options: { quick: { type: "boolean" } },
 } as const;
 
@@ -29,9 +29,10 @@ const WHOLE = {
 };
 
 const QUICK = {
-  tests: ["model", "interleavings", "memory", "fuzz", "packages", "postgres_18"].map((each) =>
-    `proof/${each}`
-  ),
+  tests: [
+    ...["model", "interleavings", "memory", "fuzz", "packages", "postgres_18"],
+    ...["docs", "end_to_end"],
+  ].map((each) => `proof/${each}`),
   programs: [["proof/consistency/main.ts", "--seconds", "30"]],
 };
 
@@ -40,7 +41,10 @@ if (import.meta.main) Deno.exit(await main());
 async function main(): Promise<number> {
   const { tests, programs } = readOptions(COMMAND).quick ? QUICK : WHOLE;
   const run = async (suite: Suite): Promise<TestCounts> => {
-    const counts = [await suite.test([...ciLock(), ...tests])];
+    const counts = [
+      await suite.test([...ciLock(), ...tests]),
+      await suite.test([...ciLock(), ...EXAMPLES]),
+    ];
     for (const program of programs) {
       counts.push(await suite.program([...ciLock(), ...program]));
     }

@@ -13,6 +13,12 @@ import { neededBy, provide } from "./prerequisites.ts";
 import { DATA_FOLDER_VARIABLE, startPostgres } from "./servers/postgres_server.ts";
 import { startRedis } from "./servers/redis_server.ts";
 
+/** The arguments of `deno test` that run the examples of doc comments; `deno task check` is for their types. */
+export const EXAMPLES: readonly string[] = [
+  ...["--no-check", "--doc", "--permit-no-files"],
+  ...["adapters", "cache", "changes"],
+];
+
 /** A task that counts tests. */
 export interface SuiteTask {
   /** Its name in `deno.json`. */

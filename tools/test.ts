@@ -3,8 +3,8 @@
 /**
  * `deno task test`: the whole suite on temporary servers.
  *
- * Arguments go to `deno test`; paths among them replace the folder `tests/`, and then the doc examples are left
- * out, as they are with `--filter`.
+ * Arguments go to `deno test`; paths among them replace the folder `tests/`. The examples of doc comments are run
+ * with another import map only: with the default one `deno task prove` runs them.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import { ROOT } from "./child_process.ts";
 import type { TestCounts } from "./junit.ts";
 import { sourceFiles } from "./source_files.ts";
-import { ciLock, runSuite, type Suite } from "./suite.ts";
+import { ciLock, EXAMPLES, runSuite, type Suite } from "./suite.ts";
 
 /** The slowest files, which begin first, so that none of them is left at the end to run alone. */
 const LONGEST = [
@@ -27,21 +27,16 @@ const LONGEST = [
   "tests/cache/redis/outage_test.ts",
   "tests/server/rate_limits_test.ts",
   "tests/browser/break_it_test.ts",
-  "tests/docs/how_to_test.ts",
-  "tests/integration/write_costs_one_load_test.ts",
   "tests/changes/two_phase_test.ts",
   "tests/changes/watch_test.ts",
   "tests/cache/redis/feed_test.ts",
   "tests/docs/blocks_test.ts",
-  "tests/tools/dev/embedded_postgres_test.ts",
-  "tests/docs/guides_test.ts",
   "tests/adapters/drizzle_test.ts",
   "tests/cache/redis/refused_test.ts",
   "tests/changes/relay_test.ts",
   "tests/db/several_hosts_test.ts",
   "tests/db/outage_test.ts",
   "tests/integration/shutdown_test.ts",
-  "tests/tools/compile_test.ts",
   "tests/browser/mounted_test.ts",
 ];
 
@@ -50,9 +45,6 @@ const FILES_PER_PART = 8;
 
 /** The file that imports those of a part. */
 const TOGETHER = "tests/together.ts";
-
-/** The modules whose examples are run. */
-const EXAMPLES = ["adapters", "cache", "changes"];
 
 const HELP = `deno task test [PATH…] [OPTION…]
 
@@ -91,11 +83,12 @@ async function main(args: readonly string[]): Promise<number> {
       return await suite.test([...lock, ...args, ...files], env);
     }
     const types = args.includes("--no-check") ? [] : ["--no-check"];
-    const map = importMap === undefined ? [] : ["--import-map", importMap];
     const flags = [...lock, ...types];
     const parts = (await inParts()).map((files) => [...flags, ...args, ...together(files)]);
-    const examples = [...flags, ...map, "--doc", "--permit-no-files", ...EXAMPLES];
-    return await suite.testParts([examples, ...parts], env);
+    if (importMap !== undefined) {
+      parts.unshift([...lock, "--import-map", importMap, ...EXAMPLES]);
+    }
+    return await suite.testParts(parts, env);
   };
   return await runSuite({ name: "test", args, paths, minutesMax: 40, run });
 }

@@ -5,10 +5,9 @@ import { parseConfig } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 import { type ConnectionLoad, startConnectionLoad } from "../support/connection_load.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { copyTree } from "../support/tree_copy.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
-import { ServerProcess } from "../../tools/servers/server_process.ts";
+import type { ServerProcess } from "../../tools/servers/server_process.ts";
 import {
   START_ARGS,
   startByCommand,
@@ -16,6 +15,7 @@ import {
 } from "../../tools/servers/start_command.ts";
 import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
+import { hasClientAt } from "../support/sockets.ts";
 
 type Started = ServerProcess & {
   readonly env: StartEnvironment;
@@ -115,70 +115,6 @@ describe("deno task start with WORKERS=2", () => {
     });
   });
 
-  it("starts another for one that is killed before it listens, and gives nothing up", async () => {
-    const env = environment();
-    await using service = new ServerProcess({
-      command: Deno.execPath(),
-      args: START_ARGS,
-      env,
-      ready: () => Promise.resolve(),
-    });
-    await service.start();
-    const [victim = 0] = await eventually(async () => {
-      const workers = await descendantsOf(service.pid);
-      assertEquals(workers.length, 2);
-      return workers;
-    }, { deadlineMs: 30_000, everyMs: 1 });
-    Deno.kill(victim, "SIGKILL");
-    await eventually(async () => {
-      const workers = await descendantsOf(service.pid);
-      assert(workers.length === 2 && !workers.includes(victim), service.log);
-      for (const pid of workers) assert(listensAt(Number(env.PORT), pid), service.log);
-    }, { deadlineMs: 30_000 });
-    assertEquals(await service.stop(), 0, service.log);
-  });
-
-  it("goes on while no process can be started, and starts those that are missing once one can", async () => {
-    await using tree = await copyTree();
-    const env = environment();
-    const args = ["run", "--allow-all", `${tree.root}tools/start.ts`];
-    await using service = await startByCommand(env, { args });
-    const [victim = 0, other = 0] = await descendantsOf(service.pid);
-    const away = `${tree.root.slice(0, -1)}_away`;
-    await Deno.rename(tree.root, away);
-    const refused = service.lineMatching(/"level":"ERROR".*Cannot roll/);
-    service.signal("SIGHUP");
-    await refused;
-    const failed = service.lineMatching(/process 0 ended .*: another starts/);
-    Deno.kill(victim, "SIGKILL");
-    await failed;
-    assertEquals(await descendantsOf(service.pid), [other]);
-    await Deno.rename(away, tree.root);
-    await eventually(async () => {
-      const now = await descendantsOf(service.pid);
-      assert(now.length === 2 && now.includes(other), service.log);
-      for (const pid of now) assert(listensAt(Number(env.PORT), pid), service.log);
-    }, { deadlineMs: 30_000 });
-    assertEquals(await service.stop(), 0, service.log);
-  });
-
-  it("rolls on a SIGHUP that comes before its processes listen", async () => {
-    await using service = new ServerProcess({
-      command: Deno.execPath(),
-      args: START_ARGS,
-      env: environment(),
-      ready: () => Promise.resolve(),
-    });
-    await service.start();
-    const rolled = service.lineMatching(/"message":"replaced all processes"/);
-    await eventually(async () => {
-      assertEquals((await descendantsOf(service.pid)).length, 2);
-    }, { deadlineMs: 30_000, everyMs: 1 });
-    service.signal("SIGHUP");
-    await rolled;
-    assertEquals(await service.stop(), 0, service.log);
-  });
-
   it("ends its processes when it is killed itself", async () => {
     await using service = await startWorkers();
     const workers = await descendantsOf(service.pid);
@@ -236,33 +172,6 @@ function startLoad(
 
 async function answered({ result }: ConnectionLoad, count: number): Promise<void> {
   await eventually(() => assertGreater(result.fresh + result.kept, count), { deadlineMs: 20_000 });
-}
-
-/** Whether a process has a connection now that came in at a port. */
-function hasClientAt(port: number, pid: number): boolean {
-  return hasSocketAt(port, pid, "01");
-}
-
-/** Whether a process takes connections at a port. */
-function listensAt(port: number, pid: number): boolean {
-  return hasSocketAt(port, pid, "0A");
-}
-
-/** Whether a process has a socket in a state, as `/proc/net/tcp` writes it. */
-function hasSocketAt(port: number, pid: number, state: "01" | "0A"): boolean {
-  const inodes = Deno.readTextFileSync("/proc/net/tcp").split("\n").slice(1).flatMap((line) => {
-    const fields = line.trim().split(/\s+/);
-    const isOne = fields[3] === state &&
-      Number.parseInt(fields[1]?.split(":")[1] ?? "", 16) === port;
-    return isOne ? [`socket:[${fields[9]}]`] : [];
-  });
-  return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
-    try {
-      return inodes.includes(Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
-    } catch {
-      return false; // closed since it was listed
-    }
-  });
 }
 
 async function runStart(env: Record<string, string>): Promise<{ code: number; text: string }> {

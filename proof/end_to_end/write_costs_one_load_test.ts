@@ -10,7 +10,7 @@ import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { startRedisRing } from "../../tools/servers/redis_ring.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
+import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
 
 const USERS = 50;
 const ROUNDS = 6;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
-import { copyTree } from "../support/tree_copy.ts";
+import { copyTree } from "../../tests/support/tree_copy.ts";
 import { startRedis } from "../../tools/servers/redis_server.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import postgres from "postgres";
-import { ChildProcess } from "../../../tools/child_process.ts";
+import { ChildProcess } from "../../tools/child_process.ts";
 
 const program = ["run", "--allow-all", "tools/dev/embedded_postgres.ts"];
 

@@ -3,16 +3,16 @@ import { describe, it } from "@std/testing/bdd";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { createSeededDatabase } from "../support/seeded_database.ts";
-import { serviceEnv } from "../support/service_env.ts";
+import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
+import { serviceEnv } from "../../tests/support/service_env.ts";
 import {
   cacheInUse,
   type Service,
   type ServiceOptions,
   startService,
 } from "../../tools/servers/service.ts";
-import { copyTree } from "../support/tree_copy.ts";
-import { createTestDatabase, requiredEnv } from "../support/test_database.ts";
+import { copyTree } from "../../tests/support/tree_copy.ts";
+import { createTestDatabase, requiredEnv } from "../../tests/support/test_database.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const LINES_MAX = 12;
