@@ -5,8 +5,17 @@
  */
 
 const REFUSES_ALL = /^(LOADING|BUSY|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
-/** The last one is a lack of rights that a script meets, in Redis 7.0. */
-const REFUSES = /^(NOPERM|MISCONF|NOREPLICAS|READONLY|ERR The user executing the script) /;
+const REFUSES = new RegExp(
+  [
+    /^(NOPERM|MISCONF|NOREPLICAS|READONLY) /,
+    // A lack of rights that a script meets: up to Redis 7.0, and since.
+    /^(ERR )?(The user executing the script|ACL failure in script)/,
+    // The server lacks the command, or has renamed it.
+    /^(ERR )?[uU]nknown (Redis )?command/,
+  ].map(({ source }) => source).join("|"),
+);
+/** The words that Redis 6.2 puts before an error that a script meets. */
+const IN_SCRIPT = /^ERR Error running script \(call to f_\w+\): (@user_script: ?\d+: )+-?/;
 
 /** The client's own message once a cluster has redirected a command, or refused it for now, again and again. */
 const REDIRECTED = /^Too many Cluster redirections/;
@@ -23,27 +32,32 @@ export function isOfMovingSlot(error: unknown): boolean {
 
 /** True if the server replies, but for now with the same error to every command. */
 export function refusesAll(error: unknown): boolean {
-  return isReply(error) && REFUSES_ALL.test(error.message);
+  return replies(error, REFUSES_ALL);
 }
 
 /** True if the server replies, but for now does not run commands like this one, whatever they contain. */
 export function refuses(error: unknown): boolean {
-  return isReply(error) && REFUSES.test(error.message);
+  return replies(error, REFUSES);
 }
 
 /** True if the server takes no writes, nor a `PING`, because it cannot save its data. */
 export function cannotSave(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("MISCONF ");
+  return replies(error, /^MISCONF /);
 }
 
 /** True if the server has no memory to store anything. */
 export function isOutOfMemory(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("OOM ");
+  return replies(error, /^OOM /);
+}
+
+/** True if a replica was to write: the primary that we wrote to has been demoted. */
+export function isReadOnly(error: unknown): boolean {
+  return replies(error, /^READONLY /);
 }
 
 /** True if the key holds a type that the command cannot read. */
 export function isWrongType(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("WRONGTYPE");
+  return replies(error, /^WRONGTYPE/);
 }
 
 /** True if the server refused to select the database of a connection. */
@@ -56,10 +70,15 @@ export function isOfSelect(error: unknown): boolean {
 
 /** True if a Sentinel does not know the name of a primary. */
 export function isUnknownPrimary(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("ERR No such master");
+  return replies(error, /^ERR No such master/);
 }
 
 /** True if the server does not know the script with that hash. */
 export function isUnknownScript(error: unknown): boolean {
-  return isReply(error) && error.message.startsWith("NOSCRIPT");
+  return replies(error, /^NOSCRIPT/);
+}
+
+/** True if it is an error reply with that text, be it to a command or to one that a script ran. */
+function replies(error: unknown, text: RegExp): boolean {
+  return isReply(error) && text.test(error.message.replace(IN_SCRIPT, ""));
 }

@@ -10,7 +10,7 @@ import {
   reconnectDelayMs,
 } from "../redis/connection.ts";
 import { Feed } from "../redis/feed.ts";
-import { isOfSelect } from "../redis/reply_errors.ts";
+import { isOfSelect, isReadOnly } from "../redis/reply_errors.ts";
 import { endSilence } from "../redis/silence.ts";
 import type { FeedListener } from "../store.ts";
 
@@ -32,8 +32,7 @@ export class StandaloneConnection implements Connection {
       // `Gather` has already batched these: a second queue would cost one more turn of the event loop.
       autoPipeliningIgnoredCommands: ["get", "mget"],
       retryStrategy: reconnectDelayMs,
-      // Only a replica replies this: the primary that we wrote to has been demoted.
-      reconnectOnError: (error) => error.message.startsWith("READONLY"),
+      reconnectOnError: isReadOnly,
     });
     askForCredentials(this.client, connect);
     endSilence(this.client, options);
