@@ -9,8 +9,11 @@ import type { CacheEvent, Clock, LookupEvent } from "../cache/mod.ts";
 import type { ChangesProblem } from "../changes/mod.ts";
 import type { ErrorListener } from "../routes/app.ts";
 import { messageOf } from "./message_of.ts";
-import { Repeats } from "./repeats.ts";
+import { Changes, Repeats } from "./repeats.ts";
 import { unlistedAddress } from "./unlisted_address.ts";
+
+/** The end of a reply to an unknown command: names keys, so each would be another failure. */
+const ARGUMENTS = /, with args beginning with: [^]*/;
 
 type Ticking = Pick<Clock, "monotonicNow">;
 type Level = "debug" | "info" | "warn" | "error";
@@ -18,7 +21,8 @@ type Level = "debug" | "info" | "warn" | "error";
 /** Makes the subscriber of the cache's events. */
 export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheEvent) => void {
   const repeats = new Repeats(clock);
-  const logRedis = redisEventLogger(logger, repeats);
+  const limit = changesLimit(logger, new Changes(clock));
+  const logRedis = redisEventLogger(logger, repeats, limit);
   const warn = (text: string, key: string, error: unknown) =>
     warnOnce(logger, repeats, text, { key, reason: messageOf(error) });
   return (event) => {
@@ -33,7 +37,9 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
       case "invalidate-tags":
         return log("debug", "invalidated the tags {tags}");
       case "clear":
-        return log("info", "cleared the cache");
+        return event.pending
+          ? log("debug", "cleared the cache in this process")
+          : log("info", "cleared the cache");
       case "invalidations-lost":
         return log(
           "error",
@@ -48,11 +54,29 @@ export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheE
         return warn("Cannot read the entry of {key}: {reason}", event.key, event.reason);
       case "coherent":
         return event.coherent
-          ? log("info", "reads come from memory: {reason}")
-          : log("warn", "reads do not come from memory: {reason}");
+          ? log(limit(event.server, "info"), "reads come from memory: {reason}")
+          : log(limit(event.server, "warn"), "reads do not come from memory: {reason}");
       default:
         return logRedis(event);
     }
+  };
+}
+
+/** Answers the level for a record about a server: `debug` if there are too many. */
+type Limit = (server: string, level: Level) => Level;
+
+function changesLimit(logger: Logger, changes: Changes): Limit {
+  return (server, level) => {
+    if (level === "debug") return level;
+    const told = changes.note(server);
+    if (told === "last") {
+      logger.warn(
+        "Redis comes and goes too often to log each time: nothing about {server} is logged for up to a minute. " +
+          "Look for what ends its connections, such as timeout and client-output-buffer-limit in redis.conf",
+        { server },
+      );
+    }
+    return told === "report" ? level : "debug";
   };
 }
 
@@ -74,7 +98,11 @@ type RedisEvent = Extract<
  * which would flood the log, have level debug. The reasons of failed attempts to connect, and of a Redis that is
  * reached and refuses commands, are warnings once a minute, and again after each connection.
  */
-function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent) => void {
+function redisEventLogger(
+  logger: Logger,
+  repeats: Repeats,
+  limit: Limit,
+): (event: RedisEvent) => void {
   const said = new Set<string>();
   let connections = 0;
   const isFirst = (what: string): boolean => {
@@ -84,7 +112,7 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
   };
   return (event) => {
     const { server } = event;
-    const log = (level: Level, text: string) => logger[level](text, pick(event));
+    const log = (level: Level, text: string) => logger[limit(server, level)](text, pick(event));
     switch (event.type) {
       case "breaker": {
         // During an outage of Redis, the breaker opens again several times a second.
@@ -123,16 +151,16 @@ function redisEventLogger(logger: Logger, repeats: Repeats): (event: RedisEvent)
         const isConnecting = event.command === "connect";
         const done = isConnecting ? "connect to Redis" : `run ${event.command} on Redis`;
         const text = address === undefined
-          ? `Cannot ${done}: ${messageOf(event.error)}`
+          ? `Cannot ${done}: ${messageOf(event.error).replace(ARGUMENTS, "")}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
         // The number of announced addresses is limited by the size of the cluster.
         const isNews = address === undefined && (isConnecting || isReply(event.error))
           ? repeats.note(`${server} ${connections} ${text}`) !== undefined
           // The connection has been reported as lost, and attempts to open it say why they fail.
           : !isNotConnected(event.error) && isFirst(`${address ?? server} fails`);
-        const level = isNews ? "warning" : "debug";
+        const isLoud = isNews && limit(server, "warn") === "warn";
         return logger.emit({
-          level: level === "warning" && address !== undefined ? "error" : level,
+          level: isLoud ? address === undefined ? "warning" : "error" : "debug",
           message: [text],
           rawMessage: text,
           timestamp: Date.now(),

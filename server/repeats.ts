@@ -36,3 +36,29 @@ export class Repeats {
     return last?.unsaid ?? 0;
   }
 }
+
+/** Limit of reported changes of one thing in {@linkcode REPEAT_MS}. */
+const CHANGES_MAX = 40;
+
+/** Limits how often it is reported that something changed, for what comes and goes several times a second. */
+export class Changes {
+  readonly #clock: Pick<Clock, "monotonicNow">;
+  readonly #told = new Map<string, { readonly atMs: number; count: number }>();
+
+  /** Begins without any. */
+  constructor(clock: Pick<Clock, "monotonicNow">) {
+    this.#clock = clock;
+  }
+
+  /** Whether to report a change of `thing`; `last`: the next ones are not reported until the minute is over. */
+  note(thing: string): "report" | "last" | "suppress" {
+    const atMs = this.#clock.monotonicNow();
+    let told = this.#told.get(thing);
+    if (told === undefined || atMs - told.atMs >= REPEAT_MS) {
+      told = { atMs, count: 0 };
+      this.#told.set(thing, told);
+    }
+    const count = ++told.count;
+    return count < CHANGES_MAX ? "report" : count === CHANGES_MAX ? "last" : "suppress";
+  }
+}

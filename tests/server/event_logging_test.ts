@@ -185,6 +185,45 @@ describe("cacheEventLogger() in a long outage", () => {
   });
 });
 
+describe("cacheEventLogger() on a Redis that comes and goes", () => {
+  it("says so, and then nothing of it until a minute is over, but what happens to others", async () => {
+    const [server, other] = ["10.0.0.1:7000", "10.0.0.2:7000"] as const;
+    let nowMs = 0;
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => nowMs });
+      for (; nowMs < 120_000; nowMs += 100) {
+        log({ type: "coherent", server, coherent: false, reason: "connection closed" });
+        log({ type: "connection", server, connected: false });
+        log({ type: "redis-error", server, command: "get", error: new Error("gone") });
+        log({ type: "connection", server, connected: true });
+        log({ type: "caught-up", server, replayed: false });
+        log({ type: "coherent", server, coherent: true, reason: "the feed answers" });
+        if (nowMs === 30_000) log({ type: "connection", server: other, connected: false });
+      }
+    });
+    const said = records.filter(({ level }) => level !== "debug");
+    assertEquals(said.length, 2 * 40 + 1);
+    const muted = said.filter(({ message }) => /too often/.test(message.join("")));
+    assertEquals(muted.map(({ properties }) => properties), [{ server }, { server }]);
+    assertEquals(said.filter(({ properties }) => properties.server === other).length, 1);
+  });
+
+  it("says once that it lacks a command, whatever its arguments", async () => {
+    const records = await recorded((logger) => {
+      const log = cacheEventLogger(logger, { monotonicNow: () => 0 });
+      for (const key of ["one", "two"]) {
+        const text = `ERR unknown command 'GET', with args beginning with: '${key}' `;
+        const error = Object.assign(new Error(text), { name: "ReplyError" });
+        log({ type: "redis-error", server: "a:1", command: "get", error });
+      }
+    });
+    assertEquals(records.map(({ level, message }) => [level, message.join("")]), [
+      ["warning", "Cannot run get on Redis: ERR unknown command 'GET'"],
+      ["debug", "Cannot run get on Redis: ERR unknown command 'GET'"],
+    ]);
+  });
+});
+
 describe("relayErrorLogger()", () => {
   it("says each reason once a minute, however often it fails", async () => {
     let atMs = 0;
