@@ -59,7 +59,7 @@ export class Feed implements Following {
   /** Replaces the connection. */
   restart(): void {
     if (this.#client !== undefined) {
-      this.#lost(this.#client, "the feed is opened again, for a new primary");
+      this.#lost(this.#client, "the feed is opened again, as the server may be another");
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Buffer } from "node:buffer";
 import { Redis } from "ioredis";
 import {
   askForCredentials,
@@ -36,6 +37,7 @@ export class StandaloneConnection implements Connection {
     });
     askForCredentials(this.client, connect);
     endSilence(this.client, options);
+    tellWhyClosed(this.client, options);
     this.client.on("error", (error) => {
       // ioredis would go on with database 0, which is another's.
       if (isOfSelect(error)) this.client.disconnect(true);
@@ -61,4 +63,27 @@ export class StandaloneConnection implements Connection {
   close(): Promise<void> {
     return disconnect(this.client, this.#options.clock);
   }
+}
+
+const CLOSES =
+  "the server closes new connections without an answer; perhaps it wants TLS (rediss://)";
+/** The reply of a server in protected mode, before it closes the connection. */
+const DENIED = /^-(DENIED .*)/;
+
+/** Tells why a server closes new connections, of which the client says nothing. */
+function tellWhyClosed(client: Redis, { onError }: ConnectionOptions): void {
+  let why: string | undefined;
+  client.on("connect", () => {
+    why = CLOSES;
+    client.stream.once("data", (bytes: Buffer) => {
+      why = DENIED.exec(bytes.toString("latin1"))?.[1];
+    });
+  });
+  client.on("error", () => {
+    if (why === CLOSES) why = undefined;
+  });
+  client.on("close", () => {
+    if (why !== undefined) onError(new Error(why));
+    why = undefined;
+  });
 }

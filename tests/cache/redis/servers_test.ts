@@ -83,6 +83,31 @@ async function startNameless(port: number): Promise<AsyncDisposable & { readonly
   };
 }
 
+describe("Cache on a server that closes new connections", () => {
+  const replies: Readonly<Record<string, readonly [reply: string, told: RegExp]>> = {
+    "without a word": ["", /perhaps it wants TLS/],
+    "in protected mode": [
+      "-DENIED Redis is running in protected mode because no password is set for the default user.\r\n",
+      /DENIED Redis is running in protected mode/,
+    ],
+  };
+  for (const [name, [reply, message]] of Object.entries(replies)) {
+    it(`${name}: says why`, async () => {
+      const server = createServer((client) => {
+        client.on("error", () => undefined);
+        client.resume().end(reply);
+      });
+      const port = freePort();
+      await new Promise<void>((resolve) => void server.listen(port, "127.0.0.1", resolve));
+      {
+        await using node = openNode(`redis://127.0.0.1:${port}`, { prefix: freshPrefix() });
+        await eventually(() => assert(told(node).some((text) => message.test(text))));
+      }
+      await new Promise((resolve) => void server.close(resolve));
+    });
+  }
+});
+
 describe("Cache on a cluster that announces no address", () => {
   it("says so", async () => {
     const args = ["--cluster-enabled", "yes", "--cluster-port", String(lastingPort())];
