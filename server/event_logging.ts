@@ -143,7 +143,8 @@ function redisEventLogger(
           ? log("info", "applied the latest changes again, which this Redis may lack")
           : log("info", "Redis has every change so far, and is read");
       case "catch-up-error": {
-        const level = isFirst(`${server} is behind`) ? "warn" : "debug";
+        const isNews = !isOfOutage(event.error) && isFirst(`${server} is behind`);
+        const level = isNews ? "warn" : "debug";
         return log(level, "Cannot apply missed changes, so Redis is not read: {error}");
       }
       case "redis-error": {
@@ -156,8 +157,7 @@ function redisEventLogger(
         // The number of announced addresses is limited by the size of the cluster.
         const isNews = address === undefined && (isConnecting || isReply(event.error))
           ? repeats.note(`${server} ${connections} ${text}`) !== undefined
-          // The connection has been reported as lost, and attempts to open it say why they fail.
-          : !isNotConnected(event.error) && isFirst(`${address ?? server} fails`);
+          : !isOfOutage(event.error) && isFirst(`${address ?? server} fails`);
         const isLoud = isNews && limit(server, "warn") === "warn";
         return logger.emit({
           level: isLoud ? address === undefined ? "warning" : "error" : "debug",
@@ -238,9 +238,12 @@ function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === "ReplyError";
 }
 
-/** True if there was no connection to Redis. */
-function isNotConnected(error: unknown): boolean {
-  return error instanceof Error && error.name === "NotConnectedError";
+/**
+ * True if a command was not sent: the connection has been reported as lost, and attempts to open it say why they fail,
+ * or the breaker as open.
+ */
+function isOfOutage(error: unknown): boolean {
+  return error instanceof Error && /^(NotConnected|BreakerOpen)Error$/.test(error.name);
 }
 
 function countOf(unsaid: number): { readonly unsaid?: number } {

@@ -87,6 +87,8 @@ describe("cacheEventLogger() on a Redis that cannot be reached", () => {
     const records = await recorded((logger) => {
       const log = cacheEventLogger(logger, { monotonicNow: () => nowMs });
       log(failure("get", "there is no connection", "NotConnectedError"));
+      const error = Object.assign(new Error("it is open"), { name: "BreakerOpenError" });
+      log({ type: "catch-up-error", server, error });
       log({ type: "connection", server, connected: false });
       for (nowMs = 0; nowMs <= 90_000; nowMs += 30_000) {
         log(failure("connect", "ECONNRESET"));
