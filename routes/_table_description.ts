@@ -124,7 +124,6 @@ function describeTable(table: DescribedTable): Paths {
 function describeList({ resource, inputs, row }: DescribedTable): Operation {
   const { name, title } = resource;
   const [key] = inputs.keys.columns;
-  const plural = capitalised(name).replace(/\W/g, "");
   const Answer = z.object({
     source: source.meta({ description: "`cache` only if every part came from there" }),
     duration,
@@ -137,11 +136,11 @@ function describeList({ resource, inputs, row }: DescribedTable): Operation {
       } that was asked for as \`after\``,
     }),
     data: z.array(row),
-  }).meta({ id: plural === title ? `${title}List` : `${plural}Answer` });
+  }).meta({ id: `${title}List` });
   const filters = resource.filters.length === 0
     ? ""
     : ` By ${resource.filters.map((each) => `\`${each}\``).join(" and ")}.`;
-  return reading(`list${plural}`, {
+  return reading(`list${capitalised(name).replace(/\W/g, "")}`, {
     summary: `Lists ${name}`,
     description:
       "By page, after an id, or by ids. `page` and `after` exclude each other; `ids` excludes all else." +

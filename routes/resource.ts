@@ -36,6 +36,11 @@ export interface Resource extends ResourceOptions {
 const TAKEN: ReadonlySet<string> = new Set(
   ["cache", "dashboard", "docs", "healthz", "metrics", "openapi.json", "readyz"],
 );
+/** Schemas of the service's own in the description of the API. */
+const SCHEMAS: readonly string[] = [
+  ...["Alive", "CacheCleared", "CacheEntry", "CacheStatsAnswer", "CacheWarmed", "EntryInvalidated"],
+  ...["Failure", "InvalidRequest", "Ready", "RefusedWrite"],
+];
 /** Parameters that every list has. */
 const PARAMETERS: ReadonlySet<string> = new Set(["page", "limit", "after", "ids"]);
 
@@ -76,8 +81,9 @@ export function columnsOf({ name, row, write, filters }: Resource): TableColumns
  * @throws {DeclarationError} One cannot be served as declared, or not together with another.
  */
 export function assertServable(resources: readonly Resource[]): void {
-  const titles = new Set<string>();
-  for (const { name, title, filters } of resources) {
+  const schemas = new Set(SCHEMAS);
+  for (const each of resources) {
+    const { name, filters } = each;
     const refuse = (why: string): never => {
       throw new DeclarationError(`Cannot serve ${name}: ${why}`);
     };
@@ -89,12 +95,23 @@ export function assertServable(resources: readonly Resource[]): void {
     if (TAKEN.has(name)) {
       refuse(`/${name} is the service's own: write public.${name}, or the schema that it is in`);
     }
-    if (titles.has(title)) refuse(`another is a ${title} too: write .meta({ id: "…" }) on its row`);
+    for (const schema of schemasOf(each)) {
+      if (schemas.has(schema)) {
+        const where = schema === each.write?.meta()?.id ? "write" : "row";
+        refuse(`there is another ${schema}: write .meta({ id: "…" }) on its \`${where}\``);
+      }
+      schemas.add(schema);
+    }
     for (const filter of filters.filter((each) => PARAMETERS.has(each))) {
       refuse(`?${filter}= means something else: take it out of \`filters\``);
     }
-    titles.add(title);
   }
+}
+
+/** The names of its schemas in the description of the API. */
+function schemasOf({ title, write }: Resource): string[] {
+  const parts = ["", "Answer", "Changes", "Created", "List"].map((part) => title + part);
+  return parts.concat(write?.meta()?.id ?? []);
 }
 
 /** `users` becomes `Users`. */

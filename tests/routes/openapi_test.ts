@@ -1,7 +1,11 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+import { z } from "zod";
+import { DeclarationError } from "../../db/table_shape.ts";
+import { resource } from "../../routes/resource.ts";
+import { openTables } from "../../routes/table.ts";
 import { cases, closed, user } from "./_described_cases.ts";
 import { type Api, createApi } from "./api_fixture.ts";
 
@@ -46,6 +50,16 @@ describe("GET /openapi.json", () => {
       `${method.toLowerCase()} ${path.replace(/:(\w+)/g, "{$1}")}`
     );
     assertEquals(operations(description).map(([name]) => name).sort(), [...new Set(routed)].sort());
+  });
+
+  it("has no schema whose name a table may take", async () => {
+    await using bare = createApi({ tables: [] });
+    const { components } = await (await bare.send("/openapi.json")).json();
+    const none = { query: () => Promise.reject(new Error("It was asked")) };
+    for (const id of Object.keys(components.schemas)) {
+      const taken = resource("taken", { row: z.object({ id: z.int() }).meta({ id }) });
+      assertThrows(() => openTables([taken], none), DeclarationError, `another ${id}`);
+    }
   });
 
   it("says the version of the package", async () => {

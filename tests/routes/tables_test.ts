@@ -1,5 +1,12 @@
 import { connect } from "@db/driver";
-import { assert, assertEquals, assertFalse, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { z } from "zod";
@@ -662,6 +669,21 @@ describe("declared tables", () => {
     ) {
       const checking = async () => await check(resource(taken, { row }));
       await assertRejects(checking, DeclarationError, says);
+    }
+    const body = z.object({}).meta({ id: "UserBody" });
+    for (
+      const [others, says] of [
+        [[resource("failures", { row })], "another Failure: write .meta"],
+        [[resource("a", { row: row.meta({ id: "Ready" }) })], "another Ready: write .meta"],
+        [[resource("orders", { row }), resource("order_answers", { row })], "another OrderAnswer"],
+        [[resource("order_lists", { row }), resource("orders", { row })], "another OrderList"],
+        [
+          [resource("users", { row, write: z.object({}) }), resource("a", { row, write: body })],
+          'another UserBody: write .meta({ id: "…" }) on its `write`',
+        ],
+      ] as const
+    ) {
+      assertThrows(() => openTables(others, database), DeclarationError, says);
     }
     await database.query("CREATE SCHEMA app; CREATE TABLE app.words (id INTEGER PRIMARY KEY)");
     await using inApp = connect({ url: `${testDatabase.url}?schema=app` });
