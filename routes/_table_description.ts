@@ -259,7 +259,7 @@ function widened(schema: z.core.$ZodType, column: Column | undefined): z.core.$Z
     const { id: _, ...meta } = schema.meta() ?? {};
     return wide === inner ? schema : z.nullable(wide).meta(meta);
   }
-  const isNumber = schema instanceof z.ZodNumber;
+  const isNumber = schema instanceof z.ZodNumber || schema instanceof z.ZodBigInt;
   if (isNumber && column?.plain === "bigint") return WholeNumber;
   const others = WIDER.get(column?.type ?? "");
   if (others === undefined || !(isNumber || schema instanceof z.ZodStringFormat)) return schema;

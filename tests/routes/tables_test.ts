@@ -789,6 +789,23 @@ describe("declared tables", () => {
     }
   });
 
+  it("describes columns for whose schemas OpenAPI has no word", async () => {
+    const row = z.object({
+      id: z.int(),
+      doc: z.custom(),
+      list: z.set(z.number()),
+      at: z.string().transform(Date.parse),
+      day: z.instanceof(Date),
+      amount: z.nan(),
+    });
+    const ask = open([resource("odd", { row, write: row.omit({ id: true }) })]);
+    const { components } = JSON.parse((await ask("/openapi.json")).text);
+    for (const name of ["doc", "list", "at", "day", "amount"]) {
+      assertEquals(components.schemas.Odd.properties[name], {}, name);
+    }
+    assertEquals((await ask("/docs")).status, 200);
+  });
+
   it("describes parameters so that what they allow is accepted, and nothing else", async () => {
     const uid = "0b9e4c5e-5f3a-4c1e-9b1a-111111111111";
     const row = z.object({
@@ -842,7 +859,7 @@ describe("declared tables", () => {
       word: z.string(),
     });
     const row = write.extend({
-      id: z.int(),
+      id: z.bigint(),
       big: z.int().nullable(),
       list: z.array(z.int()).nullable(),
       amount: z.number().min(0).nullable(),
