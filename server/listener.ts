@@ -51,6 +51,7 @@ export class Listener {
   #answer: Handler;
   #server: Deno.HttpServer<Deno.NetAddr>;
   #relistening: ReturnType<typeof setTimeout> | undefined;
+  #stopping = false;
   #stopped = false;
   /** Requests whose bodies may be on their way. */
   #receiving = 0;
@@ -77,6 +78,7 @@ export class Listener {
   async shutdown(): Promise<void> {
     const receiveUntilMs = performance.now() + this.#config.http.shutdownTimeoutMs / 2;
     const answer = this.#answer;
+    this.#stopping = true;
     let asked = 0;
     this.#answer = (request, info) => {
       asked++;
@@ -102,9 +104,11 @@ export class Listener {
   #counted(request: Request, answering: Response | Promise<Response>) {
     if (request.method === "GET" || answering instanceof Response) return answering;
     this.#receiving++;
-    return answering.finally(() => {
-      this.#receiving--;
-    });
+    // Also if it came before the shutdown: Deno waits for the rest of its body until the client closes.
+    return answering.then((response) => this.#stopping ? closing(response) : response)
+      .finally(() => {
+        this.#receiving--;
+      });
   }
 
   /** Resolves once no body is on its way, or at that time. */

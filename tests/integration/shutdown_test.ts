@@ -110,7 +110,7 @@ describe("the service, on a signal to stop,", () => {
     const head = "PATCH /users/1 HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     await connection.write(new TextEncoder().encode(`${head}content-length: 99\r\n\r\n{"bio":`));
     service.signal("SIGTERM");
-    const answer = await new Response(connection.readable).text();
+    const answer = await new Response(connection.readable).text(); // until the service exits
     assertMatch(answer, /^HTTP\/1\.1 408 [^]*\r\nconnection: close\r\n/i, service.log);
     assertEquals((await service.exited()).code, 0, service.log);
   });
