@@ -30,7 +30,7 @@ const WHOLE = {
 
 const QUICK = {
   tests: [
-    ...["model", "interleavings", "memory", "fuzz", "packages", "postgres_18"],
+    ...["model", "interleavings", "memory", "fuzz", "packages", "postgres"],
     ...["docs", "end_to_end"],
   ].map((each) => `proof/${each}`),
   programs: [["proof/consistency/main.ts", "--seconds", "30"]],

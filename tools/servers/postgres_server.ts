@@ -153,7 +153,7 @@ async function namesIn(directory: string): Promise<string[]> {
 function initdb(binaries: string, directory: string): Promise<void> {
   return runAsServer(join(binaries, "initdb"), directory, [
     ...["--pgdata", join(directory, "data"), "--username", "postgres", "--auth", "trust"],
-    ...["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"],
+    ...["--encoding", "UTF8", "--locale", "C", "--no-sync"],
   ]);
 }
 

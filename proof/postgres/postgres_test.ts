@@ -1,6 +1,6 @@
 /**
- * The newest PostgreSQL beside the one that the suite runs on: what the module promises on any, and the
- * writers and columns that only this one has.
+ * The oldest and the newest PostgreSQL beside the one that the suite runs on: what the module promises on any, and
+ * the writers and columns that only the newest has.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { checkWatched, installChanges } from "../../changes/install.ts";
 import { plain } from "../../changes/names.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { cacheInUse, type Service, startService } from "../../tools/servers/service.ts";
-import { HAS_POSTGRES_18, startPostgres18 } from "./postgres_18.ts";
+import { HAS_VERSIONS, startVersion } from "./postgres.ts";
 import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
 import { serviceEnv } from "../../tests/support/service_env.ts";
 import { createTestDatabase } from "../../tests/support/test_database.ts";
@@ -25,33 +25,40 @@ import {
 } from "../../tests/changes/changes_fixture.ts";
 import { watchSuite } from "../../tests/changes/watch_suite.ts";
 
-const NAME = HAS_POSTGRES_18
-  ? "PostgreSQL 18"
-  : `PostgreSQL 18: skipped, for npm has no programs of it for ${Deno.build.target}`;
+for (const version of [13, 18] as const) {
+  const name = HAS_VERSIONS
+    ? `PostgreSQL ${version}`
+    : `PostgreSQL ${version}: skipped, for npm has no programs of it for ${Deno.build.target}`;
 
-describe(NAME, { ignore: !HAS_POSTGRES_18 }, () => {
-  const stack = new AsyncDisposableStack();
-  let server = "";
-  beforeAll(async () => void (server = stack.use(await startPostgres18()).url));
-  afterAll(() => stack.disposeAsync());
+  describe(name, { ignore: !HAS_VERSIONS }, () => {
+    const stack = new AsyncDisposableStack();
+    let server = "";
+    beforeAll(async () => void (server = stack.use(await startVersion(version)).url));
+    afterAll(() => stack.disposeAsync());
 
-  it("is what answers", async () => {
-    const sql = postgres(server, { max: 1 });
-    const [row] = await sql<{ server_version: string }[]>`SHOW server_version`;
-    await sql.end();
-    assertMatch(row?.server_version ?? "", /^18\./);
+    it("is what answers", async () => {
+      const sql = postgres(server, { max: 1 });
+      const [row] = await sql<{ server_version: string }[]>`SHOW server_version`;
+      await sql.end();
+      assertEquals(parseInt(row?.server_version ?? ""), version);
+    });
+
+    describe("lookaside.watch()", () => watchSuite(() => server, version));
+    describe("a stranger", () => attacksSuite(() => server));
+    describe("the notifications of writers", () => notificationsSuite(() => server));
+    describe("the service", () => serviceSuite(() => server));
+    if (version === 18) newestSuite(() => server);
   });
+}
 
-  describe("lookaside.watch()", () => watchSuite(() => server));
-  describe("a stranger", () => attacksSuite(() => server));
-  describe("the notifications of writers", () => notificationsSuite(() => server));
-  describe("writers of its own", () => writersSuite(() => server));
-  describe("virtual columns", () => virtualColumnsSuite(() => server));
-  describe("the service", () => serviceSuite(() => server));
+/** What only the newest version has. */
+function newestSuite(server: () => string): void {
+  describe("writers of its own", () => writersSuite(server));
+  describe("virtual columns", () => virtualColumnsSuite(server));
 
   it("is installed for its service's role by a role that made that one, and is no superuser", async () => {
-    const admin = postgres(server, { max: 1, onnotice: () => undefined });
-    await using database = await createTestDatabase(server);
+    const admin = postgres(server(), { max: 1, onnotice: () => undefined });
+    await using database = await createTestDatabase(server());
     const [maker, service] = ["maker", "service"].map((name) => `${name}_${database.name}`);
     await admin.unsafe(`CREATE ROLE ${maker} LOGIN CREATEROLE`);
     await admin.unsafe(`ALTER DATABASE ${database.name} OWNER TO ${maker}`);
@@ -78,7 +85,7 @@ describe(NAME, { ignore: !HAS_POSTGRES_18 }, () => {
       await admin.end();
     }
   });
-});
+}
 
 /** Statements that no earlier version has, or has for other tables. */
 function writersSuite(server: () => string): void {

