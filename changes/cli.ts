@@ -8,10 +8,11 @@ import { createRequire } from "node:module";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
+import { changesDatabase } from "./adapters/any_database.ts";
 import type { ChangesDatabase } from "./database.ts";
 import { checkWatched, installChanges, outdated } from "./install.ts";
 import { partsOf } from "./names.ts";
+import { sqlStateOf } from "./_sqlstate.ts";
 import { changesSql } from "./schema.ts";
 import { qualifiedName, textArray } from "./_sql_text.ts";
 
@@ -28,6 +29,21 @@ const HELP = `npx @lookaside/changes COMMAND
 The database is that of DATABASE_URL, or --database URL. Without either, watch and unwatch print their
 statement. Requires pg or postgres to be installed in this project.
 `;
+
+/** The number of arguments that a command takes at most, and its options. */
+const COMMANDS: ReadonlyMap<string, readonly [argumentsMax: number, ...options: string[]]> =
+  new Map([
+    ["help", [Infinity]],
+    ["sql", [0]],
+    ["install", [0, "database", "service"]],
+    ["watch", [Infinity, "database", "key", "matter"]],
+    ["unwatch", [1, "database"]],
+    ["status", [0, "database"]],
+  ]);
+const NOT_PERMITTED =
+  "Connect as the owner of the tables; for status, a role that install --service has named will do";
+/** The time in which connections of `postgres` must close: it waits for ever for one that was lost. */
+const END_TIMEOUT_S = 5;
 
 /** The environment of a command. */
 export interface Surroundings {
@@ -48,12 +64,14 @@ export async function run(args: readonly string[], around: Surroundings): Promis
     allowPositionals: true,
     options: { key: text, matter: text, database: text, service: text, help },
   });
-  const url = values.database ?? around.url;
   const { print } = around;
-  if (!values.help) checkCount(command, rest);
-  if (values.help || command === "help") print(HELP);
-  else if (command === "sql") print(changesSql);
-  else if (command === "watch" || command === "unwatch") {
+  if (!values.help) checkArguments(command, rest, values);
+  if (values.help || command === "help" || command === "sql") {
+    print(command === "sql" && !values.help ? changesSql : HELP);
+    return 0;
+  }
+  const url = urlOf(values.database, around.url);
+  if (command === "watch" || command === "unwatch") {
     const statement = statementOf(command, rest, values);
     if (url === undefined) print(`${statement};\n`);
     else {await withDatabase({ ...around, url }, (database) =>
@@ -69,17 +87,28 @@ export async function run(args: readonly string[], around: Surroundings): Promis
       print("installed\n");
       for (const { label, problem, remedy } of problems) print(`${label}: ${problem}. ${remedy}\n`);
     });
-  } else if (command === "status") {
-    return await withDatabase({ ...around, url }, (database) => status(database, print));
-  } else throw new TypeError(`Cannot ${command}: there is no such command; see --help`);
+  } else return await withDatabase({ ...around, url }, (database) => status(database, print));
   return 0;
 }
 
-/** Refuses arguments that a command would ignore. */
-function checkCount(command: string, rest: readonly string[]): void {
-  const countMax = { watch: Infinity, unwatch: 1, sql: 0, install: 0, status: 0 }[command];
-  const left = countMax === undefined ? undefined : rest[countMax];
-  if (left !== undefined) throw new TypeError(`Cannot ${command}: unexpected argument ${left}`);
+/** Refuses what a command would ignore. */
+function checkArguments(command: string, rest: readonly string[], values: object): void {
+  const takes = COMMANDS.get(command);
+  if (takes === undefined) {
+    throw new TypeError(`Cannot ${command}: there is no such command; see --help`);
+  }
+  const [argumentsMax, ...options] = takes;
+  const left = rest[argumentsMax] ?? Object.keys(values).find((name) => !options.includes(name));
+  if (left === undefined) return;
+  const kind = rest.length > argumentsMax ? "argument " : "option --";
+  throw new TypeError(`Cannot ${command}: unexpected ${kind}${left}`);
+}
+
+/** The address that is given, if one is. The drivers would read another text in their own ways. */
+function urlOf(option: string | undefined, variable: string | undefined): string | undefined {
+  const url = option ?? (variable || undefined); // an empty variable is as good as none
+  if (url === undefined || /^(postgres(ql)?:|socket:|\/)/.test(url)) return url;
+  throw new TypeError("Cannot connect: the address of a database begins with postgres://");
 }
 
 function statementOf(
@@ -169,9 +198,13 @@ async function connectFrom(
       continue; // not installed
     }
     const driver = (await import(pathToFileURL(path).href)).default;
-    const pool: AnyDatabase & { end(): Promise<void> } = name === "pg"
-      ? new driver.Pool({ connectionString: url })
-      : driver(url, { prepare: false, onnotice: () => undefined });
+    if (name === "postgres") {
+      const sql = driver(url, { prepare: false, fetch_types: false, onnotice: () => undefined });
+      const end = () => sql.end({ timeout: END_TIMEOUT_S });
+      return { ...changesDatabase(sql), [Symbol.asyncDispose]: end };
+    }
+    const pool = new driver.Pool({ connectionString: url });
+    pool.on("error", () => undefined); // the next statement says it
     return { ...changesDatabase(pool), [Symbol.asyncDispose]: () => pool.end() };
   }
   throw new TypeError("Cannot connect: install pg or postgres in this project");
@@ -183,15 +216,37 @@ function isStarted(): boolean {
   return started !== undefined && /(^|[/\\])(cli\.[jt]s|lookaside-changes)$/.test(started);
 }
 
-if (isStarted()) {
+/** An error as its reader needs it: the reason, and what to do. */
+export function explained(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  // Of a name with several addresses, each has failed, and the whole has no text.
+  const { message = "" } = error instanceof AggregateError ? error.errors[0] ?? error : error;
+  const state = sqlStateOf(error);
+  if (/^(3F000|42P01)$/.test(state) && /"lookaside[".]/.test(message)) {
+    return "There is no schema lookaside in this database: npx @lookaside/changes install";
+  }
+  const { hint = state === "42501" ? NOT_PERMITTED : undefined } = error as { hint?: string };
+  return hint === undefined ? message : `${message}\n${hint}`;
+}
+
+async function main(): Promise<void> {
+  const fail = (error: unknown): void => {
+    process.stderr.write(`${explained(error)}\n`);
+    process.exitCode = 1;
+  };
+  // A reader that has seen enough, such as `head`, does not end an installation half-way.
+  process.stdout.on("error", (error) => sqlStateOf(error) === "EPIPE" || fail(error));
+  process.stderr.on("error", () => undefined);
   try {
-    process.exitCode = await run(process.argv.slice(2), {
+    const code = await run(process.argv.slice(2), {
       url: process.env["DATABASE_URL"],
       connect: (url) => connectFrom(process.cwd(), url),
       print: (text) => void process.stdout.write(text),
     });
+    if (code !== 0) process.exitCode = code;
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
-    process.exitCode = 1;
+    fail(error);
   }
 }
+
+if (isStarted()) await main();

@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { fromPostgresJs } from "../../changes/adapters/postgres_js.ts";
-import { run } from "../../changes/cli.ts";
+import { fileURLToPath } from "node:url";
+import { explained, run } from "../../changes/cli.ts";
 import { changesSql } from "../../changes/schema.ts";
 import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
@@ -121,6 +122,67 @@ describe("npx @lookaside/changes", () => {
       const args = [...command.split(" "), "paid"];
       await assertRejects(() => runWith(args, url), TypeError, "unexpected argument paid");
     }
+  });
+
+  it("does nothing if an option is not one of the command", async () => {
+    const url = fixture.urls.owner;
+    for (
+      const [command, option] of [
+        ["sql", "--database"],
+        ["status", "--key"],
+        ["unwatch orders", "--matter"],
+        ["watch orders", "--service"],
+        ["install", "--key"],
+      ] as const
+    ) {
+      const args = [...command.split(" "), option, "x"];
+      await assertRejects(() => runWith(args, url), TypeError, `unexpected option ${option}`);
+    }
+  });
+
+  it("takes no text for an address that is none, and an empty variable for none", async () => {
+    await assertRejects(
+      () => runWith(["status"], "nonsense"),
+      TypeError,
+      "begins with postgres://",
+    );
+    await assertRejects(() => runWith(["status"], ""), TypeError, "set DATABASE_URL");
+    const args = ["watch", "orders", "--database", ""];
+    await assertRejects(() => runWith(args, fixture.urls.owner), TypeError, "begins with postgres");
+    assertEquals((await runWith(["sql"], "nonsense"))[0], 0);
+  });
+
+  it("says what to do where the schema is missing, or the role may not", async () => {
+    const reasonOf = async (statement: string, by = fixture.owner) =>
+      explained(await by.unsafe(statement).catch((error: unknown) => error));
+    assertMatch(await reasonOf("SELECT 1 FROM lookaside.none"), /changes install$/);
+    const stranger = fixture.connect((await fixture.makeRole()).url);
+    assertMatch(
+      await reasonOf("SELECT lookaside.watch('orders')", stranger),
+      /as the owner of the/,
+    );
+    assertMatch(
+      await reasonOf("DO $$ BEGIN RAISE 'no' USING HINT = 'so'; END $$"),
+      /^no\nso$/,
+    );
+    assertEquals(explained(new AggregateError([new Error("refused")])), "refused");
+  });
+
+  it("goes on where nobody reads what it prints", async () => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-A",
+        "--no-check",
+        fileURLToPath(import.meta.resolve("../../changes/cli.ts")),
+        "sql",
+      ],
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    await child.stdout.cancel();
+    assertEquals(await new Response(child.stderr).text(), "");
+    assertEquals((await child.status).code, 0);
   });
 
   it("install may run again, and lets a role relay", async () => {
