@@ -41,7 +41,7 @@ const COMMANDS: ReadonlyMap<string, readonly [argumentsMax: number, ...options: 
     ["status", [0, "database"]],
   ]);
 const NOT_PERMITTED =
-  "Connect as the owner of the tables; for status, a role that install --service has named will do";
+  "Connect as the owner of the tables, who installs with CREATE on the database; for status, as the service";
 /** The time in which connections of `postgres` must close: it waits for ever for one that was lost. */
 const END_TIMEOUT_S = 5;
 
