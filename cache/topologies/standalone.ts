@@ -15,12 +15,16 @@ import { isOfSelect, isReadOnly } from "../redis/reply_errors.ts";
 import { endSilence } from "../redis/silence.ts";
 import type { FeedListener } from "../store.ts";
 
+/** Shortest time between two connections that are given up for a replica, which the address may lead to for long. */
+const LEFT_MS = 1_000;
+
 /** One server: it is alone, or is the primary that Sentinels name. */
 export class StandaloneConnection implements Connection {
   readonly anySlot = true;
   readonly client: Redis;
   readonly #connect: ConnectOptions;
   readonly #options: ConnectionOptions;
+  #leftAtMs = -Infinity;
 
   /** @param connect The address and credentials of the server. */
   constructor(connect: ConnectOptions, options: ConnectionOptions) {
@@ -33,7 +37,12 @@ export class StandaloneConnection implements Connection {
       // `Gather` has already batched these: a second queue would cost one more turn of the event loop.
       autoPipeliningIgnoredCommands: ["get", "mget"],
       retryStrategy: reconnectDelayMs,
-      reconnectOnError: isReadOnly,
+      reconnectOnError: (error) => {
+        const nowMs = options.clock.monotonicNow();
+        if (!isReadOnly(error) || nowMs - this.#leftAtMs < LEFT_MS) return false;
+        this.#leftAtMs = nowMs;
+        return true;
+      },
     });
     askForCredentials(this.client, connect);
     endSilence(this.client, options);

@@ -124,6 +124,34 @@ describe("An error that Redis answers", () => {
   });
 });
 
+describe("A replica in place of the primary", () => {
+  it("is left for another at once, and then no more than once a second", async () => {
+    await using redis = await startRedis();
+    await using node = openNode(redis.serviceUrl, { prefix: freshPrefix() });
+    await coherent(node);
+    const connections = () => node.count("connection", { connected: true });
+    const before = connections();
+    const startedAtMs = performance.now();
+    await redis.cli("REPLICAOF", "127.0.0.1", "1");
+    await eventually(async () => {
+      await node.cache.delete("k");
+      assert(connections() > before, "it is not left");
+    });
+    const refused = () =>
+      node.events.filter((event) =>
+        event.type === "redis-error" && `${event.error}`.includes("READONLY")
+      ).length;
+    const atFirst = refused();
+    await eventually(async () => {
+      assertEquals(await node.cache.delete("k"), "pending");
+      assert(refused() >= atFirst + 20, "not asked again");
+    });
+    const made = connections() - before;
+    const most = 1 + Math.ceil((performance.now() - startedAtMs) / 1_000);
+    assert(made <= most, `${made} connections, not ${most}`);
+  });
+});
+
 function acl(...rules: string[]) {
   return (redis: RedisServer): Promise<string> =>
     redis.cli("ACL", "SETUSER", "lookaside", ...rules);
