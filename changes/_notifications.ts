@@ -89,8 +89,12 @@ export class Notifications implements AsyncDisposable {
     return this.hasPromised || rows >= BUSY_ROWS_MIN || this.#follows >= FOLLOWS_MIN;
   }
 
-  /** Ceases to listen. */
+  /** Ceases to listen. Never rejects: the pool may have been ended before, and listens no more. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#subscription?.[Symbol.asyncDispose]();
+    try {
+      await this.#subscription?.[Symbol.asyncDispose]();
+    } catch (error) {
+      this.#parts.onError(error);
+    }
   }
 }

@@ -7,8 +7,10 @@ import { PGlite } from "@electric-sql/pglite";
 // @ts-types="../support/pg.d.ts"
 import pg from "pg";
 import postgres from "postgres";
+import { Cache } from "../../cache/mod.ts";
 import { type AnyDatabase, changesDatabase } from "../../changes/adapters/any_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
+import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 
@@ -132,6 +134,25 @@ describe("changesDatabase()", () => {
         await database.query("SELECT 1");
         assertEquals(told, before + 1);
         assertEquals(lost, []);
+      });
+
+      it("has a cache close whose pool has been ended meanwhile", async () => {
+        const { pool, end } = await open(testDatabase.url);
+        const port = changesDatabase(pool);
+        const listens = Promise.withResolvers<void>();
+        const cache = new Cache({
+          changes: postgresChanges({
+            ...port,
+            async listen(...how: Parameters<NonNullable<ChangesDatabase["listen"]>>) {
+              const listening = await port.listen?.(...how);
+              assert(listening !== undefined);
+              listens.resolve();
+              return listening;
+            },
+          }),
+        });
+        await listens.promise;
+        await Promise.all([end(), cache.close()]);
       });
 
       if (name === "PGlite") return; // there is no connection that could break
