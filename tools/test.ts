@@ -40,8 +40,8 @@ const LONGEST = [
   "tests/browser/mounted_test.ts",
 ];
 
-/** Most of the others take a second: as many of them share a process. */
-const FILES_PER_PART = 8;
+/** Most of the others take a second: so many of them share a process. */
+const FILES_PER_PART = 12;
 
 /** The file that imports those of a part. */
 const TOGETHER = "tests/together.ts";
