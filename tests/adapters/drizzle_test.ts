@@ -29,6 +29,7 @@ import { type RedisServer, startRedis } from "../../tools/servers/redis_server.t
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase, type TestDatabase } from "../support/test_database.ts";
 import { PlainRedisCache } from "./_plain_redis_cache.ts";
+import { later } from "../support/later.ts";
 
 const bytea = customType<{ data: Buffer }>({ dataType: () => "bytea" });
 const orders = pgTable("orders", { id: integer().primaryKey(), total: integer().notNull() });
@@ -170,11 +171,11 @@ describe("Drizzle", () => {
         const db = await open(openPool().pool);
         const written = Promise.withResolvers<void>();
         const beside = Promise.withResolvers<void>();
-        const transaction = db.transaction(async (tx) => {
+        const transaction = later(db.transaction(async (tx) => {
           await update(tx); // 1. invalidates, if it does, before anybody may read 15
           written.resolve();
           await beside.promise;
-        });
+        }));
         await written.promise;
         assertEquals(await totalOf(db), 0); // 2. reads 0, and keeps it
         beside.resolve();

@@ -7,6 +7,7 @@ import { ChangeFeed } from "../../changes/relay.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
 import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
+import { later } from "../support/later.ts";
 
 /** What a follower has told: names, `flushed`, `alive`. */
 type Told = readonly string[];
@@ -135,11 +136,11 @@ describe("Follower", () => {
   it("tells what a transaction wrote that ends later", async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const { promise: written, resolve: wrote } = Promise.withResolvers<void>();
-    const writing = fixture.owner.begin(async (sql) => {
+    const writing = later(fixture.owner.begin(async (sql) => {
       await sql`INSERT INTO orders VALUES (1)`;
       wrote();
       await promise;
-    });
+    }));
     await written;
     await feed.catchUp({ replay: false });
     const { told } = follow(0);

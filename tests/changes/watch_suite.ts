@@ -9,6 +9,7 @@ import fc from "fast-check";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createTestDatabase } from "../support/test_database.ts";
 import { type ChangesFixture, createChangesDatabase, type Noted } from "./changes_fixture.ts";
+import { later } from "../support/later.ts";
 
 let fixture: ChangesFixture;
 let sql: postgres.Sql;
@@ -40,7 +41,7 @@ async function lockAwaited(name: string): Promise<void> {
 async function watchBesideReader(name: string): Promise<void> {
   const reader = session();
   await reader.unsafe(`BEGIN; SELECT count(*) FROM ${name}`);
-  const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+  const watching = later(sql.unsafe("SELECT lookaside.watch('orders')").execute());
   try {
     await lockAwaited(name);
     await run("SET LOCAL statement_timeout = '2s'; UPDATE orders SET note = 'passes'");
@@ -475,8 +476,9 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
     const reader = session();
     await reader.unsafe("BEGIN; SELECT count(*) FROM orders");
     await fixture.noted();
-    const detaching = session().unsafe("ALTER TABLE orders DETACH PARTITION orders_1 CONCURRENTLY")
-      .execute();
+    const detaching = later(
+      session().unsafe("ALTER TABLE orders DETACH PARTITION orders_1 CONCURRENTLY").execute(),
+    );
     await eventually(async () => assertEquals((await sql`SELECT FROM orders`).length, 0));
     assertEquals(await checkWatched(fixture.service), []);
     assertEquals(await fixture.noted(), [whole("orders")]);
@@ -781,7 +783,7 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
   it("lets writers pass while it waits for one of them, and is done behind it", async () => {
     const holder = session();
     await holder.unsafe("BEGIN; UPDATE orders SET note = 'held' WHERE id = 1");
-    const watching = sql.unsafe("SELECT lookaside.watch('orders')").execute();
+    const watching = later(sql.unsafe("SELECT lookaside.watch('orders')").execute());
     await lockAwaited("orders");
     const startedAtMs = performance.now();
     await run("UPDATE orders SET note = 'passes' WHERE id = 2");
@@ -801,7 +803,9 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
         );
         const writer = session();
         await writer.unsafe("BEGIN; UPDATE orders SET note = 'n' WHERE id = 1");
-        const watching = sql.unsafe(`SELECT lookaside.watch('orders', ${more})`).execute();
+        const watching = later(
+          sql.unsafe(`SELECT lookaside.watch('orders', ${more})`).execute(),
+        );
         await lockAwaited("orders");
         await writer.unsafe("COMMIT");
         await watching;
@@ -847,7 +851,7 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
     const migration = session();
     await migration.unsafe("BEGIN; SELECT lookaside.watch('orders')");
     await run("ALTER TABLE a DISABLE TRIGGER lookaside_insert");
-    const checking = checkWatched(fixture.service);
+    const checking = later(checkWatched(fixture.service));
     await migration.unsafe("SELECT pg_sleep(0.2); SELECT lookaside.watch('a'); COMMIT");
     assertEquals(await checking, []);
     assertEquals(await notedOf("INSERT INTO a VALUES (1)"), one("a", ["1"]));
@@ -911,7 +915,7 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
     await run("ALTER TABLE a DISABLE TRIGGER lookaside_insert");
     const holder = session();
     await holder.unsafe("BEGIN; LOCK TABLE a IN ROW EXCLUSIVE MODE");
-    const checking = checkWatched(fixture.service);
+    const checking = later(checkWatched(fixture.service));
     await lockAwaited("a");
     await run("SELECT lookaside.unwatch('b'); SELECT lookaside.watch('orders', '{note}')");
     await holder.unsafe("COMMIT");
@@ -999,13 +1003,12 @@ export function watchSuite(server: () => string, version: number = Infinity): vo
     let writes = 0;
     // One row a statement: random() in the condition would be another number for each row, and of several rows two
     // writers may wait for each other.
-    const writers = Promise.all(Array.from({ length: 4 }, async (_, index) => {
+    const writers = later(Promise.all(Array.from({ length: 4 }, async (_, index) => {
       const writer = session();
       for (; writing; writes++) {
         await writer.unsafe(`UPDATE orders SET note = 'w' WHERE id = ${1 + (writes + index) % 9}`);
       }
-    }));
-    writers.catch(() => undefined); // it is awaited once all is removed
+    })));
     await eventually(() => assert(writes > 100));
     await run("SELECT lookaside.forget('orders')");
     await run("DROP SCHEMA lookaside CASCADE");

@@ -7,6 +7,7 @@ import { eventually } from "../../tools/servers/eventually.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { type PostgresServer, startPostgres } from "../../tools/servers/postgres_server.ts";
 import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
+import { later } from "../support/later.ts";
 
 const connectTimeoutMs = 400;
 const statementTimeoutMs = 400;
@@ -63,9 +64,9 @@ describe("@db/driver in an outage", () => {
     for (let round = 0; round < 3; round++) {
       await using database = connect({ url: server.url, connectTimeoutMs, poolMax: 8 });
       let loading = true;
-      const load = Promise.all(Array.from({ length: 32 }, async () => {
+      const load = later(Promise.all(Array.from({ length: 32 }, async () => {
         while (loading) await assertAnswersOrUnavailable(database, 1);
-      }));
+      })));
       await assertAnswersOrUnavailable(database, 50);
       await server.restart();
       loading = false;
@@ -157,7 +158,7 @@ describe("@db/driver in an outage", () => {
     const limits = { connectTimeoutMs: 200, statementTimeoutMs: 200 };
     await using database = connect({ url: server.url, ...limits, poolMax: 1 });
     const waited = Promise.withResolvers<void>();
-    const holding = database.transaction(() => waited.promise);
+    const holding = later(database.transaction(() => waited.promise));
     const tookMs = await elapsedMs(() =>
       assertRejects(() => database.query("SELECT 1"), DatabaseUnavailableError)
     );

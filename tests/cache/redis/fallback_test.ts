@@ -4,7 +4,8 @@ import { NO_CHANGES } from "../../../cache/changes.ts";
 import type { ChangeListener, FollowOptions } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./nodes.ts";
+import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./nodes.ts";
+import { later } from "../../support/later.ts";
 
 /** Whoever is told what changes, while the servers are away. */
 interface Follow extends ChangeListener {

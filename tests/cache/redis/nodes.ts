@@ -151,12 +151,6 @@ export async function holdInMemory<T>(
   });
 }
 
-/** A read that is awaited later: if its test fails before, its own rejection must not hide why. */
-export function later<T>(read: Promise<T>): Promise<T> {
-  read.catch(() => undefined);
-  return read;
-}
-
 /** A row of a database, which counts how often it is read and can be slow to answer. */
 export class Row {
   /** The value as it stands. */

@@ -6,7 +6,8 @@ import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
 import { ownTime } from "../../support/own_time.ts";
-import { coherent, freshPrefix, holdInMemory, later, type Node, openNode, Row } from "./nodes.ts";
+import { coherent, freshPrefix, holdInMemory, type Node, openNode, Row } from "./nodes.ts";
+import { later } from "../../support/later.ts";
 
 const COMMAND_TIMEOUT_MS = 250;
 /** As an instance has them by default. */

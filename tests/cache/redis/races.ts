@@ -15,12 +15,12 @@ import {
   feedIds,
   freshPrefix,
   holdInMemory,
-  later,
   type Node,
   openNode,
   openNodes,
   Row,
 } from "./nodes.ts";
+import { later } from "../../support/later.ts";
 import { holderOf, type Stage, type StartStage } from "./stage.ts";
 
 /** Reads often enough that a value installed late, on any tier, would come up. */

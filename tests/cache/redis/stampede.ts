@@ -12,7 +12,8 @@ import { eventually } from "../../../tools/servers/eventually.ts";
 import { startLoaderProcess } from "../../support/loader_process.ts";
 import { PATIENT } from "../../support/patient.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
-import { coherent, freshPrefix, later, openNode, Row } from "./nodes.ts";
+import { coherent, freshPrefix, openNode, Row } from "./nodes.ts";
+import { later } from "../../support/later.ts";
 import { exists, type Stage, type StartStage } from "./stage.ts";
 
 const PROCESSES = 4;

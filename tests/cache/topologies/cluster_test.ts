@@ -6,7 +6,8 @@ import { backendsOf } from "../../../cache/topologies/open.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
 import { startRedis } from "../../../tools/servers/redis_server.ts";
-import { coherent, later, openNode, Row } from "../redis/nodes.ts";
+import { coherent, openNode, Row } from "../redis/nodes.ts";
+import { later } from "../../support/later.ts";
 
 const nothing = () => undefined;
 
