@@ -82,14 +82,14 @@ export class Listener {
     let asked = 0;
     this.#answer = (request, info) => {
       asked++;
-      return closing(answer(request, info));
+      return answer(request, info);
     };
     await untilQuiet(QUIET_MS, () => asked);
     await this.#received(receiveUntilMs);
     const held = Promise.withResolvers<void>();
     this.#answer = async (request, info) => {
       asked++;
-      const [response] = await Promise.all([closing(answer(request, info)), held.promise]);
+      const [response] = await Promise.all([answer(request, info), held.promise]);
       return response;
     };
     if (asked > 0) await untilQuiet(HOLD_MS, () => asked);
@@ -104,11 +104,9 @@ export class Listener {
   #counted(request: Request, answering: Response | Promise<Response>) {
     if (request.method === "GET" || answering instanceof Response) return answering;
     this.#receiving++;
-    // Also if it came before the shutdown: Deno waits for the rest of its body until the client closes.
-    return answering.then((response) => this.#stopping ? closing(response) : response)
-      .finally(() => {
-        this.#receiving--;
-      });
+    return answering.finally(() => {
+      this.#receiving--;
+    });
   }
 
   /** Resolves once no body is on its way, or at that time. */
@@ -124,7 +122,12 @@ export class Listener {
     // Named parameters: Deno passes `info` only to a handler that declares it.
     const server = Deno.serve(
       { hostname, port, reusePort: workers > 1, onListen },
-      (request, info) => this.#answer(request, info),
+      async (request, info) => {
+        const response = await this.#answer(request, info);
+        // Also to what came before the shutdown: Deno waits for the rest of a body until the client closes.
+        if (this.#stopping) response.headers.set("connection", "close");
+        return response;
+      },
     );
     server.finished.catch((error: unknown) => {
       this.#logError(error);
@@ -175,12 +178,6 @@ async function untilQuiet(ms: number, count: () => number): Promise<void> {
     const nowMs = performance.now();
     if (nowMs > endsAtMs || count() === before && nowMs - startedAtMs < 1.5 * ms) return;
   }
-}
-
-async function closing(answering: Response | Promise<Response>): Promise<Response> {
-  const response = await answering;
-  response.headers.set("connection", "close");
-  return response;
 }
 
 /**

@@ -58,6 +58,26 @@ describe("Listener.shutdown()", () => {
     writer.close(); // as it was told to: Deno waits for the rest of its body
     await stopped;
   });
+
+  it("has what was asked before answered with the end of its connection", async () => {
+    const port = freePort();
+    const asked = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<Response>();
+    const listener = new Listener(parseConfig({ PORT: String(port) }), () => {
+      asked.resolve();
+      return answered.promise;
+    }, getLogger("test"));
+    using writer = await connect(port);
+    await send(writer, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    await asked.promise;
+    const stopped = listener.shutdown();
+    answered.resolve(new Response("late"));
+    assertMatch(
+      await new Response(writer.readable).text(),
+      /^HTTP\/1\.1 200 [^]*\r\nconnection: close\r\n[^]*late$/i,
+    );
+    await stopped;
+  });
 });
 
 function connect(port: number): Promise<Deno.TcpConn> {
