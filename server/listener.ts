@@ -109,6 +109,13 @@ export class Listener {
     });
   }
 
+  /** Closes the connection also of what came before the shutdown: Deno waits for the rest of a body until then. */
+  async #answered(answering: Response | Promise<Response>): Promise<Response> {
+    const response = await answering;
+    if (this.#stopping) response.headers.set("connection", "close");
+    return response;
+  }
+
   /** Resolves once no body is on its way, or at that time. */
   async #received(endsAtMs: number): Promise<void> {
     while (this.#receiving > 0 && performance.now() < endsAtMs) await delay(LOOK_MS);
@@ -122,11 +129,11 @@ export class Listener {
     // Named parameters: Deno passes `info` only to a handler that declares it.
     const server = Deno.serve(
       { hostname, port, reusePort: workers > 1, onListen },
-      async (request, info) => {
-        const response = await this.#answer(request, info);
-        // Also to what came before the shutdown: Deno waits for the rest of a body until the client closes.
-        if (this.#stopping) response.headers.set("connection", "close");
-        return response;
+      (request, info) => {
+        const answering = this.#answer(request, info);
+        // A promise would cost a hit of memory a tenth of its time.
+        if (answering instanceof Response && !this.#stopping) return answering;
+        return this.#answered(answering);
       },
     );
     server.finished.catch((error: unknown) => {
