@@ -90,8 +90,8 @@ function withDigits<T extends object>(fields: T, given: unknown, text: string): 
 }
 
 /**
- * The text of a body, or an error response; `undefined`: it is not in UTF-8. Replaces `hono/body-limit`, which makes a new request from the text:
- * that touches the request's signal, and Deno then logs a warning about the signal.
+ * The text of a body, or an error response; `undefined`: it is not in UTF-8. Replaces `hono/body-limit`, which makes a
+ * new request from the text: that touches the request's signal, and Deno then logs a warning about the signal.
  */
 async function readText(
   body: ReadableStream<Uint8Array> | null,
