@@ -56,6 +56,7 @@ export class Changes {
     let told = this.#told.get(thing);
     if (told === undefined || atMs - told.atMs >= REPEAT_MS) {
       told = { atMs, count: 0 };
+      if (this.#told.size >= THINGS_MAX) this.#told.clear();
       this.#told.set(thing, told);
     }
     const count = ++told.count;

@@ -1,17 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { freePort } from "../../tools/servers/free_port.ts";
 import { ServerProcess } from "../../tools/servers/server_process.ts";
-import {
-  START_ARGS,
-  startByCommand,
-  type StartEnvironment,
-} from "../../tools/servers/start_command.ts";
+import { START_ARGS, startByCommand } from "../../tools/servers/start_command.ts";
 import { descendantsOf } from "../../tests/support/process_tree.ts";
 import { createSeededDatabase } from "../../tests/support/seeded_database.ts";
+import { workersEnv } from "../../tests/support/service_env.ts";
 import { listensAt } from "../../tests/support/sockets.ts";
-import { requiredEnv, type TestDatabase } from "../../tests/support/test_database.ts";
+import type { TestDatabase } from "../../tests/support/test_database.ts";
 import { copyTree } from "../../tests/support/tree_copy.ts";
 
 describe("deno task start with WORKERS=2", () => {
@@ -23,7 +19,7 @@ describe("deno task start with WORKERS=2", () => {
   afterAll(async () => await database[Symbol.asyncDispose]());
 
   it("starts another for one that is killed before it listens, and gives nothing up", async () => {
-    const env = environment();
+    const env = workersEnv(database.url);
     await using service = new ServerProcess({
       command: Deno.execPath(),
       args: START_ARGS,
@@ -47,7 +43,7 @@ describe("deno task start with WORKERS=2", () => {
 
   it("goes on while no process can be started, and starts those that are missing once one can", async () => {
     await using tree = await copyTree();
-    const env = environment();
+    const env = workersEnv(database.url);
     const args = ["run", "--allow-all", `${tree.root}tools/start.ts`];
     await using service = await startByCommand(env, { args });
     const [victim = 0, other = 0] = await descendantsOf(service.pid);
@@ -73,7 +69,7 @@ describe("deno task start with WORKERS=2", () => {
     await using service = new ServerProcess({
       command: Deno.execPath(),
       args: START_ARGS,
-      env: environment(),
+      env: workersEnv(database.url),
       ready: () => Promise.resolve(),
     });
     await service.start();
@@ -85,15 +81,4 @@ describe("deno task start with WORKERS=2", () => {
     await rolled;
     assertEquals(await service.stop(), 0, service.log);
   });
-
-  function environment(): StartEnvironment {
-    return {
-      HOST: "127.0.0.1",
-      PORT: String(freePort()),
-      WORKERS: "2",
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${freePort()}`,
-    };
-  }
 });

@@ -5,15 +5,15 @@ import { parseConfig } from "../../server/config.ts";
 import { productionFlags } from "../../tools/permissions.ts";
 import { type ConnectionLoad, startConnectionLoad } from "../support/connection_load.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
-import { freePort } from "../../tools/servers/free_port.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
+import { workersEnv } from "../support/service_env.ts";
 import type { ServerProcess } from "../../tools/servers/server_process.ts";
 import {
   START_ARGS,
   startByCommand,
   type StartEnvironment,
 } from "../../tools/servers/start_command.ts";
-import { requiredEnv, type TestDatabase } from "../support/test_database.ts";
+import type { TestDatabase } from "../support/test_database.ts";
 import { assertAllEnd, descendantsOf } from "../support/process_tree.ts";
 import { hasClientAt } from "../support/sockets.ts";
 
@@ -123,7 +123,7 @@ describe("deno task start with WORKERS=2", () => {
   });
 
   it("ends a process whose parent was gone before it looked", async () => {
-    const env = { ...environment(), WORKERS: "1" };
+    const env = { ...workersEnv(database.url), WORKERS: "1" };
     const flags = productionFlags(parseConfig(env));
     const { code, text } = await run(["run", ...flags, "main.ts", "--with-parent=1"], env);
     assertEquals(code, 0, text);
@@ -137,26 +137,15 @@ describe("deno task start with WORKERS=2", () => {
   });
 
   it("is refused without the supervisor, with the reason", async () => {
-    const env = environment();
+    const env = workersEnv(database.url);
     const flags = productionFlags(parseConfig(env));
     const { code, text } = await run(["run", ...flags, "main.ts"], env);
     assertEquals(code, 1, text);
     assertMatch(text, /Cannot share the port: WORKERS above 1 needs `deno task start`/);
   });
 
-  function environment(): StartEnvironment {
-    return {
-      HOST: "127.0.0.1",
-      PORT: String(freePort()),
-      WORKERS: "2",
-      REDIS_URL: requiredEnv("REDIS_URL"),
-      DATABASE_URL: database.url,
-      CACHE_PREFIX: `t${freePort()}`,
-    };
-  }
-
   async function startWorkers(): Promise<Started> {
-    const env = environment();
+    const env = workersEnv(database.url);
     const service = await startByCommand(env);
     return Object.assign(service, { env, port: Number(env.PORT) });
   }
