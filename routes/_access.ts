@@ -9,6 +9,7 @@ import { HTTPException } from "hono/http-exception";
 import { timingSafeEqual } from "hono/utils/buffer";
 import type { Client } from "./_client.ts";
 import { forbidden, UNAUTHORIZED } from "./_errors.ts";
+import { refuseParameters } from "./_input.ts";
 import { counted, type HeaderList, type RateLimiter, tell } from "./_rate_limit.ts";
 
 /** Rules for access. */
@@ -28,7 +29,8 @@ const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const PASSED_ON = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /**
- * Admits a request to a guarded route: with a valid token, or without one if none is set and access is open.
+ * Admits a request to a guarded route: with a valid token, or without one if none is set and access is open. No
+ * guarded route has parameters.
  *
  * Refused requests are counted separately: behind an untrusted proxy all clients look like one, and clients that
  * guess tokens must not lock out those with a valid one.
@@ -68,7 +70,9 @@ export function adminOnly(
     }
     if (refusal instanceof Response) return refusal;
     if (refusal !== undefined) throw refusal;
-    await next();
+    const unexpected = refuseParameters(context);
+    if (unexpected === undefined) await next();
+    else context.res = unexpected;
     // Afterwards: a handler that answers with a response of its own would lose them.
     tell(context, headers);
   };

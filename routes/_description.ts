@@ -145,7 +145,7 @@ export function unchanged(headers: Headers): Answer {
 const INVALID = answer("The request cannot be understood", InvalidRequest, UNSTORED);
 
 /** 400 of guarded operations. */
-export const INVALID_OR_UNAUTHORIZED: Answer = answer(
+const INVALID_OR_UNAUTHORIZED: Answer = answer(
   "The request cannot be understood, or `Authorization` is no bearer token",
   z.union([InvalidRequest, Failure]),
   UNSTORED,
@@ -160,8 +160,7 @@ export function away(description: string): Answer {
 export const UNAVAILABLE: Answer = away("Postgres is down or too busy, or the service stops");
 
 /** Errors of a request that has a body, by status. */
-export const BODY_ERRORS: Readonly<Record<`${400 | 408 | 413 | 415}`, Answer>> = {
-  400: INVALID_OR_UNAUTHORIZED,
+export const BODY_ERRORS: Readonly<Record<`${408 | 413 | 415}`, Answer>> = {
   408: failure("The body did not arrive before the service stopped, or not as a whole", UNSTORED),
   413: failure("The body is too long", UNSTORED),
   415: failure("The body is not JSON in UTF-8", {
@@ -189,7 +188,7 @@ export const REFUSED_OR_CHANGED: Readonly<Record<string, Answer>> = {
 const DEFECT = failure("A defect of the service", UNSTORED);
 
 const GUARD: Readonly<Record<string, Answer>> = {
-  400: failure("`Authorization` is no bearer token", CHALLENGE),
+  400: INVALID_OR_UNAUTHORIZED,
   401: failure("There is no good token", CHALLENGE),
   403: failure("No token is set, and not only this machine can ask", UNSTORED),
   429: failure("The client has asked for too much", {

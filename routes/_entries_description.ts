@@ -5,15 +5,7 @@
  */
 import { z } from "zod";
 import type { HeldEntry, Inspection } from "../cache/mod.ts";
-import {
-  answer,
-  Count,
-  guarded,
-  INVALID_OR_UNAUTHORIZED,
-  type Paths,
-  UNAVAILABLE,
-  UNSTORED,
-} from "./_description.ts";
+import { answer, Count, guarded, type Paths, UNAVAILABLE, UNSTORED } from "./_description.ts";
 
 /** The longest key of an entry, in UTF-16 code units. */
 const KEY_LENGTH_MAX = 200;
@@ -69,7 +61,6 @@ export function describeEntries(): Paths {
         requestParams: { path },
         responses: {
           200: answer("What they hold", CacheEntry, UNSTORED),
-          400: INVALID_OR_UNAUTHORIZED,
           503: UNAVAILABLE,
         },
       }),
@@ -79,7 +70,6 @@ export function describeEntries(): Paths {
         requestParams: { path },
         responses: {
           200: answer("It is invalid, or will be", EntryInvalidated, {}),
-          400: INVALID_OR_UNAUTHORIZED,
           503: UNAVAILABLE,
         },
       }),

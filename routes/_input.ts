@@ -31,22 +31,40 @@ const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf
 
 /** The query of a list, or an error response. */
 export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {
-  // Hono would take what it cannot decode as it is.
-  if (decoded(context.req.url) === undefined) {
-    return invalid([{ path: "", message: "Expected a query in UTF-8, percent-encoded" }]);
-  }
-  const given = context.req.queries();
-  const texts = new Map<string, string>();
-  const repeated: Issue[] = [];
-  for (const name of reader.names) {
-    const [text, second] = Object.hasOwn(given, name) ? given[name] ?? [] : [];
-    if (text === undefined) continue;
-    if (second !== undefined) repeated.push({ path: name, message: "Given more than once" });
-    texts.set(name, text);
-  }
-  if (repeated.length > 0) return invalid(repeated);
+  const texts = parametersOf(context, reader.names);
+  if (texts instanceof Response) return texts;
   const { data, error } = reader.schema.safeParse(reader.valuesOf(texts));
   return error === undefined ? reader.queryOf(data) : invalid(issuesOf(error));
+}
+
+/** Refuses a request with parameters, for a route that has none: what they ask for would not be done. */
+export function refuseParameters(context: Context): Response | undefined {
+  if (!context.req.url.includes("?")) return undefined;
+  const texts = parametersOf(context, []);
+  return texts instanceof Response ? texts : undefined;
+}
+
+/** The parameters of a request, or an error response: each must be one of `names`, and given once. */
+function parametersOf(
+  { req: { url } }: Context,
+  names: readonly string[],
+): ReadonlyMap<string, string> | Response {
+  const [, query = ""] = /\?(.*)/s.exec(url) ?? [];
+  // URLSearchParams would replace what it cannot decode.
+  if (decoded(query) === undefined) {
+    return invalid([{ path: "", message: "Expected a query in UTF-8, percent-encoded" }]);
+  }
+  const expected = names.length === 0
+    ? "there are no parameters here"
+    : `expected ${new Intl.ListFormat("en-GB", { type: "disjunction" }).format(names)}`;
+  const texts = new Map<string, string>();
+  const issues: Issue[] = [];
+  for (const [name, text] of new URLSearchParams(query)) {
+    if (!names.includes(name)) issues.push({ path: name, message: `Unknown: ${expected}` });
+    else if (texts.has(name)) issues.push({ path: name, message: "Given more than once" });
+    texts.set(name, text);
+  }
+  return issues.length > 0 ? invalid(issues) : texts;
 }
 
 /** The body as `schema` describes it, or an error response. */

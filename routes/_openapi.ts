@@ -47,8 +47,9 @@ export interface ApiDocument {
 
 const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write invalidates.\n\n" +
   "HEAD answers wherever GET does, with the same headers. A path without a route is answered 404, " +
-  "and a method without one 405 with `Allow`. Where a limit on all clients is set, everything but " +
-  "`/healthz` and `/readyz` may be answered 429.";
+  "and a method without one 405 with `Allow`. A query parameter that is not described is " +
+  "answered 400, but ignored by pages, their files, this description, `/healthz` and `/readyz`. " +
+  "Where a limit on all clients is set, everything but the latter two may be answered 429.";
 
 /** What a declaration may use, and JSON Schema has no word for: any value, then. */
 const UNDESCRIBED = Object.fromEntries(

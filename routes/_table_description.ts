@@ -16,7 +16,6 @@ import {
   header,
   type Headers,
   IF_NONE_MATCH,
-  INVALID_OR_UNAUTHORIZED,
   type Paths,
   reading,
   REFUSED,
@@ -219,7 +218,6 @@ function describeDelete({ resource: { name, title }, inputs }: DescribedTable): 
     requestParams: { path: pathOf(inputs, title), header: WRITE_CONDITIONS },
     responses: {
       204: answer("It is deleted", undefined, INVALIDATION),
-      400: INVALID_OR_UNAUTHORIZED,
       404: failure(`There is no such ${noun(title)}`, UNSTORED),
       ...REFUSED_OR_CHANGED,
       503: UNAVAILABLE,

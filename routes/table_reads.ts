@@ -8,7 +8,7 @@ import type { Cache, Clock, EntryOptions, Lookup } from "../cache/mod.ts";
 import type { Key, Row } from "../db/table_statements.ts";
 import { Answers } from "./_answers.ts";
 import { invalid, notFound } from "./_errors.ts";
-import { parseQuery } from "./_input.ts";
+import { parseQuery, refuseParameters } from "./_input.ts";
 import type { Latencies } from "../cache/dashboard/mod.ts";
 import type { RequestCounts } from "./_request_counts.ts";
 import type { ListQuery } from "./_table_query.ts";
@@ -78,6 +78,8 @@ function addReadOfOne(app: Hono, table: Table, { cache, requests, audit, answers
   };
   app.get(path, (context): Response | Promise<Response> => {
     const startedAtMs = answers.now();
+    const unexpected = refuseParameters(context);
+    if (unexpected !== undefined) return counts.noted(unexpected);
     const { inputs } = table;
     if (inputs !== undefined) return answer(context, inputs, startedAtMs);
     return table.known().then((known) => answer(context, known, startedAtMs));

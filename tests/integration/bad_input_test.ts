@@ -19,7 +19,7 @@ const badRequests: readonly BadRequest[] = [
     .map((id) => ({ path: `/users/${id}`, status: 400 })),
   ...["page=0", "page=-1", "page=abc", "page=1.5", "page=", "limit=0", "limit=101", "limit=-5"]
     .map((query) => ({ path: `/users?${query}`, status: 400 })),
-  ...["limit=abc", "after=-1", "after=abc", "after=1&page=2"]
+  ...["limit=abc", "after=-1", "after=abc", "after=1&page=2", "limt=5", "limit=1&limit=1", "limit"]
     .map((query) => ({ path: `/users?${query}`, status: 400 })),
   { path: "/users/31", status: 404 },
   { path: "/nowhere", status: 404 },

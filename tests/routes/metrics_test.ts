@@ -135,9 +135,9 @@ describe("GET /metrics", () => {
     assertEquals(counted.sort(), [
       "GET,/,200 1",
       "GET,/users,200 2",
-      "GET,/users/:id,200 3",
+      "GET,/users/:id,200 2",
       "GET,/users/:id,304 1",
-      "GET,/users/:id,400 1",
+      "GET,/users/:id,400 2",
       "GET,/users/:id,404 2",
       "GET,other,404 1",
       "OPTIONS,/users/:id,204 1",

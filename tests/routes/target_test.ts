@@ -80,7 +80,7 @@ describe("createApp(), to a Host and a target that make no URL,", () => {
 
   it("finds for HEAD what it finds for GET, and counts the path that the router reads", async () => {
     await using api = createApi();
-    for (const target of ["/users/../healthz", "/%75sers/1", "/users/1?ids=%31"]) {
+    for (const target of ["/users/../healthz", "/%75sers/1", "/users?ids=%31"]) {
       const [get, head] = await Promise.all(["GET", "HEAD"].map(async (method) => {
         const { status, body } = await api.fetch(rawRequest(method, `http://x${target}`));
         await body?.cancel();
@@ -90,10 +90,10 @@ describe("createApp(), to a Host and a target that make no URL,", () => {
     }
     const metrics = await (await api.send("/metrics")).text();
     const counts = metrics.split("\n").filter((line) =>
-      /^lookaside_requests_total\{.*route="(other|\/users\/:id|\/healthz)"/.test(line) &&
+      /^lookaside_requests_total\{.*route="(other|\/users(\/:id)?|\/healthz)"/.test(line) &&
       !line.endsWith(" 0")
     );
-    assertEquals(counts.length, 2, counts.join("\n"));
+    assertEquals(counts.length, 3, counts.join("\n"));
   });
 });
 

@@ -160,11 +160,17 @@ describe("GET /users", () => {
     assertEquals((await (await api.send("/users?ids=31,32")).json()).data, []);
   });
 
-  it("ignores parameters that it does not know, however often they come", async () => {
+  it("refuses parameters that it does not know, and names those that it does", async () => {
     await using api = createApi();
-    const answer = await api.send("/users?utm=1&utm=2&__proto__=1&constructor=2&hasOwnProperty=3");
-    assertEquals(answer.status, 200);
-    assertEquals(api.cache.calls, ["getOrLoad users:/page=1&limit=10"]);
+    const names = ["limt", "__proto__", "constructor", "Page", ""];
+    const answer = await api.send(`/users?${names.map((name) => `${name}=1`).join("&")}&page=1`);
+    assertEquals(answer.status, 400);
+    assertEquals(
+      (await answer.json()).issues,
+      names.map((path) => ({ path, message: "Unknown: expected page, limit, after or ids" })),
+    );
+    assertEquals(api.cache.calls, []);
+    assertEquals((await api.send("/users?&p%61ge=1&")).status, 200);
   });
 });
 
