@@ -20,7 +20,7 @@ import { UnderWay } from "./under_way.ts";
 export class Writer {
   readonly #parts: EngineParts;
   readonly #loads: Loads;
-  readonly #underWay = new UnderWay<Promise<unknown>>();
+  readonly #underWay = new UnderWay<Promise<void>>();
 
   constructor(parts: EngineParts, loads: Loads) {
     this.#parts = parts;
@@ -34,23 +34,52 @@ export class Writer {
    * @throws {RangeError} The value is too large, or a duration is not a number.
    * @throws The error of `tagsOf`.
    */
-  set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
-    return this.#track(this.#set(key, value, options));
+  async set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
+    const { store, tags, pending, runtime, keeps } = this.#parts;
+    const untagged = this.#loads.entryOf(key, value, { options, costMs: 0 });
+    if (isTooLarge(untagged)) {
+      throw new RangeError(
+        `Cannot store ${key}: its JSON takes more than ${VALUE_BYTES_MAX} bytes`,
+      );
+    }
+    const names = taggedNames(value, options);
+    this.drop([key]);
+    const outcome = await this.#apply(async () => {
+      // Without the tags' versions the value cannot be stored, but the old value must still be removed.
+      const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
+      const isKept = untagged.staleUntilMs > runtime.clock.now() && keeps(names);
+      if (versions && isKept) await store.set(key, { ...untagged, tags: versions });
+      else await store.invalidate([key]);
+    }, () => pending.addKeys([key]));
+    if (outcome === "pending" || store.source === "redis") this.drop([key]);
+    return outcome;
   }
 
   /** Invalidates keys. */
-  delete(keys: readonly string[]): Promise<Invalidation> {
-    return this.#track(this.#delete(keys));
+  async delete(keys: readonly string[]): Promise<Invalidation> {
+    const { store, pending, counters, emit } = this.#parts;
+    counters.invalidations += keys.length;
+    this.drop(keys);
+    const outcome = await this.#apply(() => store.invalidate(keys), () => pending.addKeys(keys));
+    this.drop(keys);
+    emit({ type: "invalidate", keys, pending: outcome === "pending" });
+    return outcome;
   }
 
   /** Ends the fresh life of keys. If the store does not apply it, the keys are deleted later. */
-  expire(keys: readonly string[]): Promise<Invalidation> {
-    return this.#track(this.#expire(keys));
+  async expire(keys: readonly string[]): Promise<Invalidation> {
+    const { store, pending } = this.#parts;
+    const drop = () => store.source === "redis" ? this.drop(keys) : this.#loads.detach(keys);
+    drop();
+    const outcome = await this.#apply(() => store.expire(keys), () => pending.addKeys(keys));
+    if (outcome === "applied") drop();
+    else this.drop(keys);
+    return outcome;
   }
 
   /** Invalidates the entries of tags. */
   async invalidateTags(names: readonly string[]): Promise<Invalidation> {
-    const outcome = await this.#track(this.#renew(names));
+    const outcome = await this.#renew(names);
     this.#parts.emit({ type: "invalidate-tags", tags: names, pending: outcome === "pending" });
     return outcome;
   }
@@ -58,7 +87,7 @@ export class Writer {
   /** Invalidates everything. */
   async clear(): Promise<Invalidation> {
     this.dropAll();
-    const outcome = await this.#track(this.#renew([ROOT_TAG]));
+    const outcome = await this.#renew([ROOT_TAG]);
     this.dropAll();
     this.#parts.emit({ type: "clear", pending: outcome === "pending" });
     return outcome;
@@ -66,7 +95,7 @@ export class Writer {
 
   /** Resolves once every call so far is applied or pending. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#underWay.all());
+    await Promise.all(this.#underWay.all());
   }
 
   /** Drops keys here: from memory, and for reads and loads that are running. */
@@ -81,78 +110,25 @@ export class Writer {
     this.#loads.detachAll();
   }
 
-  #track<T>(write: Promise<T>): Promise<T> {
-    const place = this.#underWay.add(write);
-    const over = () => this.#underWay.delete(place);
-    write.then(over, over);
-    return write;
+  /** Gives tags a new version. */
+  #renew(names: readonly string[]): Promise<Invalidation> {
+    const { tags, pending } = this.#parts;
+    return this.#apply(() => tags.invalidate(names), () => pending.addTags(names));
   }
 
-  async #set<T>(key: string, value: T, options: EntryOptions<T, unknown>): Promise<Invalidation> {
-    const { store, tags, pending, runtime, keeps } = this.#parts;
-    const untagged = this.#loads.entryOf(key, value, { options, costMs: 0 });
-    if (isTooLarge(untagged)) {
-      throw new RangeError(
-        `Cannot store ${key}: its JSON takes more than ${VALUE_BYTES_MAX} bytes`,
-      );
-    }
-    const names = taggedNames(value, options);
-    this.drop([key]);
+  /** Writes to the store. If that fails, it is unknown whether the store took it, and `defer` makes it pending. */
+  async #apply(write: () => Promise<void>, defer: () => void): Promise<Invalidation> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const place = this.#underWay.add(promise);
     try {
-      // Without the tags' versions the value cannot be stored, but the old value must still be removed.
-      const versions = await Promise.resolve(tags.ensure(names)).catch(() => undefined);
-      const isKept = untagged.staleUntilMs > runtime.clock.now() && keeps(names);
-      if (versions && isKept) await store.set(key, { ...untagged, tags: versions });
-      else await store.invalidate([key]);
-      if (store.source === "redis") this.drop([key]);
+      await write();
       return "applied";
     } catch (_error) {
-      // It is unknown whether the store took the value, so delete the key later.
-      pending.addKeys([key]);
-      this.drop([key]);
+      defer();
       return "pending";
-    }
-  }
-
-  async #delete(keys: readonly string[]): Promise<Invalidation> {
-    const { store, pending, counters, emit } = this.#parts;
-    counters.invalidations += keys.length;
-    this.drop(keys);
-    let outcome: Invalidation = "applied";
-    try {
-      await store.invalidate(keys);
-    } catch (_error) {
-      pending.addKeys(keys);
-      outcome = "pending";
-    }
-    this.drop(keys);
-    emit({ type: "invalidate", keys, pending: outcome === "pending" });
-    return outcome;
-  }
-
-  async #expire(keys: readonly string[]): Promise<Invalidation> {
-    const { store, pending } = this.#parts;
-    const drop = () => store.source === "redis" ? this.drop(keys) : this.#loads.detach(keys);
-    drop();
-    try {
-      await store.expire(keys);
-      drop();
-      return "applied";
-    } catch (_error) {
-      pending.addKeys(keys);
-      this.drop(keys);
-      return "pending";
-    }
-  }
-
-  /** Gives tags a new version, or keeps them as pending. */
-  async #renew(names: readonly string[]): Promise<Invalidation> {
-    try {
-      await this.#parts.tags.invalidate(names);
-      return "applied";
-    } catch (_error) {
-      this.#parts.pending.addTags(names);
-      return "pending";
+    } finally {
+      this.#underWay.delete(place);
+      resolve();
     }
   }
 }
