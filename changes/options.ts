@@ -41,7 +41,10 @@ export interface PostgresChangesOptions {
   readonly onInvalidated?: (
     names: Partial<InvalidatedNames> & { readonly everything?: boolean },
   ) => void;
-  /** Called if Postgres fails, or Redis does not apply an invalidation. Both are retried. */
+  /**
+   * Called if Postgres fails, or Redis does not apply an invalidation; with the same error once a minute. Both are
+   * retried.
+   */
   readonly onError?: (error: unknown) => void;
   /**
    * Called once a minute with each problem that a person must fix: a table that is not watched properly, a relay

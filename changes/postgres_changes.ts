@@ -19,7 +19,7 @@ import { installUnasked } from "./install.ts";
 import { labelOf } from "./names.ts";
 import { assertOptions, type PostgresChangesOptions } from "./options.ts";
 import { ChangeFeed } from "./relay.ts";
-import { safely } from "./_safely.ts";
+import { safely, seldom } from "./_safely.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 import { WatchedTables } from "./watched_tables.ts";
 
@@ -94,10 +94,11 @@ class PostgresChanges implements Changes {
     this.#cache = cache;
     this.#database = database;
     this.#tables = new WatchedTables(database);
-    this.#onError = safely(options.onError ?? (() => undefined));
+    const { onError = () => undefined } = options;
+    this.#onError = safely(seldom(cache.clock, onError));
     this.#onProblem = safely(
-      options.onProblem ??
-        (({ problem, remedy }) => this.#onError(new Error(`${problem}. ${remedy}`))),
+      // It is called once a minute, so none may count as a repetition.
+      options.onProblem ?? (({ problem, remedy }) => onError(new Error(`${problem}. ${remedy}`))),
       this.#onError,
     );
     const onInvalidated = safely(options.onInvalidated ?? (() => undefined), this.#onError);

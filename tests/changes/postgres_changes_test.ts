@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
 import { Cache } from "../../cache/mod.ts";
@@ -10,6 +17,7 @@ import { postgresChanges } from "../../changes/postgres_changes.ts";
 import { installChanges } from "../../changes/install.ts";
 import { changesVersion } from "../../changes/schema.ts";
 import { createTestDatabase } from "../support/test_database.ts";
+import { FakeClock } from "../support/fake_runtime.ts";
 import { freePort } from "../../tools/servers/free_port.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
 import { createSeededDatabase } from "../support/seeded_database.ts";
@@ -117,6 +125,33 @@ describe("postgresChanges()", () => {
     assertEquals(errors.filter((each) => each === "It has no triggers. Run this").length, 1);
   });
 
+  it("tells of the same error once a minute, and of no more than 100 within one", async () => {
+    const clock = new FakeClock();
+    let failed = 0;
+    let reason = "down";
+    const errors: string[] = [];
+    const fail = () => {
+      failed++;
+      return Promise.reject(new Error(reason));
+    };
+    const onError = (error: unknown) => void errors.push(`${error}`);
+    await using cache = new Cache({
+      runtime: { clock, random: () => 0.5 },
+      changes: postgresChanges({ query: fail, transaction: fail }, { onError, install: false }),
+    });
+    await clock.advance(59_000);
+    assertGreater(failed, 20);
+    assertEquals(errors, ["Error: down"]);
+    await clock.advance(5_000);
+    assertEquals(errors, ["Error: down", "Error: down"]);
+    for (let n = 0; n < 200; n++) {
+      reason = `down as well: ${n}`;
+      const use = { schema: "public", name: `table ${n}`, key: ["id"], columns: [] };
+      await assertRejects(() => cache.changes.watched(use), Error, reason);
+    }
+    assertEquals(errors.length, 1 + 100);
+  });
+
   for (const url of ["memory:", `redis://127.0.0.1:${freePort()}`]) {
     it(`ends with its cache while Postgres hangs, also without Redis: ${url.slice(0, 6)}`, async () => {
       await using seeded = await createSeededDatabase(1);
@@ -149,7 +184,8 @@ describe("postgresChanges()", () => {
     const whole = changesDatabase(real);
     const database: ChangesDatabase = {
       ...whole,
-      query: (...args) => isDown ? Promise.reject(new Error("down")) : whole.query(...args),
+      query: (...args) =>
+        isDown ? Promise.reject(new Error(`down ${told.errors}`)) : whole.query(...args),
     };
     await using cache = new Cache({
       changes: postgresChanges(database, {
@@ -176,10 +212,11 @@ describe("postgresChanges()", () => {
     await using seeded = await createSeededDatabase(1);
     await using database = connect({ url: seeded.url, poolMax: 3 });
     const errors: unknown[] = [];
+    let bug = "a bug of the owner";
     const changes = postgresChanges(changesDatabase(database), {
       invalidates: {
         users: () => {
-          throw new Error("a bug of the owner");
+          throw new Error(bug);
         },
       },
       listen: false, // the JSR driver cannot, and would say so
@@ -194,6 +231,7 @@ describe("postgresChanges()", () => {
     await cache.set("any", 2); // and the change is done with
     await cache.changes.caughtUp();
     assertEquals(await cache.has("any"), true);
+    bug = "another one";
     {
       using write = await cache.changes.beginWrite();
       await database.transaction(async (tx) => {
@@ -203,6 +241,6 @@ describe("postgresChanges()", () => {
       write.invalidated({ keys: ["users:1"], tags: [] });
     }
     await cache.changes.caughtUp();
-    assertEquals([await cache.has("any"), errors.length], [false, 2]);
+    assertEquals([await cache.has("any"), errors], [false, ["a bug of the owner", "another one"]]);
   });
 });
