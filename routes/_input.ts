@@ -88,7 +88,7 @@ export async function parseBody<T extends object>(
   }
   // A column may be called `constructor`, which every object with a prototype seems to have.
   if (json instanceof Object) Object.setPrototypeOf(json, null);
-  const { data, error } = schema.safeParse(json);
+  const { data, error } = await schema.safeParseAsync(json);
   if (error !== undefined) return invalid(issuesOf(error));
   return withDigits(data, json, text);
 }

@@ -53,7 +53,7 @@ const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write 
 
 /** What a declaration may use, and JSON Schema has no word for: any value, then. */
 const UNDESCRIBED = Object.fromEntries(
-  ["custom", "function", "map", "nan", "pipe", "set", "symbol", "transform"]
+  ["custom", "function", "literal", "map", "nan", "pipe", "set", "symbol", "transform", "void"]
     .map((type) => [type, true] as const),
 );
 

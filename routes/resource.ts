@@ -81,9 +81,10 @@ export function columnsOf({ name, row, write, filters }: Resource): TableColumns
  * @throws {DeclarationError} One cannot be served as declared, or not together with another.
  */
 export function assertServable(resources: readonly Resource[]): void {
-  const schemas = new Set(SCHEMAS);
+  const known = { row: new Map<string, unknown>(), write: new Map<string, unknown>() };
+  for (const id of SCHEMAS) Object.values(known).forEach((schemas) => schemas.set(id, undefined));
   for (const each of resources) {
-    const { name, filters } = each;
+    const { name, filters, write } = each;
     const refuse = (why: string): never => {
       throw new DeclarationError(`Cannot serve ${name}: ${why}`);
     };
@@ -95,12 +96,28 @@ export function assertServable(resources: readonly Resource[]): void {
     if (TAKEN.has(name)) {
       refuse(`/${name} is the service's own: write public.${name}, or the schema that it is in`);
     }
-    for (const schema of schemasOf(each)) {
-      if (schemas.has(schema)) {
-        const where = schema === each.write?.meta()?.id ? "write" : "row";
-        refuse(`there is another ${schema}: write .meta({ id: "…" }) on its \`${where}\``);
+    if (write?._zod.def.checks?.length) {
+      refuse(
+        "a PATCH has some fields alone, so no rule of all can be kept: write .refine() on a field of " +
+          "`write`, or make it a CHECK of the table",
+      );
+    }
+    for (const { id, schema, part } of schemasOf(each)) {
+      if (!/^[\w.-]+$/.test(id)) {
+        refuse(
+          `${id} is no name of a schema: write an \`id\` of letters, digits, ., _ and - alone`,
+        );
       }
-      schemas.add(schema);
+      if (known[part].has(id) && known[part].get(id) !== schema) {
+        const isOwn = schema === undefined || schema === each.row || schema === write;
+        refuse(
+          `there is another ${id}: ` +
+            (isOwn
+              ? `write .meta({ id: "…" }) on its \`${part}\``
+              : "give one of them another id, or use the same schema for both"),
+        );
+      }
+      known[part].set(id, schema);
     }
     for (const filter of filters.filter((each) => PARAMETERS.has(each))) {
       refuse(`?${filter}= means something else: take it out of \`filters\``);
@@ -108,10 +125,38 @@ export function assertServable(resources: readonly Resource[]): void {
   }
 }
 
-/** The names of its schemas in the description of the API. */
-function schemasOf({ title, write }: Resource): string[] {
-  const parts = ["", "Answer", "Changes", "Created", "List"].map((part) => title + part);
-  return parts.concat(write?.meta()?.id ?? []);
+/** A schema with a name, in the description of answers or in that of bodies. */
+interface NamedSchema {
+  readonly id: string;
+  /** Absent: the service makes it from the declaration. */
+  readonly schema?: unknown;
+  readonly part: "row" | "write";
+}
+
+/** The named schemas of a table in the description of the API. */
+function schemasOf({ title, row, write }: Resource): NamedSchema[] {
+  const made = (part: "row" | "write", ...ids: string[]) => ids.map((id) => ({ id, part }));
+  return [
+    ...namedIn(row, "row"),
+    ...made("row", `${title}Answer`, `${title}Created`, `${title}List`),
+    ...(write === undefined ? [] : namedIn(write, "write")),
+    ...made("write", `${title}Changes`),
+  ];
+}
+
+/** The schemas with an id of their own within a schema, at any depth, itself included. */
+function namedIn(schema: z.ZodType, part: NamedSchema["part"]): NamedSchema[] {
+  const named: NamedSchema[] = [];
+  const metadata = z.registry<Record<string, unknown>>();
+  // What is converted asks it about each schema. No ids: of two schemas with one, nothing would be converted.
+  metadata.get = (schema) => {
+    const id = z.globalRegistry.get(schema)?.id;
+    if (id !== undefined) named.push({ id, schema, part });
+    return undefined;
+  };
+  const io = part === "row" ? "output" : "input";
+  z.toJSONSchema(schema, { io, metadata, unrepresentable: "any" });
+  return named;
 }
 
 /** `users` becomes `Users`. */

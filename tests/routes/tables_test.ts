@@ -354,6 +354,24 @@ describe("declared tables", () => {
     }
   });
 
+  it("takes rules that are decided later, as they are declared", async () => {
+    const isKnown = (word: string) => Promise.resolve(word !== "unknown");
+    const Word = z.object({ word: z.string().refine(isKnown, { error: "Unknown" }) });
+    const row = z.object({ id: z.int(), word: z.string() });
+    const ask = open([resource("ruled", { row, write: Word })]);
+    const { status, data } = await ask("/ruled", { method: "POST", json: { word: "known" } });
+    assertEquals([status, data.word], [201, "known"]);
+    for (const [method, path] of [["POST", ""], ["PUT", `/${data.id}`], ["PATCH", `/${data.id}`]]) {
+      const answer = await ask(`/ruled${path}`, {
+        method: method ?? "",
+        json: { word: "unknown" },
+      });
+      const issues = [{ path: "word", message: "Unknown" }];
+      assertEquals([answer.status, JSON.parse(answer.text).issues], [400, issues], method);
+    }
+    assertEquals(errors, []);
+  });
+
   it("lists by a label that an enum gets while the service runs", async () => {
     assertEquals((await send("/orders?state=late")).data.length, 0);
     await database.query("ALTER TYPE state ADD VALUE 'late'");
@@ -671,6 +689,9 @@ describe("declared tables", () => {
       await assertRejects(checking, DeclarationError, says);
     }
     const body = z.object({}).meta({ id: "UserBody" });
+    const Point = () => z.object({ x: z.int() }).meta({ id: "Point" });
+    const withPoint = () => row.extend({ of: z.array(Point()).nullable() });
+    const inBoth = "another Point: give one of them another id, or use the same schema for both";
     for (
       const [others, says] of [
         [[resource("failures", { row })], "another Failure: write .meta"],
@@ -681,10 +702,29 @@ describe("declared tables", () => {
           [resource("users", { row, write: z.object({}) }), resource("a", { row, write: body })],
           'another UserBody: write .meta({ id: "…" }) on its `write`',
         ],
+        [[resource("as", { row: withPoint() }), resource("bs", { row: withPoint() })], inBoth],
+        [
+          [
+            resource("as", { row, write: withPoint() }),
+            resource("bs", { row, write: withPoint() }),
+          ],
+          inBoth,
+        ],
+        [[resource("as", { row: row.extend({ ...withPoint().shape, at: Point() }) })], inBoth],
+        [[resource("points", { row: withPoint() })], "another Point: write .meta"],
+        [
+          [resource("as", { row, write: z.object({ a: z.int() }).refine(({ a }) => a > 0) })],
+          "make it a CHECK of the table",
+        ],
+        [[resource("as", { row: row.extend({ at: z.string().meta({ id: "Alive" }) }) })], "Alive"],
+        [[resource("as", { row: row.meta({ id: "a b" }) })], "a b is no name of a schema"],
       ] as const
     ) {
       assertThrows(() => openTables(others, database), DeclarationError, says);
     }
+    const shared = withPoint();
+    const write = withPoint().omit({ id: true });
+    openTables([resource("as", { row: shared, write }), resource("bs", { row: shared })], database);
     await database.query("CREATE SCHEMA app; CREATE TABLE app.words (id INTEGER PRIMARY KEY)");
     await using inApp = connect({ url: `${testDatabase.url}?schema=app` });
     const [unqualified] = openTables([resource("words", { row })], inApp);
@@ -797,10 +837,12 @@ describe("declared tables", () => {
       at: z.string().transform(Date.parse),
       day: z.instanceof(Date),
       amount: z.nan(),
+      big: z.literal(undefined),
+      flag: z.void(),
     });
     const ask = open([resource("odd", { row, write: row.omit({ id: true }) })]);
     const { components } = JSON.parse((await ask("/openapi.json")).text);
-    for (const name of ["doc", "list", "at", "day", "amount"]) {
+    for (const name of Object.keys(row.omit({ id: true }).shape)) {
       assertEquals(components.schemas.Odd.properties[name], {}, name);
     }
     assertEquals((await ask("/docs")).status, 200);
