@@ -86,13 +86,16 @@ const CATALOG = `
     'columns', (
       SELECT coalesce(json_agg(json_build_object(
         'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
-        'cast', CASE coalesce(b.typname, y.typname) WHEN 'bpchar' THEN 'bpchar'
-          ELSE format_type(coalesce(b.oid, y.oid), NULL) END,
-        'labels', (SELECT json_agg(e.enumlabel) FROM pg_enum e WHERE e.enumtypid = coalesce(b.oid, y.oid)),
-        'base', coalesce(b.typname, y.typname), 'kind', coalesce(b.typtype, y.typtype),
+        'cast', CASE b.typname WHEN 'bpchar' THEN 'bpchar' ELSE format_type(b.oid, NULL) END,
+        'labels', (SELECT json_agg(e.enumlabel) FROM pg_enum e WHERE e.enumtypid = b.oid),
+        'base', b.typname, 'kind', b.typtype,
         'fixed', a.attgenerated <> '' OR a.attidentity = 'a') ORDER BY a.attnum), '[]')
-      FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
-      LEFT JOIN pg_type b ON b.oid = y.typbasetype
+      FROM pg_attribute a JOIN LATERAL (
+        WITH RECURSIVE d AS (
+          SELECT oid, typname, typtype, typbasetype FROM pg_type WHERE oid = a.atttypid
+          UNION ALL SELECT y.oid, y.typname, y.typtype, y.typbasetype
+          FROM d JOIN pg_type y ON y.oid = d.typbasetype)
+        SELECT * FROM d WHERE typbasetype = 0) AS b ON TRUE
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'indexes', (
       SELECT coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', (

@@ -293,6 +293,20 @@ describe("declared tables", () => {
     });
   });
 
+  it("reads a domain of a domain as the type that it comes down to", async () => {
+    await database.query(`
+      CREATE DOMAIN instant AS TIMESTAMPTZ; CREATE DOMAIN past AS instant CHECK (VALUE < now());
+      CREATE DOMAIN number AS INTEGER; CREATE DOMAIN digit AS number CHECK (VALUE < 10);
+      CREATE TABLE digits (id digit PRIMARY KEY, at past);
+      INSERT INTO digits VALUES (1, '2026-01-02 03:04:05+02')`);
+    const ask = open([
+      resource("digits", { row: z.object({ id: z.int(), at: z.iso.datetime() }), filters: ["id"] }),
+    ]);
+    const row = [{ id: 1, at: "2026-01-02T01:04:05.000Z" }];
+    assertEquals<unknown>((await ask("/digits/1")).data, row[0]);
+    assertEquals<unknown>((await ask("/digits?id=1")).data, row);
+  });
+
   it("lists by keys, page, key before, and filters", async () => {
     const ids = async (query: string) => (await send(query)).data.map(({ id }) => id);
     assertEquals(await ids("/orders?limit=2&page=2"), [3, 4]);
