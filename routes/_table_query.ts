@@ -19,6 +19,8 @@ import { capitalised, type Resource } from "./resource.ts";
 const PAGE_LIMIT_MAX = 100;
 /** Rows on a page by default. */
 const PAGE_LIMIT_DEFAULT = 10;
+/** Limit of rows before a page: Postgres reads them all, and anybody may ask. */
+const SKIPPED_MAX = 100_000;
 
 export interface ListQuery {
   /** The number of the page, from 1. */
@@ -107,7 +109,8 @@ function schemaOf(
   const separator = keys.isComposite ? "semicolons" : "commas";
   return z.object({
     page: z.exactOptional(wholeNumber(1, ROWS_MAX)).meta({
-      description: "Which page, from 1. Deep pages are slow: use `after` to walk the whole list",
+      description:
+        `Which page, from 1, with at most ${SKIPPED_MAX} rows before it: \`after\` walks the whole list`,
       default: 1,
     }),
     limit: z.exactOptional(wholeNumber(1, PAGE_LIMIT_MAX)).meta({
@@ -142,8 +145,8 @@ function schemaOf(
       }
     }
     const { page = 1, limit = PAGE_LIMIT_DEFAULT } = query;
-    if (Number(page) <= ROWS_MAX && (Number(page) - 1) * Number(limit) > ROWS_MAX) {
-      const message = `Expected at most ${ROWS_MAX} ${name} before the page`;
+    if (Number(page) <= ROWS_MAX && (Number(page) - 1) * Number(limit) > SKIPPED_MAX) {
+      const message = `Expected at most ${SKIPPED_MAX} ${name} before the page: use after`;
       context.addIssue({ code: "custom", path: ["page"], message });
     }
   });

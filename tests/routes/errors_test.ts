@@ -19,6 +19,7 @@ const badQueries: readonly (readonly [query: string, paths: readonly string[]])[
   ...["-1", "abc", "", "2147483648"].map((after) => [`after=${after}`, ["after"]] as const),
   ["page=-1&limit=0", ["page", "limit"]],
   ["page=21474838&limit=100&after=", ["after"]],
+  ["page=10002&limit=10", ["page"]],
   ["page=2147483647&limit=2", ["page"]],
   ["page=1&page=2", ["page"]],
   ["ids=1&ids=2", ["ids"]],

@@ -124,7 +124,7 @@ describe("GET /users", () => {
   it("answers a page past the end with no users", async () => {
     await using api = createApi();
     assertEquals((await (await api.send("/users?page=9999")).json()).data, []);
-    assertEquals((await api.send("/users?page=214748364&limit=10")).status, 200);
+    assertEquals((await api.send("/users?page=10001&limit=10")).status, 200);
   });
 
   it("answers the users of `ids` in their order, each once, without those that do not exist", async () => {
