@@ -1,5 +1,5 @@
 import { Breaker, BreakerOpenError, type BreakerState } from "./breaker.ts";
-import type { Connection } from "./connection.ts";
+import type { Client, Connection } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { isWithoutConnection, NotConnectedError } from "./not_connected.ts";
 import { isReply, isUnknownScript, isWrongType, refusesAll } from "./reply_errors.ts";
@@ -76,7 +76,12 @@ export class Pipeline {
   }
 
   /** Runs one command. `command` names it in errors; `bytes` is the size of large arguments. */
-  send<T>(command: string, run: () => Promise<T>, keys = 1, bytes = 0): Promise<T> {
+  send<T>(
+    command: string,
+    run: (client: Client) => Promise<T>,
+    keys = 1,
+    bytes = 0,
+  ): Promise<T> {
     // Gathered commands may come after the end, when no timer would limit them.
     if (this.#closed) {
       return Promise.reject(new Error(`Cannot ${command}: the connection is closed`));
@@ -136,7 +141,7 @@ export class Pipeline {
 
   async #write<T>(
     command: string,
-    run: () => Promise<T>,
+    run: (client: Client) => Promise<T>,
     keys: number,
     bytes: number,
   ): Promise<T> {
@@ -144,7 +149,7 @@ export class Pipeline {
     this.#keys += keys;
     this.#bytes += bytes;
     try {
-      const reply = await this.#deadlines.run(run());
+      const reply = await this.#deadlines.run(run(this.#connection.client));
       this.#breaker.succeed();
       return reply;
     } catch (cause) {
@@ -167,13 +172,10 @@ export class Pipeline {
   /** Finds out, if it is time, whether every server answers again. No reader waits for this. */
   #probe(): void {
     if (!this.#breaker.admit()) return;
-    const answers = async (): Promise<void> => {
+    const answers = async (client: Client): Promise<void> => {
       const primaries = await this.#connection.primaries();
       const key = this.#options.probeKey;
-      await Promise.all([
-        this.#connection.client.get(key),
-        ...primaries.map((each) => each.ping()),
-      ]);
+      await Promise.all([client.get(key), ...primaries.map((each) => each.ping())]);
     };
     this.#write("ping", answers, 1, 0).catch(() => {
       // The error has been reported.

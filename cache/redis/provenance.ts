@@ -3,8 +3,9 @@ import type { KeyPart, Keyspace } from "../keys.ts";
 import type { ServerLives } from "../catch_up.ts";
 import { OtherSourceError } from "../errors.ts";
 import { ACQUIRE_LUA, leaseOf } from "../lease.ts";
+import type { Pipeline } from "./pipeline.ts";
 import { isOutOfMemory, isReply, refuses } from "./reply_errors.ts";
-import { Script, type ScriptRunner } from "./scripts.ts";
+import { Script } from "./scripts.ts";
 import { lifeOf } from "./server_life.ts";
 import { ROOT_TAG } from "../tags.ts";
 
@@ -42,14 +43,14 @@ const ACQUIRE = new Script("acquire", ACQUIRE_LUA);
  */
 export class Provenance implements ServerLives {
   readonly #connection: Connection;
-  readonly #scripts: ScriptRunner;
+  readonly #pipeline: Pipeline;
   readonly #keyspace: Keyspace;
   #ownRootTag: string | undefined;
   #isClaimed = false;
 
-  constructor(connection: Connection, scripts: ScriptRunner, keyspace: Keyspace) {
+  constructor(connection: Connection, pipeline: Pipeline, keyspace: Keyspace) {
     this.#connection = connection;
-    this.#scripts = scripts;
+    this.#pipeline = pipeline;
     this.#keyspace = keyspace;
   }
 
@@ -59,7 +60,7 @@ export class Provenance implements ServerLives {
    */
   async identity(): Promise<string> {
     const primaries = await this.#connection.proved();
-    const identity = await this.#scripts.pipeline.send("info", async () => {
+    const identity = await this.#pipeline.send("info", async () => {
       return (await Promise.all(primaries.map(lifeOf))).sort().join(" ");
     });
     await this.#prove();
@@ -80,8 +81,8 @@ export class Provenance implements ServerLives {
 
   /** Notes that the servers were caught up with in this life. */
   async remember(identity: string): Promise<void> {
-    const { client, pipeline } = this.#scripts;
-    await pipeline.send("set", () => client.set(this.#keyOf(":caught-up"), identity));
+    const key = this.#keyOf(":caught-up");
+    await this.#pipeline.send("set", (client) => client.set(key, identity));
   }
 
   /**
@@ -106,9 +107,8 @@ export class Provenance implements ServerLives {
    * stood there before this process came.
    */
   async #read(mark: KeyPart): Promise<string | null> {
-    const { client, pipeline } = this.#scripts;
     const keys = [this.#keyOf(mark), this.#keyOf(":tag")];
-    const [text, rootTag] = await pipeline.send("mget", () => client.mget(...keys));
+    const [text, rootTag] = await this.#pipeline.send("mget", (client) => client.mget(...keys));
     return text ?? (rootTag && rootTag !== this.#ownRootTag ? "" : null);
   }
 
@@ -117,14 +117,14 @@ export class Provenance implements ServerLives {
     how: "" | "take over",
   ): Promise<{ readonly owner: string; readonly isInUse: boolean }> {
     const keys = [this.#keyOf(":source"), this.#keyOf(":source-in-use")];
-    const reply = await CLAIM.run(this.#scripts, keys, [source, IN_USE_MS, how]);
+    const reply = await CLAIM.run(this.#pipeline, keys, [source, IN_USE_MS, how]);
     const [owner, inUse] = Array.isArray(reply) ? reply : [];
     return { owner: String(owner), isInUse: inUse === 1 };
   }
 
   /** Runs what every read needs, as the servers may refuse it. */
   async #prove(): Promise<void> {
-    const { client, pipeline } = this.#scripts;
+    const pipeline = this.#pipeline;
     const keys = [this.#keyOf(""), this.#keyOf(":lease")] as const;
     const [key] = keys;
     await pipeline.send("get", async () => {
@@ -132,9 +132,9 @@ export class Provenance implements ServerLives {
       const asked = primaries.flatMap((each) => [each.get(key), each.evalsha(NO_SCRIPT, 1, key)]);
       await Promise.all(asked.map(permitted));
     });
-    if (this.#connection.anySlot) await pipeline.send("mget", () => client.mget(...keys));
+    if (this.#connection.anySlot) await pipeline.send("mget", (client) => client.mget(...keys));
     try {
-      await ACQUIRE.run(this.#scripts, keys, [1, leaseOf(crypto.randomUUID(), []), ""]);
+      await ACQUIRE.run(pipeline, keys, [1, leaseOf(crypto.randomUUID(), []), ""]);
     } catch (error) {
       // What is stored already can be read.
       if (!isOutOfMemory(error)) throw error;

@@ -18,7 +18,7 @@ import type { ServerInfo } from "../operations/server_info.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import { Provenance } from "./provenance.ts";
 import { isOfMovingSlot, isReply, isWrongType } from "./reply_errors.ts";
-import { Script, type ScriptRunner, type ScriptValue } from "./scripts.ts";
+import { Script, type ScriptValue } from "./scripts.ts";
 import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
 import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
@@ -80,7 +80,6 @@ export class RedisStore implements Store, SharedCounts {
   readonly #options: RedisStoreOptions;
   readonly #keyspace: Keyspace;
   readonly #pipeline: Pipeline;
-  readonly #scripts: ScriptRunner;
   readonly #gets: Gather<string, Uint8Array | null>;
   readonly #leases: Gather<Leasing, Acquired>;
   readonly #fills: Gather<Filling, boolean>;
@@ -91,16 +90,14 @@ export class RedisStore implements Store, SharedCounts {
   #feed: Following | undefined;
 
   constructor(connection: Connection, options: RedisStoreOptions) {
-    const { client, anySlot } = connection;
     this.#connection = connection;
     this.#options = options;
     this.#keyspace = options.keyspace;
     const probeKey = this.#keyspace.of(ROOT_TAG, ":tag");
     this.#pipeline = new Pipeline(connection, { ...options, probeKey });
-    this.#scripts = { client, pipeline: this.#pipeline };
-    this.provenance = new Provenance(connection, this.#scripts, this.#keyspace);
-    this.#keeper = new TagKeeper(this.#scripts, this.#keyspace, options.runtime.clock);
-    const itemsMax = anySlot ? KEYS_MAX : 1;
+    this.provenance = new Provenance(connection, this.#pipeline, this.#keyspace);
+    this.#keeper = new TagKeeper(this.#pipeline, this.#keyspace, options.runtime.clock);
+    const itemsMax = connection.anySlot ? KEYS_MAX : 1;
     this.#gets = new Gather({ itemsMax, send: (keys) => this.#read(keys) });
     this.#leases = new Gather({ itemsMax, send: (items) => this.#lease(items) });
     this.#fills = new Gather({
@@ -140,7 +137,7 @@ export class RedisStore implements Store, SharedCounts {
   async release(key: string, lease: string, successor?: Successor): Promise<void> {
     const keys = [this.#keyspace.of(key, ":lease")];
     const values = [lease, successor?.text ?? "", Math.ceil(successor?.ms ?? 0)];
-    await RELEASE.run(this.#scripts, keys, values);
+    await RELEASE.run(this.#pipeline, keys, values);
   }
 
   /**
@@ -154,7 +151,7 @@ export class RedisStore implements Store, SharedCounts {
       const [old] = await Promise.all([this.#takes.ask(filling), this.#keep(entry)]);
       const isStored = await this.#store(filling, this.#sets);
       // Somebody has the lease, or Redis evicted it: even so, the old value must be removed.
-      if (!isStored) await DROP.run(this.#scripts, [this.#keyspace.of(key, "")], [old]);
+      if (!isStored) await DROP.run(this.#pipeline, [this.#keyspace.of(key, "")], [old]);
     } catch (error) {
       if (!isReply(error)) throw error;
       // Redis refused it, for lack of memory or because of the value; the old one must still be removed.
@@ -171,7 +168,7 @@ export class RedisStore implements Store, SharedCounts {
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
     await inTurn(keys, INVALIDATED_MAX, async (some) => {
-      await Promise.all(some.map((key) => EXPIRE.run(this.#scripts, this.#keysOf(key), [nowMs])));
+      await Promise.all(some.map((key) => EXPIRE.run(this.#pipeline, this.#keysOf(key), [nowMs])));
     });
     this.#assertConfirmed();
   }
@@ -204,27 +201,23 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   async #writeRoot(version: string): Promise<void> {
-    const { client } = this.#connection;
     const key = this.#keyspace.of(ROOT_TAG, ":tag");
     try {
-      await this.#pipeline.send("set", () => client.set(key, version));
+      await this.#pipeline.send("set", (client) => client.set(key, version));
     } catch (error) {
       if (!isReply(error)) throw error;
-      await this.#pipeline.send("invalidate", () => client.unlink(key));
+      await this.#pipeline.send("invalidate", (client) => client.unlink(key));
     }
   }
 
   async addPopular(counts: readonly KeyCount[]): Promise<void> {
     const keys = [this.#keyspace.of(ROOT_TAG, ":popular"), this.#keyspace.of(ROOT_TAG, ":decayed")];
-    await POPULAR.run(this.#scripts, keys, counts.flatMap(([key, count]) => [count, key]));
+    await POPULAR.run(this.#pipeline, keys, counts.flatMap(([key, count]) => [count, key]));
   }
 
   readPopular(count: number): Promise<string[]> {
     const key = this.#keyspace.of(ROOT_TAG, ":popular");
-    return this.#pipeline.send(
-      "zrevrange",
-      () => this.#connection.client.zrevrange(key, 0, count - 1),
-    );
+    return this.#pipeline.send("zrevrange", (client) => client.zrevrange(key, 0, count - 1));
   }
 
   follow(listener: FeedListener): void {
@@ -292,14 +285,14 @@ export class RedisStore implements Store, SharedCounts {
 
   /** Reads the bytes under keys. A foreign type gives `null` or empty bytes. */
   async #read(keys: readonly string[]): Promise<readonly (Uint8Array | null)[]> {
-    const { client } = this.#connection;
+    const pipeline = this.#pipeline;
     const [first = ""] = keys;
     this.#fills.flush();
     if (keys.length > 1) {
-      return await this.#pipeline.send("mget", () => client.mgetBuffer([...keys]), keys.length);
+      return await pipeline.send("mget", (client) => client.mgetBuffer([...keys]), keys.length);
     }
     try {
-      return [await this.#pipeline.send("get", () => client.getBuffer(first))];
+      return [await pipeline.send("get", (client) => client.getBuffer(first))];
     } catch (error) {
       if (isWrongType(error)) return [new Uint8Array(0)];
       throw error;
@@ -348,7 +341,7 @@ export class RedisStore implements Store, SharedCounts {
     keys: readonly string[],
     values: readonly ScriptValue[],
   ): Promise<readonly unknown[]> {
-    const replies = await script.run(this.#scripts, keys, values);
+    const replies = await script.run(this.#pipeline, keys, values);
     if (!Array.isArray(replies)) throw new Error("Cannot run script: unexpected reply");
     return replies;
   }
@@ -367,9 +360,8 @@ export class RedisStore implements Store, SharedCounts {
 
   /** Removes keys at once, or, if their slot is being moved, in their order: no load may fill a value removed before. */
   async #remove(keys: readonly string[]): Promise<void> {
-    const { client } = this.#connection;
     const remove = (...some: string[]): Promise<number> =>
-      this.#pipeline.send("invalidate", () => client.unlink(some), some.length);
+      this.#pipeline.send("invalidate", (client) => client.unlink(some), some.length);
     try {
       await remove(...keys);
     } catch (error) {

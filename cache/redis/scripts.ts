@@ -1,18 +1,11 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { Command } from "ioredis";
-import type { Client } from "./connection.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { isUnknownScript } from "./reply_errors.ts";
 
 /** An argument of a script. */
 export type ScriptValue = string | number | Buffer;
-
-/** Sends scripts, and other commands. */
-export interface ScriptRunner {
-  readonly client: Client;
-  readonly pipeline: Pipeline;
-}
 
 /** A Lua script, which Redis runs atomically. */
 export class Script {
@@ -32,7 +25,7 @@ export class Script {
    * `SCRIPT FLUSH`.
    */
   async run(
-    { client, pipeline }: ScriptRunner,
+    pipeline: Pipeline,
     keys: readonly string[],
     values: readonly ScriptValue[],
   ): Promise<unknown> {
@@ -41,7 +34,7 @@ export class Script {
     const send = (name: string, script: string): Promise<unknown> =>
       pipeline.send(
         this.#name,
-        () => {
+        (client) => {
           const command = new ScriptCommand(name, [script, keys.length, ...keys, ...values]);
           client.sendCommand(command);
           return command.promise;

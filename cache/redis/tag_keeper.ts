@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Keyspace } from "../keys.ts";
 import type { Clock } from "../runtime.ts";
 import { ROOT_TAG } from "../tags.ts";
-import type { ScriptRunner } from "./scripts.ts";
+import type { Pipeline } from "./pipeline.ts";
 
 /** Time for which a tag is kept after the last entry known to carry it. */
 const SPARE_MS = 24 * 60 * 60 * 1000;
@@ -22,15 +22,15 @@ const SWEEP_TAGS_MAX = 500;
  * never gives an old value.
  */
 export class TagKeeper {
-  readonly #scripts: ScriptRunner;
+  readonly #pipeline: Pipeline;
   readonly #keyspace: Keyspace;
   readonly #clock: Clock;
   /** Wall times until which tags are kept. */
   readonly #known = new LRUCache<string, number>({ max: KNOWN_MAX });
   #sweepAtMs = 0;
 
-  constructor(scripts: ScriptRunner, keyspace: Keyspace, clock: Clock) {
-    this.#scripts = scripts;
+  constructor(pipeline: Pipeline, keyspace: Keyspace, clock: Clock) {
+    this.#pipeline = pipeline;
     this.#keyspace = keyspace;
     this.#clock = clock;
   }
@@ -47,12 +47,11 @@ export class TagKeeper {
   }
 
   async #extend(short: readonly string[], untilMs: number): Promise<void> {
-    const { client, pipeline } = this.#scripts;
     const keptUntilMs = Math.ceil(untilMs + SPARE_MS);
     for (const name of short) this.#known.set(name, keptUntilMs);
     try {
       const scores = short.flatMap((name) => [keptUntilMs, name]);
-      await pipeline.send("zadd", () => client.zadd(this.#index, "GT", ...scores));
+      await this.#pipeline.send("zadd", (client) => client.zadd(this.#index, "GT", ...scores));
       await this.#sweep();
     } catch (_error) {
       for (const name of short) this.#known.delete(name);
@@ -63,27 +62,27 @@ export class TagKeeper {
     const nowMs = this.#clock.now();
     if (nowMs < this.#sweepAtMs) return;
     this.#sweepAtMs = nowMs + SWEEP_MS;
-    const { client, pipeline } = this.#scripts;
+    const pipeline = this.#pipeline;
     const range = ["-inf", nowMs] as const;
     const limit = ["LIMIT", 0, SWEEP_TAGS_MAX] as const;
     const over = await pipeline.send(
       "zrangebyscore",
-      () => client.zrangebyscore(this.#index, ...range, ...limit),
+      (client) => client.zrangebyscore(this.#index, ...range, ...limit),
     );
     await Promise.all(
       over.map((name) =>
-        pipeline.send("unlink", () => client.unlink(this.#keyspace.of(name, ":tag")))
+        pipeline.send("unlink", (client) => client.unlink(this.#keyspace.of(name, ":tag")))
       ),
     );
     // A tag that was extended meanwhile stays in the index. What exceeds one sweep is left to the next.
     if (over.length < SWEEP_TAGS_MAX) {
       await pipeline.send(
         "zremrangebyscore",
-        () => client.zremrangebyscore(this.#index, ...range),
+        (client) => client.zremrangebyscore(this.#index, ...range),
       );
       return;
     }
-    await pipeline.send("zrem", () => client.zrem(this.#index, ...over));
+    await pipeline.send("zrem", (client) => client.zrem(this.#index, ...over));
     this.#sweepAtMs = nowMs;
   }
 
