@@ -213,10 +213,10 @@ export class Loads {
   }
 
   async #refreshNow<T>(key: string, plan: LoadPlan<T>, old: OldEntry): Promise<void> {
-    const { store, tags, newNonce, settings: { leaseMs } } = this.#parts;
+    const { store, tags, newNonce } = this.#parts;
     const versions = await tags.ensure(this.namesOf(key, plan.options, old.entry));
     const lease = leaseOf(newNonce(), versions);
-    const { holder } = await store.acquire(key, lease, { leaseMs, seen: old.mark });
+    const { holder } = await store.acquire(key, lease, old.mark);
     if (holder !== lease) return;
     const cooldownMs = REFRESH_COOLDOWN_MS;
     await this.underLease(key, lease, { plan, versions, cooldownMs, stale: old.entry });

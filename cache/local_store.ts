@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Entry, TagVersion } from "./entry.ts";
 import { stampOf } from "./lease.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "./store.ts";
+import type { Acquired, FeedListener, Store, Stored, Successor } from "./store.ts";
 
 /** Limit of tag versions. A tag without a version counts as changed, so dropping one is safe. */
 const TAGS_MAX = 10_000;
@@ -36,7 +36,7 @@ export class LocalStore implements Store {
     return Promise.resolve(this.#values.stored(key));
   }
 
-  acquire(key: string, lease: string, { leaseMs, seen }: AcquireOptions): Promise<Acquired> {
+  acquire(key: string, lease: string, seen: Uint8Array | undefined): Promise<Acquired> {
     const stored = this.#values.stored(key);
     if (stored !== null && !sameMark(stored.mark, seen)) {
       return Promise.resolve({ holder: "", stored });
@@ -45,7 +45,7 @@ export class LocalStore implements Store {
     if (held !== undefined && stampOf(held) === stampOf(lease)) {
       return Promise.resolve({ holder: held, stored: null });
     }
-    this.#setLease(key, lease, leaseMs);
+    this.#setLease(key, lease, this.#parts.settings.leaseMs);
     return Promise.resolve({ holder: lease, stored: null });
   }
 
@@ -127,9 +127,9 @@ export class LocalStore implements Store {
     return lease !== undefined && this.#nowMs() < lease.untilMs ? lease.text : undefined;
   }
 
-  #setLease(key: string, text: string, leaseMs: number): void {
+  #setLease(key: string, text: string, ms: number): void {
     const nowMs = this.#nowMs();
-    this.#leases.set(key, { text, untilMs: nowMs + leaseMs });
+    this.#leases.set(key, { text, untilMs: nowMs + ms });
     if (this.#leases.size <= this.#leasesMax) return;
     for (const [name, { untilMs }] of this.#leases) {
       if (untilMs <= nowMs) this.#leases.delete(name);

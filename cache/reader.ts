@@ -90,7 +90,7 @@ export class Reader {
     key: string,
     { options, accepts }: Pick<LoadPlan<never>, "options" | "accepts">,
   ): Promise<Begun | undefined> {
-    const { memory, coherence, store, stored, tags, runtime, settings, newNonce } = this.#parts;
+    const { memory, coherence, store, stored, tags, runtime, newNonce } = this.#parts;
     const held = options.refresh ? undefined : memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
     const trust = this.#trust(options);
@@ -106,8 +106,7 @@ export class Reader {
       stored.misses++;
       const versions = await tags.ensure(this.#loads.namesOf(key, options, old?.entry));
       lease = leaseOf(newNonce(), versions);
-      const { leaseMs } = settings;
-      const { holder } = await store.acquire(key, lease, { leaseMs, seen: old?.mark });
+      const { holder } = await store.acquire(key, lease, old?.mark);
       if (holder === lease) return { lease, versions };
     } catch (_error) {
       if (lease !== "") this.#parts.track(this.#loads.release(key, lease));
@@ -168,8 +167,7 @@ export class Reader {
 
   /** Asks the store for the value or the lease. `undefined`: no answer in time, or none that may be trusted. */
   async #ask<T>(key: string, plan: LoadPlan<T>, trust: number): Promise<Answer | undefined> {
-    const { store, coherence, tags, stored: counters, runtime, settings, newNonce } = this.#parts;
-    const { leaseMs } = settings;
+    const { store, coherence, tags, stored: counters, runtime, newNonce } = this.#parts;
     const names = this.#loads.namesOf(key, plan.options);
     const untilMs = runtime.clock.monotonicNow() + this.#askMsMax;
     let lease = "";
@@ -200,7 +198,7 @@ export class Reader {
         );
         lease = leaseOf(newNonce(), versions);
         const epoch = coherence.epoch(key);
-        const acquired = await store.acquire(key, lease, { leaseMs, seen: stored?.mark });
+        const acquired = await store.acquire(key, lease, stored?.mark);
         if (coherence.storeTrust() !== trust) break;
         if (acquired.stored === null) {
           if (blind && round === 0) counters.misses++;

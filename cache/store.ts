@@ -15,8 +15,12 @@ export interface Store {
   readonly source: "redis" | "memory";
   /** Reads a key; `null` if it is empty. */
   get(key: string): Promise<Stored | null>;
-  /** Takes the lease on a key, unless there is a value other than `seen`, or a lease under the same tag versions. */
-  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired>;
+  /**
+   * Takes the lease on a key, unless there is a value or a lease under the same tag versions.
+   *
+   * @param seen The mark of the value that the caller has read and cannot use, if there was one: it does not count.
+   */
+  acquire(key: string, lease: string, seen: Uint8Array | undefined): Promise<Acquired>;
   /** Stores an entry if `lease` still stands, and ends the lease. Answers true if it was stored. */
   fill(key: string, lease: string, entry: Entry): Promise<boolean>;
   /** Ends `lease` if it still stands, and puts the successor, if any, in its place. */
@@ -43,18 +47,10 @@ export interface Store {
 export interface Stored {
   /** The entry, or the reason why the bytes cannot be read. */
   readonly entry: Entry | string;
-  /** Distinguishes this entry from others under the same key; see {@linkcode AcquireOptions.seen}. */
+  /** Distinguishes this entry from others under the same key; see {@linkcode Store.acquire}. */
   readonly mark: Uint8Array;
   /** Its stored size. */
   readonly bytes: number;
-}
-
-/** Options of {@linkcode Store.acquire}. */
-export interface AcquireOptions {
-  /** Longest duration of the lease. */
-  readonly leaseMs: number;
-  /** The mark of the entry that the caller has read and cannot use, if there was one. */
-  readonly seen: Uint8Array | undefined;
 }
 
 /** The answer of {@linkcode Store.acquire}. */

@@ -21,7 +21,7 @@ import { isOfMovingSlot, isReply, isWrongType } from "./reply_errors.ts";
 import { Script, type ScriptValue } from "./scripts.ts";
 import { infoOf } from "./server_life.ts";
 import { TagKeeper } from "./tag_keeper.ts";
-import type { Acquired, AcquireOptions, FeedListener, Store, Stored, Successor } from "../store.ts";
+import type { Acquired, FeedListener, Store, Stored, Successor } from "../store.ts";
 import { CREATE_TAG_LUA, ROOT_TAG } from "../tags.ts";
 
 /** Limit of keys that one command reads, leases or fills. */
@@ -58,9 +58,10 @@ export interface RedisStoreOptions
 }
 
 /** A lease to take. */
-interface Leasing extends AcquireOptions {
+interface Leasing {
   readonly key: string;
   readonly lease: string;
+  readonly seen: Uint8Array | undefined;
 }
 
 /** A value to store under its lease. */
@@ -123,8 +124,8 @@ export class RedisStore implements Store, SharedCounts {
     return bytes ? storedOf(bytes) : null;
   }
 
-  acquire(key: string, lease: string, { leaseMs, seen }: AcquireOptions): Promise<Acquired> {
-    return this.#leases.ask({ key, lease, leaseMs, seen });
+  acquire(key: string, lease: string, seen: Uint8Array | undefined): Promise<Acquired> {
+    return this.#leases.ask({ key, lease, seen });
   }
 
   fill(key: string, lease: string, entry: Entry): Promise<boolean> {
@@ -299,13 +300,13 @@ export class RedisStore implements Store, SharedCounts {
     }
   }
 
-  /** Takes leases with the same duration. */
+  /** Takes leases. */
   async #lease(items: readonly Leasing[]): Promise<readonly Acquired[]> {
     const values = items.flatMap(({ lease, seen }) => [
       lease,
       seen === undefined ? "" : Buffer.concat([Buffer.from("="), seen]),
     ]);
-    const leaseMs = Math.ceil(Math.max(...items.map((each) => each.leaseMs)));
+    const leaseMs = Math.ceil(this.#options.leaseMs);
     this.#fills.flush();
     const replies = await this.#run(ACQUIRE, this.#keysOfAll(items), [leaseMs, ...values]);
     return items.map(({ lease }, at) => {

@@ -88,7 +88,7 @@ describe("Cache, loading under a lease", () => {
 
   it("takes the lease of an instance that died over when it runs out", async () => {
     const { runtime, server, b } = await openTwo();
-    await server.connect("dead").acquire("k", "n1 ", { leaseMs: 5_000, seen: undefined });
+    await server.connect("dead").acquire("k", "n1 ", undefined);
     await server.connect("dead").createTags(["*"], "");
     const reading = b.getOrLoad("k", () => Promise.resolve(2));
     await runtime.clock.advance(4_900);
@@ -105,7 +105,7 @@ describe("Cache, loading under a lease", () => {
     const cache = new Cache({ ...options, runtime, waitMsMax: 500 }, server.connect("b"));
     const holder = server.connect("holder");
     await holder.createTags(["*"], "");
-    await holder.acquire("k", "n1 ", { leaseMs: 60_000, seen: undefined });
+    await holder.acquire("k", "n1 ", undefined);
     const reading = cache.getOrLoad("k", () => Promise.resolve(2));
     await runtime.clock.advance(500);
     assertEquals((await reading).value(), 2);
@@ -120,7 +120,7 @@ describe("Cache, loading under a lease", () => {
     const cache = new Cache({ ...options, runtime }, server.connect("b", { feed: false }));
     const holder = server.connect("holder");
     await holder.createTags(["*"], "");
-    await holder.acquire("k", "n1 ", { leaseMs: 60_000, seen: undefined });
+    await holder.acquire("k", "n1 ", undefined);
     server.gate = () => new Promise((resolve) => clock.after(SLOW_STEP_MS, resolve));
     const load = Promise.withResolvers<number>();
     const readings = Array.from({ length: 10 }, () => cache.getOrLoad("k", () => load.promise));

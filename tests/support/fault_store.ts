@@ -1,12 +1,5 @@
 import type { Entry } from "../../cache/entry.ts";
-import type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  Store,
-  Stored,
-  Successor,
-} from "../../cache/store.ts";
+import type { Acquired, FeedListener, Store, Stored, Successor } from "../../cache/store.ts";
 
 /** When a call fails: before it takes effect, or after, so that its caller can't tell. */
 export type FaultKind = "before" | "after";
@@ -50,8 +43,8 @@ export class FaultStore implements Store {
     return this.#call("get", () => this.#inner.get(key));
   }
 
-  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
-    return this.#call("acquire", () => this.#inner.acquire(key, lease, options));
+  acquire(key: string, lease: string, seen: Uint8Array | undefined): Promise<Acquired> {
+    return this.#call("acquire", () => this.#inner.acquire(key, lease, seen));
   }
 
   fill(key: string, lease: string, entry: Entry): Promise<boolean> {

@@ -3,18 +3,11 @@ import { decodeEntry, encodeEntry, type Entry, storedMark } from "../../cache/en
 import { Keyspace } from "../../cache/keys.ts";
 import { leaseOf } from "../../cache/lease.ts";
 import type { Clock, Timer } from "../../cache/runtime.ts";
-import type {
-  Acquired,
-  AcquireOptions,
-  FeedListener,
-  Store,
-  Stored,
-  Successor,
-} from "../../cache/store.ts";
+import type { Acquired, FeedListener, Store, Stored, Successor } from "../../cache/store.ts";
 import { ROOT_TAG } from "../../cache/tags.ts";
 import { type Gate, SimulatedFeed } from "./simulated_feed.ts";
 
-/** Longest duration of the lease of `set`. */
+/** Longest duration of a lease. */
 const LEASE_MS = 5_000;
 
 /** Options of a {@linkcode SimulatedServer}. */
@@ -196,18 +189,17 @@ export class SimulatedStore implements Store {
     return this.#call("get", key, (server, keys) => storedOf(server.read(keys.of(key, ""))?.bytes));
   }
 
-  acquire(key: string, lease: string, options: AcquireOptions): Promise<Acquired> {
+  acquire(key: string, lease: string, seen: Uint8Array | undefined): Promise<Acquired> {
     const { clock } = this.#wiring;
     return this.#call("acquire", key, (server, keys) => {
       const bytes = server.read(keys.of(key, ""))?.bytes;
-      const { seen } = options;
       if (
         bytes !== undefined && bytes.length > 0 &&
         (seen === undefined || Buffer.compare(storedMark(bytes), seen) !== 0)
       ) return { holder: "", stored: storedOf(bytes) };
       const held = server.read(keys.of(key, ":lease"))?.text;
       if (held?.endsWith(lease.slice(lease.indexOf(" ")))) return { holder: held, stored: null };
-      const expiresAtMs = clock.monotonicNow() + options.leaseMs;
+      const expiresAtMs = clock.monotonicNow() + LEASE_MS;
       server.write(keys.of(key, ":lease"), { text: lease, expiresAtMs });
       return { holder: lease, stored: null };
     });
