@@ -4,7 +4,9 @@
  * @module
  */
 
-const REFUSES_ALL = /^(LOADING|BUSY|NOAUTH|MASTERDOWN|CLUSTERDOWN) /;
+/** Tells whether an error is of one kind. */
+type Kind = (error: unknown) => boolean;
+
 const REFUSES = new RegExp(
   [
     /^(NOPERM|MISCONF|NOREPLICAS|READONLY) /,
@@ -31,34 +33,22 @@ export function isOfMovingSlot(error: unknown): boolean {
 }
 
 /** True if the server replies, but for now with the same error to every command. */
-export function refusesAll(error: unknown): boolean {
-  return replies(error, REFUSES_ALL);
-}
+export const refusesAll: Kind = replies(/^(LOADING|BUSY|NOAUTH|MASTERDOWN|CLUSTERDOWN) /);
 
 /** True if the server replies, but for now does not run commands like this one, whatever they contain. */
-export function refuses(error: unknown): boolean {
-  return replies(error, REFUSES);
-}
+export const refuses: Kind = replies(REFUSES);
 
 /** True if the server takes no writes, nor a `PING`, because it cannot save its data. */
-export function cannotSave(error: unknown): boolean {
-  return replies(error, /^MISCONF /);
-}
+export const cannotSave: Kind = replies(/^MISCONF /);
 
 /** True if the server has no memory to store anything. */
-export function isOutOfMemory(error: unknown): boolean {
-  return replies(error, /^OOM /);
-}
+export const isOutOfMemory: Kind = replies(/^OOM /);
 
 /** True if a replica was to write: the primary that we wrote to has been demoted. */
-export function isReadOnly(error: unknown): boolean {
-  return replies(error, /^READONLY /);
-}
+export const isReadOnly: Kind = replies(/^READONLY /);
 
 /** True if the key holds a type that the command cannot read. */
-export function isWrongType(error: unknown): boolean {
-  return replies(error, /^WRONGTYPE/);
-}
+export const isWrongType: Kind = replies(/^WRONGTYPE/);
 
 /** True if the server refused to select the database of a connection. */
 export function isOfSelect(error: unknown): boolean {
@@ -69,16 +59,12 @@ export function isOfSelect(error: unknown): boolean {
 }
 
 /** True if a Sentinel does not know the name of a primary. */
-export function isUnknownPrimary(error: unknown): boolean {
-  return replies(error, /^ERR No such master/);
-}
+export const isUnknownPrimary: Kind = replies(/^ERR No such master/);
 
 /** True if the server does not know the script with that hash. */
-export function isUnknownScript(error: unknown): boolean {
-  return replies(error, /^NOSCRIPT/);
-}
+export const isUnknownScript: Kind = replies(/^NOSCRIPT/);
 
-/** True if it is an error reply with that text, be it to a command or to one that a script ran. */
-function replies(error: unknown, text: RegExp): boolean {
-  return isReply(error) && text.test(error.message.replace(IN_SCRIPT, ""));
+/** Tells error replies with that text, be it to a command or to one that a script ran. */
+function replies(text: RegExp): Kind {
+  return (error) => isReply(error) && text.test(error.message.replace(IN_SCRIPT, ""));
 }
