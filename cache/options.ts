@@ -150,35 +150,33 @@ const DEFAULTS = {
 /** {@linkcode CacheOptions} with a checked value for every number. */
 export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
-/** The types of the options of a cache that are not numbers. */
-const TYPES: Readonly<Record<Exclude<keyof CacheOptions, keyof Settings | "version">, string>> = {
+/** The types of a group of options; `true`: something else checks it. */
+type Types<Name extends string> = Readonly<Record<Name, string | true>>;
+
+/** The options of a cache that are not durations or limits. */
+const CACHE: Types<Exclude<keyof CacheOptions, keyof Settings>> = {
   url: "string",
   ca: "string",
-  prefix: "string",
-  enabled: "boolean",
   connect: "function",
+  enabled: "boolean",
+  prefix: "string",
+  version: true,
+  changes: "object",
   onEvent: "function",
   onLookup: "function",
   background: "function",
-  changes: "object",
   runtime: "object",
 };
 
 /** The options of an entry. */
-const ENTRY: Readonly<Record<keyof EntryOptions, true>> = {
+const ENTRY: Types<keyof EntryOptions> = {
   ttlMs: true,
   graceMs: true,
   negativeTtlMs: true,
   codec: true,
   schema: true,
-  refresh: true,
-  tags: true,
-  tagsOf: true,
-};
-
-/** The types of those that nothing else checks. */
-const ENTRY_TYPES: Readonly<Record<"refresh" | "tagsOf", string>> = {
   refresh: "boolean",
+  tags: true,
   tagsOf: "function",
 };
 
@@ -189,11 +187,10 @@ const ENTRY_TYPES: Readonly<Record<"refresh" | "tagsOf", string>> = {
  * @throws {TypeError} An option is unknown or has another type.
  */
 function assertCacheOptions(options: CacheOptions): void {
-  assertNames(options, { ...DEFAULTS, ...TYPES, version: 1 });
+  assertOptions(options, { ...DEFAULTS, ...CACHE });
   if ("url" in options && options.url === undefined) {
     throw new TypeError("Cannot use url undefined: give the address of Redis, or memory: for none");
   }
-  assertTypes(options, TYPES);
   if (options.changes !== undefined && typeof options.changes.attach !== "function") {
     throw new TypeError("Cannot use changes: it must be what postgresChanges() returns");
   }
@@ -207,24 +204,21 @@ function isRuntime({ clock, random }: Partial<Runtime>): boolean {
     .every((part) => typeof part === "function");
 }
 
-/** @throws {TypeError} An option that is given has another type. */
-function assertTypes(options: object, types: Readonly<Record<string, string>>): void {
-  for (const name in types) {
-    const value: unknown = Reflect.get(options, name);
-    if (value === undefined || (typeof value === types[name] && value !== null)) continue;
-    throw new TypeError(
-      `Cannot use ${name} ${shown(value)}: it must be of type ${types[name]}`,
-    );
-  }
-}
-
-/** @throws {TypeError} The options are no object, or one of them is not among those that are known. */
-export function assertNames(options: object, known: object): void {
+/**
+ * @param known The options there are; where a type is given, of that type.
+ * @throws {TypeError} The options are no object, or one of them is not known or has another type.
+ */
+export function assertOptions(options: object, known: Readonly<Record<string, unknown>>): void {
   assertObject(options);
   for (const name in options) {
     if (!Object.hasOwn(known, name)) {
       throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
     }
+    const value: unknown = Reflect.get(options, name);
+    const type = known[name];
+    const isChecked = typeof type === "string" && value !== undefined;
+    if (!isChecked || (typeof value === type && value !== null)) continue;
+    throw new TypeError(`Cannot use ${name} ${shown(value)}: it must be of type ${type}`);
   }
 }
 
@@ -291,8 +285,7 @@ export function durationMs(name: string, value: unknown): number {
  * @throws {RangeError} A duration that does not depend on the value is not a number of at least 0.
  */
 export function assertEntryOptions(options: EntryOptions<never, unknown>): void {
-  assertNames(options, ENTRY);
-  assertTypes(options, ENTRY_TYPES);
+  assertOptions(options, ENTRY);
   assertForm(options);
   for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
     const value: unknown = options[name];

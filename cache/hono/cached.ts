@@ -10,7 +10,7 @@ import { JsonText } from "../json_text.ts";
 import { isKey } from "../keys.ts";
 import type { LoadContext } from "../load_limit.ts";
 import type { Lookup } from "../lookup.ts";
-import { assertNames } from "../options.ts";
+import { assertOptions } from "../options.ts";
 import { type Clock, systemRuntime } from "../runtime.ts";
 import { Answers } from "./answers.ts";
 import { responseApart } from "./apart.ts";
@@ -89,7 +89,7 @@ export function cached(
   cache: Pick<Cache, "getOrLoad">,
   options: CachedOptions = {},
 ): MiddlewareHandler {
-  assertNames(options, CACHED);
+  assertOptions(options, CACHED);
   const { ttlMs, tags = [], vary, clock = systemRuntime.clock } = options;
   const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
   const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;
