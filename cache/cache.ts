@@ -172,12 +172,12 @@ export class Cache implements AsyncDisposable {
   ): Promise<Lookup<NoInfer<V>> | undefined> {
     this.#assertUsable(key, options);
     const startedAtMs = this.#startedAtMs();
-    const found = await this.#engineOf(key).reader.peek(key) as Lookup<V> | undefined;
+    const found = await this.#engineOf(key).reader.peek(key);
     if (found === undefined) return undefined;
     const reading = this.#readingOf(key, options);
-    if (reading?.accepts(found.text) === false) return undefined;
+    if (!reading.accepts(found.text)) return undefined;
     this.#observe(key, found, startedAtMs);
-    return reading === undefined ? found : reading.lookup(found) as Lookup<V>;
+    return reading.lookup(found) as Lookup<V>;
   }
 
   /**
@@ -355,11 +355,11 @@ export class Cache implements AsyncDisposable {
     const startedAtMs = clock.monotonicNow();
     const { reader, loads } = this.#engineOf(key);
     const reading = this.#readingOf(key, options);
-    const begun = await reader.begin(key, { options, accepts: reading?.accepts });
+    const begun = await reader.begin(key, { options, accepts: reading.accepts });
     if (begun === undefined) return slotOf(undefined, undefined);
     if ("found" in begun) {
       this.#observe(key, begun.found, startedAtMs);
-      return slotOf(reading?.lookup(begun.found) ?? begun.found, undefined);
+      return slotOf(reading.lookup(begun.found), undefined);
     }
     const { lease, versions } = begun;
     return slotOf(undefined, {
@@ -698,10 +698,10 @@ export class Cache implements AsyncDisposable {
     return this.#read(key, { load: run, options });
   }
 
-  async #read<T, V>(key: string, asked: LoadPlan<T>): Promise<Lookup<V>> {
+  async #read<T, V>(key: string, asked: Pick<LoadPlan<T>, "load" | "options">): Promise<Lookup<V>> {
     this.#assertUsable(key, asked.options);
     const reading = this.#readingOf(key, asked.options);
-    const plan = { ...asked, accepts: reading?.accepts };
+    const plan = { ...asked, accepts: reading.accepts };
     const startedAtMs = this.#startedAtMs();
     const { popularity, loads, reader } = this.#engineOf(key);
     popularity.note(key);
@@ -712,7 +712,7 @@ export class Cache implements AsyncDisposable {
           this.#options.enabled === false ? loads.unfenced(key, plan) : reader.read(key, plan)
         ));
     this.#observe(key, lookup, startedAtMs);
-    return (reading === undefined ? lookup : reading.lookup(lookup)) as Lookup<V>;
+    return reading.lookup(lookup) as Lookup<V>;
   }
 
   async #readBatch<T, V>(
@@ -743,13 +743,11 @@ export class Cache implements AsyncDisposable {
    */
   async #readWithin<T>(key: string, { options, accepts }: LoadPlan<T>): Promise<Lookup> {
     const found = options.refresh ? undefined : await this.#engineOf(key).reader.peek(key);
-    if (found !== undefined && (accepts === undefined || accepts(found.text))) return found;
+    if (found !== undefined && accepts(found.text)) return found;
     throw new TypeError(`Cannot load ${key}: its loader reads it, which would never end`);
   }
 
-  /** `undefined` if values are plain JSON, which is parsed only when a caller asks. */
-  #readingOf(key: string, options: FormOptions): Reading | undefined {
-    if (!hasForm(options)) return undefined;
+  #readingOf(key: string, options: FormOptions): Reading {
     return new Reading(options, (error) => {
       this.#counters.unreadable++;
       const reason = error instanceof Error ? error.message : String(error);

@@ -27,8 +27,8 @@ export interface LoadPlan<T> {
   readonly load: (stale?: Entry) => Promise<T | null | undefined>;
   /** Options of the read. */
   readonly options: EntryOptions<T, unknown>;
-  /** True if the text of an entry can be read; absent: any JSON can. */
-  readonly accepts?: ((text: string | null) => boolean) | undefined;
+  /** True if the text of an entry can be read. */
+  readonly accepts: (text: string | null) => boolean;
 }
 
 /** A load with the right to fill. */

@@ -92,7 +92,7 @@ export class Reader {
   ): Promise<Begun | undefined> {
     const { memory, coherence, store, stored, tags, runtime, newNonce } = this.#parts;
     const held = options.refresh ? undefined : memory.hit(key) ?? memory.fresh(key);
-    if (held !== undefined && accepted(held.entry, accepts)) return { found: held.lookup };
+    if (held !== undefined && accepts(held.entry.text)) return { found: held.lookup };
     const trust = this.#trust(options);
     if (trust === undefined) return undefined;
     let lease = "";
@@ -117,16 +117,16 @@ export class Reader {
   /** Reads or loads. Rejects only with the error of the load. */
   async read<T>(key: string, plan: LoadPlan<T>): Promise<Lookup> {
     const { memory, runtime, settings, waiters } = this.#parts;
-    const hit = plan.options.refresh || plan.accepts === undefined ? undefined : memory.hit(key);
-    if (hit !== undefined && accepted(hit.entry, plan.accepts)) return hit.lookup;
-    const held = plan.options.refresh ? undefined : memory.fresh(key);
-    if (held !== undefined && accepted(held.entry, plan.accepts)) {
-      // Past its early-refresh point: refresh once in the background; later hits do not start another.
-      held.refreshAtMs = held.freshUntilMs;
-      this.#loads.refresh(key, plan, { mark: entryMark(held.entry), entry: held.entry });
+    const { clock } = runtime;
+    const held = plan.options.refresh ? undefined : memory.hit(key) ?? memory.fresh(key);
+    if (held !== undefined && plan.accepts(held.entry.text)) {
+      if (clock.monotonicNow() >= held.refreshAtMs) {
+        // Past its early-refresh point: refresh once in the background; later hits do not start another.
+        held.refreshAtMs = held.freshUntilMs;
+        this.#loads.refresh(key, plan, { mark: entryMark(held.entry), entry: held.entry });
+      }
       return held.lookup;
     }
-    const { clock } = runtime;
     // A read that wants a new value must not join one that does not.
     const flight = plan.options.refresh ? `${key}\n` : key;
     let deadlineMs: number | undefined;
@@ -152,7 +152,7 @@ export class Reader {
     const { memory } = this.#parts;
     // Again: this look-up may have waited for another, which has installed the value.
     const held = plan.options.refresh ? undefined : memory.hit(key);
-    if (held !== undefined && accepted(held.entry, plan.accepts)) return { outcome: held.lookup };
+    if (held !== undefined && plan.accepts(held.entry.text)) return { outcome: held.lookup };
     const trust = this.#trust(plan.options);
     const answer = trust === undefined ? undefined : await this.#ask(key, plan, trust);
     // Awaited here: without the store, a load is joined like a look-up, before it is sent.
@@ -293,13 +293,8 @@ export class Reader {
   }
 }
 
-/** True if the text of an entry can be read with the codec and schema of a read. */
-function accepted({ text }: Entry, accepts: LoadPlan<never>["accepts"]): boolean {
-  return accepts === undefined || accepts(text);
-}
-
 /** Omits an entry that cannot be read, so that it is replaced like an old one. */
 function readable(found: Found, accepts: LoadPlan<never>["accepts"]): Found {
-  if (found.entry === undefined || accepted(found.entry, accepts)) return found;
+  if (found.entry === undefined || accepts(found.entry.text)) return found;
   return { ...found, entry: undefined };
 }

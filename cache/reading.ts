@@ -70,9 +70,10 @@ export function valueIn(text: string, { codec, schema }: FormOptions): unknown {
   throw new SchemaError(result.issues.map(({ message }) => message).join("; "));
 }
 
-/** One read of values with a codec or schema. It parses each text once. */
+/** One read. It parses each text of a codec or schema once, and plain JSON only when a caller asks. */
 export class Reading {
   readonly #options: FormOptions;
+  readonly #isPlain: boolean;
   readonly #onUnreadable: (error: unknown) => void;
   #last: { readonly text: string; readonly value: unknown } | undefined;
   #refused: string | undefined;
@@ -80,12 +81,13 @@ export class Reading {
   /** @param onUnreadable Called for each text that cannot be read, with the reason. */
   constructor(options: FormOptions, onUnreadable: (error: unknown) => void) {
     this.#options = options;
+    this.#isPlain = !hasForm(options);
     this.#onUnreadable = onUnreadable;
   }
 
   /** Tells whether the text of an entry can be read. */
   readonly accepts = (text: string | null): boolean => {
-    if (text === null || text === this.#last?.text) return true;
+    if (this.#isPlain || text === null || text === this.#last?.text) return true;
     try {
       this.#last = { text, value: valueIn(text, this.#options) };
       return true;
@@ -103,7 +105,9 @@ export class Reading {
    *
    * @throws The errors of {@linkcode valueIn}, if a caller with other options loaded the value.
    */
-  lookup({ source, text, freshUntilMs, stale }: Lookup): Lookup {
+  lookup(found: Lookup): Lookup {
+    if (this.#isPlain) return found;
+    const { source, text, freshUntilMs, stale } = found;
     if (text !== null && text !== this.#last?.text) {
       this.#last = { text, value: valueIn(text, this.#options) };
     }
