@@ -9,7 +9,7 @@ import { Engine } from "./engine.ts";
 import type { Entry } from "./entry.ts";
 import { CacheClosedError, shown } from "./errors.ts";
 import type { CacheEvent } from "./events.ts";
-import { assertKey, assertKeyList, Keyspace } from "./keys.ts";
+import { assertKey, assertKeyList, batchesOf, Keyspace } from "./keys.ts";
 import { type BatchLoader, LoadBatch } from "./load_batch.ts";
 import { type LoadContext, LoadLimit } from "./load_limit.ts";
 import type { LoadPlan } from "./loads.ts";
@@ -200,8 +200,7 @@ export class Cache implements AsyncDisposable {
   ): Promise<(Lookup<NoInfer<V>> | undefined)[]> {
     assertKeyList(keys);
     const found: (Lookup<NoInfer<V>> | undefined)[] = [];
-    for (let i = 0; i < keys.length; i += READ_BATCH) {
-      const some = keys.slice(i, i + READ_BATCH);
+    for (const some of batchesOf(keys, READ_BATCH)) {
       found.push(...await Promise.all(some.map((key) => this.get<T, V>(key, options))));
     }
     return found;
@@ -292,8 +291,8 @@ export class Cache implements AsyncDisposable {
     assertKeyList(keys);
     const unique = [...new Set(keys)];
     const lookups = new Map<string, Lookup<V>>();
-    for (let i = 0; i < unique.length; i += READ_BATCH) {
-      await this.#readBatch(unique.slice(i, i + READ_BATCH), { loadMissing, options, lookups });
+    for (const some of batchesOf(unique, READ_BATCH)) {
+      await this.#readBatch(some, { loadMissing, options, lookups });
     }
     return keys.flatMap((key) => lookups.get(key) ?? []);
   }
@@ -540,8 +539,8 @@ export class Cache implements AsyncDisposable {
     const keys = (await this.popular(WARM_MAX))
       .filter((key) => key.startsWith(keyPrefix))
       .slice(0, count);
-    for (let i = 0; i < keys.length; i += WARM_BATCH) {
-      await this.getOrLoadMany(keys.slice(i, i + WARM_BATCH), loadMissing, entryOptions);
+    for (const some of batchesOf(keys, WARM_BATCH)) {
+      await this.getOrLoadMany(some, loadMissing, entryOptions);
     }
     return keys.length;
   }

@@ -51,6 +51,14 @@ export function assertKeyList(keys: readonly string[]): void {
   if (!Array.isArray(keys)) throw new TypeError(`Cannot use ${shown(keys)} as keys: use a list`);
 }
 
+/** Cuts a list of names, in their order, into batches. */
+export function* batchesOf(
+  names: readonly string[],
+  namesMax: number,
+): Generator<readonly string[]> {
+  for (let at = 0; at < names.length; at += namesMax) yield names.slice(at, at + namesMax);
+}
+
 /** True if a text can be a logical key or a tag name. */
 export function isKey(key: string): boolean {
   return key.length > 0 && key.length <= KEY_LENGTH_MAX && !FORBIDDEN.test(key) &&

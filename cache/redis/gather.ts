@@ -69,12 +69,3 @@ export class Gather<Item, Reply> {
     return batch;
   }
 }
-
-/** Runs a task for so many items at a time, one batch after the other. */
-export async function inTurn<Item>(
-  items: readonly Item[],
-  itemsMax: number,
-  run: (some: readonly Item[]) => Promise<void>,
-): Promise<void> {
-  for (let at = 0; at < items.length; at += itemsMax) await run(items.slice(at, at + itemsMax));
-}

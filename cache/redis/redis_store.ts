@@ -1,8 +1,8 @@
 import { Buffer } from "node:buffer";
 import type { Connection, Following } from "./connection.ts";
-import { Gather, inTurn } from "./gather.ts";
+import { Gather } from "./gather.ts";
 import { decodeEntry, encodeEntry, type Entry, storedMark } from "../entry.ts";
-import type { Keyspace } from "../keys.ts";
+import { batchesOf, type Keyspace } from "../keys.ts";
 import {
   ACQUIRE_LUA,
   DROP_LUA,
@@ -129,7 +129,7 @@ export class RedisStore implements Store, SharedCounts {
   }
 
   fill(key: string, lease: string, entry: Entry): Promise<boolean> {
-    const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
+    const filling = this.#fillingOf(key, lease, entry);
     const kept = this.#keep(entry);
     const stored = this.#store(filling, this.#fills);
     return kept === undefined ? stored : Promise.all([stored, kept]).then(([stored]) => stored);
@@ -147,7 +147,7 @@ export class RedisStore implements Store, SharedCounts {
    */
   async set(key: string, entry: Entry): Promise<void> {
     const lease = leaseOf(crypto.randomUUID(), entry.tags);
-    const filling = { key, lease, bytes: this.#encode(entry), ttlMs: this.#ttlMs(entry) };
+    const filling = this.#fillingOf(key, lease, entry);
     try {
       const [old] = await Promise.all([this.#takes.ask(filling), this.#keep(entry)]);
       const isStored = await this.#store(filling, this.#sets);
@@ -168,9 +168,9 @@ export class RedisStore implements Store, SharedCounts {
 
   async expire(keys: readonly string[]): Promise<void> {
     const nowMs = this.#options.runtime.clock.now();
-    await inTurn(keys, INVALIDATED_MAX, async (some) => {
+    for (const some of batchesOf(keys, INVALIDATED_MAX)) {
       await Promise.all(some.map((key) => EXPIRE.run(this.#pipeline, this.#keysOf(key), [nowMs])));
-    });
+    }
     this.#assertConfirmed();
   }
 
@@ -276,12 +276,10 @@ export class RedisStore implements Store, SharedCounts {
     return this.#keeper.keep(tags.map(({ name }) => name), staleUntilMs);
   }
 
-  #encode(entry: Entry): Buffer {
-    return encodeEntry(entry, this.#options.compressBytesMin);
-  }
-
-  #ttlMs({ staleUntilMs }: Entry): number {
-    return Math.max(1, Math.ceil(staleUntilMs - this.#options.runtime.clock.now()));
+  #fillingOf(key: string, lease: string, entry: Entry): Filling {
+    const { compressBytesMin, runtime } = this.#options;
+    const ttlMs = Math.max(1, Math.ceil(entry.staleUntilMs - runtime.clock.now()));
+    return { key, lease, bytes: encodeEntry(entry, compressBytesMin), ttlMs };
   }
 
   /** Reads the bytes under keys. A foreign type gives `null` or empty bytes. */
@@ -350,13 +348,10 @@ export class RedisStore implements Store, SharedCounts {
   /** Removes the keys of names, several at once if one command may. */
   async #unlink(names: readonly string[], keysOf: (name: string) => string[]): Promise<void> {
     const size = this.#connection.anySlot ? UNLINK_MAX : 1;
-    await inTurn(names, INVALIDATED_MAX, async (some) => {
-      const commands: Promise<unknown>[] = [];
-      for (let at = 0; at < some.length; at += size) {
-        commands.push(this.#remove(some.slice(at, at + size).flatMap(keysOf)));
-      }
-      await Promise.all(commands);
-    });
+    for (const some of batchesOf(names, INVALIDATED_MAX)) {
+      const commands = [...batchesOf(some, size)];
+      await Promise.all(commands.map((few) => this.#remove(few.flatMap(keysOf))));
+    }
   }
 
   /** Removes keys at once, or, if their slot is being moved, in their order: no load may fill a value removed before. */
