@@ -22,7 +22,7 @@ export interface Connection {
   /** As `primaries`, but also rejects if a newer configuration names others. Called before the first read. */
   proved(): Promise<readonly Redis[]>;
   /** Follows the announcements of the current primaries until it is closed. */
-  follow(options: FeedOptions, listener: FeedListener): Following;
+  follow(options: FeedOptions): Following;
   /** Closes every socket, and waits until they are closed. */
   close(): Promise<void>;
 }
@@ -35,6 +35,8 @@ export interface FeedOptions {
   readonly heartbeatMs: number;
   /** A connection without an answer for this long counts as lost. */
   readonly silenceMsMax: number;
+  /** Receives the announcements. */
+  readonly listener: FeedListener;
 }
 
 /** An open invalidation feed. */

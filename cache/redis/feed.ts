@@ -6,24 +6,20 @@ import {
   disconnect,
   type FeedOptions,
   type Following,
+  reconnectDelayMs,
 } from "./connection.ts";
 import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
-import { completed, retryDelayMs, type Timer } from "../runtime.ts";
-import type { FeedListener } from "../store.ts";
+import { completed, type Timer } from "../runtime.ts";
 
 const CHANNEL = "__redis__:invalidate";
-const RETRY_MS_MAX = 1_000;
 /** Delay after the server did not permit key tracking, which will not change soon. */
 const REFUSED_RETRY_MS = 10_000;
 /** Replies that do not permit tracking. `LOADING` and the like pass soon. */
 const REFUSED = /^(NOPERM|ERR unknown|ERR syntax|Cannot track)/i;
 
 /** The parts of a {@linkcode Feed}. */
-export interface FeedWiring extends Pick<ConnectionOptions, "clock" | "onRefused"> {
-  /** Receives the announcements. */
-  readonly listener: FeedListener;
-}
+export type FeedWiring = FeedOptions & Pick<ConnectionOptions, "clock" | "onRefused">;
 
 /**
  * The invalidation feed of one Redis server: client tracking in broadcast mode, redirected to the connection
@@ -39,7 +35,6 @@ export interface FeedWiring extends Pick<ConnectionOptions, "clock" | "onRefused
  */
 export class Feed implements Following {
   readonly #connect: ConnectOptions;
-  readonly #options: FeedOptions;
   readonly #wiring: FeedWiring;
   #refused = false;
   #client: Redis | undefined;
@@ -49,9 +44,8 @@ export class Feed implements Following {
   #attempts = 0;
   #closed = false;
 
-  constructor(connect: ConnectOptions, options: FeedOptions, wiring: FeedWiring) {
+  constructor(connect: ConnectOptions, wiring: FeedWiring) {
     this.#connect = connect;
-    this.#options = options;
     this.#wiring = wiring;
     void this.#open();
   }
@@ -81,7 +75,7 @@ export class Feed implements Following {
       enableAutoPipelining: false,
       autoResubscribe: false,
       retryStrategy: () => null,
-      commandTimeout: this.#options.silenceMsMax,
+      commandTimeout: this.#wiring.silenceMsMax,
     });
     this.#client = client;
     client.on("error", () => {
@@ -91,7 +85,7 @@ export class Feed implements Following {
     try {
       await client.connect();
       const id = await client.client("ID");
-      const prefix = this.#options.prefix;
+      const { prefix } = this.#wiring;
       // Check that this is Redis: an invalid reply to SUBSCRIBE makes ioredis throw an error that cannot be caught.
       if (!Number.isInteger(id)) throw new Error("Cannot track keys: CLIENT ID answers no number");
       const tracking = ["ON", "REDIRECT", `${id}`, "BCAST", "PREFIX", prefix];
@@ -122,7 +116,7 @@ export class Feed implements Following {
     await this.#ping(client);
     if (this.#closed || this.#client !== client) return;
     this.#wiring.listener.alive(sentAtMs);
-    this.#timer = this.#wiring.clock.after(this.#options.heartbeatMs, () => {
+    this.#timer = this.#wiring.clock.after(this.#wiring.heartbeatMs, () => {
       this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
     });
   }
@@ -150,7 +144,7 @@ export class Feed implements Following {
     this.#end(client);
     this.#wiring.listener.closed(isWithoutConnection(reason) ? "connection closed" : reason);
     if (this.#closed) return;
-    const delayMs = retryMs ?? retryDelayMs(++this.#attempts, RETRY_MS_MAX);
+    const delayMs = retryMs ?? reconnectDelayMs(++this.#attempts);
     this.#timer = this.#wiring.clock.after(delayMs, () => void this.#open());
   }
 

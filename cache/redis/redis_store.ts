@@ -226,7 +226,8 @@ export class RedisStore implements Store, SharedCounts {
       prefix: this.#keyspace.followed,
       heartbeatMs: this.#options.heartbeatMs,
       silenceMsMax: this.#options.memoryLeaseMs,
-    }, listener);
+      listener,
+    });
   }
 
   /** A foreign type counts as no version. */

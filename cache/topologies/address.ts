@@ -1,10 +1,5 @@
 import { Redis } from "ioredis";
-import {
-  askForCredentials,
-  type ConnectionOptions,
-  type ConnectOptions,
-  disconnect,
-} from "../redis/connection.ts";
+import { type ConnectionOptions, type ConnectOptions, disconnect } from "../redis/connection.ts";
 import { isReplica, lifeOf } from "../redis/server_life.ts";
 import type { Timer } from "../runtime.ts";
 import { StandaloneConnection } from "./standalone.ts";
@@ -31,8 +26,6 @@ const ASK_MS = 10_000;
  * its own server follows another one by now: memory, which heard of changes from it, is dropped.
  */
 export class AddressConnection extends StandaloneConnection {
-  readonly #connect: ConnectOptions;
-  readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
   #other: Redis | undefined;
   #asking: Promise<void> = Promise.resolve();
@@ -40,8 +33,6 @@ export class AddressConnection extends StandaloneConnection {
 
   constructor(connect: ConnectOptions, options: ConnectionOptions) {
     super(connect, options);
-    this.#connect = connect;
-    this.#options = options;
     this.#askLater();
   }
 
@@ -54,23 +45,22 @@ export class AddressConnection extends StandaloneConnection {
 
   #askLater(): void {
     if (this.#closed) return;
-    this.#timer = this.#options.clock.after(ASK_MS, () => {
+    this.#timer = this.options.clock.after(ASK_MS, () => {
       this.#asking = this.#ask().then(() => this.#askLater());
     });
   }
 
   /** Reconnects if the address leads to another server, or ours has become a replica. Never rejects. */
   async #ask(): Promise<void> {
-    const { clock, commandTimeoutMs, onError } = this.#options;
+    const { clock, commandTimeoutMs, onError } = this.options;
     const other = this.#other = new Redis({
-      ...this.#connect,
+      ...this.connect,
       lazyConnect: true,
       enableOfflineQueue: false,
       enableReadyCheck: false,
       retryStrategy: () => null,
       commandTimeout: commandTimeoutMs,
     });
-    askForCredentials(other, this.#connect);
     let refused: unknown;
     other.on("error", (error) => refused = error);
     try {

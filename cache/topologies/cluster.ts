@@ -15,7 +15,6 @@ import {
 import { endSilence } from "../redis/silence.ts";
 import { within } from "../runtime.ts";
 import { isReply } from "../redis/reply_errors.ts";
-import type { FeedListener } from "../store.ts";
 import type { ServerAddress } from "./url.ts";
 
 const SLOTS = 16_384;
@@ -112,9 +111,9 @@ export class ClusterConnection implements Connection {
     throw new Error("Cannot trust the cluster: a newer configuration names other primaries");
   }
 
-  follow(options: FeedOptions, listener: FeedListener): ClusterFeed {
+  follow(options: FeedOptions): ClusterFeed {
     const { clock, onRefused } = this.#options;
-    return new ClusterFeed(this.client, this.#access, { options, listener, clock, onRefused });
+    return new ClusterFeed(this.client, this.#access, { ...options, clock, onRefused });
   }
 
   async close(): Promise<void> {

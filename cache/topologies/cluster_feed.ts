@@ -1,12 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 import { ClusterView, primariesOf } from "./cluster_view.ts";
-import {
-  type Access,
-  DISCONNECT_MS,
-  type FeedOptions,
-  type Following,
-  together,
-} from "../redis/connection.ts";
+import { type Access, DISCONNECT_MS, type Following, together } from "../redis/connection.ts";
 import { Feed, type FeedWiring } from "../redis/feed.ts";
 import { completed, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
@@ -15,12 +9,6 @@ import type { FeedListener } from "../store.ts";
 const EVENTS = ["ready", "close", "+node", "-node"];
 /** Delay before primaries that disagree are asked again: their messages to each other may still be on the way. */
 const SETTLE_MS = 100;
-
-/** The parts of a {@linkcode ClusterFeed}. */
-export interface ClusterFeedWiring extends FeedWiring {
-  /** Options of the feed of each server. */
-  readonly options: FeedOptions;
-}
 
 /** The feed of one server and its last sign of life. */
 interface Member {
@@ -44,7 +32,7 @@ interface Member {
 export class ClusterFeed implements Following {
   readonly #client: Cluster;
   readonly #connect: Access;
-  readonly #wiring: ClusterFeedWiring;
+  readonly #wiring: FeedWiring;
   readonly #view: ClusterView;
   /** Time of the last question after which the primaries were known to be current. */
   #agreedAtMs: number | undefined;
@@ -64,11 +52,11 @@ export class ClusterFeed implements Following {
     this.#join();
   };
 
-  constructor(client: Cluster, connect: Access, wiring: ClusterFeedWiring) {
+  constructor(client: Cluster, connect: Access, wiring: FeedWiring) {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
-    this.#view = new ClusterView(wiring.clock, wiring.options.silenceMsMax);
+    this.#view = new ClusterView(wiring.clock, wiring.silenceMsMax);
     for (const event of EVENTS) client.on(event, this.#look);
     client.on("refresh", this.#refresh);
     void this.#watch();
@@ -98,7 +86,7 @@ export class ClusterFeed implements Following {
     this.#join(); // servers may change roles without an event
     const agrees = await this.#ask();
     if (this.#closed) return;
-    const { clock, options: { heartbeatMs } } = this.#wiring;
+    const { clock, heartbeatMs } = this.#wiring;
     const delayMs = agrees ? heartbeatMs : Math.min(SETTLE_MS, heartbeatMs);
     this.#timer = clock.after(delayMs, () => void this.#watch());
   }
@@ -141,8 +129,7 @@ export class ClusterFeed implements Following {
       if (this.#members.has(key)) continue;
       this.#lost("a server joined");
       const connect = together(this.#connect, host && port ? { host, port } : {});
-      const { options, clock, onRefused } = this.#wiring;
-      const feed = new Feed(connect, options, { listener: this.#listener(key), clock, onRefused });
+      const feed = new Feed(connect, { ...this.#wiring, listener: this.#listener(key) });
       this.#members.set(key, { feed, aliveMs: undefined });
     }
     if (this.#reached(nodes)) this.#report();

@@ -66,7 +66,6 @@ const SETTLED_MS = CONFIRMED_MS + 250;
 export class SentinelConnection extends StandaloneConnection {
   readonly #sentinels: Sentinels;
   readonly #named: WeakMap<Socket, NamedPrimary>;
-  readonly #options: ConnectionOptions;
   #timer: Timer | undefined;
   /** The confirmed primary, until the Sentinels name a newer one. */
   #confirmed: NamedPrimary | undefined;
@@ -75,13 +74,10 @@ export class SentinelConnection extends StandaloneConnection {
     const { clock } = options;
     const sentinels = new Sentinels(named, access, clock);
     const sockets = new WeakMap<Socket, NamedPrimary>();
-    super(
-      together(access, { Connector: connectorOf({ sentinels, access, clock, sockets }) }),
-      options,
-    );
+    const Connector = connectorOf(sentinels, sockets, access, clock);
+    super(together(access, { Connector }), options);
     this.#sentinels = sentinels;
     this.#named = sockets;
-    this.#options = options;
     this.client.on("ready", () => {
       const connected = this.#connected();
       if (connected === undefined) return;
@@ -109,8 +105,8 @@ export class SentinelConnection extends StandaloneConnection {
 
   /** Asks, again and again. Never rejects. */
   async #watch(): Promise<void> {
-    const askedAtMs = this.#options.clock.monotonicNow();
-    this.#timer = this.#options.clock.after(ASK_MS, () => void this.#watch());
+    const askedAtMs = this.options.clock.monotonicNow();
+    this.#timer = this.options.clock.after(ASK_MS, () => void this.#watch());
     try {
       await this.#ask();
     } catch (error) {
@@ -120,7 +116,7 @@ export class SentinelConnection extends StandaloneConnection {
       // Sentinels that refuse to name the primary may replace it. If none can be reached, the confirmed one remains.
       if (isUnreachable && this.#isConfirmed(connected.server)) this.#trustFrom(askedAtMs);
       // Nobody would notice until the primary fails, too.
-      if (isUnreachable || error instanceof UnnamedPrimaryError) this.#options.onError(error);
+      if (isUnreachable || error instanceof UnnamedPrimaryError) this.options.onError(error);
     }
   }
 
@@ -153,7 +149,7 @@ export class SentinelConnection extends StandaloneConnection {
     }
     this.#confirmed = named;
     this.#trustFrom(named.askedAtMs);
-    if (isNew) this.#options.onChange(); // work that waits for it retries at once
+    if (isNew) this.options.onChange(); // work that waits for it retries at once
   }
 
   #isConfirmed(server: ServerAddress): boolean {
@@ -162,7 +158,7 @@ export class SentinelConnection extends StandaloneConnection {
   }
 
   #trustFrom(askedAtMs: number): void {
-    this.#options.onConfirmed(askedAtMs + CONFIRMED_MS);
+    this.options.onConfirmed(askedAtMs + CONFIRMED_MS);
   }
 
   /** The server at the other end, as the Sentinels named it at the time of connecting. */
@@ -173,18 +169,16 @@ export class SentinelConnection extends StandaloneConnection {
   }
 }
 
-/** The parts of a connector. */
-interface ConnectorParts {
-  readonly sentinels: Sentinels;
-  readonly access: Access;
-  readonly clock: Clock;
-  /** Records which server each socket connects to. */
-  readonly sockets: WeakMap<Socket, NamedPrimary>;
-}
-
-/** Makes the class from which ioredis makes each client's connector. */
+/**
+ * Makes the class from which ioredis makes each client's connector.
+ *
+ * @param sockets Records which server each socket connects to.
+ */
 function connectorOf(
-  { sentinels, access, clock, sockets }: ConnectorParts,
+  sentinels: Sentinels,
+  sockets: WeakMap<Socket, NamedPrimary>,
+  access: Access,
+  clock: Clock,
 ): new () => AbstractConnector {
   return class PrimaryConnector extends AbstractConnector {
     #wake: (() => void) | undefined;

@@ -13,7 +13,6 @@ import {
 import { Feed } from "../redis/feed.ts";
 import { isOfSelect, isReadOnly } from "../redis/reply_errors.ts";
 import { endSilence } from "../redis/silence.ts";
-import type { FeedListener } from "../store.ts";
 
 /** Shortest time between two connections that are given up for a replica, which the address may lead to for long. */
 const LEFT_MS = 1_000;
@@ -22,14 +21,14 @@ const LEFT_MS = 1_000;
 export class StandaloneConnection implements Connection {
   readonly anySlot = true;
   readonly client: Redis;
-  readonly #connect: ConnectOptions;
-  readonly #options: ConnectionOptions;
+  protected readonly connect: ConnectOptions;
+  protected readonly options: ConnectionOptions;
   #leftAtMs = -Infinity;
 
   /** @param connect The address and credentials of the server. */
   constructor(connect: ConnectOptions, options: ConnectionOptions) {
-    this.#connect = connect;
-    this.#options = options;
+    this.connect = connect;
+    this.options = options;
     this.client = new Redis({
       ...connect,
       ...commandOptions(options),
@@ -64,13 +63,13 @@ export class StandaloneConnection implements Connection {
     return this.primaries();
   }
 
-  follow(options: FeedOptions, listener: FeedListener): Feed {
-    const { clock, onRefused } = this.#options;
-    return new Feed(this.#connect, options, { listener, clock, onRefused });
+  follow(options: FeedOptions): Feed {
+    const { clock, onRefused } = this.options;
+    return new Feed(this.connect, { ...options, clock, onRefused });
   }
 
   close(): Promise<void> {
-    return disconnect(this.client, this.#options.clock);
+    return disconnect(this.client, this.options.clock);
   }
 }
 
