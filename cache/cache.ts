@@ -290,11 +290,12 @@ export class Cache implements AsyncDisposable {
   ): Promise<Lookup<NoInfer<V>>[]> {
     assertKeyList(keys);
     const unique = [...new Set(keys)];
-    const lookups = new Map<string, Lookup<V>>();
+    const lookups: Lookup<V>[] = [];
     for (const some of batchesOf(unique, READ_BATCH)) {
-      await this.#readBatch(some, { loadMissing, options, lookups });
+      lookups.push(...await this.#readBatch<T, V>(some, loadMissing, options));
     }
-    return keys.flatMap((key) => lookups.get(key) ?? []);
+    const byKey = new Map(unique.map((key, at) => [key, lookups[at]]));
+    return keys.flatMap((key) => byKey.get(key) ?? []);
   }
 
   /**
@@ -716,19 +717,16 @@ export class Cache implements AsyncDisposable {
 
   async #readBatch<T, V>(
     keys: readonly string[],
-    { loadMissing, options, lookups }: {
-      readonly loadMissing: BatchLoader<T>;
-      readonly options: EntryOptions<T, V>;
-      readonly lookups: Map<string, Lookup<V>>;
-    },
-  ): Promise<void> {
+    loadMissing: BatchLoader<T>,
+    options: EntryOptions<T, V>,
+  ): Promise<Lookup<V>[]> {
     const wiring = { limit: this.#limit, clock: this.#runtime.clock };
     const batch = new LoadBatch<T>(wiring, loadMissing, keys);
-    await Promise.all(keys.map(async (key) => {
+    return await Promise.all(keys.map(async (key) => {
       try {
         const plan = { load: () => batch.load(key), options };
         const held = leavesHotPath(options) ? undefined : this.#held(key)?.lookup as Lookup<V>;
-        lookups.set(key, held ?? await this.#read<T, V>(key, plan));
+        return held ?? await this.#read<T, V>(key, plan);
       } finally {
         batch.decided(key);
       }
