@@ -93,14 +93,13 @@ export class Coherence {
     return this.#exact.monotonicNow() - Math.min(this.#aliveAtMs, this.#storeUntilMs);
   }
 
-  /** Memory stands in for the servers from now on: answers to earlier questions are not believed. */
-  beginFallback(): void {
-    this.#switch(true);
-  }
-
-  /** Memory no longer stands in: answers to earlier questions are not believed. */
-  endFallback(): void {
-    this.#switch(false);
+  /** Memory stands in for the servers from now on, or no longer: answers to earlier questions are not believed. */
+  fallback(active: boolean): void {
+    this.#fallback = active;
+    this.#open = active;
+    this.#trustVersion++;
+    this.#generation++;
+    this.#trust(-Infinity);
   }
 
   /** True if the store is known not to have been replaced by now. */
@@ -189,14 +188,6 @@ export class Coherence {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#unproved.push({ sinceMs: this.#exact.monotonicNow(), resolve });
     return promise;
-  }
-
-  #switch(fallback: boolean): void {
-    this.#fallback = fallback;
-    this.#open = fallback;
-    this.#trustVersion++;
-    this.#generation++;
-    this.#trust(-Infinity);
   }
 
   #trust(untilMs: number): void {

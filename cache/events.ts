@@ -1,4 +1,5 @@
 import type { Source } from "./lookup.ts";
+import type { CacheStats } from "./stats.ts";
 
 /**
  * Something that happened in a cache. Library code does not log: subscribe a logger to these events. Keys are
@@ -30,11 +31,7 @@ export type CacheEvent =
     readonly command: string;
     readonly error: unknown;
   }
-  | {
-    readonly type: "breaker";
-    readonly server: string;
-    readonly state: "closed" | "open" | "half-open";
-  }
+  | { readonly type: "breaker"; readonly server: string; readonly state: CacheStats["breaker"] }
   | { readonly type: "fallback"; readonly server: string; readonly active: boolean }
   | { readonly type: "connection"; readonly server: string; readonly connected: boolean }
   | { readonly type: "catch-up-error"; readonly server: string; readonly error: unknown }

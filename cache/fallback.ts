@@ -132,7 +132,7 @@ export class Fallback extends LocalStore {
     this.#memory.dropUnless(({ tags }) => this.#covers(tags.map(({ name }) => name)));
     this.adopt(held.all());
     const sinceMs = coherence.silentMs();
-    coherence.beginFallback();
+    coherence.fallback(true);
     this.#following = follower.follow(server, this.#listener(), {
       sinceMs,
       everyMs: settings.heartbeatMs,
@@ -146,7 +146,7 @@ export class Fallback extends LocalStore {
   #end(): void {
     const { coherence, server, emit } = this.#parts;
     this.#stop();
-    coherence.endFallback();
+    coherence.fallback(false);
     this.#options.reopenFeed();
     emit({ type: "fallback", server, active: false });
   }

@@ -65,13 +65,12 @@ export function tagNames({ tags }: { readonly tags?: readonly string[] }): reado
 /** Versions read for one look-up. `null`: the tag has none, so every entry that carries it is invalid. */
 export type TagVersions = ReadonlyMap<string, string | null>;
 
-/** A tag version that this process holds: one object, shared by all entries in memory that carry it. */
+/**
+ * A tag version that this process holds: one object, shared by all entries in memory that carry it. Only {@linkcode
+ * HeldTags} changes it.
+ */
 export interface HeldTag extends TagVersion {
   /** True if it is the current version, as far as this process knows. */
-  readonly isCurrent: boolean;
-}
-
-interface CountedTag extends HeldTag {
   isCurrent: boolean;
   /** Number of entries in memory that carry it. */
   entries: number;
@@ -83,8 +82,8 @@ interface CountedTag extends HeldTag {
  */
 export class HeldTags {
   readonly #coherence: Coherence;
-  readonly #carried = new Map<string, CountedTag>();
-  readonly #spare = new LRUCache<string, CountedTag>({ max: SPARE_MAX });
+  readonly #carried = new Map<string, HeldTag>();
+  readonly #spare = new LRUCache<string, HeldTag>({ max: SPARE_MAX });
   #bytes = 0;
   #epoch = 0;
 
@@ -122,7 +121,7 @@ export class HeldTags {
   }
 
   /** Every held version. */
-  all(): readonly TagVersion[] {
+  all(): readonly HeldTag[] {
     return [...this.#carried.values(), ...this.#spare.values()];
   }
 
@@ -145,7 +144,7 @@ export class HeldTags {
 
   /** Forgets every version. */
   forgetAll(): void {
-    for (const held of this.all() as CountedTag[]) this.#drop(held);
+    for (const held of this.all()) this.#drop(held);
   }
 
   /** Notes that an entry with these current tags enters memory. Answers the objects to share. */
@@ -162,7 +161,7 @@ export class HeldTags {
 
   /** Notes that an entry with these tags has left memory. */
   uncarry(tags: readonly HeldTag[]): void {
-    for (const held of tags as readonly CountedTag[]) {
+    for (const held of tags) {
       if (--held.entries > 0) continue;
       this.#bytes -= bytesOf(held);
       if (!held.isCurrent) continue;
@@ -171,11 +170,11 @@ export class HeldTags {
     }
   }
 
-  #find(name: string): CountedTag | undefined {
+  #find(name: string): HeldTag | undefined {
     return this.#carried.get(name) ?? this.#spare.get(name);
   }
 
-  #drop(held: CountedTag): void {
+  #drop(held: HeldTag): void {
     held.isCurrent = false;
     this.#carried.delete(held.name);
     this.#spare.delete(held.name);

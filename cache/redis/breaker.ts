@@ -1,7 +1,8 @@
 import type { Clock } from "../runtime.ts";
+import type { CacheStats } from "../stats.ts";
 
 /** The state of a {@linkcode Breaker}. */
-export type BreakerState = "closed" | "open" | "half-open";
+export type BreakerState = CacheStats["breaker"];
 
 /** Consecutive failures after which a breaker opens. */
 const FAILURES_MAX = 5;
