@@ -45,7 +45,6 @@ export class LoadLimit {
   readonly #loads = new UnderWay<Load>();
   /** One timer for all, because cancelling a timer costs more than the rest of a load. */
   #timer: Timer | undefined;
-  readonly #places = { take: () => this.#takeAgain(), giveBack: () => this.#giveBack() };
   #running = 0;
   #abandoned = 0;
   #closedBy: Error | undefined;
@@ -76,12 +75,9 @@ export class LoadLimit {
   run<T>(loader: (bounds: Bounds) => Promise<T>, keys: LoadKeys = ""): Promise<T> {
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
     return new Promise((resolve, reject) => {
-      const load = new Load({
-        dueMs: this.#clock.monotonicNow() + this.#settings.loadTimeoutMs,
-        places: this.#places,
-        onAbort: reject,
-        keys,
-      }, this.#context.getStore()?.load);
+      const dueMs = this.#clock.monotonicNow() + this.#settings.loadTimeoutMs;
+      const load = new Load(keys, dueMs, reject);
+      load.above = this.#context.getStore()?.load;
       this.#timer ??= this.#timerAt(load.dueMs);
       this.#runInPlace(load, loader).then(resolve, reject);
     });
@@ -107,15 +103,21 @@ export class LoadLimit {
     const loads = this.#loads.all();
     for (const load of loads) load.abort(reason);
     // After all are aborted: a place that is given back would otherwise go to a load that waits.
-    for (const load of loads) load.end();
+    for (const load of loads) this.#end(load);
   }
 
   async #leave<T>(load: Load, read: () => Promise<T>): Promise<T> {
-    load.leave();
+    load.reads++;
+    this.#giveBack(load);
     try {
       return await read();
     } finally {
-      await load.comeBack();
+      load.reads--;
+      if (load.isWorking) {
+        await this.#takeAgain();
+        load.hasPlace = true;
+        if (!load.isWorking) this.#giveBack(load); // it reads again, or has ended meanwhile
+      }
     }
   }
 
@@ -125,11 +127,11 @@ export class LoadLimit {
     try {
       if (this.#running < this.#settings.loadsMax) this.#running++;
       else await this.#wait(load);
-      load.begin();
+      load.hasPlace = true;
       return await this.#context.run(running, () => loader(load));
     } finally {
       running.load = undefined;
-      load.end();
+      this.#end(load);
       this.#loads.delete(place);
       if (this.#loads.size === 0) {
         this.#timer?.cancel();
@@ -159,7 +161,7 @@ export class LoadLimit {
       // A loader that ignores its signal may never settle, so its place is given back.
       load.abandonTimer = this.#clock.after(loadTimeoutMs, () => {
         this.#abandoned++;
-        load.end();
+        this.#end(load);
       });
     }
     this.#timer = nextMs === Infinity ? undefined : this.#timerAt(nextMs);
@@ -196,8 +198,18 @@ export class LoadLimit {
     return new Promise((resolve) => void this.#queues[0].push(resolve));
   }
 
-  /** Passes a place on to the next waiting load, which leaves `running` as it is. */
-  #giveBack(): void {
+  /** A load has settled, or is abandoned. */
+  #end(load: Load): void {
+    load.ended = true;
+    load.above = undefined; // loads that each begin the next one would all stay in memory
+    load.abandonTimer?.cancel();
+    this.#giveBack(load);
+  }
+
+  /** Passes the place of a load, if it has one, on to the next that waits, which leaves `running` as it is. */
+  #giveBack(load: Load): void {
+    if (!load.hasPlace) return;
+    load.hasPlace = false;
     for (const queue of this.#queues) {
       const admit = queue.shift();
       if (admit !== undefined) return admit();
@@ -219,46 +231,47 @@ interface Running {
   load: Load | undefined;
 }
 
-/** The parts of a {@linkcode Load}. */
-interface LoadWiring {
-  /** The monotonic time at which its time is over. */
-  readonly dueMs: number;
-  /** The source of places. */
-  readonly places: { take(): Promise<void>; giveBack(): void };
-  /** Called when it is aborted. */
-  readonly onAbort: (reason: Error) => void;
-  /** The keys it loads. */
-  readonly keys: LoadKeys;
-}
-
-/** One load: its signal, and its place, which it gives up while it waits for its own reads. */
+/** One load: its keys, its signal, and its place, which it gives up while it waits for its own reads. */
 class Load implements Bounds {
-  readonly #wiring: LoadWiring;
+  readonly #keys: LoadKeys;
+  readonly #dueMs: number;
+  readonly #reject: (reason: Error) => void;
   #controller: AbortController | undefined;
   #abortedBy: Error | undefined;
-  #held = false;
-  #ended = false;
-  #reads = 0;
+  hasPlace = false;
+  ended = false;
+  /** Number of its reads that it waits for. */
+  reads = 0;
   abandonTimer: Timer | undefined;
   /** Ends a wait for a place. */
   refuse: ((reason: Error) => void) | undefined;
   /** The load that asked for this one, until this one ends. */
   above: Load | undefined;
 
-  constructor(wiring: LoadWiring, above: Load | undefined) {
-    this.#wiring = wiring;
-    this.above = above;
+  /**
+   * @param dueMs The monotonic time at which its time is over.
+   * @param reject Called when it is aborted.
+   */
+  constructor(keys: LoadKeys, dueMs: number, reject: (reason: Error) => void) {
+    this.#keys = keys;
+    this.#dueMs = dueMs;
+    this.#reject = reject;
   }
 
   /** True if it loads this key. */
   isOf(key: string): boolean {
-    const { keys } = this.#wiring;
-    return !this.#ended && (typeof keys === "string" ? keys === key : keys.has(key));
+    const keys = this.#keys;
+    return !this.ended && (typeof keys === "string" ? keys === key : keys.has(key));
+  }
+
+  /** True if it needs a place. */
+  get isWorking(): boolean {
+    return this.reads === 0 && !this.ended;
   }
 
   /** The monotonic time at which its time is over; afterwards `Infinity`. */
   get dueMs(): number {
-    return this.#abortedBy === undefined ? this.#wiring.dueMs : Infinity;
+    return this.#abortedBy === undefined ? this.#dueMs : Infinity;
   }
 
   /** Made on first use: most loaders do not need it, and it would be the most expensive part of a load. */
@@ -272,39 +285,6 @@ class Load implements Bounds {
     this.#abortedBy ??= reason;
     this.#controller?.abort(this.#abortedBy);
     this.refuse?.(reason);
-    this.#wiring.onAbort(reason);
-  }
-
-  /** The load has a place. */
-  begin(): void {
-    this.#held = true;
-  }
-
-  /** The load waits for a read. */
-  leave(): void {
-    this.#reads++;
-    this.#release();
-  }
-
-  /** A read is done. Resolves when the load may continue. */
-  async comeBack(): Promise<void> {
-    if (--this.#reads > 0 || this.#ended) return;
-    await this.#wiring.places.take();
-    this.#held = true;
-    if (this.#reads > 0 || this.#ended) this.#release();
-  }
-
-  /** The load has settled, or is abandoned. */
-  end(): void {
-    this.#ended = true;
-    this.above = undefined; // loads that each begin the next one would all stay in memory
-    this.abandonTimer?.cancel();
-    this.#release();
-  }
-
-  #release(): void {
-    if (!this.#held) return;
-    this.#held = false;
-    this.#wiring.places.giveBack();
+    this.#reject(reason);
   }
 }
