@@ -28,12 +28,13 @@ export const ONE_LIFE: ServerLives = {
 /** Options of a {@linkcode CatchUp}. */
 export interface CatchUpOptions {
   readonly lives: ServerLives;
-  /** Makes sure that the server is not used for another source of truth; `undefined`: there is no source. */
+  /**
+   * Makes sure that the server is not used for another source of truth; `undefined`: there is no source. With one, a
+   * server without a remembered life may lack changes; otherwise it has no data of this cache.
+   */
   readonly claim: (() => Promise<void>) | undefined;
   /** Applies the changes. */
   readonly task: (options: Pick<CatchUpRequest, "replay">) => Promise<void>;
-  /** True to replay on a server without a remembered life: it may lack changes. Otherwise it has no data of this cache. */
-  readonly replaysIfUnknown: boolean;
   /** True to read the server of the first connection until it cannot be caught up with. */
   readonly readsAtOnce: boolean;
   /** Keeps a background promise until it settles. */
@@ -91,7 +92,7 @@ export class CatchUp {
   /** Starts over, after a new connection. Resolves when it is done or superseded. */
   async begin(): Promise<void> {
     const attempt = ++this.#attempt;
-    const { lives, task, replaysIfUnknown, onError, onMoved, onDone } = this.#options;
+    const { lives, claim, task, onError, onMoved, onDone } = this.#options;
     const readsAtOnce = this.#identity === undefined && this.#options.readsAtOnce;
     if (!readsAtOnce) this.#coherence.storeFellBehind();
     for (let failures = 0; attempt === this.#attempt && !this.#closed;) {
@@ -102,7 +103,7 @@ export class CatchUp {
         const known = moved ? null : this.#identity ?? await this.#remembered(attempt);
         if (attempt !== this.#attempt || this.#closed) return;
         await this.#claim();
-        const replay = known !== identity && (moved || known !== null || replaysIfUnknown);
+        const replay = known !== identity && (moved || known !== null || claim !== undefined);
         await task({ replay });
         if (known !== identity) await lives.remember(identity);
         if (attempt !== this.#attempt) return;

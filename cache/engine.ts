@@ -249,7 +249,6 @@ export class Engine implements CacheServer, EngineFigures {
         const source = await changes().source?.();
         if (source !== undefined) await provenance?.claim(source, clear);
       }),
-      replaysIfUnknown: catchUp !== undefined,
       readsAtOnce: catchUp === undefined && backend?.failsOver === false,
       task: async ({ replay }) => {
         if (catchUp !== undefined) await catchUp({ server, replay });

@@ -39,7 +39,6 @@ describe("CatchUp", () => {
     const catchUp = new CatchUp(runtime, coherence, {
       lives: { ...ONE_LIFE, identity },
       claim: undefined,
-      replaysIfUnknown: false,
       readsAtOnce: true,
       task: () => Promise.resolve(),
       track: () => undefined,
@@ -72,7 +71,6 @@ describe("CatchUp", () => {
           remembered: () => Promise.resolve(remembered),
         },
         claim: undefined,
-        replaysIfUnknown: false,
         readsAtOnce: true,
         task: ({ replay }) => Promise.resolve(void tasks.push(replay)),
         track: () => undefined,
@@ -102,7 +100,6 @@ describe("CatchUp", () => {
         remembered: () => answers.shift() ?? Promise.resolve("a"),
       },
       claim: undefined,
-      replaysIfUnknown: false,
       readsAtOnce: true,
       task: () => Promise.resolve(),
       track: () => undefined,
@@ -130,7 +127,6 @@ describe("CatchUp", () => {
         claims++;
         return refused ? Promise.reject(new Error("another's")) : Promise.resolve();
       },
-      replaysIfUnknown: false,
       readsAtOnce: false,
       task: () => Promise.resolve(),
       track: () => undefined,
