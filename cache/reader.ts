@@ -67,7 +67,7 @@ export class Reader {
 
   /** Reads without loading. `undefined`: nothing usable is stored, or the store is unavailable. */
   async peek(key: string): Promise<Lookup | undefined> {
-    const { memory, coherence, runtime } = this.#parts;
+    const { memory, coherence } = this.#parts;
     const held = memory.hit(key) ?? memory.fresh(key);
     if (held !== undefined) return held.lookup;
     const trust = coherence.storeTrust();
@@ -75,8 +75,7 @@ export class Reader {
     try {
       const { entry, epoch } = await this.#find(key, tagNames({}));
       if (entry === undefined || coherence.storeTrust() !== trust) return undefined;
-      const stale = runtime.clock.now() >= entry.freshUntilMs;
-      return this.#hit(key, entry, { stale, epoch });
+      return this.#hit(key, entry, epoch);
     } catch (_error) {
       return undefined;
     }
@@ -101,7 +100,7 @@ export class Reader {
       const { entry, stored: old, epoch } = readable(await this.#find(key, names), accepts);
       const fresh = entry !== undefined && runtime.clock.now() < entry.freshUntilMs;
       if (fresh && !options.refresh && coherence.storeTrust() === trust) {
-        return { found: this.#hit(key, entry, { stale: false, epoch }) };
+        return { found: this.#hit(key, entry, epoch) };
       }
       stored.misses++;
       const versions = await tags.ensure(this.#loads.namesOf(key, options, old?.entry));
@@ -269,22 +268,17 @@ export class Reader {
     const { entry, stored, epoch } = found;
     const { runtime, settings } = this.#parts;
     if (entry === undefined) return undefined;
-    const nowMs = runtime.clock.now();
-    const stale = nowMs >= entry.freshUntilMs;
     const beta = entry.text === null ? 0 : settings.earlyRefreshBeta;
-    const gapMs = stale ? 0 : earlyRefreshGapMs(entry.costMs, beta, runtime.random());
-    if (stale || (beta > 0 && nowMs + gapMs >= entry.freshUntilMs)) {
+    const gapMs = earlyRefreshGapMs(entry.costMs, beta, runtime.random());
+    if (runtime.clock.now() + gapMs >= entry.freshUntilMs) {
       this.#loads.refresh(key, plan, { mark: stored?.mark, entry });
     }
-    return this.#hit(key, entry, { stale, epoch });
+    return this.#hit(key, entry, epoch);
   }
 
-  #hit(
-    key: string,
-    entry: Entry,
-    { stale, epoch }: { readonly stale: boolean; readonly epoch: number },
-  ): Lookup {
-    const { store, memory, counters, stored } = this.#parts;
+  #hit(key: string, entry: Entry, epoch: number): Lookup {
+    const { store, memory, counters, stored, runtime } = this.#parts;
+    const stale = runtime.clock.now() >= entry.freshUntilMs;
     stored.hits++;
     if (entry.text === null) counters.negativeHits++;
     if (stale) counters.staleHits++;
