@@ -38,6 +38,16 @@ export function adviceTo(error: unknown): string {
   return advice === "" ? "" : `. ${advice}`;
 }
 
+/** The role of the service lacks a right. The message names the SQL that gives it, if that is known. */
+export class MissingRightError extends Error {
+  override readonly name = "MissingRightError";
+}
+
+/** True if Postgres refused a statement for a right that the role lacks. */
+export function isOfRight(error: Error): boolean {
+  return stateOf(error) === "42501";
+}
+
 /** SQLSTATEs of a login that is refused, or of a database that does not exist. */
 const NO_LOGIN = /^28|^3D000$/;
 

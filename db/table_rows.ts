@@ -4,6 +4,7 @@
  * @module
  */
 import DataLoader from "dataloader";
+import { isOfRight, MissingRightError } from "./advice.ts";
 import { DatabaseUnavailableError, type Queryable, type SqlValue } from "./database.ts";
 import { stringifyDigits } from "./json_digits.ts";
 import { RefusedWriteError, toldOfWrite } from "./refused_write.ts";
@@ -31,7 +32,7 @@ const BATCH_SIZE_MAX = 500;
 /**
  * Reads and writes rows, and stores none: every read is a query that is sent after the read began. Every method
  * rejects with a `DatabaseUnavailableError` if Postgres is unavailable, and with a `DeclarationError` if the
- * table is not as declared.
+ * table is not as declared, and with a `MissingRightError` if the role lacks a right.
  */
 export class TableRows {
   readonly #database: Queryable;
@@ -39,6 +40,7 @@ export class TableRows {
   readonly #byKey: DataLoader<Key, Row | undefined, string>;
   #statements: Statements | undefined;
   #reading: Promise<Statements> | undefined;
+  #lacking: Promise<readonly string[]> | undefined;
 
   /** Reads and writes through `database`: a pool, or one transaction. */
   constructor(database: Queryable, asked: TableColumns) {
@@ -90,13 +92,13 @@ export class TableRows {
       if (!statements.canHold(options.where)) return [];
     }
     const { text, values } = statements.list(options);
-    return statements.rowsOf(await this.#database.query<Row>(text, values));
+    return statements.rowsOf(await this.#query(text, values));
   }
 
   /** The row and a mark of its content, for a write that requires this content. */
   async findMarked(key: Key): Promise<{ readonly row: Row; readonly mark: string } | undefined> {
     const statements = await this.#prepared();
-    const [found] = await this.#database.query<Row>(statements.marked, [...key]);
+    const [found] = await this.#query(statements.marked, [...key]);
     if (found === undefined) return undefined;
     const { [MARK]: mark, ...selected } = found;
     const [row] = statements.rowsOf([selected]);
@@ -166,16 +168,37 @@ export class TableRows {
       const [row] = await this.#database.query<Row>(text, values);
       return row && statements.writtenOf(row);
     } catch (error) {
-      throw toldOfWrite(error, (constraint) => statements.shape.constraints.get(constraint));
+      const columnsOf = (constraint: string) => statements.shape.constraints.get(constraint);
+      throw await this.#told(toldOfWrite(error, columnsOf));
     }
+  }
+
+  async #query(text: string, values: readonly SqlValue[]): Promise<Row[]> {
+    try {
+      return await this.#database.query<Row>(text, values);
+    } catch (error) {
+      throw await this.#told(error);
+    }
+  }
+
+  /** Names the SQL that gives a missing right. Statements that fail meanwhile share the look for it. */
+  async #told(error: unknown): Promise<unknown> {
+    if (!(error instanceof Error) || !isOfRight(error)) return error;
+    this.#lacking ??= readShape(this.#database, this.#asked).then(
+      ({ advice }) => advice.map(({ statement }) => statement),
+      () => [],
+    ).finally(() => this.#lacking = undefined);
+    const grants = (await this.#lacking).filter((statement) => statement.startsWith("GRANT"));
+    const remedy = grants.length > 0 ? `: run ${grants.join("; ")}` : "";
+    return new MissingRightError(error.message + remedy, { cause: error });
   }
 
   #prepared(): Promise<Statements> {
     this.#reading ??= readShape(this.#database, this.#asked).then((shape) => {
       return this.#statements = new Statements(shape, this.#asked);
-    }).catch((error) => {
+    }).catch(async (error) => {
       this.#reading = undefined; // the next call asks again
-      throw error;
+      throw await this.#told(error);
     });
     return this.#reading;
   }
@@ -193,6 +216,6 @@ export class TableRows {
 
   async #select(statements: Statements, keys: readonly Key[]): Promise<Row[]> {
     const values = statements.shape.key.map((_, at) => keys.map((key) => key[at] ?? ""));
-    return statements.rowsOf(await this.#database.query<Row>(statements.select, values));
+    return statements.rowsOf(await this.#query(statements.select, values));
   }
 }

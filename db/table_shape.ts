@@ -69,15 +69,17 @@ interface Catalogued {
     readonly base: string;
     readonly kind: string;
     readonly fixed: boolean;
+    /** What the role of the service may not do with it. */
+    readonly withheld: readonly string[];
   }[];
   readonly indexes: readonly { readonly primary: boolean; readonly columns: readonly string[] }[];
   readonly constraints: readonly { readonly name: string; readonly columns: readonly string[] }[];
   readonly schema: string;
   /** True if triggers record its changes, in whatever way. */
   readonly triggered: boolean;
-  /** The role of the service, and what it lacks for writing. */
+  /** The role of the service, and what it lacks besides rights for columns. */
   readonly role: string;
-  readonly withheld: readonly string[];
+  readonly deletes: boolean;
   readonly sequences: readonly string[];
 }
 
@@ -89,7 +91,10 @@ const CATALOG = `
         'cast', CASE b.typname WHEN 'bpchar' THEN 'bpchar' ELSE format_type(b.oid, NULL) END,
         'labels', (SELECT json_agg(e.enumlabel) FROM pg_enum e WHERE e.enumtypid = b.oid),
         'base', b.typname, 'kind', b.typtype,
-        'fixed', a.attgenerated <> '' OR a.attidentity = 'a') ORDER BY a.attnum), '[]')
+        'fixed', a.attgenerated <> '' OR a.attidentity = 'a',
+        'withheld', (
+          SELECT coalesce(json_agg(p), '[]') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p
+          WHERE NOT has_column_privilege(c.oid, a.attnum, p))) ORDER BY a.attnum), '[]')
       FROM pg_attribute a JOIN LATERAL (
         WITH RECURSIVE d AS (
           SELECT oid, typname, typtype, typbasetype FROM pg_type WHERE oid = a.atttypid
@@ -108,10 +113,7 @@ const CATALOG = `
     'triggered', EXISTS (
       SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname LIKE 'lookaside%'),
     'role', current_user,
-    'withheld', (
-      SELECT coalesce(json_agg(p), '[]') FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p
-      WHERE NOT has_table_privilege(c.oid, p)
-        AND NOT (p <> 'DELETE' AND has_any_column_privilege(c.oid, p))),
+    'deletes', has_table_privilege(c.oid, 'DELETE'),
     'sequences', (
       SELECT coalesce(json_agg(s.oid::regclass::text), '[]')
       FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
@@ -251,18 +253,32 @@ function watchAdvice(
 }
 
 function adviceOf(
-  { table, filters, writable }: TableColumns,
+  { table, columns, filters, writable }: TableColumns,
   from: string,
-  { indexes, role, withheld, sequences }: Catalogued,
+  { columns: all, indexes, role, deletes, sequences }: Catalogued,
 ): TableShape["advice"] {
+  const isWritten = writable.length > 0;
+  const lacking = (right: string, names: readonly string[]): string[] => {
+    const without = all.filter(({ name, withheld }) =>
+      names.includes(name) && withheld.includes(right)
+    ).map(({ name }) => quoteIdentifier(name));
+    if (without.length === 0) return [];
+    return [without.length === names.length ? right : `${right} (${without.join(", ")})`];
+  };
+  const onTable = [
+    ...lacking("SELECT", columns),
+    ...lacking("INSERT", writable),
+    ...lacking("UPDATE", writable),
+    ...(isWritten && !deletes ? ["DELETE"] : []),
+  ];
   const rights = [
-    ...(withheld.length === 0 ? [] : [`${withheld.join(", ")} ON ${from}`]),
-    ...sequences.map((sequence) => `USAGE ON SEQUENCE ${sequence}`),
+    ...(onTable.length === 0 ? [] : [`${onTable.join(", ")} ON ${from}`]),
+    ...(isWritten ? sequences : []).map((sequence) => `USAGE ON SEQUENCE ${sequence}`),
   ];
   const unindexed = filters.filter((name) => !indexes.some(({ columns }) => columns?.[0] === name));
   return [
-    ...(writable.length === 0 ? [] : rights).map((right) => ({
-      fault: `writes to ${table} fail, for which the role ${role} lacks a right`,
+    ...rights.map((right) => ({
+      fault: `requests for ${table} fail, for which the role ${role} lacks a right`,
       statement: `GRANT ${right} TO ${quoteIdentifier(role)}`,
     })),
     ...unindexed.map((name) => ({

@@ -190,7 +190,10 @@ const DEFECT = failure("A defect of the service", UNSTORED);
 const GUARD: Readonly<Record<string, Answer>> = {
   400: INVALID_OR_UNAUTHORIZED,
   401: failure("There is no good token", CHALLENGE),
-  403: failure("No token is set, and not only this machine can ask", UNSTORED),
+  403: failure(
+    "No token is set, and not only this machine can ask; or the service itself lacks a right in Postgres",
+    UNSTORED,
+  ),
   429: failure("The client has asked for too much", {
     "RateLimit": header(
       "Requests left of each limit, and seconds until it begins anew",

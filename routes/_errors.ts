@@ -6,7 +6,7 @@
 import type { Context, Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { CacheClosedError, LoadRejectedError, LoadTimeoutError } from "../cache/mod.ts";
-import { isOfLogin } from "../db/advice.ts";
+import { isOfLogin, MissingRightError } from "../db/advice.ts";
 import { DatabaseUnavailableError } from "../db/database.ts";
 import type { Refusal, RefusedWriteError } from "../db/refused_write.ts";
 
@@ -24,11 +24,11 @@ export interface ErrorContext {
   readonly method: string;
   /** The request's path, without the query. */
   readonly path: string;
-  /** The status of the response: 500 for a defect, 503 for a temporary failure. */
+  /** The status of the response: 500 for a defect, 503 for a temporary failure, 403 for a right that is missing. */
   readonly status: number;
 }
 
-/** Called for every error that became a 5xx, but not for errors of the client. Must not throw. */
+/** Called for every error but those of the client. Must not throw. */
 export type ErrorListener = (error: unknown, context: ErrorContext) => void;
 
 /** Called for the responses made here instead of a route that counts its own. */
@@ -64,6 +64,7 @@ const UNAVAILABLE = [
   DatabaseUnavailableError,
   LoadRejectedError,
   LoadTimeoutError,
+  MissingRightError,
 ];
 
 /** 400: the request is invalid. */
@@ -87,6 +88,11 @@ export const UNAUTHORIZED = { error: "Unauthorized" };
 /** 403: no token is set, and this request may not do without. */
 export function forbidden(error: string): Response {
   return failure(403, { error });
+}
+
+/** 403: the role of this service may not write that in the database, whoever asks. */
+function withheld(): Response {
+  return forbidden("Forbidden to this service by the database: its log says what to grant");
 }
 
 /** 404: there is no such row. `headers` say how that is known. */
@@ -163,7 +169,10 @@ export function answerErrors(
       Object.entries(HEADERS).forEach((header) => response.headers.set(...header));
       return response;
     }
-    const response = isOfLogin(error) || UNAVAILABLE.some((type) => error instanceof type)
+    const isWrite = context.req.method !== "GET";
+    const response = isWrite && error instanceof MissingRightError
+      ? withheld()
+      : isOfLogin(error) || UNAVAILABLE.some((type) => error instanceof type)
       ? failure(503, { error: "Service unavailable" }, { "retry-after": RETRY_AFTER_S })
       : failure(500, { error: "Internal Server Error" });
     requests.noteForRead(context, response.status);

@@ -214,7 +214,7 @@ export function requestErrorLogger(logger: Logger, clock: Ticking): ErrorListene
   return (error, { method, path, status }) => {
     const record = { method, path, status, reason: messageOf(error) };
     const text = "{status} {method} {path}: {reason}";
-    if (status === 503) return warnOnce(logger, repeats, text, record);
+    if (status !== 500) return warnOnce(logger, repeats, text, record);
     const unsaid = repeats.note(record.reason);
     if (unsaid === undefined) logger.debug(text, record);
     else logger.error(text, { ...record, ...countOf(unsaid), error });

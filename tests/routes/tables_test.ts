@@ -807,10 +807,62 @@ describe("declared tables", () => {
       for (const statement of statements) await database.query(statement);
       assertEquals(await adviceOn("orders", { row: Order, write: OrderBody }), []);
       await own.query("INSERT INTO orders (customer_id) VALUES (1)");
+      await database.query(`
+        REVOKE ALL ON orders FROM ${role}; GRANT SELECT (id), UPDATE (cents) ON orders TO ${role}`);
+      const [lacking = "", ...others] = await adviceOn("orders", {
+        row: Order.pick({ id: true, cents: true }),
+        write: OrderBody.pick({ cents: true, code: true }),
+      });
+      assertEquals(others, []);
+      assertEquals(
+        lacking,
+        `GRANT SELECT ("cents"), INSERT, UPDATE ("code"), DELETE ON "orders" TO "${role}"`,
+      );
     } finally {
       await own.close();
       await database.query(`DROP OWNED BY ${role}`);
       await database.query(`DROP ROLE ${role}`);
+    }
+  });
+
+  it("tells that its role lacks a right, whose GRANT is logged, and works once it is given", async () => {
+    const role = `reader_${crypto.randomUUID().slice(0, 8)}`;
+    await database.query(`
+      CREATE ROLE ${role} LOGIN; GRANT SELECT ON tags TO ${role}; SELECT lookaside.admit('${role}')`);
+    const url = new URL(testDatabase.url);
+    url.username = role;
+    const all = database;
+    await using own = connect({ url: url.href, poolMax: 1 });
+    database = own;
+    const tag = z.object({ name: z.string(), uses: z.int() });
+    const ask = open([resource("tags", { row: tag, write: tag })]);
+    database = all;
+    const granted = async (right: string, work: () => Promise<Answer>, refused: number) => {
+      const { status, headers } = await work();
+      assertEquals([status, headers.get("retry-after")], [refused, refused === 503 ? "1" : null]);
+      const statement = `GRANT ${right} ON "tags" TO "${role}"`;
+      assertEquals(errors.map((error) => /GRANT .*"/.exec(`${error}`)?.[0]), [statement]);
+      errors = [];
+      await database.query(statement);
+      assert((await work()).status < 300);
+      assertEquals(errors, []);
+    };
+    try {
+      const write = (method: string, path: string) => () =>
+        ask(path, { method, json: { name: "right", uses: 1 } });
+      await granted("INSERT, UPDATE, DELETE", write("POST", "/tags"), 403);
+      await database.query(
+        `REVOKE UPDATE ON tags FROM ${role}; GRANT UPDATE (name) ON tags TO ${role}`,
+      );
+      await granted('UPDATE ("uses")', write("PUT", "/tags/right"), 403);
+      await database.query(`REVOKE DELETE ON tags FROM ${role}`);
+      await granted("DELETE", write("DELETE", "/tags/right"), 403);
+      await database.query(
+        `REVOKE SELECT ON tags FROM ${role}; GRANT SELECT (name) ON tags TO ${role}`,
+      );
+      await granted('SELECT ("uses")', () => ask("/tags?limit=3"), 503);
+    } finally {
+      await database.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
     }
   });
 

@@ -284,6 +284,7 @@ describe("requestErrorLogger()", () => {
         log(new Error(reason), { method: "GET", path: `/users/${atMs}`, status });
       for (; atMs <= 60_000; atMs += 100) {
         fail(503, "connection refused");
+        fail(403, "permission denied");
         fail(500, "no such column");
       }
     });
@@ -295,8 +296,10 @@ describe("requestErrorLogger()", () => {
       ]),
       [
         ["warning", "connection refused", undefined],
+        ["warning", "permission denied", undefined],
         ["error", "no such column", undefined],
         ["warning", "connection refused", 599],
+        ["warning", "permission denied", 599],
         ["error", "no such column", 599],
       ],
     );
