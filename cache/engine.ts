@@ -1,6 +1,7 @@
 import { CatchUp, ONE_LIFE } from "./catch_up.ts";
 import type { CacheServer, CatchUpRequest, Changes, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
+import { seldom } from "./events.ts";
 import { Fallback, type FallbackParts } from "./fallback.ts";
 import type { Keyspace } from "./keys.ts";
 import { Loads } from "./loads.ts";
@@ -58,10 +59,12 @@ export class Engine implements CacheServer, EngineFigures {
   readonly #catchUp: CatchUp | undefined;
   readonly #fallback: Fallback | undefined;
   readonly #refusals: Refusals;
+  readonly #emitError: ReturnType<typeof seldom>;
   #refusedAtMs = -Infinity;
   /** Time of the first failure to catch up since the last success. */
   #failingSinceMs = Infinity;
   #reportedCoherent = false;
+  #reportedConnected: boolean | undefined;
   #breaker: CacheStats["breaker"] = "closed";
   #reachable = true;
 
@@ -74,6 +77,7 @@ export class Engine implements CacheServer, EngineFigures {
     this.name = backend?.name ?? "";
     this.#wiring = wiring;
     this.#refusals = new Refusals(runtime.clock);
+    this.#emitError = seldom(runtime.clock, wiring.emit);
     this.redis = backend === undefined ? undefined : this.#open(backend);
     const shared = given ?? this.redis;
     const lease = shared === undefined ? Infinity : settings.memoryLeaseMs;
@@ -185,7 +189,7 @@ export class Engine implements CacheServer, EngineFigures {
     let connections = 0;
     const onError = (command: string, error: unknown): void => {
       counters.redisErrors++;
-      emit({ type: "redis-error", server, command, error });
+      this.#emitError({ type: "redis-error", server, command, error });
       if (isReply(error)) this.#noteRefusal(command, error);
     };
     const connection = backend.connect({
@@ -201,7 +205,8 @@ export class Engine implements CacheServer, EngineFigures {
       },
       onConnection: (connected) => {
         this.#reachable = connected;
-        emit({ type: "connection", server, connected });
+        if (connected !== this.#reportedConnected) emit({ type: "connection", server, connected });
+        this.#reportedConnected = connected;
         if (connected) redis.releaseCommands();
         // After a reconnect the address may be a new server while the feed still follows the old one.
         if (connected && connections++ > 0) redis.reopenFeed();
@@ -257,7 +262,7 @@ export class Engine implements CacheServer, EngineFigures {
       },
       track,
       onError: (error) => {
-        emit({ type: "catch-up-error", server, error });
+        this.#emitError({ type: "catch-up-error", server, error });
         this.#failingSinceMs = Math.min(this.#failingSinceMs, runtime.clock.monotonicNow());
         this.#fallback?.check();
       },

@@ -1,5 +1,12 @@
 import type { Source } from "./lookup.ts";
+import type { Clock } from "./runtime.ts";
 import type { CacheStats } from "./stats.ts";
+
+/** Time for which an error that was told is not told again. */
+const REPEAT_MS = 60_000;
+/** Limit of errors that are told within that time. */
+const ERRORS_MAX = 100;
+const TEXT_LENGTH_MAX = 1_000;
 
 /**
  * Something that happened in a cache. Library code does not log: subscribe a logger to these events. Keys are
@@ -47,4 +54,26 @@ export interface LookupEvent {
   readonly stale: boolean;
   /** Duration of the read in milliseconds. */
   readonly durationMs: number;
+}
+
+/** Tells the same error of a server once a minute: in an outage each read meets with it. */
+export function seldom(
+  clock: Pick<Clock, "monotonicNow">,
+  emit: (event: CacheEvent) => void,
+): (event: Extract<CacheEvent, { readonly type: "redis-error" | "catch-up-error" }>) => void {
+  const told = new Map<string, number>();
+  return (event) => {
+    const { type, error } = event;
+    const command = type === "redis-error" ? event.command : type;
+    const text = `${command} ${error instanceof Error ? error.message : typeof error}`
+      .slice(0, TEXT_LENGTH_MAX);
+    const nowMs = clock.monotonicNow();
+    for (const [each, atMs] of told) {
+      if (nowMs - atMs < REPEAT_MS) break; // those behind it are newer
+      told.delete(each);
+    }
+    if (told.has(text) || told.size >= ERRORS_MAX) return;
+    told.set(text, nowMs);
+    emit(event);
+  };
 }

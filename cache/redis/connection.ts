@@ -7,6 +7,8 @@ export const DISCONNECT_MS = 100;
 const CONNECT_MS_MAX = 2_000;
 /** However long an outage lasted, a server that is back is used within two seconds. */
 const RETRY_MS_MAX = 1_000;
+/** Time without a lost connection or a failed attempt after which delays begin anew: longer than one attempt takes. */
+const LASTED_MS = RETRY_MS_MAX + 2 * CONNECT_MS_MAX;
 
 /** The client that sends commands: it finds the server that owns their key. */
 export type Client = Redis | Cluster;
@@ -128,9 +130,19 @@ export function commandOptions(
   };
 }
 
-/** The delay before the n-th attempt to connect in a row, in milliseconds. */
-export function reconnectDelayMs(attempts: number): number {
-  return retryDelayMs(attempts, RETRY_MS_MAX);
+/**
+ * Makes the delays before attempts to connect. They grow also while each attempt succeeds but the connection is soon
+ * lost, as where something ends all connections; otherwise there would be 20 attempts a second.
+ */
+export function reconnectDelays(clock: Pick<Clock, "monotonicNow">): () => number {
+  let attempts = 0;
+  let lastAtMs = -Infinity;
+  return () => {
+    const nowMs = clock.monotonicNow();
+    attempts = nowMs - lastAtMs < LASTED_MS ? attempts + 1 : 1;
+    lastAtMs = nowMs;
+    return retryDelayMs(attempts, RETRY_MS_MAX);
+  };
 }
 
 /** Disconnects, and waits until every socket is closed, for a limited time if the server hangs. */

@@ -6,13 +6,15 @@ import {
   disconnect,
   type FeedOptions,
   type Following,
-  reconnectDelayMs,
+  reconnectDelays,
 } from "./connection.ts";
 import { isWithoutConnection } from "./not_connected.ts";
 import { cannotSave } from "./reply_errors.ts";
 import { completed, type Timer } from "../runtime.ts";
 
 const CHANNEL = "__redis__:invalidate";
+/** Delay before a replaced connection: short, as nothing has failed. */
+const RESTART_MS = 50;
 /** Delay after the server did not permit key tracking, which will not change soon. */
 const REFUSED_RETRY_MS = 10_000;
 /** Replies that do not permit tracking. `LOADING` and the like pass soon. */
@@ -41,19 +43,21 @@ export class Feed implements Following {
   #timer: Timer | undefined;
   /** Resolves when all lost or replaced connections are closed. */
   #ending: Promise<void> = Promise.resolve();
-  #attempts = 0;
+  readonly #retryDelayMs: () => number;
   #closed = false;
 
   constructor(connect: ConnectOptions, wiring: FeedWiring) {
     this.#connect = connect;
     this.#wiring = wiring;
+    this.#retryDelayMs = reconnectDelays(wiring.clock);
     void this.#open();
   }
 
   /** Replaces the connection. */
   restart(): void {
     if (this.#client !== undefined) {
-      this.#lost(this.#client, "the feed is opened again, as the server may be another");
+      const reason = "the feed is opened again, as the server may be another";
+      this.#lost(this.#client, reason, RESTART_MS);
     }
   }
 
@@ -94,7 +98,6 @@ export class Feed implements Following {
       client.once("close", () => this.#lost(client, "connection closed"));
       await client.subscribe(CHANNEL);
       if (this.#closed || this.#client !== client) return this.#end(client);
-      this.#attempts = 0;
       this.#refused = false;
       this.#wiring.listener.opened();
       await this.#beat(client);
@@ -144,7 +147,7 @@ export class Feed implements Following {
     this.#end(client);
     this.#wiring.listener.closed(isWithoutConnection(reason) ? "connection closed" : reason);
     if (this.#closed) return;
-    const delayMs = retryMs ?? reconnectDelayMs(++this.#attempts);
+    const delayMs = retryMs ?? this.#retryDelayMs();
     this.#timer = this.#wiring.clock.after(delayMs, () => void this.#open());
   }
 

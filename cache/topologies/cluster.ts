@@ -10,7 +10,7 @@ import {
   disconnect,
   DISCONNECT_MS,
   type FeedOptions,
-  reconnectDelayMs,
+  reconnectDelays,
 } from "../redis/connection.ts";
 import { endSilence } from "../redis/silence.ts";
 import { within } from "../runtime.ts";
@@ -51,7 +51,7 @@ export class ClusterConnection implements Connection {
       enableReadyCheck: false,
       // In a pipeline, one moved key fails the other commands, and the client does not learn its new place.
       enableAutoPipelining: false,
-      clusterRetryStrategy: reconnectDelayMs,
+      clusterRetryStrategy: reconnectDelays(options.clock),
       slotsRefreshInterval: SLOTS_REFRESH_MS,
       slotsRefreshTimeout: SLOTS_REFRESH_MS,
       // The reader falls back to the database, which is faster than waiting for a new primary.

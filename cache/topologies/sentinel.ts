@@ -5,7 +5,7 @@ import { connect as connectTls } from "node:tls";
 import {
   type Access,
   type ConnectionOptions,
-  reconnectDelayMs,
+  reconnectDelays,
   together,
 } from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
@@ -194,7 +194,8 @@ function connectorOf(
     /** Keeps asking until it is told to end: ioredis gives up a client whose connector rejects. */
     override async connect(emit: (type: string, error: Error) => void): Promise<Socket> {
       this.connecting = true;
-      for (let attempts = 1; this.connecting; attempts++) {
+      const delayMs = reconnectDelays(clock);
+      while (this.connecting) {
         try {
           const named = await sentinels.primary();
           if (this.connecting) return this.#open(named);
@@ -202,7 +203,7 @@ function connectorOf(
           if (!this.connecting) break;
           emit("error", error instanceof Error ? error : new Error(String(error)));
           await new Promise<void>((resolve) => {
-            const timer = clock.after(reconnectDelayMs(attempts), resolve);
+            const timer = clock.after(delayMs(), resolve);
             this.#wake = () => {
               timer.cancel();
               resolve();

@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { type Access, disconnect, reconnectDelayMs } from "../redis/connection.ts";
+import { type Access, disconnect, reconnectDelays } from "../redis/connection.ts";
 import { isWithoutConnection } from "../redis/not_connected.ts";
 import { isReply, isUnknownPrimary } from "../redis/reply_errors.ts";
 import { type Clock, completed } from "../runtime.ts";
@@ -172,7 +172,7 @@ export class Sentinels {
       ...server,
       connectTimeout,
       disconnectTimeout,
-      retryStrategy: reconnectDelayMs,
+      retryStrategy: reconnectDelays(this.#clock),
       ...(tls === undefined ? {} : { tls }),
       disableClientInfo,
       ...this.#login,

@@ -8,7 +8,7 @@ import {
   type ConnectOptions,
   disconnect,
   type FeedOptions,
-  reconnectDelayMs,
+  reconnectDelays,
 } from "../redis/connection.ts";
 import { Feed } from "../redis/feed.ts";
 import { isOfSelect, isReadOnly } from "../redis/reply_errors.ts";
@@ -35,7 +35,7 @@ export class StandaloneConnection implements Connection {
       enableAutoPipelining: true,
       // `Gather` has already batched these: a second queue would cost one more turn of the event loop.
       autoPipeliningIgnoredCommands: ["get", "mget"],
-      retryStrategy: reconnectDelayMs,
+      retryStrategy: reconnectDelays(options.clock),
       reconnectOnError: (error) => {
         const nowMs = options.clock.monotonicNow();
         if (!isReadOnly(error) || nowMs - this.#leftAtMs < LEFT_MS) return false;

@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Cache, type CacheEvent, type CacheOptions } from "../../cache/mod.ts";
 import { encodeEntry, FORMAT } from "../../cache/entry.ts";
 import type { Store } from "../../cache/store.ts";
+import { changesThat } from "./redis/nodes.ts";
 import { FakeRuntime, settle } from "../support/fake_runtime.ts";
 import { SimulatedServer } from "../support/simulated_store.ts";
 
@@ -114,6 +115,30 @@ describe("Cache, events", () => {
       await cache.close();
     });
   }
+
+  it("tells the same error of a server once a minute, and no more than 100 within one", async () => {
+    let tried = 0;
+    let reason = () => "down";
+    const changes = changesThat(() => {
+      tried++;
+      return Promise.reject(new Error(reason()));
+    });
+    const { cache, runtime, events } = await open({ changes });
+    const told = () =>
+      events.flatMap((event) => event.type === "catch-up-error" ? [`${event.error}`] : []);
+    await runtime.clock.advance(59_000);
+    assertGreater(tried, 100);
+    assertEquals(told(), []); // that of the start has been told
+    await runtime.clock.advance(5_000);
+    assertEquals(told(), ["Error: down"]);
+    reason = () => `down ${tried}`;
+    await runtime.clock.advance(55_000);
+    assertEquals(told().length, 100);
+    assertEquals(new Set(told()).size, 100);
+    const closing = cache.close();
+    await runtime.clock.advance(5_000);
+    await closing;
+  });
 
   it("drops everything when Redis announces that all was deleted", async () => {
     const { cache, server } = await open();

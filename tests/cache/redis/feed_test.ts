@@ -9,6 +9,7 @@ import type { FeedListener } from "../../../cache/store.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { type RedisServer, startRedis } from "../../../tools/servers/redis_server.ts";
 import { startTcpProxy } from "../../../tools/servers/tcp_proxy.ts";
+import { ownTime } from "../../support/own_time.ts";
 import {
   closeAll,
   coherent,
@@ -214,4 +215,21 @@ describe("A change in Redis, whoever made it, reaches the memory of every instan
       await closeAll(nodes);
     }
   });
+});
+
+describe("Connections that are ended soon after they are made", () => {
+  for (const type of ["pubsub", "normal"]) {
+    it(`are made again more and more seldom: ${type}`, async () => {
+      using time = ownTime();
+      await using server = await startRedis();
+      await using node = openNode(server.url, { prefix: freshPrefix() });
+      await coherent(node);
+      const startedAtMs = time.now();
+      for (let ended = 0; ended < 8;) {
+        if (await server.cli("CLIENT", "KILL", "TYPE", type) !== "0") ended++;
+      }
+      assertGreater(time.now() - startedAtMs, 900); // delays of 50 to 350 ms
+      await coherent(node);
+    });
+  }
 });
