@@ -53,7 +53,19 @@ const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write 
 
 /** What a declaration may use, and JSON Schema has no word for: any value, then. */
 const UNDESCRIBED = Object.fromEntries(
-  ["custom", "function", "literal", "map", "nan", "pipe", "set", "symbol", "transform", "void"]
+  [
+    "custom",
+    "function",
+    "literal",
+    "map",
+    "nan",
+    "nonoptional",
+    "pipe",
+    "set",
+    "symbol",
+    "transform",
+    "void",
+  ]
     .map((type) => [type, true] as const),
 );
 

@@ -177,14 +177,14 @@ function titleOf(name: string): string {
   return [...words, one].map(capitalised).join("");
 }
 
-/** Without defaults: omitted fields stay as they are. */
+/** Without defaults, however deep in a schema they are: omitted fields stay as they are. */
 function changesOf(
   write: z.ZodObject,
   title: string,
 ): z.ZodType<Readonly<Record<string, unknown>>> {
   const names = new Intl.ListFormat("en-GB").format(Object.keys(write.shape));
   const fields = Object.entries(write.shape).map(([name, schema]) =>
-    [name, z.exactOptional(withoutDefault(schema))] as const
+    [name, z.exactOptional(z.nonoptional(withoutDefault(schema)))] as const
   );
   return z.strictObject(Object.fromEntries(fields), { error: notAnObject })
     .refine((changes) => Object.keys(changes).length > 0, {

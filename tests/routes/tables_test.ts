@@ -368,6 +368,29 @@ describe("declared tables", () => {
     }
   });
 
+  it("leaves as it is what a PATCH does not give, however its default is declared", async () => {
+    const row = z.object({ user_id: z.int(), team: z.string(), role: z.string().nullable() });
+    for (
+      const role of [
+        z.string().default("guest"),
+        z.string().default("guest").nullable(),
+        z.string().default("guest").transform((text) => text.trim()),
+        z.string().prefault("guest").readonly(),
+        z.lazy(() => z.union([z.string().default("guest"), z.null()])),
+      ]
+    ) {
+      const ask = open([resource("memberships", { row, write: row.extend({ role }) })]);
+      const key = { user_id: 9, team: "blue" };
+      await ask("/memberships/9,blue", { method: "DELETE" });
+      const made = await ask("/memberships", { method: "POST", json: key });
+      assertEquals(made.data.role, "guest");
+      const write = (method: string, json: unknown) => ask("/memberships/9,blue", { method, json });
+      assertEquals((await write("PATCH", { role: "owner" })).data.role, "owner");
+      assertEquals((await write("PATCH", { team: "blue" })).data.role, "owner");
+      assertEquals((await write("PUT", key)).data.role, "guest");
+    }
+  });
+
   it("takes rules that are decided later, as they are declared", async () => {
     const isKnown = (word: string) => Promise.resolve(word !== "unknown");
     const Word = z.object({ word: z.string().refine(isKnown, { error: "Unknown" }) });
