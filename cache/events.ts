@@ -7,6 +7,8 @@ const REPEAT_MS = 60_000;
 /** Limit of errors that are told within that time. */
 const ERRORS_MAX = 100;
 const TEXT_LENGTH_MAX = 1_000;
+/** The end of a reply to an unknown command: it names keys, so each would be another error. */
+const ARGUMENTS = /, with args beginning with: [^]*/;
 
 /**
  * Something that happened in a cache. Library code does not log: subscribe a logger to these events. Keys are
@@ -66,7 +68,7 @@ export function seldom(
     const { type, error } = event;
     const command = type === "redis-error" ? event.command : type;
     const text = `${command} ${error instanceof Error ? error.message : typeof error}`
-      .slice(0, TEXT_LENGTH_MAX);
+      .replace(ARGUMENTS, "").slice(0, TEXT_LENGTH_MAX);
     const nowMs = clock.monotonicNow();
     for (const [each, atMs] of told) {
       if (nowMs - atMs < REPEAT_MS) break; // those behind it are newer

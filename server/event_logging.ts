@@ -1,6 +1,6 @@
 /**
- * Events of the cache, the relays and the requests as log records. Failures that repeat during an outage are
- * logged once a minute, with a count.
+ * Events of the cache, the relays and the requests as log records. Failures of Redis and of the relays come at
+ * most once a minute; others that repeat are logged once a minute, with a count.
  *
  * @module
  */
@@ -12,9 +12,6 @@ import { messageOf } from "./message_of.ts";
 import { Changes, Repeats } from "./repeats.ts";
 import { unlistedAddress } from "./unlisted_address.ts";
 
-/** The end of a reply to an unknown command: names keys, so each would be another failure. */
-const ARGUMENTS = /, with args beginning with: [^]*/;
-
 type Ticking = Pick<Clock, "monotonicNow">;
 type Level = "debug" | "info" | "warn" | "error";
 
@@ -22,7 +19,7 @@ type Level = "debug" | "info" | "warn" | "error";
 export function cacheEventLogger(logger: Logger, clock: Ticking): (event: CacheEvent) => void {
   const repeats = new Repeats(clock);
   const limit = changesLimit(logger, new Changes(clock));
-  const logRedis = redisEventLogger(logger, repeats, limit);
+  const logRedis = redisEventLogger(logger, limit);
   const warn = (text: string, key: string, error: unknown) =>
     warnOnce(logger, repeats, text, { key, reason: messageOf(error) });
   return (event) => {
@@ -96,15 +93,10 @@ type RedisEvent = Extract<
 /**
  * Logs the state of a server. In an outage every command fails: the first is a warning with its reason; the rest,
  * which would flood the log, have level debug. The reasons of failed attempts to connect, and of a Redis that is
- * reached and refuses commands, are warnings once a minute, and again after each connection.
+ * reached and refuses commands, are all warnings.
  */
-function redisEventLogger(
-  logger: Logger,
-  repeats: Repeats,
-  limit: Limit,
-): (event: RedisEvent) => void {
+function redisEventLogger(logger: Logger, limit: Limit): (event: RedisEvent) => void {
   const said = new Set<string>();
-  let connections = 0;
   const isFirst = (what: string): boolean => {
     const first = !said.has(what);
     said.add(what);
@@ -128,7 +120,6 @@ function redisEventLogger(
         said.delete(`${server} ${!event.connected}`);
         if (!isFirst(`${server} ${event.connected}`)) return;
         said.delete(`${server} fails`);
-        if (event.connected) connections++;
         return event.connected
           ? log("info", "connected to Redis")
           : log("warn", "Redis cannot be reached: answering without it");
@@ -152,12 +143,11 @@ function redisEventLogger(
         const isConnecting = event.command === "connect";
         const done = isConnecting ? "connect to Redis" : `run ${event.command} on Redis`;
         const text = address === undefined
-          ? `Cannot ${done}: ${messageOf(event.error).replace(ARGUMENTS, "")}`
+          ? `Cannot ${done}: ${messageOf(event.error)}`
           : `Cannot connect to ${address}: the permissions do not list it; add it to REDIS_NODES`;
         // The number of announced addresses is limited by the size of the cluster.
-        const isNews = address === undefined && (isConnecting || isReply(event.error))
-          ? repeats.note(`${server} ${connections} ${text}`) !== undefined
-          : !isOfOutage(event.error) && isFirst(`${address ?? server} fails`);
+        const isNews = address === undefined && (isConnecting || isReply(event.error)) ||
+          !isOfOutage(event.error) && isFirst(`${address ?? server} fails`);
         const isLoud = isNews && limit(server, "warn") === "warn";
         return logger.emit({
           level: isLoud ? address === undefined ? "warning" : "error" : "debug",
@@ -169,13 +159,6 @@ function redisEventLogger(
       }
     }
   };
-}
-
-/** Makes the listener for a relay's failures. During an outage of Redis or Postgres it retries twice a second. */
-export function relayErrorLogger(logger: Logger, clock: Ticking): (error: unknown) => void {
-  const repeats = new Repeats(clock);
-  return (error) =>
-    warnOnce(logger, repeats, "Cannot relay changes: {reason}", { reason: messageOf(error) });
 }
 
 /** Makes the listener for a `LISTEN` that cannot be repeated. Changes are found by polling meanwhile. */

@@ -18,7 +18,6 @@ import {
   listenErrorLogger,
   lookupLogger,
   problemLogger,
-  relayErrorLogger,
 } from "./event_logging.ts";
 import { messageOf } from "./message_of.ts";
 import { startErrorOf } from "./start_error.ts";
@@ -78,7 +77,6 @@ export function openCache(
     relayRefused.resolve(error);
     redisTried.resolve(); // the start ends, so nothing waits for Redis
   };
-  const logRelayError = relayErrorLogger(logger, systemRuntime.clock);
   const invalidations = new InvalidationLog(systemRuntime.clock);
   const { caFile: _read, ...options } = config.cache;
   const { databaseUrl: _listened, ...following } = config.changes;
@@ -94,7 +92,7 @@ export function openCache(
         onProblem: problemLogger(logger, systemRuntime.clock),
         onError: (error) => {
           noteRefusal(error);
-          logRelayError(error);
+          logger.warn("Cannot relay changes: {reason}", { reason: messageOf(error) });
         },
       }),
       onEvent: (event) => {

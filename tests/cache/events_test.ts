@@ -118,7 +118,7 @@ describe("Cache, events", () => {
 
   it("tells the same error of a server once a minute, and no more than 100 within one", async () => {
     let tried = 0;
-    let reason = () => "down";
+    let reason = () => `ERR unknown command 'GET', with args beginning with: '${tried}'`;
     const changes = changesThat(() => {
       tried++;
       return Promise.reject(new Error(reason()));
@@ -130,7 +130,7 @@ describe("Cache, events", () => {
     assertGreater(tried, 100);
     assertEquals(told(), []); // that of the start has been told
     await runtime.clock.advance(5_000);
-    assertEquals(told(), ["Error: down"]);
+    assertEquals(told().length, 1);
     reason = () => `down ${tried}`;
     await runtime.clock.advance(55_000);
     assertEquals(told().length, 100);
