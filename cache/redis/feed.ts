@@ -103,34 +103,24 @@ export class Feed implements Following {
       await this.#beat(client);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      if (REFUSED.test(message)) this.#refuse(error);
-      this.#lost(client, message, REFUSED.test(message) ? REFUSED_RETRY_MS : undefined);
+      const isRefused = REFUSED.test(message);
+      if (isRefused && !this.#refused) this.#wiring.onRefused(error);
+      this.#refused ||= isRefused;
+      this.#lost(client, message, isRefused ? REFUSED_RETRY_MS : undefined);
     }
-  }
-
-  #refuse(error: unknown): void {
-    if (!this.#refused) this.#wiring.onRefused(error);
-    this.#refused = true;
   }
 
   /** Asks for a sign of life, again and again. Rejects if there is none. */
   async #beat(client: Redis): Promise<void> {
     const sentAtMs = this.#wiring.clock.monotonicNow();
-    await this.#ping(client);
+    await client.ping().catch((error: unknown) => {
+      if (!cannotSave(error)) throw error; // a server that cannot save refuses to answer, which proves the same
+    });
     if (this.#closed || this.#client !== client) return;
     this.#wiring.listener.alive(sentAtMs);
     this.#timer = this.#wiring.clock.after(this.#wiring.heartbeatMs, () => {
       this.#beat(client).catch((error: Error) => this.#lost(client, error.message));
     });
-  }
-
-  /** A server that cannot save refuses the question. Its reply proves the same. */
-  async #ping(client: Redis): Promise<void> {
-    try {
-      await client.ping();
-    } catch (error) {
-      if (!cannotSave(error)) throw error;
-    }
   }
 
   /** `null` announces that the database was flushed. */
