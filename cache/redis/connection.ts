@@ -72,7 +72,7 @@ export interface ConnectionOptions {
   readonly onConfirmed: (untilMs: number) => void;
 }
 
-/** The address and credentials that all connections to a server share. */
+/** The credentials and settings that all connections share. They are asked for anew before each attempt to connect. */
 export interface Access {
   readonly username?: string;
   readonly password?: string;
@@ -98,22 +98,10 @@ export const PATIENCE: Pick<Access, "connectTimeout" | "disconnectTimeout" | "di
 /** Connection options of ioredis. */
 export type ConnectOptions = Omit<RedisOptions, "replyMapping">;
 
-/** Merges two objects without evaluating getters, which are then called on each use. */
-export function together<A extends object, B extends object>(some: A, others: B): A & B {
-  const all = {
-    ...Object.getOwnPropertyDescriptors(some),
-    ...Object.getOwnPropertyDescriptors(others),
-  };
-  return Object.defineProperties({}, all) as A & B;
-}
-
 /** Makes a client ask for its credentials each time that it connects or is duplicated. */
-export function askForCredentials(
-  client: Redis,
-  access: Pick<ConnectOptions, "username" | "password">,
-): void {
+export function askForCredentials(client: Redis, access: () => ConnectOptions): void {
   for (const name of ["username", "password"] as const) {
-    const property = { get: () => access[name], enumerable: true, configurable: true };
+    const property = { get: () => access()[name], enumerable: true, configurable: true };
     Object.defineProperty(client.options, name, property);
   }
 }

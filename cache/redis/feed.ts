@@ -36,7 +36,7 @@ export type FeedWiring = FeedOptions & Pick<ConnectionOptions, "clock" | "onRefu
  * a lost one is always replaced, so the same object means the same connection.
  */
 export class Feed implements Following {
-  readonly #connect: ConnectOptions;
+  readonly #connect: () => ConnectOptions;
   readonly #wiring: FeedWiring;
   #refused = false;
   #client: Redis | undefined;
@@ -46,7 +46,7 @@ export class Feed implements Following {
   readonly #retryDelayMs: () => number;
   #closed = false;
 
-  constructor(connect: ConnectOptions, wiring: FeedWiring) {
+  constructor(connect: () => ConnectOptions, wiring: FeedWiring) {
     this.#connect = connect;
     this.#wiring = wiring;
     this.#retryDelayMs = reconnectDelays(wiring.clock);
@@ -72,7 +72,7 @@ export class Feed implements Following {
   /** Never rejects: a failed attempt schedules the next. */
   async #open(): Promise<void> {
     const client = new Redis({
-      ...this.#connect,
+      ...this.#connect(),
       protocol: 2,
       lazyConnect: true,
       enableOfflineQueue: false,

@@ -31,7 +31,7 @@ export class AddressConnection extends StandaloneConnection {
   #asking: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(connect: ConnectOptions, options: ConnectionOptions) {
+  constructor(connect: () => ConnectOptions, options: ConnectionOptions) {
     super(connect, options);
     this.#askLater();
   }
@@ -54,7 +54,7 @@ export class AddressConnection extends StandaloneConnection {
   async #ask(): Promise<void> {
     const { clock, commandTimeoutMs, onError } = this.options;
     const other = this.#other = new Redis({
-      ...this.connect,
+      ...this.connect(),
       lazyConnect: true,
       enableOfflineQueue: false,
       enableReadyCheck: false,

@@ -37,15 +37,15 @@ const REDIRECTIONS_MAX = 6;
 export class ClusterConnection implements Connection {
   readonly anySlot = false;
   readonly client: Cluster;
-  readonly #access: Access;
+  readonly #access: () => Access;
   readonly #options: ConnectionOptions;
 
   /** @param seeds The servers that are asked first for the others. */
-  constructor(seeds: readonly ServerAddress[], access: Access, options: ConnectionOptions) {
+  constructor(seeds: readonly ServerAddress[], access: () => Access, options: ConnectionOptions) {
     this.#access = access;
     this.#options = options;
     this.client = new Cluster([...seeds], {
-      redisOptions: { ...access, ...commandOptions(options) },
+      redisOptions: { ...access(), ...commandOptions(options) },
       enableOfflineQueue: false,
       // It would query a server that the client has only just heard of and is not connected to.
       enableReadyCheck: false,

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 import { ClusterView, primariesOf } from "./cluster_view.ts";
-import { type Access, DISCONNECT_MS, type Following, together } from "../redis/connection.ts";
+import { type Access, DISCONNECT_MS, type Following } from "../redis/connection.ts";
 import { Feed, type FeedWiring } from "../redis/feed.ts";
 import { completed, type Timer, within } from "../runtime.ts";
 import type { FeedListener } from "../store.ts";
@@ -31,7 +31,7 @@ interface Member {
  */
 export class ClusterFeed implements Following {
   readonly #client: Cluster;
-  readonly #connect: Access;
+  readonly #connect: () => Access;
   readonly #wiring: FeedWiring;
   readonly #view: ClusterView;
   /** Time of the last question after which the primaries were known to be current. */
@@ -52,7 +52,7 @@ export class ClusterFeed implements Following {
     this.#join();
   };
 
-  constructor(client: Cluster, connect: Access, wiring: FeedWiring) {
+  constructor(client: Cluster, connect: () => Access, wiring: FeedWiring) {
     this.#client = client;
     this.#connect = connect;
     this.#wiring = wiring;
@@ -128,7 +128,7 @@ export class ClusterFeed implements Following {
     for (const [key, { options: { host, port } }] of nodes) {
       if (this.#members.has(key)) continue;
       this.#lost("a server joined");
-      const connect = together(this.#connect, host && port ? { host, port } : {});
+      const connect = () => ({ ...this.#connect(), ...(host && port ? { host, port } : {}) });
       const feed = new Feed(connect, { ...this.#wiring, listener: this.#listener(key) });
       this.#members.set(key, { feed, aliveMs: undefined });
     }

@@ -10,9 +10,8 @@ import {
   type Connection,
   type ConnectionOptions,
   PATIENCE,
-  together,
 } from "../redis/connection.ts";
-import type { CacheOptions } from "../options.ts";
+import type { CacheOptions, RedisAccess } from "../options.ts";
 import { systemRuntime, within } from "../runtime.ts";
 import { SentinelConnection } from "./sentinel.ts";
 import { addressText, type Credentials, type Topology } from "./url.ts";
@@ -64,7 +63,7 @@ export function backendsOf(
         name: addressText(server) + database,
         failsOver: false,
         leased: false,
-        connect: (options) => new AddressConnection(together(access, server), options),
+        connect: (options) => new AddressConnection(() => ({ ...access(), ...server }), options),
       }));
   }
 }
@@ -103,26 +102,22 @@ export async function connectRedis(
 function accessOf(
   { tls, ...login }: Credentials,
   { ca, connect }: Pick<CacheOptions, "ca" | "connect">,
-): Access {
-  const fixed: Access = {
-    ...PATIENCE,
-    ...login,
-    ...(tls ? { tls: ca === undefined ? {} : { ca } } : {}),
+): () => Access {
+  return () => {
+    const given: RedisAccess = connect?.() ?? {};
+    const { sentinelUsername, sentinelPassword } = given;
+    const username = given.username ?? login.username;
+    const password = given.password ?? login.password;
+    return {
+      ...PATIENCE,
+      ...login,
+      ...(username !== undefined && { username }),
+      ...(password !== undefined && { password }),
+      ofSentinels: {
+        ...(sentinelUsername && { username: sentinelUsername }),
+        ...(sentinelPassword && { password: sentinelPassword }),
+      },
+      ...(tls && { tls: { ...(ca !== undefined && { ca }), ...given.tls } }),
+    };
   };
-  if (connect === undefined) return fixed;
-  return together(fixed, {
-    get username() {
-      return connect().username ?? fixed.username;
-    },
-    get password() {
-      return connect().password ?? fixed.password;
-    },
-    get ofSentinels() {
-      const { sentinelUsername: username, sentinelPassword: password } = connect();
-      return { ...(username && { username }), ...(password && { password }) };
-    },
-    get tls() {
-      return fixed.tls && { ...fixed.tls, ...connect().tls };
-    },
-  }) as Access;
 }

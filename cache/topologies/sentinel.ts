@@ -5,8 +5,8 @@ import { connect as connectTls } from "node:tls";
 import {
   type Access,
   type ConnectionOptions,
+  DISCONNECT_MS,
   reconnectDelays,
-  together,
 } from "../redis/connection.ts";
 import type { Clock, Timer } from "../runtime.ts";
 import {
@@ -70,12 +70,12 @@ export class SentinelConnection extends StandaloneConnection {
   /** The confirmed primary, until the Sentinels name a newer one. */
   #confirmed: NamedPrimary | undefined;
 
-  constructor(named: SentinelsOptions, access: Access, options: ConnectionOptions) {
+  constructor(named: SentinelsOptions, access: () => Access, options: ConnectionOptions) {
     const { clock } = options;
     const sentinels = new Sentinels(named, access, clock);
     const sockets = new WeakMap<Socket, NamedPrimary>();
     const Connector = connectorOf(sentinels, sockets, access, clock);
-    super(together(access, { Connector }), options);
+    super(() => ({ ...access(), Connector }), options);
     this.#sentinels = sentinels;
     this.#named = sockets;
     this.client.on("ready", () => {
@@ -177,14 +177,14 @@ export class SentinelConnection extends StandaloneConnection {
 function connectorOf(
   sentinels: Sentinels,
   sockets: WeakMap<Socket, NamedPrimary>,
-  access: Access,
+  access: () => Access,
   clock: Clock,
 ): new () => AbstractConnector {
   return class PrimaryConnector extends AbstractConnector {
     #wake: (() => void) | undefined;
 
     constructor() {
-      super(access.disconnectTimeout);
+      super(DISCONNECT_MS);
     }
 
     override check({ role }: { readonly role?: string }): boolean {
@@ -220,9 +220,10 @@ function connectorOf(
     }
 
     #open(named: NamedPrimary): Socket {
-      const socket = access.tls === undefined
+      const { tls } = access();
+      const socket = tls === undefined
         ? createConnection(named.server)
-        : connectTls({ ...named.server, ...access.tls });
+        : connectTls({ ...named.server, ...tls });
       sockets.set(socket, named);
       socket.once("error", (error) => {
         this.firstError = error;

@@ -50,7 +50,7 @@ interface Answer extends Omit<NamedPrimary, "askedAtMs"> {
 /** All known Sentinels, which are asked together, so that one that lags behind is not believed. */
 export class Sentinels {
   readonly #options: SentinelsOptions;
-  readonly #access: Access;
+  readonly #access: () => Access;
   readonly #asked = new Map<string, Redis>();
   /** The primary that each Sentinel named last, and the first time (monotonic) at which it did. */
   readonly #heard = new WeakMap<Redis, { readonly primary: string; readonly atMs: number }>();
@@ -64,11 +64,11 @@ export class Sentinels {
   /** The highest configuration epoch that any of them has named. */
   #epoch = 0;
 
-  constructor(options: SentinelsOptions, access: Access, clock: Clock) {
+  constructor(options: SentinelsOptions, access: () => Access, clock: Clock) {
     this.#clock = clock;
     this.#options = options;
     this.#access = access;
-    this.#login = access.ofSentinels ?? {};
+    this.#login = access().ofSentinels ?? {};
     for (const server of options.servers) this.#add(server);
   }
 
@@ -144,7 +144,7 @@ export class Sentinels {
 
   /** After a refusal, asks with its present credentials, or with those of the servers and with none in turn. */
   #logInAnew(): void {
-    const { username, password, ofSentinels: own = {} } = this.#access;
+    const { username, password, ofSentinels: own = {} } = this.#access();
     const isOwnTurn = this.#login.password !== undefined;
     const login = isOwnTurn
       ? own
@@ -167,7 +167,7 @@ export class Sentinels {
     if (this.#closed || this.#asked.has(name) || this.#asked.size >= servers.length + FOUND_MAX) {
       return;
     }
-    const { connectTimeout, disconnectTimeout, disableClientInfo, tls } = this.#access;
+    const { connectTimeout, disconnectTimeout, disableClientInfo, tls } = this.#access();
     const sentinel = new Redis({
       ...server,
       connectTimeout,

@@ -21,16 +21,16 @@ const LEFT_MS = 1_000;
 export class StandaloneConnection implements Connection {
   readonly anySlot = true;
   readonly client: Redis;
-  protected readonly connect: ConnectOptions;
+  protected readonly connect: () => ConnectOptions;
   protected readonly options: ConnectionOptions;
   #leftAtMs = -Infinity;
 
-  /** @param connect The address and credentials of the server. */
-  constructor(connect: ConnectOptions, options: ConnectionOptions) {
+  /** @param connect Answers the address and credentials of the server. */
+  constructor(connect: () => ConnectOptions, options: ConnectionOptions) {
     this.connect = connect;
     this.options = options;
     this.client = new Redis({
-      ...connect,
+      ...connect(),
       ...commandOptions(options),
       enableAutoPipelining: true,
       // `Gather` has already batched these: a second queue would cost one more turn of the event loop.

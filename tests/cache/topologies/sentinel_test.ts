@@ -26,7 +26,7 @@ describe("Sentinels.primary()", () => {
 
   function asking(...sentinels: readonly ToldSentinel[]) {
     const servers = sentinels.map(({ address }) => address);
-    const asked = new Sentinels({ servers, master: "main" }, PATIENCE, clock);
+    const asked = new Sentinels({ servers, master: "main" }, () => PATIENCE, clock);
     // A question that a busy machine does not answer in time is repeated; the clock stands still.
     const heardFor = (ms: number) =>
       eventually(async () => assertEquals((await asked.primary()).sinceMs, ms));
@@ -129,7 +129,7 @@ describe("SentinelConnection", () => {
 
   async function open(): Promise<Process> {
     const seeds = sentinels.map(({ address }) => address);
-    const connection = new SentinelConnection({ servers: seeds, master: "main" }, PATIENCE, {
+    const connection = new SentinelConnection({ servers: seeds, master: "main" }, () => PATIENCE, {
       commandTimeoutMs: 1_000,
       boundsCommands: true,
       clock,
