@@ -211,10 +211,9 @@ export class Tags {
 
   /** Reads versions that are not held from the store, and holds those that the feed covers. */
   async read(all: readonly string[]): Promise<TagVersions> {
-    const names = all.filter((name) => this.#parts.held.version(name) === undefined);
-    const epochs = names.map((name) => this.#parts.coherence.epoch(name));
-    const versions = await this.#parts.store.readTags(names);
-    this.#hold(names, versions, epochs);
+    const { held, store } = this.#parts;
+    const names = all.filter((name) => held.version(name) === undefined);
+    const versions = await this.#held(names, () => store.readTags(names));
     return new Map(names.map((name, i) => [name, versions[i] ?? null]));
   }
 
@@ -230,34 +229,37 @@ export class Tags {
   }
 
   async #create(names: readonly string[]): Promise<readonly TagVersion[]> {
-    const epochs = names.map((name) => this.#parts.coherence.epoch(name));
-    const version = this.#parts.newNonce();
-    const versions = await this.#parts.store.createTags(names, version);
-    this.#hold(names, versions, epochs);
+    const { store, newNonce } = this.#parts;
+    const version = newNonce();
+    const versions = await this.#held(names, () => store.createTags(names, version));
     return names.map((name, i) => ({ name, version: versions[i] ?? version }));
   }
 
   /** Gives tags a new version. The held versions are forgotten even if it rejects. */
   async invalidate(names: readonly string[]): Promise<void> {
-    this.#parts.held.forget(names);
+    const { held, store, newNonce } = this.#parts;
+    held.forget(names);
     try {
-      await this.#parts.store.writeTags(names, this.#parts.newNonce());
+      await store.writeTags(names, newNonce());
     } finally {
       // Again: a read sent before the write may have brought the old version meanwhile.
-      this.#parts.held.forget(names);
+      held.forget(names);
     }
   }
 
-  #hold(
+  /** Asks the store for versions, and holds those that may be kept and have not changed meanwhile. */
+  async #held<T extends string | null>(
     names: readonly string[],
-    versions: readonly (string | null)[],
-    epochs: readonly number[],
-  ): void {
-    if (!this.#parts.coherence.mayKeep()) return;
+    ask: () => Promise<T[]>,
+  ): Promise<T[]> {
+    const { coherence, held } = this.#parts;
+    const epochs = names.map((name) => coherence.epoch(name));
+    const versions = await ask();
+    if (!coherence.mayKeep()) return versions;
     names.forEach((name, i) => {
-      const version = versions[i];
-      if (typeof version !== "string" || epochs[i] !== this.#parts.coherence.epoch(name)) return;
-      this.#parts.held.hold(name, version);
+      const version = versions[i] ?? null;
+      if (version !== null && epochs[i] === coherence.epoch(name)) held.hold(name, version);
     });
+    return versions;
   }
 }
