@@ -147,6 +147,9 @@ const DEFAULTS = {
   loadsWaitingMax: 1_024,
 };
 
+/** Durations that must be shorter than another. */
+const BELOW = [["loadTimeoutMs", "leaseMs"], ["heartbeatMs", "memoryLeaseMs"]] as const;
+
 /** {@linkcode CacheOptions} with a checked value for every number. */
 export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
@@ -243,15 +246,10 @@ export function settingsOf(options: CacheOptions): Settings {
   if (settings.jitterRatio > 1) {
     throw new RangeError(`Cannot use jitterRatio ${settings.jitterRatio}: it must be at most 1`);
   }
-  if (settings.loadTimeoutMs >= settings.leaseMs) {
-    throw new RangeError(
-      `Cannot use loadTimeoutMs ${settings.loadTimeoutMs}: it must be below leaseMs, ${settings.leaseMs}`,
-    );
-  }
-  if (settings.heartbeatMs >= settings.memoryLeaseMs) {
-    throw new RangeError(
-      `Cannot use heartbeatMs ${settings.heartbeatMs}: it must be below memoryLeaseMs, ${settings.memoryLeaseMs}`,
-    );
+  for (const [name, limit] of BELOW) {
+    if (settings[name] < settings[limit]) continue;
+    const range = `below ${limit}, ${settings[limit]}`;
+    throw new RangeError(`Cannot use ${name} ${settings[name]}: it must be ${range}`);
   }
   return Object.freeze(settings);
 }

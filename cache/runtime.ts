@@ -35,14 +35,12 @@ export function retryDelayMs(attempts: number, msMax: number): number {
 
 /** Waits until `work` has settled, but at most `ms`. Rejects if `work` rejects within that time. */
 export async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: Timer | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = clock.after(ms, resolve);
-  });
+  const late = Promise.withResolvers<void>();
+  const timer = clock.after(ms, late.resolve);
   try {
-    await Promise.race([work, late]);
+    await Promise.race([work, late.promise]);
   } finally {
-    timer?.cancel();
+    timer.cancel();
   }
 }
 

@@ -74,11 +74,8 @@ export class Deadlines {
 
   /** Drops the settled commands that have no older one waiting before them. */
   #forget(): void {
-    let settledCount = 0;
-    while (
-      settledCount < this.#waiting.length && this.#waiting[settledCount]?.reject === undefined
-    ) settledCount++;
-    if (settledCount > 0) this.#waiting.splice(0, settledCount);
+    const oldest = this.#waiting.findIndex(({ reject }) => reject !== undefined);
+    if (oldest !== 0) this.#waiting.splice(0, oldest < 0 ? Infinity : oldest);
   }
 
   #arm(dueMs: number): void {
@@ -90,9 +87,8 @@ export class Deadlines {
     const nowMs = this.#clock.monotonicNow();
     const lateMs = Math.min(nowMs - dueMs, this.#timeoutMs);
     const left = this.#waiting.splice(0).filter((waiting) => {
-      if (waiting.reject === undefined || waiting.dueMs > nowMs) {
-        return waiting.reject !== undefined;
-      }
+      if (waiting.reject === undefined) return false;
+      if (waiting.dueMs > nowMs) return true;
       if (lateMs > LATE_MS && !waiting.extended) {
         waiting.dueMs = nowMs + lateMs;
         return waiting.extended = true;
