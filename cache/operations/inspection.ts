@@ -33,11 +33,7 @@ export interface Inspection {
 /** Looks at the entries of a key: nothing is counted, loaded, installed or made recently used. */
 export async function inspect(key: string, parts: EngineParts): Promise<Inspection> {
   const { memory, coherence, store, held } = parts;
-  const inMemory = memory.peek(key);
-  const describe = async (
-    { entry, bytes }: { readonly entry: Entry; readonly bytes: number },
-    trusted: boolean,
-  ): Promise<HeldEntry> => {
+  const describe = async (entry: Entry, bytes: number, trusted: boolean): Promise<HeldEntry> => {
     const nowMs = parts.runtime.clock.now();
     return {
       negative: entry.text === null,
@@ -49,20 +45,19 @@ export async function inspect(key: string, parts: EngineParts): Promise<Inspecti
       valid: trusted && (held.current(entry.tags) ?? await isCurrent(entry, parts)),
     };
   };
-  const ofMemory = inMemory && await describe(inMemory, coherence.trusted());
-  const unreached = { memory: ofMemory, redis: undefined, redisReached: false };
-  if (store.source === "memory") return unreached;
-  try {
-    const stored = await store.get(key);
-    if (stored === null || typeof stored.entry === "string") {
-      return { ...unreached, redisReached: true };
-    }
-    const { entry, bytes } = stored;
-    const redis = await describe({ entry, bytes }, coherence.storeTrust() !== undefined);
-    return { memory: ofMemory, redis, redisReached: true };
-  } catch (_error) {
-    return unreached;
-  }
+  const inMemory = memory.peek(key);
+  const ofMemory = inMemory && await describe(inMemory.entry, inMemory.bytes, coherence.trusted());
+  // The store reports its errors itself.
+  const stored = store.source === "memory"
+    ? undefined
+    : await store.get(key).catch(() => undefined);
+  return {
+    memory: ofMemory,
+    redis: typeof stored?.entry === "object"
+      ? await describe(stored.entry, stored.bytes, coherence.storeTrust() !== undefined)
+      : undefined,
+    redisReached: stored !== undefined,
+  };
 }
 
 /** Reads the tags. If that fails, the entry counts as invalid, as it does for a read. */
