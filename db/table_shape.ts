@@ -325,7 +325,9 @@ function readingOf(
   base: string,
   plain: PlainType | undefined,
 ): Pick<Column, "expression" | "decode"> {
-  if (plain === "integer" || plain === "boolean") return { expression: column };
+  if (plain === "boolean") return { expression: column };
+  // The column may be made a bigint while the service runs, which a driver would read as a text.
+  if (plain === "integer") return { expression: `${column}::integer` };
   if (plain === "bigint") return { expression: `${column}::text`, decode: wholeNumberOf };
   if (plain !== undefined) return { expression: `${column}::text` };
   if (base === "timestamp") return { expression: isoText(column) };

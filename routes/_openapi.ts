@@ -54,19 +54,9 @@ const INTRODUCTION = "Rows in PostgreSQL, read through a cache that every write 
 /** What a declaration may use, and JSON Schema has no word for: any value, then. */
 const UNDESCRIBED = Object.fromEntries(
   [
-    "custom",
-    "function",
-    "literal",
-    "map",
-    "nan",
-    "nonoptional",
-    "pipe",
-    "set",
-    "symbol",
-    "transform",
-    "void",
-  ]
-    .map((type) => [type, true] as const),
+    ...["custom", "function", "literal", "map", "nan", "nonoptional", "pipe", "set", "symbol"],
+    ...["transform", "void"],
+  ].map((type) => [type, true] as const),
 );
 
 /** Makes the description. Takes some milliseconds, so keep it. */

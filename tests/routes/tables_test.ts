@@ -293,6 +293,19 @@ describe("declared tables", () => {
     });
   });
 
+  it("answers numbers as such also after an integer was made a bigint while the service runs", async () => {
+    await database.query(`
+      CREATE TABLE grown (id SERIAL PRIMARY KEY, of INTEGER); INSERT INTO grown (of) VALUES (5), (6)`);
+    const row = z.object({ id: z.int(), of: z.int() });
+    const ask = open([resource("grown", { row, write: row.omit({ id: true }), filters: ["of"] })]);
+    assertEquals<unknown>((await ask("/grown/1")).data, { id: 1, of: 5 });
+    await database.query("ALTER TABLE grown ALTER id TYPE BIGINT, ALTER of TYPE BIGINT");
+    assertEquals<unknown>((await ask("/grown/2")).data, { id: 2, of: 6 });
+    assertEquals<unknown>((await ask("/grown?of=6")).data, [{ id: 2, of: 6 }]);
+    const { data } = await ask("/grown/2", { method: "PATCH", json: { of: 7 } });
+    assertEquals<unknown>(data, { id: 2, of: 7 });
+  });
+
   it("reads a domain of a domain as the type that it comes down to", async () => {
     await database.query(`
       CREATE DOMAIN instant AS TIMESTAMPTZ; CREATE DOMAIN past AS instant CHECK (VALUE < now());
