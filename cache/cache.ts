@@ -1,10 +1,4 @@
-import {
-  type CatchUpRequest,
-  type ChangedCache,
-  type Changes,
-  type Invalidation,
-  NO_CHANGES,
-} from "./changes.ts";
+import { type ChangedCache, type Changes, type Invalidation, NO_CHANGES } from "./changes.ts";
 import { Engine } from "./engine.ts";
 import type { Entry } from "./entry.ts";
 import { CacheClosedError, shown } from "./errors.ts";
@@ -109,11 +103,9 @@ export class Cache implements AsyncDisposable {
       runtime: this.#runtime,
       keyspace: new Keyspace(prefix, version),
       counters: this.#counters,
-      limit: this.#limit,
       newNonce: () => `${instance}-${(noncesUsed++).toString(36)}`,
       emit: (event: CacheEvent) => this.#call(this.#options.onEvent, event),
-      changes: () => this.#changes ?? NO_CHANGES,
-      catchUp: source && ((request: CatchUpRequest) => this.#changes.catchUp(request)),
+      changes: source && (() => this.#changes ?? NO_CHANGES),
       track: (work: Promise<void>) => this.#track(work),
     };
     this.#engines = [

@@ -1,5 +1,5 @@
 import { CatchUp, ONE_LIFE } from "./catch_up.ts";
-import type { CacheServer, CatchUpRequest, Changes, Invalidation } from "./changes.ts";
+import type { CacheServer, Changes, Invalidation } from "./changes.ts";
 import { Coherence } from "./coherence.ts";
 import { seldom } from "./events.ts";
 import { Fallback, type FallbackParts } from "./fallback.ts";
@@ -33,10 +33,8 @@ const FAILING_MS = 1_000;
 /** The parts of a cache that its engines are made of. */
 export interface CacheWiring extends CacheParts {
   readonly keyspace: Keyspace;
-  /** Catches up with changes; `undefined`: there is no source of changes. */
-  readonly catchUp: ((request: CatchUpRequest) => Promise<void>) | undefined;
-  /** The changes that are reported to the cache, available once it is constructed. */
-  readonly changes: () => Changes;
+  /** Answers the changes that are reported to the cache, once it is constructed; `undefined`: there is no source. */
+  readonly changes: (() => Changes) | undefined;
 }
 
 /**
@@ -94,7 +92,7 @@ export class Engine implements CacheServer, EngineFigures {
     };
     this.memory = new MemoryTier(parts);
     const store = shared ?? new LocalStore(parts, this.memory);
-    const fallback = shared && wiring.catchUp && this.#fallbackOf(shared, parts);
+    const fallback = shared && wiring.changes && this.#fallbackOf(shared, parts);
     this.#parts = Object.assign(parts, {
       memory: this.memory,
       keeps: (tags: readonly string[]) => fallback?.keeps(tags) ?? true,
@@ -240,8 +238,8 @@ export class Engine implements CacheServer, EngineFigures {
 
   /** `undefined` if there is nothing to catch up with: no server and no source of changes. */
   #catchUpOf(backend: Backend | undefined): CatchUp | undefined {
-    const { catchUp, changes, runtime, track, emit } = this.#wiring;
-    if (catchUp === undefined && backend === undefined) return undefined;
+    const { changes, runtime, track, emit } = this.#wiring;
+    if (changes === undefined && backend === undefined) return undefined;
     const server = this.name;
     const provenance = this.redis?.provenance;
     const clear = async (): Promise<void> => {
@@ -250,13 +248,13 @@ export class Engine implements CacheServer, EngineFigures {
     };
     return new CatchUp(runtime, this.#parts.coherence, {
       lives: provenance ?? ONE_LIFE,
-      claim: catchUp && (async () => {
+      claim: changes && (async () => {
         const source = await changes().source?.();
         if (source !== undefined) await provenance?.claim(source, clear);
       }),
-      readsAtOnce: catchUp === undefined && backend?.failsOver === false,
+      readsAtOnce: changes === undefined && backend?.failsOver === false,
       task: async ({ replay }) => {
-        if (catchUp !== undefined) await catchUp({ server, replay });
+        if (changes !== undefined) await changes().catchUp({ server, replay });
         // A server that has restarted or taken over may lack deletes, and there is no record of them.
         else if (replay) await clear();
       },
@@ -278,7 +276,7 @@ export class Engine implements CacheServer, EngineFigures {
   #fallbackOf(shared: Store, parts: FallbackParts): Fallback {
     const { changes } = this.#wiring;
     return new Fallback(shared, this.memory, parts, {
-      follower: () => changes().follower,
+      follower: () => changes?.().follower,
       isAway: () => this.redis !== undefined && (this.breaker !== "closed" || this.#isUnusable),
       isRefusing: () => this.#isRefusing,
       catchUp: () => {

@@ -1,5 +1,4 @@
 import type { CacheEvent } from "./events.ts";
-import type { LoadLimit } from "./load_limit.ts";
 import type { MemoryParts, MemoryTier } from "./memory_tier.ts";
 import type { PendingInvalidations } from "./pending.ts";
 import type { TierCounters } from "./stats.ts";
@@ -8,8 +7,6 @@ import type { Waiters } from "./waiters.ts";
 
 /** The parts that all engines of a cache share. */
 export interface CacheParts extends Pick<MemoryParts, "settings" | "runtime" | "counters"> {
-  /** Limits the loads of the whole cache. */
-  readonly limit: LoadLimit;
   /** Makes a unique nonce. */
   readonly newNonce: () => string;
   readonly emit: (event: CacheEvent) => void;
