@@ -27,7 +27,7 @@ import type { Store } from "./store.ts";
 import { assertTag, assertTags } from "./tags.ts";
 import { backendsOf } from "./topologies/open.ts";
 import { Ring } from "./topologies/ring.ts";
-import { parseTopology } from "./topologies/url.ts";
+import { parseTopology, type Topology } from "./topologies/url.ts";
 import { UnderWay } from "./under_way.ts";
 import { type Wrapped, wrapped } from "./wrapped.ts";
 
@@ -89,17 +89,16 @@ export class Cache implements AsyncDisposable {
     const settings = settingsOf(options);
     this.#options = options;
     this.#runtime = options.runtime ?? systemRuntime;
-    const { url = "memory:", enabled, prefix = "la", version = 1 } = options;
-    const [first, ...others] = enabled === false || store !== undefined
-      ? []
-      : backendsOf(parseTopology(url), options);
+    const { url = "memory:", enabled = true, prefix = "la", version = 1 } = options;
+    const topology = enabled && store === undefined ? parseTopology(url) : undefined;
+    const [first, ...others] = topology === undefined ? [] : backendsOf(topology, options);
     this.#limit = new LoadLimit(this.#runtime.clock, settings);
-    const memoryBytes = options.enabled === false ? 0 : settings.memoryBytes / (1 + others.length);
+    const memoryBytes = enabled ? Math.ceil(settings.memoryBytes / (1 + others.length)) : 0;
     const instance = crypto.randomUUID();
     let noncesUsed = 0;
-    const source = options.enabled === false ? undefined : options.changes;
+    const source = enabled ? options.changes : undefined;
     const wiring = {
-      settings: { ...settings, memoryBytes: Math.ceil(memoryBytes) },
+      settings: { ...settings, memoryBytes },
       runtime: this.#runtime,
       keyspace: new Keyspace(prefix, version),
       counters: this.#counters,
@@ -116,7 +115,7 @@ export class Cache implements AsyncDisposable {
     this.#changes = source?.attach({
       servers: this.#engines,
       prefix,
-      kind: kindOf(options, store),
+      kind: kindOf(topology),
       clock: this.#runtime.clock,
       serverOf: (key) => this.#engineOf(key),
       followed: async () => {
@@ -826,7 +825,7 @@ function worstOf(outcomes: readonly Invalidation[]): Invalidation {
   return outcomes.includes("pending") ? "pending" : "applied";
 }
 
-function kindOf({ url = "memory:" }: CacheOptions, store: Store | undefined): ChangedCache["kind"] {
-  if (/^rediss?-ring:/.test(url)) return "ring";
-  return url === "memory:" && store === undefined ? "process" : "shared";
+function kindOf(topology: Topology | undefined): ChangedCache["kind"] {
+  if (topology?.kind === "ring") return "ring";
+  return topology?.kind === "memory" ? "process" : "shared";
 }
