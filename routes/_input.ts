@@ -27,7 +27,8 @@ const DEPTH_MAX = 500;
 /** Found in every text with a number that a float cannot hold: it has 16 digits or an exponent. */
 const MANY_DIGITS = /[\d.]{16}|\d[eE]/;
 
-const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*charset=(?:utf-8|"utf-8")[\t ]*)?$/i;
+/** A parameter may be empty, and clients write UTF-8 in both ways. */
+const JSON_MEDIA_TYPE = /^application\/json[\t ]*(?:;[\t ]*(?:charset=("?)utf-?8\1[\t ]*)?)*$/i;
 
 /** The query of a list, or an error response. */
 export function parseQuery(context: Context, reader: QueryReader): ListQuery | Response {

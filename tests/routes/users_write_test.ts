@@ -62,6 +62,8 @@ describe("PUT /users/:id", () => {
       "application/json;charset=utf-8",
       "Application/JSON; Charset=UTF-8",
       'application/json; charset="utf-8"',
+      "application/json;",
+      "application/json; charset=utf8;",
     ]
   ) {
     it(`takes a body of type ${type}`, async () => {
