@@ -22,7 +22,9 @@ export function shown(value: unknown): string {
 export function assertObject(options: unknown): void {
   const kind = Object.prototype.toString.call(options).slice("[object ".length, -1).toLowerCase();
   if (kind === "object" || kind === "module") return;
-  const given = kind === "null" ? kind : `${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind}`;
+  const given = /^(null|undefined)$/.test(kind)
+    ? kind
+    : `${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind}`;
   throw new TypeError(`Cannot use ${given} as options: they are an object`);
 }
 

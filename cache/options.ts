@@ -69,7 +69,8 @@ export interface CacheOptions {
   readonly ca?: string;
   /**
    * Called before each attempt to connect, for tokens that expire, passwords that change, and the credentials of
-   * Sentinels. It must return at once, so do anything that takes time in advance.
+   * Sentinels. It must return at once, so do anything that takes time in advance. If it throws later than at the first
+   * call, what it returned before is used again.
    */
   readonly connect?: () => RedisAccess;
   /** `false`: every read loads, and nothing is stored. For measuring what the cache is worth. */
@@ -154,7 +155,7 @@ const BELOW = [["loadTimeoutMs", "leaseMs"], ["heartbeatMs", "memoryLeaseMs"]] a
 export type Settings = Readonly<Required<Pick<CacheOptions, keyof typeof DEFAULTS>>>;
 
 /** The types of a group of options; `true`: something else checks it. */
-type Types<Name extends string> = Readonly<Record<Name, string | true>>;
+export type Types<Name extends string> = Readonly<Record<Name, string | true>>;
 
 /** The options of a cache that are not durations or limits. */
 const CACHE: Types<Exclude<keyof CacheOptions, keyof Settings>> = {
@@ -169,6 +170,15 @@ const CACHE: Types<Exclude<keyof CacheOptions, keyof Settings>> = {
   onLookup: "function",
   background: "function",
   runtime: "object",
+};
+
+/** The parts of an access; their values are secret, so none may stand in an error. */
+const ACCESS: Types<keyof RedisAccess> = {
+  username: true,
+  password: true,
+  sentinelUsername: true,
+  sentinelPassword: true,
+  tls: true,
 };
 
 /** The options of an entry. */
@@ -202,6 +212,14 @@ function assertCacheOptions(options: CacheOptions): void {
   }
 }
 
+/** @throws {TypeError} It is no object, as a promise, or a part is unknown: a misspelt one would log in as anybody. */
+export function assertAccess(access: RedisAccess): void {
+  if (access instanceof Promise) {
+    throw new TypeError("Cannot use connect: it must return at once, and no promise");
+  }
+  assertOptions(access, ACCESS);
+}
+
 function isRuntime({ clock, random }: Partial<Runtime>): boolean {
   return [random, clock?.now, clock?.monotonicNow, clock?.after]
     .every((part) => typeof part === "function");
@@ -215,7 +233,10 @@ export function assertOptions(options: object, known: Readonly<Record<string, un
   assertObject(options);
   for (const name in options) {
     if (!Object.hasOwn(known, name)) {
-      throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+      const names = Object.keys(known).join(", ");
+      throw new TypeError(
+        `Cannot use the option ${name}: there is none of this name, but ${names}`,
+      );
     }
     const value: unknown = Reflect.get(options, name);
     const type = known[name];

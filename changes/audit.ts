@@ -5,6 +5,7 @@
  * @module
  */
 import type { Cache, Clock, Timer } from "@lookaside/cache";
+import { assertOptions, type Types } from "./options.ts";
 
 /** Limit of audits at once; reads beyond it are not audited. */
 const RUNNING_MAX = 16;
@@ -29,6 +30,17 @@ export interface AuditOptions {
   readonly random: () => number;
 }
 
+const AUDIT: Types<keyof AuditOptions> = {
+  ratio: "number",
+  propagationMs: "number",
+  cache: "object",
+  load: "function",
+  onStale: "function",
+  onError: "function",
+  clock: "object",
+  random: "function",
+};
+
 /** The results of an {@linkcode Audit}. */
 export interface AuditStats {
   /** Number of compared values. */
@@ -51,6 +63,7 @@ export class Audit implements AsyncDisposable {
 
   /** Audits nothing before reads are noted. */
   constructor(options: AuditOptions) {
+    assertOptions(options, AUDIT);
     this.#options = options;
   }
 

@@ -5,6 +5,7 @@
  */
 import { type ChangesDatabase, type Query, READS_COMMITTED } from "./database.ts";
 import type { ChangesProblem } from "./health.ts";
+import { assertOptions } from "./options.ts";
 import { changesStatements, changesVersion, INSTALL_PATH } from "./schema.ts";
 import { type Clock, sleep, systemClock } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -41,6 +42,7 @@ export interface WatchProblem extends ChangesProblem {
  *
  * Needs CREATE on the database once. Answers what is left for a person to do.
  *
+ * @throws {TypeError} An option is unknown or has another type.
  * @throws {Error} The schema belongs to another role, or Postgres refuses.
  *
  * @example
@@ -56,8 +58,10 @@ export interface WatchProblem extends ChangesProblem {
  */
 export async function installChanges(
   database: ChangesDatabase,
-  { service, clock = systemClock }: InstallOptions = {},
+  options: InstallOptions = {},
 ): Promise<WatchProblem[]> {
+  assertOptions(options, { service: "string", clock: "object" });
+  const { service, clock = systemClock } = options;
   for (let failures = 0;;) {
     try {
       if (await versionOf(database.query) < changesVersion) await database.transaction(install);

@@ -53,8 +53,10 @@ export interface PostgresChangesOptions {
   readonly onProblem?: (problem: ChangesProblem) => void;
 }
 
-/** The types of the options; `any`: something else checks it. */
-const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, string>> = {
+/** The types of a group of options; `any`: something else checks it. */
+export type Types<Name extends string> = Readonly<Record<Name, string>>;
+
+const OPTIONS: Types<keyof PostgresChangesOptions> = {
   cacheName: "string",
   install: "boolean",
   listen: "any",
@@ -71,31 +73,43 @@ const OPTIONS: Readonly<Record<keyof PostgresChangesOptions, string>> = {
  * @throws {TypeError} The options are no object, or one of them is unknown or has another type.
  * @throws {RangeError} A duration is out of range.
  */
-export function assertOptions(options: PostgresChangesOptions): void {
-  assertObject(options, "these options");
+export function assertChangesOptions(options: PostgresChangesOptions): void {
+  assertOptions(options, OPTIONS);
+  assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
+  assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
+}
+
+/** @throws {TypeError} The options are no object, or one of them is unknown or has another type. */
+export function assertOptions(
+  options: object,
+  types: Types<string>,
+  which = "these options",
+): void {
+  assertObject(options, which);
   for (const name in options) {
-    if (!Object.hasOwn(OPTIONS, name)) {
-      throw new TypeError(`Cannot use the option ${name}: there is none of this name here`);
+    if (!Object.hasOwn(types, name)) {
+      const names = Object.keys(types).join(", ");
+      throw new TypeError(
+        `Cannot use the option ${name}: there is none of this name, but ${names}`,
+      );
     }
-    const type = OPTIONS[name as keyof PostgresChangesOptions];
+    const type = types[name];
     const value: unknown = Reflect.get(options, name);
     if (value === undefined || type === "any" || (typeof value === type && value !== null)) {
       continue;
     }
     throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${typeof value}`);
   }
-  assertDuration("pollMs", options.pollMs, { min: 1, max: Infinity });
-  assertDuration("replayWindowMs", options.replayWindowMs, { min: 0, max: WINDOW_MS_MAX });
 }
 
 /** @throws {TypeError} They are no object, or one that is built in and holds no options, as a list or a promise. */
-export function assertObject(options: unknown, which: string): void {
+function assertObject(options: unknown, which: string): void {
   const kind = Object.prototype.toString.call(options);
   if (kind === "[object Object]" || kind === "[object Module]") return;
   throw new TypeError(`Cannot use ${which}: they must be an object`);
 }
 
-function assertDuration(
+export function assertDuration(
   name: string,
   value: unknown,
   { min, max }: { readonly min: number; readonly max: number },

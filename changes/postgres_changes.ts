@@ -17,7 +17,7 @@ import { Follower } from "./follower.ts";
 import type { ChangesProblem } from "./health.ts";
 import { installUnasked } from "./install.ts";
 import { labelOf } from "./names.ts";
-import { assertOptions, type PostgresChangesOptions } from "./options.ts";
+import { assertChangesOptions, type PostgresChangesOptions } from "./options.ts";
 import { ChangeFeed } from "./relay.ts";
 import { safely, seldom } from "./_safely.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
@@ -51,7 +51,7 @@ export function postgresChanges(
   database: AnyDatabase,
   options: PostgresChangesOptions = {},
 ): ChangeSource {
-  assertOptions(options);
+  assertChangesOptions(options);
   const { listen, ...others } = options;
   const port = listeningOn(changesDatabase(database), listen);
   return { attach: (cache) => new PostgresChanges(port, others, cache) };

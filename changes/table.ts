@@ -24,7 +24,7 @@ import {
   valueTag,
   whereKey,
 } from "./names.ts";
-import { assertObject } from "./options.ts";
+import { assertDuration, assertOptions, type Types } from "./options.ts";
 
 /** The key of a row: its value, or its values in the order of the key's columns. */
 export type Key = Value | readonly Value[];
@@ -41,6 +41,15 @@ export interface TableOptions extends Pick<EntryOptions, "graceMs" | "negativeTt
   /** The columns that `where()` may use; they are then checked at once, not at the first use. */
   readonly columns?: readonly string[];
 }
+
+const TABLE: Types<keyof TableOptions> = {
+  ttlMs: "any",
+  graceMs: "any",
+  negativeTtlMs: "any",
+  refresh: "boolean",
+  key: "any",
+  columns: "any",
+};
 
 /** Options of a list of rows. */
 export interface ListOptions<T, V = Jsonify<T>> extends EntryOptions<T, V> {
@@ -70,7 +79,7 @@ const FORMS: ReadonlyMap<string, RegExp> = new Map([
 /**
  * A table of Postgres whose rows and lists are cached until they change, by any writer.
  *
- * @throws {TypeError} The name or a column cannot be used. Postgres is asked about the table in the background;
+ * @throws {TypeError} The name, an option or a column cannot be used. Postgres is asked about the table in the background;
  * an error is thrown by the next load.
  *
  * @example
@@ -110,7 +119,10 @@ export class Table<Row extends object = Record<string, Value | null>> {
   constructor(cache: TableCache, name: TableName, options: TableOptions) {
     const [schema, table] = partsOf(name);
     this.label = labelOf(name);
-    assertObject(options, `these options of ${this.label}`);
+    assertOptions(options, TABLE, `these options of ${this.label}`);
+    for (const name of ["ttlMs", "graceMs", "negativeTtlMs"] as const) {
+      assertDuration(name, options[name], { min: 0, max: Infinity });
+    }
     const { key = ["id"], columns = [], ...entryOptions } = options;
     for (const [option, names] of Object.entries({ key, columns })) {
       if (Array.isArray(names) && names.every((each) => typeof each === "string")) continue;

@@ -13,6 +13,12 @@ export interface QueryCacheOptions {
   readonly ttlMs?: number;
 }
 
+/** The types of the options. */
+const OPTIONS: Readonly<Record<keyof QueryCacheOptions, string>> = {
+  global: "boolean",
+  ttlMs: "number",
+};
+
 /** The part of a Drizzle database for Postgres that is used here. */
 export interface DrizzleDatabase {
   /** Drizzle's internals. */
@@ -46,7 +52,8 @@ interface Metadata {
  * resolves once its changes are invalidated, and Postgres reports other writers. Queries of tables that are not
  * watched are not cached, nor are those in a transaction or with `.for("update")`.
  *
- * @throws {TypeError} It is not a Drizzle database whose session has `prepareQuery()`.
+ * @throws {TypeError} It is not a Drizzle database whose session has `prepareQuery()`, or an option is unknown or
+ * has another type.
  *
  * @example
  * ```ts
@@ -69,6 +76,7 @@ export function withCache<Database extends DrizzleDatabase>(
   cache: UsedCache,
   options: QueryCacheOptions = {},
 ): Database {
+  assertOptions(options);
   const session = db._.session as Session;
   if (typeof session?.prepareQuery !== "function") {
     throw new TypeError("Cannot cache its queries: it is no database of Drizzle for Postgres");
@@ -100,6 +108,21 @@ export function withCache<Database extends DrizzleDatabase>(
   };
   const invalidate = queries.onMutate.bind(queries);
   return Object.assign(db, { $cache: { invalidate } });
+}
+
+/** @throws {TypeError} An option is unknown or has another type. */
+function assertOptions(options: QueryCacheOptions): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      const names = Object.keys(OPTIONS).join(", ");
+      throw new TypeError(
+        `Cannot use the option ${name}: there is none of this name, but ${names}`,
+      );
+    }
+    const type = OPTIONS[name as keyof QueryCacheOptions];
+    if (value === undefined || typeof value === type) continue;
+    throw new TypeError(`Cannot use ${name}: it must be of type ${type}, not ${typeof value}`);
+  }
 }
 
 /** Drizzle's description of a statement, whose position among the arguments differs between 0.44 and 1. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { Hono, type MiddlewareHandler } from "hono";
+import { assertOptions, type Types } from "../options.ts";
 import { type Clock, systemRuntime } from "../runtime.ts";
 import { addEntryRoutes, type EntryCache } from "./entries.ts";
 import { failure } from "./failure.ts";
@@ -40,6 +41,17 @@ export interface DashboardOptions {
   readonly clock?: Clock;
 }
 
+/** The options of {@linkcode dashboard}. A text for `open`, as from the environment, would admit everybody. */
+const DASHBOARD: Types<keyof DashboardOptions> = {
+  guard: "function",
+  open: "boolean",
+  latencies: "object",
+  invalidations: "object",
+  plugin: "function",
+  signal: "object",
+  clock: "object",
+};
+
 /**
  * Makes a Hono app that shows a live cache. It can be mounted anywhere: all its links are relative.
  *
@@ -48,6 +60,8 @@ export interface DashboardOptions {
  * - `GET /cache/live`: a sample each second, as Server-Sent Events.
  * - `GET /cache/entries/:key`, `DELETE /cache/entries/:key`: shows or invalidates the entries of a key.
  * - `DELETE /cache`: clears the cache.
+ *
+ * @throws {TypeError} An option is unknown or has another type.
  *
  * @example
  * ```ts
@@ -66,6 +80,7 @@ export interface DashboardOptions {
  * ```
  */
 export function dashboard(cache: ShownCache, options: DashboardOptions = {}): Hono {
+  assertOptions(options, DASHBOARD);
   const { plugin, signal, invalidations, clock = systemRuntime.clock } = options;
   const { guard = options.open ? sameSiteOnly : closed } = options;
   const sampler = new Sampler(cache, { ...options, clock });

@@ -6,11 +6,12 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { createHash } from "node:crypto";
 import type { Cache } from "../cache.ts";
+import { shown } from "../errors.ts";
 import { JsonText } from "../json_text.ts";
 import { isKey } from "../keys.ts";
 import type { LoadContext } from "../load_limit.ts";
 import type { Lookup } from "../lookup.ts";
-import { assertOptions } from "../options.ts";
+import { assertEntryOptions, assertOptions, type Types } from "../options.ts";
 import { type Clock, systemRuntime } from "../runtime.ts";
 import { Answers } from "./answers.ts";
 import { responseApart } from "./apart.ts";
@@ -38,13 +39,13 @@ export interface CachedOptions {
 }
 
 /** The options of {@linkcode cached}. */
-const CACHED: Readonly<Record<keyof CachedOptions, true>> = {
-  key: true,
+const CACHED: Types<keyof CachedOptions> = {
+  key: "function",
   tags: true,
-  tagsOf: true,
+  tagsOf: "function",
   ttlMs: true,
   vary: true,
-  clock: true,
+  clock: "object",
 };
 
 /** The longest response that is stored, in bytes. */
@@ -67,6 +68,9 @@ const REPLACED: ReadonlySet<string> = new Set([
  * the app's `notFound`. Every other response passes unchanged: streams, errors, responses with `Cache-Control:
  * no-store` or `private`, and those whose handler sets headers that a stored response would lack, as `Link`,
  * `Set-Cookie`, or a `Vary` that the option does not name. Set headers in a middleware around this one instead.
+ *
+ * @throws {TypeError} An option is unknown or has another type.
+ * @throws {RangeError} `ttlMs` is not a number of at least 0.
  *
  * @example
  * ```ts
@@ -91,6 +95,11 @@ export function cached(
 ): MiddlewareHandler {
   assertOptions(options, CACHED);
   const { ttlMs, tags = [], vary, clock = systemRuntime.clock } = options;
+  for (const [name, value] of Object.entries({ tags, vary: vary ?? [] })) {
+    if (typeof value === "function" || Array.isArray(value)) continue;
+    throw new TypeError(`Cannot use ${name} ${shown(value)}: it must be a list or a function`);
+  }
+  if (ttlMs !== undefined) assertEntryOptions({ ttlMs });
   const answers = new Answers(clock, Array.isArray(vary) ? { "vary": vary.join(", ") } : {});
   const ttlOf = (value: JsonText) => value === OWN ? 0 : ttlMs;
   const { tagsOf } = options;

@@ -6,6 +6,7 @@
 import type { Registry } from "prom-client";
 import type { Cache } from "../cache.ts";
 import { type Changes, type ChangesStats, NO_CHANGES } from "../changes.ts";
+import { assertOptions } from "../options.ts";
 import type { CacheStats, LatencyStats } from "../stats.ts";
 import { labelled, Metrics } from "./metrics.ts";
 
@@ -25,6 +26,7 @@ export interface CollectOptions {
  * Adds the figures of a cache to a registry. They are read at each scrape; nothing is counted for them. A figure
  * that is unavailable at a scrape, such as those of Postgres while it is down, has no value in it.
  *
+ * @throws {TypeError} An option is unknown or has another type.
  * @throws {Error} The registry already has metrics with these names.
  *
  * @example
@@ -45,8 +47,10 @@ export interface CollectOptions {
 export function collect(
   registry: Registry,
   cache: MeasuredCache,
-  { prefix = "lookaside_" }: CollectOptions = {},
+  options: CollectOptions = {},
 ): void {
+  assertOptions(options, { prefix: "string" });
+  const { prefix = "lookaside_" } = options;
   const to = new Metrics(registry, prefix);
   const stats = shared(() => cache.stats());
   collectLookups(to, stats);

@@ -11,7 +11,7 @@ import {
   type ConnectionOptions,
   PATIENCE,
 } from "../redis/connection.ts";
-import type { CacheOptions, RedisAccess } from "../options.ts";
+import { assertAccess, type CacheOptions, type RedisAccess } from "../options.ts";
 import { systemRuntime, within } from "../runtime.ts";
 import { SentinelConnection } from "./sentinel.ts";
 import { addressText, type Credentials, type Topology } from "./url.ts";
@@ -40,7 +40,7 @@ export function backendsOf(
 ): readonly Backend[] {
   if (topology.kind === "memory") return [];
   const { kind, servers, credentials } = topology;
-  const access = accessOf(credentials, options);
+  const access = ({ onError }: ConnectionOptions) => accessOf(credentials, options, onError);
   const database = `/${credentials.db ?? 0}`;
   const seeds = servers.map(addressText).toSorted().join(",");
   switch (kind) {
@@ -49,21 +49,24 @@ export function backendsOf(
         name: `${topology.master}@${seeds}${database}`,
         failsOver: true,
         leased: true,
-        connect: (options) => new SentinelConnection(topology, access, options),
+        connect: (options) => new SentinelConnection(topology, access(options), options),
       }];
     case "cluster":
       return [{
         name: seeds,
         failsOver: true,
         leased: false,
-        connect: (options) => new ClusterConnection(servers, access, options),
+        connect: (options) => new ClusterConnection(servers, access(options), options),
       }];
     default:
       return servers.map((server) => ({
         name: addressText(server) + database,
         failsOver: false,
         leased: false,
-        connect: (options) => new AddressConnection(() => ({ ...access(), ...server }), options),
+        connect: (options) => {
+          const current = access(options);
+          return new AddressConnection(() => ({ ...current(), ...server }), options);
+        },
       }));
   }
 }
@@ -102,9 +105,22 @@ export async function connectRedis(
 function accessOf(
   { tls, ...login }: Credentials,
   { ca, connect }: Pick<CacheOptions, "ca" | "connect">,
+  onError: (error: unknown) => void,
 ): () => Access {
+  let last: RedisAccess | undefined;
+  const current = (): RedisAccess => {
+    try {
+      const access = connect === undefined ? {} : connect();
+      assertAccess(access);
+      return last = access;
+    } catch (error) {
+      if (last === undefined) throw error;
+      onError(error); // the client would let it end the process; the server decides whether the last one still serves
+      return last;
+    }
+  };
   return () => {
-    const given: RedisAccess = connect?.() ?? {};
+    const given = current();
     const { sentinelUsername, sentinelPassword } = given;
     const username = given.username ?? login.username;
     const password = given.password ?? login.password;

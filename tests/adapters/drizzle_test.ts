@@ -1,7 +1,7 @@
 /**
  * Drizzle over the cache, on real servers; and beside it Drizzle over a plain Redis, which loses the races.
  */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from "@std/testing/bdd";
 import { eq, exists, sql } from "drizzle-orm";
 import { drizzle as drizzlePostgresJs } from "drizzle-orm/postgres-js";
@@ -143,6 +143,13 @@ describe("Drizzle", () => {
          at TIMESTAMPTZ, seen TIMESTAMP, doc JSONB, raw BYTEA, words TEXT[])`,
     );
   });
+  it("refuses options that are none", async () => {
+    await using cache = new Cache();
+    for (const options of [{ ttl: 5 }, { global: "false" }, { ttlMs: "5" }]) {
+      assertThrows(() => withCache(drizzle.mock(), cache, options as object), TypeError, "Cannot");
+    }
+  });
+
   afterAll(async () => {
     await admin.end();
     await redisServer[Symbol.asyncDispose]();

@@ -194,7 +194,7 @@ describe("new Cache()", () => {
 
   it("refuses what would be ignored: unknown options, and values of another type", () => {
     const refused: Readonly<Record<string, unknown>> = {
-      "Cannot use the option ttl:": { ttl: 60 },
+      "Cannot use the option ttl: there is none of this name, but ttlMs, graceMs, ": { ttl: 60 },
       "Cannot use url undefined: give the address of Redis": { url: undefined },
       "Cannot use url a list: it must be of type string": { url: [] },
       'Cannot use enabled "false": it must be of type boolean': { enabled: "false" },

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Audit, type AuditOptions } from "../../changes/audit.ts";
 import { type Clock, Lookup } from "../../cache/mod.ts";
@@ -68,6 +68,12 @@ async function auditOnce(rows: readonly unknown[], cached: string | null | undef
 }
 
 describe("Audit", () => {
+  it("refuses options that are none", () => {
+    for (const options of [{ rate: 1 }, { ratio: "1" }, { onStale: null }]) {
+      assertThrows(() => new Audit(options as never), TypeError, "Cannot use");
+    }
+  });
+
   it("counts a value that the cache should not have had any more", async () => {
     const row = { id: 1 };
     assertEquals(await auditOnce([row, row], '{"id":2}'), {

@@ -71,11 +71,11 @@ describe("postgresChanges()", () => {
     assertThrows(
       () => postgresChanges(ailing, misspelt),
       TypeError,
-      "Cannot use the option onEror",
+      "Cannot use the option onEror: there is none of this name, but cacheName, install, ",
     );
   });
 
-  it("refuses options of another type, such as texts from the environment", () => {
+  it("refuses options of another type, such as texts from the environment", async () => {
     const refused: Readonly<Record<string, unknown>> = {
       "Cannot use install: it must be of type boolean, not string": { install: "false" },
       "Cannot use fallback: it must be of type boolean, not number": { fallback: 0 },
@@ -91,6 +91,9 @@ describe("postgresChanges()", () => {
     const text = JSON.parse('{ "pollMs": "5" }');
     assertThrows(() => postgresChanges(ailing, text), RangeError, 'Cannot use pollMs "5"');
     postgresChanges(ailing, Object.create(null));
+    for (const none of [{ servce: "app" }, { service: 5 }, null]) {
+      await assertRejects(() => installChanges(ailing, none as object), TypeError, "Cannot use");
+    }
   });
 
   /** A database where a table is not watched as it should be, and nothing else is there. */

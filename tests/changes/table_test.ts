@@ -160,10 +160,14 @@ describe("table()", () => {
       "Cannot use key of orders: it must be a list of columns": ["orders", { key: "id" }],
       "Cannot use columns of orders": ["orders", { columns: "customer_id" }],
       "Cannot use columns of my.orders": ["my.orders", { columns: [5] }],
+      "Cannot use the option colums": ["orders", { colums: ["customer_id"] }],
+      "Cannot use refresh: it must be of type boolean": ["orders", { refresh: 1 }],
     };
     for (const [message, [name, options]] of Object.entries(refused)) {
       assertThrows(() => table(opened, name as never, options as never), TypeError, message);
     }
+    const text: object = { ttlMs: "60000" };
+    assertThrows(() => table(opened, "orders", text), RangeError, 'Cannot use ttlMs "60000"');
   });
 
   it("refuses rows that are none", async () => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { Hono } from "hono";
 import { bearerAuth } from "hono/bearer-auth";
@@ -97,6 +97,13 @@ describe("dashboard()", () => {
       assertEquals([method, path, status], [method, path, 200]);
     }
     assertEquals(await cache.get("a"), undefined);
+  });
+
+  it("refuses options that are none, as a text that would admit everybody", async () => {
+    await using cache = new Cache();
+    for (const options of [{ gard: () => undefined }, { open: "false" }, { guard: "secret" }]) {
+      assertThrows(() => dashboard(cache, options as object), TypeError, "Cannot use");
+    }
   });
 
   it("refuses pages of other sites where it is open", async () => {

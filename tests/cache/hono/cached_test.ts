@@ -63,9 +63,12 @@ const MOUNTS: Readonly<Record<string, Mount>> = {
 describe("cached()", () => {
   it("refuses options that are none", async () => {
     await using cache = new Cache();
-    for (const options of [{ ttl: 60_000 }, ["orders"], () => "key"] as CachedOptions[]) {
-      assertThrows(() => cached(cache, options), TypeError, "Cannot use");
+    const none = [["orders"], () => "key", { ttl: 60_000 }, { key: "id" }, { tags: "orders" }];
+    for (const options of [...none, { vary: "accept" }, { tagsOf: [] }, { clock: null }]) {
+      assertThrows(() => cached(cache, options as CachedOptions), TypeError, "Cannot use");
     }
+    const text: object = { ttlMs: "60000" };
+    assertThrows(() => cached(cache, text), RangeError, 'Cannot use ttlMs "60000"');
   });
 
   it("answers the text of the first answer, byte for byte, with Cache-Status and a weak ETag", async () => {

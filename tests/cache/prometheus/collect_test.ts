@@ -80,6 +80,9 @@ describe("collect()", () => {
     const scraped = await scrape(registry);
     assertEquals([scraped.orders_loads_total, scraped.users_loads_total], [1, 0]);
     assertThrows(() => collect(registry, users, { prefix: "users_" }), Error, "already been");
+    for (const none of [{ prefx: "orders_" }, { prefix: 5 }, "orders_"]) {
+      assertThrows(() => collect(registry, users, none as object), TypeError, "Cannot use");
+    }
   });
 });
 

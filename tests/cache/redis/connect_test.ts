@@ -1,9 +1,9 @@
 /**
  * Credentials that do not stand in the URL, on each topology: what they are is asked for at each attempt.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { Cache, type RedisAccess } from "../../../cache/mod.ts";
+import { Cache, type CacheEvent, type RedisAccess } from "../../../cache/mod.ts";
 import { eventually } from "../../../tools/servers/eventually.ts";
 import { startRedisCluster } from "../../../tools/servers/redis_cluster.ts";
 import { startRedisSentinel } from "../../../tools/servers/redis_sentinel.ts";
@@ -59,6 +59,36 @@ describe("the option connect", () => {
       }
     });
   }
+
+  it("is tried again with the previous credentials if it throws, which ends no process", async () => {
+    await using server = await startRedis();
+    await giveUser([server], "one");
+    let isExpired = false;
+    const connect = () => {
+      if (isExpired) throw new Error("the token cannot be renewed");
+      return { username: "app", password: "one" };
+    };
+    const told: string[] = [];
+    const onEvent = (event: CacheEvent) => void ("error" in event && told.push(`${event.error}`));
+    await using cache = new Cache({ url: server.url, connect, onEvent });
+    await assertInUse(cache);
+    isExpired = true;
+    await server.cli("CLIENT", "KILL", "USER", "app");
+    await eventually(() => assert(told.includes("Error: the token cannot be renewed")), LATER);
+    await assertInUse(cache);
+  });
+
+  it("must return an access, or anybody would be logged in", () => {
+    const none = [{ user: "app" }, Promise.resolve({ username: "app" }), undefined, null, "app"];
+    for (const access of none) {
+      const connect = () => access as RedisAccess;
+      assertThrows(
+        () => new Cache({ url: "redis://127.0.0.1:1", connect }),
+        TypeError,
+        "Cannot use",
+      );
+    }
+  });
 
   it("has credentials for Sentinels", async () => {
     await using topology = await startRedisSentinel();
