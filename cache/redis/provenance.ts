@@ -93,7 +93,7 @@ export class Provenance implements ServerLives {
   async claim(source: string, clear: () => Promise<void>): Promise<void> {
     // Redis may have evicted whose they are.
     if (!this.#isClaimed && await this.#read(":source") === "") await clear();
-    const { owner, isInUse } = await this.#claim(source, "");
+    const [owner, isInUse] = await this.#claim(source, "");
     this.#isClaimed = owner === source;
     if (this.#isClaimed) return;
     if (isInUse) throw new OtherSourceError(this.#keyspace.prefix, { own: source, other: owner });
@@ -112,14 +112,11 @@ export class Provenance implements ServerLives {
     return text ?? (rootTag && rootTag !== this.#ownRootTag ? "" : null);
   }
 
-  async #claim(
-    source: string,
-    how: "" | "take over",
-  ): Promise<{ readonly owner: string; readonly isInUse: boolean }> {
+  async #claim(source: string, how: "" | "take over"): Promise<[owner: string, isInUse: boolean]> {
     const keys = [this.#keyOf(":source"), this.#keyOf(":source-in-use")];
     const reply = await CLAIM.run(this.#pipeline, keys, [source, IN_USE_MS, how]);
     const [owner, inUse] = Array.isArray(reply) ? reply : [];
-    return { owner: String(owner), isInUse: inUse === 1 };
+    return [String(owner), inUse === 1];
   }
 
   /** Runs what every read needs, as the servers may refuse it. */
