@@ -30,6 +30,9 @@ const NOW_MS = "floor(date_part('epoch', clock_timestamp()) * 1000::FLOAT8)::BIG
 /** True unless the queue of notifications, which any role may fill, is about to refuse more. */
 const HAS_ROOM = "pg_notification_queue_usage() < 0.5::FLOAT8";
 
+/** Notifies every relay. */
+const RING = "pg_notify('lookaside_changes', '')::TEXT";
+
 /** Makes a statement not wait for the disk. */
 const UNSYNCED = "WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
 
@@ -162,7 +165,7 @@ export class Outbox {
        ON CONFLICT DO NOTHING
        RETURNING CASE WHEN $8::TEXT IS NOT NULL THEN
            setval('lookaside.doorbell'::REGCLASS, ${NOW_MS} + $8::TEXT::BIGINT)
-         END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' AND ${HAS_ROOM} THEN pg_notify('lookaside_changes', '')::TEXT END AS rung`,
+         END IS NULL AS quiet, CASE WHEN $9::TEXT = 'yes' AND ${HAS_ROOM} THEN ${RING} END AS rung`,
       [
         cache,
         look,
@@ -183,17 +186,19 @@ export class Outbox {
    * after all that may have relied on the promise: each gets its id before it checks whether to notify.
    */
   async takeBackPromise(): Promise<bigint> {
-    await this.askForNotifications();
+    await this.askForNotifications({ rings: false });
     const rows = await this.#query<{ xid: string }>(
       `SELECT pg_current_xact_id()::TEXT AS xid ${UNSYNCED}`,
     );
     return BigInt(only(rows).xid);
   }
 
-  /** Makes writers notify for a while from now on. Call it again before that time is over. */
-  async askForNotifications(): Promise<void> {
+  /** Makes writers notify for a while from now on. Call it again before that time is over. With `rings`, also notifies. */
+  async askForNotifications({ rings }: { readonly rings: boolean }): Promise<void> {
     await this.#query(
-      `SELECT setval('lookaside.doorbell'::REGCLASS, ${NOW_MS})::TEXT AS bell ${UNSYNCED}`,
+      `SELECT setval('lookaside.doorbell'::REGCLASS, ${NOW_MS})::TEXT AS bell,
+         CASE WHEN $1::TEXT = 'yes' AND ${HAS_ROOM} THEN ${RING} END AS rung ${UNSYNCED}`,
+      [rings ? "yes" : "no"],
     );
   }
 

@@ -184,15 +184,14 @@ export class ChangeFeed implements AsyncDisposable {
     const chores = this.#chores[Symbol.asyncDispose](); // at once, for its timers: the batch may hang
     await this.#running;
     await chores;
-    await this.#notifications[Symbol.asyncDispose]();
-    if (this.#running === undefined) return;
     try {
       // Otherwise writers would not notify the others until the promise ends.
       if (this.#notifications.hasPromised) await this.#outbox.takeBackPromise();
-      if (this.#options.cacheEnds) await this.#registration.delete();
+      if (this.#options.cacheEnds && this.#running) await this.#registration.delete();
     } catch (error) {
       this.#onError(error); // it expires
     }
+    await this.#notifications[Symbol.asyncDispose](); // last, since a connection may hang
   }
 
   /** As {@linkcode ChangeFeed.close}. */
@@ -264,8 +263,8 @@ export class ChangeFeed implements AsyncDisposable {
   async #run(): Promise<void> {
     for (let failures = 0; !this.#closed;) {
       try {
-        if (this.#options.listen !== false) await this.#notifications.listenWhenDue();
         await this.#notifications.askWhenDue();
+        if (this.#options.listen !== false) this.#notifications.listenWhenDue();
         const next = await this.#look();
         failures = 0;
         this.#doChores();

@@ -3,11 +3,14 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { afterAll, afterEach, beforeAll, beforeEach, it } from "@std/testing/bdd";
+// @ts-types="../support/pg.d.ts"
+import pg from "pg";
 import type { ChangesDatabase, SqlParameter } from "../../changes/database.ts";
-import { fromPostgresJs } from "../../changes/mod.ts";
+import { fromPg, fromPostgresJs, type PgPool } from "../../changes/mod.ts";
 import { ChangeFeed } from "../../changes/relay.ts";
 import { type Clock, systemClock } from "../../changes/runtime.ts";
 import { eventually } from "../../tools/servers/eventually.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
 import { FakeClock } from "../support/fake_runtime.ts";
 import { type ChangesFixture, createChangesDatabase } from "./changes_fixture.ts";
 
@@ -17,6 +20,8 @@ const POLL_MS = 2 ** 31 - 1;
 /** The parameter of a noted look that is a promise, and how long it lasts. */
 const PROMISE_AT = 7;
 const PROMISE_MS = "200";
+
+type Listen = NonNullable<ChangesDatabase["listen"]>;
 
 /** Says of which statement the answer is lost, the first time. */
 type Lost = (text: string, values: readonly SqlParameter[]) => boolean;
@@ -98,6 +103,46 @@ export function notificationsSuite(server: () => string): void {
     await eventually(async () => {
       await clock.advance(1_000);
       assert(asked() > before + 1);
+    });
+  });
+
+  it("is not waited for where new connections hang", async () => {
+    await using way = wayTo(fixture.urls.service);
+    way.proxy.hang();
+    const applied = await start({ listening: way.listen });
+    await update(1);
+    for (const feed of feeds) feed.wake();
+    await eventually(() => assertEquals(applied, ["1"]));
+    way.proxy.pass();
+    await eventually(() => assertEquals(way.listens(), 1));
+    await update(2);
+    await eventually(() => assertEquals(applied, ["1", "2"]));
+  });
+
+  it("is listened for anew where the connection was forgotten on the way", async () => {
+    const clock = new FakeClock();
+    await using way = wayTo(fixture.urls.service);
+    const applied = await start({ clock, listening: way.listen });
+    const asked = () => statements.filter(({ text }) => text.includes("AS bell"));
+    // It hears itself after every second question.
+    for (let times = 1; times <= 6; times++) {
+      const before = asked().length;
+      await eventually(async () => {
+        await clock.advance(1_000);
+        assert(asked().length > before);
+      });
+      await eventually(() => assertEquals(way.heard(), Math.floor(asked().length / 2)));
+    }
+    assertEquals(way.listens(), 1);
+    way.proxy.strand();
+    await eventually(async () => {
+      await clock.advance(1_000);
+      assertEquals(way.listens(), 2);
+    });
+    await update(1);
+    await eventually(async () => {
+      await clock.advance(10);
+      assertEquals(applied, ["1"]);
     });
   });
 
@@ -200,8 +245,9 @@ async function updateAtOnce(): Promise<void> {
 
 /** Starts a feed, and resolves once it rests. Answers the keys that it will have applied. */
 async function start(
-  { listen = true, promiseMs = PROMISE_MS, clock = systemClock, lost, path }: {
+  { listen = true, listening, promiseMs = PROMISE_MS, clock = systemClock, lost, path }: {
     readonly listen?: boolean;
+    readonly listening?: Listen;
     readonly promiseMs?: string;
     readonly clock?: Clock;
     readonly lost?: Lost;
@@ -211,7 +257,7 @@ async function start(
   const applied: string[] = [];
   const connection = path === undefined ? {} : { search_path: path };
   const service = fromPostgresJs(fixture.connect(fixture.urls.service, { connection }));
-  const database = noting(service, promiseMs, lost);
+  const database = noting({ ...service, ...listening && { listen: listening } }, promiseMs, lost);
   const feed = new ChangeFeed(database, {
     cacheName: "test",
     listen,
@@ -226,6 +272,36 @@ async function start(
   feed.start();
   await eventually(() => assert(statements.some(({ text }) => text.includes("lookaside.check()"))));
   return applied;
+}
+
+/** A way to the server that listeners alone take, and what comes of it. */
+function wayTo(url: string) {
+  const target = new URL(url);
+  const proxy = startTcpProxy(Number(target.port));
+  target.port = `${proxy.port}`;
+  const pool = new pg.Pool({ connectionString: target.href });
+  pool.on("error", () => undefined);
+  let [listens, heard] = [0, 0];
+  const listen: Listen = async (channel, onNotify, onLost) => {
+    const hear = () => {
+      heard++;
+      onNotify();
+    };
+    const listening = await fromPg(pool as unknown as PgPool).listen?.(channel, hear, onLost);
+    assert(listening !== undefined);
+    listens++;
+    return listening;
+  };
+  return {
+    proxy,
+    listen,
+    listens: () => listens,
+    heard: () => heard,
+    async [Symbol.asyncDispose]() {
+      await proxy[Symbol.asyncDispose]();
+      await pool.end();
+    },
+  };
 }
 
 /** Notes the statements, and has a promise last for so long. */
