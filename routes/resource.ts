@@ -36,6 +36,10 @@ export interface Resource extends ResourceOptions {
 const TAKEN: ReadonlySet<string> = new Set(
   ["cache", "dashboard", "docs", "healthz", "metrics", "openapi.json", "readyz"],
 );
+const TIMES = ["ttlMs", "listTtlMs"] as const;
+const OPTIONS: readonly string[] = ["row", "write", "filters", ...TIMES];
+/** Members of a declaration that {@linkcode resource} adds. */
+const ADDED: readonly string[] = ["name", "title", "changes"];
 /** Schemas of the service's own in the description of the API. */
 const SCHEMAS: readonly string[] = [
   ...["Alive", "CacheCleared", "CacheEntry", "CacheStatsAnswer", "CacheWarmed", "EntryInvalidated"],
@@ -95,6 +99,16 @@ export function assertServable(resources: readonly Resource[]): void {
     }
     if (TAKEN.has(name)) {
       refuse(`/${name} is the service's own: write public.${name}, or the schema that it is in`);
+    }
+    for (const option of Object.keys(each)) {
+      if (OPTIONS.includes(option) || ADDED.includes(option)) continue;
+      refuse(`\`${option}\` is no option: write one of ${OPTIONS.join(", ")}`);
+    }
+    for (const time of TIMES) {
+      const { [time]: ms = 0 } = each;
+      if (!(typeof ms === "number" && ms >= 0)) {
+        refuse(`its \`${time}\` is no number of at least 0`);
+      }
     }
     if (write?._zod.def.checks?.length) {
       refuse(

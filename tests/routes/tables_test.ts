@@ -752,6 +752,16 @@ describe("declared tables", () => {
           [resource("users", { row, write: z.object({}) }), resource("a", { row, write: body })],
           'another UserBody: write .meta({ id: "…" }) on its `write`',
         ],
+        ...[-1, NaN, "60s", null].map((ttl) =>
+          [
+            [resource("as", { row, ...{ listTtlMs: ttl as number } })],
+            "its `listTtlMs` is no number of at least 0",
+          ] as const
+        ),
+        [
+          [resource("as", { row, ...{ filter: ["a"] } })],
+          "`filter` is no option: write one of row, write, filters, ttlMs, listTtlMs",
+        ],
         [[resource("as", { row: withPoint() }), resource("bs", { row: withPoint() })], inBoth],
         [
           [
