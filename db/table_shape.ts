@@ -36,7 +36,7 @@ export interface TableShape {
   readonly columns: ReadonlyMap<string, Column>;
   /** The types of all columns as SQL writes them, lengths included. */
   readonly types: ReadonlyMap<string, string>;
-  /** The columns of each constraint that can refuse a write. */
+  /** The columns of each constraint that can refuse a write, those of partitions included. */
   readonly constraints: ReadonlyMap<string, readonly string[]>;
   /** Problems that do not prevent serving the table, each with the statement that fixes it. */
   readonly advice: readonly { readonly fault: string; readonly statement: string }[];
@@ -122,8 +122,10 @@ const CATALOG = `
     'constraints', (
       SELECT coalesce(json_agg(json_build_object('name', o.conname, 'columns', (
         SELECT coalesce(json_agg(a.attname ORDER BY array_position(o.conkey, a.attnum)), '[]') FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum = ANY(o.conkey)))), '[]')
-      FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('c', 'u', 'f', 'p', 'x'))
+        WHERE a.attrelid = o.conrelid AND a.attnum = ANY(o.conkey)))), '[]')
+      FROM pg_constraint o
+      WHERE o.conrelid = ANY(ARRAY(SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)))
+        AND o.contype IN ('c', 'u', 'f', 'p', 'x'))
   )::text AS catalogued
   FROM pg_class c WHERE c.oid = to_regclass($1)`;
 

@@ -611,6 +611,19 @@ describe("declared tables", () => {
     assertEquals(errors, []);
   });
 
+  it("names the column that a row of a partition conflicts in", async () => {
+    await database.query(`
+      CREATE TABLE parts (id INTEGER, kind TEXT, PRIMARY KEY (kind, id)) PARTITION BY LIST (kind);
+      CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a')`);
+    const row = z.object({ id: z.int(), kind: z.string() });
+    const ask = open([resource("parts", { row, write: row })]);
+    const create = () => ask("/parts", { method: "POST", json: { id: 1, kind: "a" } });
+    assertEquals((await create()).status, 201);
+    const { status, text } = await create();
+    const paths = JSON.parse(text).issues.map(({ path }: { path: string }) => path);
+    assertEquals([status, paths], [409, ["kind", "id"]]);
+  });
+
   it("tells what a policy refuses, or hides from writes, as a rule of the table", async () => {
     const role = `owner_${crypto.randomUUID().slice(0, 8)}`;
     await database.query(`CREATE ROLE ${role} LOGIN`);
