@@ -81,6 +81,7 @@ const FORMS: ReadonlyMap<string, RegExp> = new Map([
  *
  * @throws {TypeError} The name, an option or a column cannot be used. Postgres is asked about the table in the background;
  * an error is thrown by the next load.
+ * @throws {RangeError} A duration is not a number of at least 0.
  *
  * @example
  * ```ts
