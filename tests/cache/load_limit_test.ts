@@ -119,6 +119,28 @@ describe("LoadLimit, loads that wait for reads", () => {
     assertEquals([await outer, seen, limit.running], [1, [0, 1], 0]);
   });
 
+  it("keeps no place that comes while it reads again", async () => {
+    const { limit } = open();
+    const part = () => Promise.withResolvers<void>();
+    const [first, again, other, second] = [part(), part(), part(), part()];
+    const outer = limit.run(async () => {
+      const read = limit.whileAway(() => first.promise);
+      await again.promise;
+      await Promise.all([read, limit.whileAway(() => second.promise)]);
+      return limit.running;
+    });
+    const taker = limit.run(() => other.promise);
+    await settle();
+    for (const { resolve } of [first, again, other]) { // it waits for its place, reads again, and is given it
+      resolve();
+      await settle();
+    }
+    await taker;
+    assertEquals([limit.running, await limit.run(() => Promise.resolve(2))], [0, 2]);
+    second.resolve();
+    assertEquals([await outer, limit.running], [1, 0]);
+  });
+
   it("does not let an error of a read keep its place", async () => {
     const { limit } = open(1, 1);
     const fail = () => Promise.reject(new Error("no"));
