@@ -4,9 +4,12 @@
  * @module
  */
 
+import type { Clock, Timer } from "./runtime.ts";
 import { sqlStateOf } from "./_sqlstate.ts";
 
 const SERIALIZATION_FAILURE = "40001";
+/** Longest wait for the answer to a short statement. */
+const ANSWER_MS_MAX = 30_000;
 
 /**
  * A parameter as every driver sends it. In SQL it is written `$1::text` and cast from there, because a driver
@@ -62,6 +65,37 @@ export function readsCommitted(database: ChangesDatabase): ChangesDatabase {
         await query(READS_COMMITTED);
         return await query(sql, parameters);
       });
+    },
+  };
+}
+
+/**
+ * The database, for short statements: one that is not answered in time is given up, and the next takes another
+ * connection. If the machine of a server is gone without a word, a connection stays silent for a quarter of an hour.
+ * Disposal takes the timers back, which would keep the process alive: what runs then may take as long as it likes.
+ */
+export function answering(database: ChangesDatabase, clock: Clock): ChangesDatabase & Disposable {
+  const waiting = new Set<Timer>();
+  let closing = false;
+  return {
+    ...database,
+    async query<Row>(sql: string, parameters?: readonly SqlParameter[]) {
+      if (closing) return await database.query<Row>(sql, parameters);
+      const late = Promise.withResolvers<never>();
+      const timer = clock.after(ANSWER_MS_MAX, () => {
+        late.reject(new Error(`Cannot wait longer: Postgres was silent for ${ANSWER_MS_MAX} ms`));
+      });
+      waiting.add(timer);
+      try {
+        return await Promise.race([database.query<Row>(sql, parameters), late.promise]);
+      } finally {
+        timer.cancel();
+        waiting.delete(timer);
+      }
+    },
+    [Symbol.dispose]() {
+      closing = true;
+      for (const timer of waiting) timer.cancel();
     },
   };
 }

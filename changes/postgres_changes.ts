@@ -12,7 +12,7 @@ import type {
 } from "@lookaside/cache";
 import { type AnyDatabase, changesDatabase } from "./adapters/any_database.ts";
 import { applyChanges, InvalidationPendingError, namesOf, resetServer } from "./apply.ts";
-import type { ChangesDatabase } from "./database.ts";
+import { answering, type ChangesDatabase } from "./database.ts";
 import { Follower } from "./follower.ts";
 import type { ChangesProblem } from "./health.ts";
 import { installUnasked } from "./install.ts";
@@ -73,6 +73,8 @@ export function postgresChanges(
 class PostgresChanges implements Changes {
   readonly #cache: ChangedCache;
   readonly #database: ChangesDatabase;
+  /** The same, for relaying. */
+  readonly #relayed: Disposable;
   readonly #feeds: ReadonlyMap<string, ChangeFeed>;
   /** By server, while memory stands in for it. */
   readonly #followers = new Map<string, Follower>();
@@ -107,8 +109,9 @@ class PostgresChanges implements Changes {
       await this.#tables.learn().catch(this.#onError);
     });
     const writer = crypto.randomUUID();
+    const relayed = this.#relayed = answering(database, cache.clock);
     const feedOf = (server: CacheServer) =>
-      new ChangeFeed(database, {
+      new ChangeFeed(relayed, {
         ...feedOptions,
         clock: cache.clock,
         onError: this.#onError,
@@ -146,7 +149,7 @@ class PostgresChanges implements Changes {
       this.follower = {
         covers: (tags) => this.#tables.cover(tags),
         follow: (name, listener, follow) => {
-          const follower = new Follower(database, listener, {
+          const follower = new Follower(relayed, listener, {
             ...follow,
             invalidates,
             clock: cache.clock,
@@ -240,6 +243,7 @@ class PostgresChanges implements Changes {
   /** Ends after the running batches. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    this.#relayed[Symbol.dispose]();
     this.#recheck?.cancel();
     await this.#rechecking;
     await Promise.all([...this.#feeds.values()].map((feed) => feed[Symbol.asyncDispose]()));

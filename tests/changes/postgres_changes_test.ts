@@ -8,7 +8,11 @@ import {
 } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { connect } from "@db/driver";
-import { Cache } from "../../cache/mod.ts";
+// @ts-types="../support/pg.d.ts"
+import pg from "pg";
+import { Cache, systemRuntime } from "../../cache/mod.ts";
+import type { AnyDatabase } from "../../changes/mod.ts";
+import { startTcpProxy } from "../../tools/servers/tcp_proxy.ts";
 import { changesDatabase } from "../../db/changes_database.ts";
 import type { ChangesDatabase } from "../../changes/database.ts";
 import type { ChangesProblem } from "../../changes/health.ts";
@@ -37,6 +41,36 @@ describe("postgresChanges()", () => {
       await cache.changes.caughtUp();
       assertEquals((await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value(), name);
     }
+  });
+
+  it("follows changes over other connections when one has been silent for long", async () => {
+    await using seeded = await createSeededDatabase(1);
+    await using direct = connect({ url: seeded.url, poolMax: 1 });
+    const url = new URL(seeded.url);
+    await using proxy = startTcpProxy(Number(url.port));
+    url.port = `${proxy.port}`;
+    const pool = new pg.Pool({ connectionString: url.href });
+    pool.on("error", () => undefined);
+    const { clock } = systemRuntime;
+    const hurried = {
+      ...clock,
+      after: (ms: number, run: () => void) => clock.after(ms === 30_000 ? 300 : ms, run),
+    };
+    const cache = new Cache({
+      changes: postgresChanges(pool as AnyDatabase),
+      runtime: { ...systemRuntime, clock: hurried },
+    });
+    await cache.changes.caughtUp();
+    const load = async () => (await direct.query("SELECT name FROM users WHERE id = 1"))[0];
+    const read = async () =>
+      (await cache.getOrLoad("users:1", load, { tags: ["users:*"] })).value();
+    await read();
+    proxy.strand();
+    await direct.query("UPDATE users SET name = 'Ada' WHERE id = 1");
+    await eventually(async () => assertEquals(await read(), { name: "Ada" }));
+    await cache.close();
+    await proxy[Symbol.asyncDispose](); // which ends the silent connections
+    await pool.end();
   });
 
   it("does not install by itself where all tables are published, which would stop a subscriber", async () => {
