@@ -42,7 +42,9 @@ describe("a connection to a Cluster", () => {
 describe("A slot of a Cluster that is left half moved", () => {
   it("takes invalidations, opens no breaker, and stores nothing that was loaded before one", async () => {
     await using cluster = await startRedisCluster({ replicas: 0 });
-    await using node = openNode(cluster.serviceUrl, { prefix: "la", memoryBytes: 0 });
+    // A load runs while programs are started and ended, which takes its time on a busy machine.
+    const options = { prefix: "la", memoryBytes: 0, leaseMs: 60_000 };
+    await using node = openNode(cluster.serviceUrl, options);
     await coherent(node);
     const { cache } = node;
     const [stored, loading, elsewhere] = ["stored", "loading", "elsewhere"] as const;
