@@ -317,7 +317,7 @@ function jsonOf(key: string, value: unknown): string {
     text = JSON.stringify(value);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // that of a getter, or of toJSON()
-    const why = `${error.message}. A codec can write what JSON cannot`;
+    const why = `${error.message.replace(/\.$/, "")}. A codec can write what JSON cannot`;
     throw new TypeError(`Cannot store ${key}: ${why}`, { cause: error });
   }
   if (text !== undefined) return text;
