@@ -225,10 +225,10 @@ describe("Connections that are ended soon after they are made", () => {
       await using node = openNode(server.url, { prefix: freshPrefix() });
       await coherent(node);
       const startedAtMs = time.now();
-      for (let ended = 0; ended < 8;) {
+      for (let ended = 0; ended < 10;) {
         if (await server.cli("CLIENT", "KILL", "TYPE", type) !== "0") ended++;
       }
-      assertGreater(time.now() - startedAtMs, 900); // delays of 50 to 350 ms
+      assertGreater(time.now() - startedAtMs, 1_100); // nine delays that do not grow are 450 ms
       await coherent(node);
     });
   }
