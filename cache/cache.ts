@@ -19,7 +19,7 @@ import {
   settingsOf,
   type WarmOptions,
 } from "./options.ts";
-import { type FormOptions, hasForm, Reading, valueIn } from "./reading.ts";
+import { type FormOptions, hasForm, PLAIN, Reading, valueIn } from "./reading.ts";
 import { type Runtime, systemRuntime, within } from "./runtime.ts";
 import { type Slot, slotOf } from "./slot.ts";
 import { type CacheStats, Counters, statsOf } from "./stats.ts";
@@ -736,6 +736,7 @@ export class Cache implements AsyncDisposable {
   }
 
   #readingOf(key: string, options: FormOptions): Reading {
+    if (!hasForm(options)) return PLAIN;
     return new Reading(options, (error) => {
       this.#counters.unreadable++;
       const reason = error instanceof Error ? error.message : String(error);

@@ -120,3 +120,6 @@ export class Reading {
     });
   }
 }
+
+/** The reading of plain JSON. It remembers nothing, so every such read shares it. */
+export const PLAIN: Reading = new Reading({}, () => undefined);
