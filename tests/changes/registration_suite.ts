@@ -37,15 +37,9 @@ export function registrationSuite(): void {
     it("is not over before the reset has succeeded, whoever began it", async () => {
       const died = makeFeed({ reset: () => Promise.reject(new Error("Redis is away")) });
       await assertRejects(() => died.feed.catchUp({ replay: false }), Error, "Redis is away");
-      let resets = 0;
-      const { feed } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      });
+      const { feed, resets } = makeFeed();
       await feed.catchUp({ replay: false });
-      assertEquals(resets, 1);
+      assertEquals(resets(), 1);
     });
 
     it("misses no change whose transaction was open then", async () => {
@@ -62,21 +56,15 @@ export function registrationSuite(): void {
     });
 
     it("that has expired is made anew, with a reset", async () => {
-      let resets = 0;
-      const { feed, applied } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      });
+      const { feed, applied, resets } = makeFeed();
       feed.start();
-      await eventually(() => assertEquals(resets, 1));
+      await eventually(() => assertEquals(resets(), 1));
       await database.query("DELETE FROM lookaside.caches");
-      await eventually(() => assertEquals(resets, 2));
+      await eventually(() => assertEquals(resets(), 2));
       await feed.catchUp({ replay: false });
       await update(1);
       await eventually(() => assertEquals(keysOf(applied), ["1"]));
-      assertEquals(resets, 2);
+      assertEquals(resets(), 2);
     });
 
     for (
@@ -88,28 +76,17 @@ export function registrationSuite(): void {
       it(`${which} is made anew, with a reset`, async () => {
         await register("test");
         await database.query(spoil);
-        let resets = 0;
-        const { feed, applied } = makeFeed({
-          reset: () => {
-            resets++;
-            return Promise.resolve();
-          },
-        });
+        const { feed, applied, resets } = makeFeed();
         feed.start();
-        await eventually(() => assertEquals(resets, 1));
+        await eventually(() => assertEquals(resets(), 1));
         await update(1);
         await eventually(() => assertEquals(keysOf(applied), ["1"]));
       });
     }
 
     it("of another server, to which the same address leads all at once, is made anew, with a reset", async () => {
-      let resets = 0;
       const errors: unknown[] = [];
-      const { feed } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
+      const { feed, resets } = makeFeed({
         onError: (error) => void errors.push(error),
       });
       feed.start();
@@ -117,7 +94,7 @@ export function registrationSuite(): void {
       for (const times of [2, 3]) {
         await database.query("UPDATE lookaside.caches SET origin = '1.00000001.1'");
         if (times === 3) await feed.catchUp({ replay: false });
-        await eventually(() => assertEquals(resets, times));
+        await eventually(() => assertEquals(resets(), times));
       }
       assertEquals(errors, []);
     });
@@ -135,26 +112,14 @@ export function registrationSuite(): void {
           [(rows[0] as { dump: string }).dump],
         );
       }
-      let resets = 0;
-      const { feed } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      }, restored.service);
+      const { feed, resets } = makeFeed({}, restored.service);
       feed.start();
-      await eventually(() => assertEquals(resets, 1));
+      await eventually(() => assertEquals(resets(), 1));
       await feed.close();
     });
 
     it("is made anew, with a reset, where a dump has brought along looks of a server that had counted further", async () => {
-      let resets = 0;
-      const { feed, applied } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      });
+      const { feed, applied, resets } = makeFeed();
       const restore = () =>
         database.query(
           `INSERT INTO lookaside.looks (cache, look, seen)
@@ -163,22 +128,16 @@ export function registrationSuite(): void {
       await feed.catchUp({ replay: false });
       await restore();
       await feed.catchUp({ replay: false });
-      assertEquals(resets, 2);
+      assertEquals(resets(), 2);
       await restore();
       feed.start();
-      await eventually(() => assertEquals(resets, 3));
+      await eventually(() => assertEquals(resets(), 3));
       await update(1);
       await eventually(() => assertEquals(keysOf(applied), ["1"]));
     });
 
     it("is made anew, with a reset, where the database is one of an earlier time", async () => {
-      let resets = 0;
-      const { feed } = makeFeed({
-        reset: () => {
-          resets++;
-          return Promise.resolve();
-        },
-      }, {
+      const { feed, resets } = makeFeed({}, {
         ...fixture.service,
         query: async <Row>(text: string, values?: readonly SqlParameter[]): Promise<Row[]> => {
           const rows = await fixture.service.query<Row>(text, values);
@@ -186,7 +145,7 @@ export function registrationSuite(): void {
           if (values?.includes(later)) {
             await database.query("DELETE FROM lookaside.looks WHERE seen::TEXT = $1", [later]);
           }
-          if (resets !== 1 || !text.includes(LOOK) || looks++ > 0) return rows;
+          if (resets() !== 1 || !text.includes(LOOK) || looks++ > 0) return rows;
           return rows.map((row) => ({ ...row, now: later }));
         },
       });
@@ -194,12 +153,12 @@ export function registrationSuite(): void {
       let looks = 0;
       await update(1);
       await feed.catchUp({ replay: false });
-      assertEquals(resets, 1);
+      assertEquals(resets(), 1);
       await update(2);
       await feed.catchUp({ replay: false }); // sees a transaction that never was
       await update(3);
       await feed.catchUp({ replay: false });
-      assertEquals(resets, 2);
+      assertEquals(resets(), 2);
     });
 
     it("expires once a cache has been away for an hour, but not one's own", async () => {

@@ -23,7 +23,7 @@ export let fixture: ChangesFixture;
 export let database: Database;
 const feeds: ChangeFeed[] = [];
 
-/** A feed that notes what it applies. */
+/** A feed that notes what it applies, and how often it was to reset the cache. */
 export function makeFeed(
   options: Partial<ChangeFeedOptions> = {},
   on: ChangesDatabase = fixture.service,
@@ -31,14 +31,19 @@ export function makeFeed(
   readonly feed: ChangeFeed;
   readonly applied: Change[];
   readonly names: InvalidatedNames[];
+  readonly resets: () => number;
 } {
   const applied: Change[] = [];
   const names: InvalidatedNames[] = [];
+  let resets = 0;
   const feed = new ChangeFeed(on, {
     cacheName: "test",
     listen: false,
     pollMs: 10,
-    reset: () => Promise.resolve(),
+    reset: () => {
+      resets++;
+      return Promise.resolve();
+    },
     apply: (changes, rest) => {
       applied.push(...changes);
       names.push(...rest);
@@ -47,7 +52,7 @@ export function makeFeed(
     ...options,
   });
   feeds.push(feed);
-  return { feed, applied, names };
+  return { feed, applied, names, resets: () => resets };
 }
 
 /** Keys of the rows that `cache` has not applied, in order. */
