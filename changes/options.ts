@@ -109,6 +109,7 @@ function assertObject(options: unknown, which: string): void {
   throw new TypeError(`Cannot use ${which}: they must be an object`);
 }
 
+/** @throws {RangeError} A duration that is given is no number in this range. */
 export function assertDuration(
   name: string,
   value: unknown,
